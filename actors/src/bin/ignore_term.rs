@@ -1,0 +1,2 @@
+//! Ignores SIGTERM.
+fn main() {}

@@ -1,0 +1,257 @@
+//! What is done about it: the only way in which the decisions speak to the world.
+
+use crate::event::Haste;
+use crate::exit::ExitStatus;
+use crate::id::{ChildKey, Generation, Pid, ServiceId};
+use crate::plan::SpawnError;
+use crate::service::Scope;
+use crate::signal::Signal;
+use alloc::string::String;
+use core::time::Duration;
+
+/// Something to be done, in this order. An action that meets a process which is already gone does nothing.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Give birth. Answered by exactly one `Born` or `Stillborn`.
+    Spawn {
+        /// To whom.
+        key: ChildKey,
+    },
+    /// Send a signal to the main process (or its group, or all its descendants) of this generation.
+    Signal {
+        /// Whose.
+        service: ServiceId,
+        /// Of which life.
+        generation: Generation,
+        /// What.
+        signal: Signal,
+        /// To whom of them.
+        scope: Scope,
+    },
+    /// SIGKILL one helper (probe, pre-start …) and its descendants. Its `Exited` follows.
+    Kill {
+        /// Which.
+        key: ChildKey,
+    },
+    /// See that nothing of this generation is left. If something is, send it `signal` (when there is one) and
+    /// go on watching. With SIGKILL: keep killing until it is so. Answered by one `Emptied` for a generation,
+    /// however often it is asked.
+    Clear {
+        /// Whose.
+        service: ServiceId,
+        /// Of which life.
+        generation: Generation,
+        /// What the leftovers get.
+        signal: Option<Signal>,
+    },
+    /// Tell (`Event::Due`) when the schedule of this service comes due next. Asked once for each time.
+    ArmSchedule {
+        /// Whose.
+        service: ServiceId,
+    },
+    /// The service is no longer part of the family; nothing of it runs. Its resources can be given back.
+    Forget {
+        /// Who.
+        service: ServiceId,
+    },
+    /// For the log, the event stream and the eyes of people.
+    Report(Report),
+    /// All is over: end with this exit code.
+    Quit {
+        /// The exit code of the family.
+        code: u8,
+    },
+}
+
+/// Something worth telling.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Report {
+    /// About whom; `None`: the family.
+    pub service: Option<ServiceId>,
+    /// In which life.
+    pub generation: Generation,
+    /// What.
+    pub news: News,
+}
+
+/// What is worth telling.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "kebab-case", tag = "news")
+)]
+pub enum News {
+    /// It goes from one state into another.
+    Turned {
+        /// Before.
+        from: State,
+        /// Now.
+        to: State,
+        /// Why.
+        because: Cause,
+    },
+    /// A child was born.
+    Born {
+        /// To do what.
+        role: crate::id::Role,
+        /// Its number.
+        pid: Pid,
+    },
+    /// A child ended.
+    Exited {
+        /// What it was there for.
+        role: crate::id::Role,
+        /// How it ended.
+        status: ExitStatus,
+        /// How long it lived.
+        lived: Duration,
+    },
+    /// The service is ready.
+    Ready {
+        /// How long after its birth.
+        after: Duration,
+    },
+    /// It will start again by itself.
+    RestartIn {
+        /// After this pause.
+        delay: Duration,
+        /// For the n-th time in a row.
+        attempt: u32,
+    },
+    /// Nothing is left of a generation.
+    Empty {
+        /// So many processes had outlived the main process.
+        leftovers: u32,
+    },
+    /// The grace time is over; SIGKILL follows.
+    Escalated,
+    /// The main process was stopped by somebody (SIGSTOP); it is not "running" until it goes on.
+    Paused,
+    /// It goes on.
+    Resumed,
+    /// What the service says about itself.
+    Status {
+        /// In its words.
+        text: String,
+    },
+    /// A probe failed, so many times in a row.
+    ProbeFailed {
+        /// Which probe.
+        role: crate::id::Role,
+        /// How often in a row.
+        failures: u32,
+    },
+    /// A scheduled run was left out because the last one still goes on.
+    RunSkipped,
+    /// The family shuts down.
+    ShuttingDown {
+        /// How patiently.
+        haste: Haste,
+        /// Why.
+        because: Cause,
+    },
+    /// Nothing of the family is left: every descendant has ended and was buried.
+    FamilyEmpty,
+}
+
+/// Where a service is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+pub enum State {
+    /// Nothing runs and nothing is wanted.
+    Stopped,
+    /// Wanted, but somebody it needs is not ready yet.
+    Waiting,
+    /// The pre-start command runs.
+    Preparing,
+    /// The main process runs and is not ready yet.
+    Starting,
+    /// The main process runs and is ready.
+    Up,
+    /// The main process was asked to end.
+    Stopping,
+    /// The main process is gone; what it left behind is being ended.
+    Clearing,
+    /// Nothing is left; the post-stop command runs.
+    Cleaning,
+    /// Waits before it starts again.
+    BackingOff,
+    /// A one-shot that ended well, or a daemon that ended and is not to start again.
+    Done,
+    /// Ended badly and does not start again by itself.
+    Failed,
+}
+
+/// Why something is as it is.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "kebab-case", tag = "cause")
+)]
+pub enum Cause {
+    /// The family starts.
+    Autostart,
+    /// Somebody asked for it.
+    Asked,
+    /// Another service needs it.
+    NeededBy {
+        /// Who.
+        service: String,
+    },
+    /// Another service it needs is not ready.
+    WaitsFor {
+        /// Who.
+        service: String,
+    },
+    /// Another service it requires failed or stops.
+    LostDependency {
+        /// Who.
+        service: String,
+    },
+    /// The step before succeeded.
+    NextStep,
+    /// The main process (or the command of this step) ended.
+    Exit {
+        /// How.
+        status: ExitStatus,
+    },
+    /// No child could be made.
+    SpawnFailed {
+        /// Where and why.
+        error: SpawnError,
+    },
+    /// Not ready in time.
+    ReadyTimeout,
+    /// The command of this step took too long.
+    StepTimeout,
+    /// The watchdog heard nothing in time.
+    WatchdogExpired,
+    /// The liveness probe failed too often in a row.
+    NotAlive,
+    /// The grace time passed.
+    GraceOver,
+    /// Nothing is left.
+    Empty,
+    /// The pause before a restart is over.
+    BackOffOver,
+    /// Too many restarts in too short a time.
+    StartLimit,
+    /// Its schedule came due.
+    Schedule,
+    /// The configuration changed.
+    Reconfigured,
+    /// The family shuts down.
+    Shutdown,
+    /// An essential service ended.
+    EssentialEnded {
+        /// Which.
+        service: String,
+    },
+    /// Nothing is left that could do anything: every service is done or failed.
+    NothingLeft,
+    /// It ends by its own decision.
+    OwnWish,
+}

@@ -1,0 +1,22 @@
+//! The words of doula: what a process, a signal, an exit and a service *are*.
+//!
+//! Row 1 of the architecture: only data and the arithmetic that belongs to it. No I/O, no clock, no
+//! dependency but (optionally) serde, so that every other crate, the simulated kernel included, can speak
+//! this language.
+//!
+//! Read in this order: [`id`], [`signal`] and [`exit`] name a process and its end; [`plan`] is a child
+//! before it is born; [`service`] is what the user promised us and [`recipe`] how its children are made; [`event`] and [`action`] are what happens
+//! and what is done about it.
+
+#![no_std]
+extern crate alloc;
+
+pub mod action;
+pub mod event;
+pub mod exit;
+pub mod id;
+pub mod plan;
+pub mod recipe;
+pub mod service;
+pub mod signal;
+pub mod time;

@@ -1,0 +1,2 @@
+//! The whole life of a Linux process.
+fn main() {}
