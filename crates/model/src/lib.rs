@@ -6,7 +6,7 @@
 //!
 //! Read in this order: [`id`], [`signal`] and [`exit`] name a process and its end; [`plan`] is a child
 //! before it is born; [`service`] is what the user promised us and [`recipe`] how its children are made; [`event`] and [`action`] are what happens
-//! and what is done about it.
+//! and what is done about it; [`words`] says it all to people.
 
 #![no_std]
 extern crate alloc;
@@ -20,3 +20,4 @@ pub mod recipe;
 pub mod service;
 pub mod signal;
 pub mod time;
+pub mod words;

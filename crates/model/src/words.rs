@@ -1,0 +1,159 @@
+//! News, states and causes as sentences for people. One place, so that the log, `ctl why` and the events
+//! speak alike.
+
+use crate::action::{Cause, News, State};
+use crate::event::Haste;
+use crate::id::Role;
+use core::fmt::{self, Display, Formatter};
+use core::time::Duration;
+
+impl Display for State {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            State::Stopped => "stopped",
+            State::Waiting => "waiting",
+            State::Preparing => "preparing",
+            State::Starting => "starting",
+            State::Up => "up",
+            State::Stopping => "stopping",
+            State::Clearing => "clearing",
+            State::Cleaning => "cleaning",
+            State::BackingOff => "backing off",
+            State::Done => "done",
+            State::Failed => "failed",
+        })
+    }
+}
+
+impl Display for Role {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Role::Main => "main process",
+            Role::PreStart => "pre-start command",
+            Role::PostStop => "post-stop command",
+            Role::Reload => "reload command",
+            Role::ReadyProbe => "readiness probe",
+            Role::LiveProbe => "liveness probe",
+        })
+    }
+}
+
+impl Display for Haste {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Haste::Orderly => "in order",
+            Haste::Hurried => "in a hurry: all at once",
+            Haste::Kill => "at once, by SIGKILL",
+        })
+    }
+}
+
+impl Display for Cause {
+    /// The reason as half a sentence, to follow "because": `because it was asked for`.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Cause::Autostart => f.write_str("the family starts"),
+            Cause::Asked => f.write_str("somebody asked for it"),
+            Cause::NeededBy { service } => write!(f, "{service} needs it"),
+            Cause::WaitsFor { service } => write!(f, "{service} is not ready yet"),
+            Cause::LostDependency { service } => write!(f, "{service}, which it requires, is not there"),
+            Cause::NextStep => f.write_str("the step before succeeded"),
+            Cause::Exit { status } => write!(f, "it {status}"),
+            Cause::SpawnFailed { error } => write!(f, "it could not be started ({error})"),
+            Cause::ReadyTimeout => f.write_str("it was not ready in time"),
+            Cause::StepTimeout => f.write_str("the command of this step took too long"),
+            Cause::WatchdogExpired => f.write_str("its watchdog heard nothing in time"),
+            Cause::NotAlive => f.write_str("its liveness probe failed too often"),
+            Cause::GraceOver => f.write_str("its grace time is over"),
+            Cause::Empty => f.write_str("none of its processes is left"),
+            Cause::BackOffOver => f.write_str("its pause is over"),
+            Cause::StartLimit => f.write_str("it was restarted too often"),
+            Cause::Schedule => f.write_str("its schedule is due"),
+            Cause::Reconfigured => f.write_str("its configuration changed"),
+            Cause::Shutdown => f.write_str("the family shuts down"),
+            Cause::EssentialEnded { service } => write!(f, "{service}, which is essential, ended"),
+            Cause::NothingLeft => f.write_str("no service is left that could run"),
+            Cause::OwnWish => f.write_str("it said that it ends"),
+        }
+    }
+}
+
+impl Display for News {
+    /// A sentence without its subject: `is ready after 120 ms`.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            News::Turned { to, because, .. } => write!(f, "is {to}, because {because}"),
+            News::Born { role: Role::Main, pid } => write!(f, "started as pid {pid}"),
+            News::Born { role, pid } => write!(f, "{role} started as pid {pid}"),
+            News::Exited { role: Role::Main, status, lived } => {
+                write!(f, "{status} after {}", Span(*lived))
+            }
+            News::Exited { role, status, lived } => write!(f, "{role} {status} after {}", Span(*lived)),
+            News::Ready { after } => write!(f, "is ready after {}", Span(*after)),
+            News::RestartIn { delay, attempt } => {
+                write!(f, "starts again in {} (restart {attempt} in a row)", Span(*delay))
+            }
+            News::Empty { leftovers: 0 } => f.write_str("is empty: no process of it is left"),
+            News::Empty { leftovers } => {
+                write!(f, "is empty: no process of it is left ({leftovers} had outlived the main process)")
+            }
+            News::Escalated => f.write_str("did not end in its grace time: SIGKILL for all of it"),
+            News::Paused => f.write_str("was stopped by a signal and does not run until it is continued"),
+            News::Resumed => f.write_str("goes on"),
+            News::Status { text } => write!(f, "says: {text}"),
+            News::ProbeFailed { role, failures } => write!(f, "{role} failed ({failures} in a row)"),
+            News::RunSkipped => f.write_str("was due, but its last run still goes on: this run is left out"),
+            News::ShuttingDown { haste, because } => write!(f, "shuts down {haste}, because {because}"),
+            News::FamilyEmpty => f.write_str("is empty: every process has ended and was buried"),
+        }
+    }
+}
+
+/// A duration with the two units that matter: `1.2 ms`, `3.5 s`, `2 min 5 s`, `3 h 20 min`, `4 d 2 h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+impl Display for Span {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        match seconds {
+            0 if self.0 < Duration::from_millis(1) => write!(f, "{} µs", self.0.as_micros()),
+            0 => write!(f, "{} ms", self.0.as_millis()),
+            1..=59 => write!(f, "{}.{} s", seconds, self.0.subsec_millis() / 100),
+            60..=3_599 => write!(f, "{} min {} s", seconds / 60, seconds % 60),
+            3_600..=86_399 => write!(f, "{} h {} min", seconds / 3_600, seconds / 60 % 60),
+            _ => write!(f, "{} d {} h", seconds / 86_400, seconds / 3_600 % 24),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::ExitStatus;
+    use alloc::string::ToString;
+
+    #[test]
+    fn spans_show_the_two_units_that_matter() {
+        let shown = |millis| Span(Duration::from_millis(millis)).to_string();
+        assert_eq!(Span(Duration::from_micros(17)).to_string(), "17 µs");
+        assert_eq!(shown(999), "999 ms");
+        assert_eq!(shown(3_550), "3.5 s");
+        assert_eq!(shown(125_000), "2 min 5 s");
+        assert_eq!(shown(12_000_000), "3 h 20 min");
+        assert_eq!(shown(352_800_000), "4 d 2 h");
+    }
+
+    #[test]
+    fn news_read_as_sentences_after_the_name_of_the_service() {
+        let news =
+            News::Exited { role: Role::Main, status: ExitStatus::code(3), lived: Duration::from_millis(120) };
+        assert_eq!(news.to_string(), "exited with code 3 after 120 ms");
+        let news = News::Turned {
+            from: State::Up,
+            to: State::Failed,
+            because: Cause::LostDependency { service: "db".into() },
+        };
+        assert_eq!(news.to_string(), "is failed, because db, which it requires, is not there");
+    }
+}
