@@ -34,8 +34,9 @@ pub enum Action {
         key: ChildKey,
     },
     /// See that nothing of this generation is left. If something is, send it `signal` (when there is one) and
-    /// go on watching. With SIGKILL: keep killing until it is so. Answered by one `Emptied` for a generation,
-    /// however often it is asked.
+    /// go on watching. With SIGKILL: keep killing until it is so. Answered by one `Emptied`, however often it
+    /// is asked before that answer. It is asked once more after the post-stop command of the generation has
+    /// ended (which started in an empty generation), and then answered once more.
     Clear {
         /// Whose.
         service: ServiceId,
@@ -44,7 +45,8 @@ pub enum Action {
         /// What the leftovers get.
         signal: Option<Signal>,
     },
-    /// Tell (`Event::Due`) when the schedule of this service comes due next. Asked once for each time.
+    /// Tell (`Event::Due`) when the schedule of this service comes due next. Asked once for each time; asked again
+    /// before the answer (its configuration changed), the new question replaces the old one.
     ArmSchedule {
         /// Whose.
         service: ServiceId,
@@ -162,6 +164,8 @@ pub enum News {
 pub enum State {
     /// Nothing runs and nothing is wanted.
     Stopped,
+    /// Nothing runs; its schedule will start the next run.
+    Scheduled,
     /// Wanted, but somebody it needs is not ready yet.
     Waiting,
     /// The pre-start command runs.

@@ -11,6 +11,7 @@ impl Display for State {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             State::Stopped => "stopped",
+            State::Scheduled => "scheduled",
             State::Waiting => "waiting",
             State::Preparing => "preparing",
             State::Starting => "starting",
