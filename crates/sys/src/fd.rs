@@ -1,0 +1,204 @@
+//! Files, pipes, and what becomes of their numbers. Every new fd is close-on-exec.
+
+use crate::{Result, errno, raw};
+use core::ffi::CStr;
+use doula_model::plan::Errno;
+pub use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use rustix::fs::{CWD, Mode, OFlags};
+
+/// `pipe2(O_CLOEXEC)`—a pipe: the end to read from, the end to write to. Both block.
+///
+/// <https://man7.org/linux/man-pages/man2/pipe2.2.html>
+#[doc(alias = "pipe2")]
+pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+    rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(errno)
+}
+
+/// `read(fd, buffer)`—the number of bytes read; 0 at the end. EAGAIN when a non-blocking fd has nothing.
+///
+/// <https://man7.org/linux/man-pages/man2/read.2.html>
+pub fn read(fd: impl AsFd, buffer: &mut [u8]) -> Result<usize> {
+    rustix::io::read(fd, buffer).map_err(errno)
+}
+
+/// `write(fd, bytes)`—the number of bytes written, which may be fewer than asked for. Writing to a pipe that
+/// nobody reads also raises SIGPIPE.
+///
+/// <https://man7.org/linux/man-pages/man2/write.2.html>
+pub fn write(fd: impl AsFd, bytes: &[u8]) -> Result<usize> {
+    rustix::io::write(fd, bytes).map_err(errno)
+}
+
+/// How a file is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// To read.
+    Read,
+    /// To write what exists.
+    Write,
+    /// To read and write what exists.
+    ReadWrite,
+    /// To write at the end; created with mode 0640 (less the umask) if missing.
+    Append,
+    /// To write; created with mode 0640 (less the umask) or emptied.
+    Create,
+    /// A directory, to name files in it.
+    Directory,
+}
+
+/// `openat(AT_FDCWD, path)`—opens a file. A terminal does not become ours by it.
+///
+/// <https://man7.org/linux/man-pages/man2/open.2.html>
+pub fn open(path: &CStr, access: Access) -> Result<OwnedFd> {
+    let flags = match access {
+        Access::Read => OFlags::RDONLY,
+        Access::Write => OFlags::WRONLY,
+        Access::ReadWrite => OFlags::RDWR,
+        Access::Append => OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE,
+        Access::Create => OFlags::WRONLY | OFlags::TRUNC | OFlags::CREATE,
+        Access::Directory => OFlags::RDONLY | OFlags::DIRECTORY,
+    };
+    let mode = Mode::from_raw_mode(0o640);
+    rustix::fs::openat(CWD, path, flags | OFlags::CLOEXEC | OFlags::NOCTTY, mode).map_err(errno)
+}
+
+/// `fcntl(F_SETFL)`—whether reading and writing wait. This belongs to the open file, so that everybody who
+/// shares it is concerned: never do it to an fd that was inherited.
+///
+/// <https://man7.org/linux/man-pages/man2/F_SETFL.2const.html>
+pub fn set_nonblocking(fd: impl AsFd, on: bool) -> Result<()> {
+    let fd = fd.as_fd();
+    let mut flags = rustix::fs::fcntl_getfl(fd).map_err(errno)?;
+    flags.set(OFlags::NONBLOCK, on);
+    rustix::fs::fcntl_setfl(fd, flags).map_err(errno)
+}
+
+/// `fcntl(F_SETFD)`—whether execve closes it.
+///
+/// <https://man7.org/linux/man-pages/man2/F_SETFD.2const.html>
+pub fn set_cloexec(fd: impl AsFd, on: bool) -> Result<()> {
+    let flags = if on { rustix::io::FdFlags::CLOEXEC } else { rustix::io::FdFlags::empty() };
+    rustix::io::fcntl_setfd(fd, flags).map_err(errno)
+}
+
+/// `fcntl(F_DUPFD_CLOEXEC, least)`—a second number for the same open file, `least` or above.
+///
+/// <https://man7.org/linux/man-pages/man2/F_DUPFD.2const.html>
+pub fn duplicate(fd: impl AsFd, least: RawFd) -> Result<OwnedFd> {
+    rustix::io::fcntl_dupfd_cloexec(fd, least).map_err(errno)
+}
+
+/// `dup3(fd, to, O_CLOEXEC)`—makes the number `to` another name of this open file; what it named before is
+/// closed.
+///
+/// The caller must own the number `to`: an [`OwnedFd`] of somebody else with this number would name another
+/// file from now on. EINVAL when both numbers are the same.
+///
+/// <https://man7.org/linux/man-pages/man2/dup3.2.html>
+pub fn duplicate_onto(fd: impl AsFd, to: RawFd, cloexec: bool) -> Result<()> {
+    let flags = if cloexec { libc::O_CLOEXEC } else { 0 };
+    let args = [fd.as_fd().as_raw_fd() as usize, to as usize, flags as usize, 0, 0, 0];
+    // SAFETY: dup3 takes numbers only.
+    unsafe { raw::call(libc::SYS_dup3, args) }.map(drop)
+}
+
+/// `fcntl(F_GETFD)`—whether this number names an open file.
+pub fn is_open(fd: RawFd) -> bool {
+    let args = [fd as usize, libc::F_GETFD as usize, 0, 0, 0, 0];
+    // SAFETY: F_GETFD takes numbers only.
+    unsafe { raw::call(libc::SYS_fcntl, args) }.is_ok()
+}
+
+/// `close_range(first, last, CLOSE_RANGE_CLOEXEC)`—marks all fds of a range close-on-exec (Linux 5.11).
+///
+/// <https://man7.org/linux/man-pages/man2/close_range.2.html>
+#[doc(alias = "close_range")]
+pub fn set_cloexec_range(first: u32, last: u32) -> Result<()> {
+    const CLOSE_RANGE_CLOEXEC: usize = 4;
+    // SAFETY: close_range takes numbers only, and with this flag it closes nothing.
+    unsafe { raw::call(libc::SYS_close_range, [first as usize, last as usize, CLOSE_RANGE_CLOEXEC, 0, 0, 0]) }
+        .map(drop)
+}
+
+/// `memfd_create(name, MFD_CLOEXEC)`—a file in memory. The name is for `/proc` only.
+///
+/// <https://man7.org/linux/man-pages/man2/memfd_create.2.html>
+pub fn memory(name: &CStr) -> Result<OwnedFd> {
+    rustix::fs::memfd_create(name, rustix::fs::MemfdFlags::CLOEXEC).map_err(errno)
+}
+
+/// `fcntl(F_SETPIPE_SZ)`—asks for a pipe that holds at least this many bytes. EPERM above
+/// `/proc/sys/fs/pipe-max-size`.
+///
+/// <https://man7.org/linux/man-pages/man2/F_GETPIPE_SZ.2const.html>
+pub fn set_pipe_size(pipe: impl AsFd, bytes: usize) -> Result<usize> {
+    rustix::pipe::fcntl_setpipe_size(pipe, bytes).map_err(errno)
+}
+
+/// Reads until the end or until the buffer is full, over interruptions: for small files of `/proc` and
+/// cgroups, which come in one piece.
+pub fn read_full(fd: impl AsFd, buffer: &mut [u8]) -> Result<usize> {
+    let fd = fd.as_fd();
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match read(fd, &mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(filled)
+}
+
+/// An fd of ours out of a number that a system call has just given to us.
+pub(crate) fn adopt(fd: usize) -> OwnedFd {
+    // SAFETY: the kernel made this fd for the caller, and nobody else has seen its number.
+    unsafe { OwnedFd::from_raw_fd(fd as RawFd) }
+}
+
+/// `fcntl(F_GETFD)`—takes over an fd that was passed to this process by its parent (a socket of
+/// sd_listen_fds(3), a stored fd), and makes it close-on-exec. EBADF if there is none.
+///
+/// The caller must be the only one to take this number, once.
+pub fn inherited(fd: RawFd) -> Result<OwnedFd> {
+    if fd < 3 || !is_open(fd) {
+        return Err(Errno::EBADF);
+    }
+    let owned = adopt(fd as usize);
+    set_cloexec(&owned, true)?;
+    Ok(owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_into_a_pipe_comes_out_and_the_end_is_seen() {
+        let (reader, writer) = pipe().expect("pipe");
+        assert_eq!(write(&writer, b"abc"), Ok(3));
+        drop(writer);
+        let mut buffer = [0; 8];
+        assert_eq!(read_full(&reader, &mut buffer), Ok(3));
+        assert_eq!(&buffer[..3], b"abc");
+    }
+
+    #[test]
+    fn a_nonblocking_pipe_with_nothing_in_it_says_not_now() {
+        let (reader, _writer) = pipe().expect("pipe");
+        set_nonblocking(&reader, true).expect("fcntl");
+        assert_eq!(read(&reader, &mut [0; 1]), Err(Errno::EAGAIN));
+    }
+
+    #[test]
+    fn a_duplicate_lives_at_or_above_the_least_number() {
+        let (reader, _writer) = pipe().expect("pipe");
+        let copy = duplicate(&reader, 200).expect("fcntl");
+        assert!(copy.as_raw_fd() >= 200);
+        let memory = memory(c"test").expect("memfd");
+        duplicate_onto(&memory, copy.as_raw_fd(), true).expect("dup3");
+        assert_eq!(write(&copy, b"x"), Ok(1), "the number now names the memory file");
+        assert_eq!(inherited(100_000).map(drop), Err(Errno::EBADF));
+    }
+}

@@ -1,0 +1,78 @@
+//! What a birth does and how it fails, step by step, seen from outside through `/proc`.
+
+use super::*;
+use crate::fd::{AsFd as _, AsRawFd as _};
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use alloc::vec::Vec;
+use doula_model::exit::ExitStatus;
+use doula_model::plan::FdMapping;
+
+/// A plan for `/bin/sh -c SCRIPT` with a `PATH` and nothing else.
+pub(crate) fn shell(script: &str) -> ChildPlan {
+    ChildPlan {
+        programs: [b"/bin/sh".to_vec()].into(),
+        args: [b"sh".to_vec(), b"-c".to_vec(), script.as_bytes().to_vec()].into(),
+        env: [b"PATH=/usr/local/bin:/usr/bin:/bin".to_vec()].into(),
+        ..ChildPlan::default()
+    }
+}
+
+/// Gives birth to it.
+pub(crate) fn run(plan: &ChildPlan) -> Born {
+    spawn(plan).expect("a birth")
+}
+
+/// Runs it to its end and returns what it wrote to standard output.
+fn output(mut plan: ChildPlan) -> String {
+    let (reader, writer) = fd::pipe().expect("pipe");
+    plan.fds.push(FdMapping { from: writer.as_raw_fd(), to: 1 });
+    let born = run(&plan);
+    drop(writer);
+    let mut text = std::vec![0; 64 * 1024];
+    let length = fd::read_full(&reader, &mut text).expect("read");
+    let end = wait::end(Who::Pidfd(born.pidfd.as_fd()));
+    assert_eq!(end, Ok(ExitStatus::code(0)));
+    String::from_utf8_lossy(&text[..length]).trim_end().to_owned()
+}
+
+#[test]
+fn a_shell_is_born_and_ends_with_its_code() {
+    let born = run(&shell("exit 7"));
+    assert_eq!(wait::end(Who::Pidfd(born.pidfd.as_fd())), Ok(ExitStatus::code(7)));
+}
+
+#[test]
+fn a_missing_program_is_named_as_the_step_exec() {
+    let mut plan = shell("");
+    plan.programs = [b"/nonexistent".to_vec()].into();
+    let error = spawn(&plan).expect_err("no such program");
+    assert_eq!(error, SpawnError { step: Step::Exec, errno: Errno::ENOENT });
+}
+
+#[test]
+fn listen_pid_is_the_childs_own_number() {
+    let mut plan = shell("echo $$ $LISTEN_PID");
+    plan.listen_pid = true;
+    let text = output(plan);
+    let numbers: Vec<&str> = text.split(' ').collect();
+    assert_eq!(numbers[0], numbers[1]);
+}
+
+#[test]
+fn swapped_fds_arrive_swapped() {
+    let (a_reader, a_writer) = fd::pipe().expect("pipe");
+    let (b_reader, b_writer) = fd::pipe().expect("pipe");
+    let (a, b) = (a_writer.as_raw_fd(), b_writer.as_raw_fd());
+    let mut plan = shell(&std::format!("echo for-a >&{b}; echo for-b >&{a}"));
+    plan.programs = [b"/bin/bash".to_vec()].into();
+    plan.fds = [FdMapping { from: a, to: b }, FdMapping { from: b, to: a }].into();
+    let born = run(&plan);
+    drop((a_writer, b_writer));
+    let mut text = [0; 16];
+    assert_eq!(fd::read_full(&a_reader, &mut text), Ok(6));
+    assert_eq!(&text[..6], b"for-a\n");
+    assert_eq!(fd::read_full(&b_reader, &mut text), Ok(6));
+    assert_eq!(&text[..6], b"for-b\n");
+    assert_eq!(wait::end(Who::Pidfd(born.pidfd.as_fd())), Ok(ExitStatus::code(0)));
+}

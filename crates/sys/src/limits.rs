@@ -1,0 +1,66 @@
+//! Resource limits and the number of CPUs.
+
+use crate::{Result, raw};
+use core::ptr;
+use doula_model::plan::{Resource, Rlimit};
+
+/// `prlimit(0, resource, NULL, old)`—our own limit. `u64::MAX` is "unlimited".
+///
+/// <https://man7.org/linux/man-pages/man2/getrlimit.2.html>
+#[doc(alias = "getrlimit")]
+pub fn get(resource: Resource) -> Result<Rlimit> {
+    let mut old = [0u64; 2];
+    prlimit(resource, ptr::null(), &mut old)?;
+    Ok(Rlimit { resource, soft: old[0], hard: old[1] })
+}
+
+/// `prlimit(0, resource, new, NULL)`—sets our own limit. EPERM when the hard limit would be raised without
+/// `CAP_SYS_RESOURCE`.
+///
+/// <https://man7.org/linux/man-pages/man2/setrlimit.2.html>
+#[doc(alias = "setrlimit")]
+pub fn set(limit: Rlimit) -> Result<()> {
+    prlimit(limit.resource, &[limit.soft, limit.hard], ptr::null_mut())
+}
+
+fn prlimit(resource: Resource, new: *const [u64; 2], old: *mut [u64; 2]) -> Result<()> {
+    let args = [0, resource as usize, new as usize, old as usize, 0, 0];
+    // SAFETY: both pointers are null or point to two 64-bit numbers, which is what `struct rlimit64` is.
+    unsafe { raw::call(libc::SYS_prlimit64, args) }.map(drop)
+}
+
+/// `sched_getaffinity(0)`—the CPUs we may run on, counted. At least 1.
+///
+/// <https://man7.org/linux/man-pages/man2/sched_getaffinity.2.html>
+#[doc(alias = "sched_getaffinity")]
+pub fn cpu_count() -> Result<usize> {
+    let mut mask = [0u64; MAX_CPUS / 64];
+    let args = [0, size_of_val(&mask), mask.as_mut_ptr() as usize, 0, 0, 0];
+    // SAFETY: the kernel writes at most as many bytes as the second argument says.
+    unsafe { raw::call(libc::SYS_sched_getaffinity, args) }?;
+    let count: u32 = mask.iter().map(|word| word.count_ones()).sum();
+    Ok(count.max(1) as usize)
+}
+
+/// As many as any kernel can be built for (`CONFIG_NR_CPUS` ends at 8192).
+pub(crate) const MAX_CPUS: usize = 8192;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_set_to_what_it_is_stays_what_it_is() {
+        for &resource in Resource::ALL {
+            let before = get(resource).expect("every listed resource exists");
+            set(before).expect("no change is always allowed");
+            assert_eq!(get(resource), Ok(before));
+        }
+    }
+
+    #[test]
+    fn cpus_are_counted_as_the_standard_library_counts_them() {
+        let counted = cpu_count().expect("sched_getaffinity");
+        assert!(counted >= std::thread::available_parallelism().map_or(1, usize::from));
+    }
+}

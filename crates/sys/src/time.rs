@@ -1,0 +1,75 @@
+//! The clocks.
+
+use crate::fd::{AsFd, OwnedFd};
+use crate::{Result, errno};
+use core::time::Duration;
+use doula_model::time::Time;
+use rustix::time as rx;
+
+/// `clock_gettime(CLOCK_MONOTONIC)`—the clock of every decision. Stands still while the machine sleeps.
+///
+/// <https://man7.org/linux/man-pages/man2/clock_gettime.2.html>
+#[doc(alias = "clock_gettime")]
+pub fn monotonic() -> Time {
+    nanos(rx::clock_gettime(rx::ClockId::Monotonic))
+}
+
+/// `clock_gettime(CLOCK_BOOTTIME)`—like [`monotonic`], but goes on while the machine sleeps. The start ticks
+/// in `/proc/PID/stat` are on this clock.
+#[doc(alias = "clock_gettime")]
+pub fn boottime() -> Time {
+    nanos(rx::clock_gettime(rx::ClockId::Boottime))
+}
+
+/// `clock_gettime(CLOCK_REALTIME)`—the wall clock, as time since 1970. For display only.
+#[doc(alias = "clock_gettime")]
+pub fn realtime() -> Duration {
+    Duration::from_nanos(nanos(rx::clock_gettime(rx::ClockId::Realtime)).as_nanos())
+}
+
+fn nanos(spec: rx::Timespec) -> Time {
+    let seconds = u64::try_from(spec.tv_sec).unwrap_or(0);
+    Time::from_nanos(seconds.saturating_mul(1_000_000_000).saturating_add(spec.tv_nsec as u64))
+}
+
+/// `timerfd_create(CLOCK_MONOTONIC)`—a timer as an fd: readable once it rang. Non-blocking, close-on-exec.
+///
+/// <https://man7.org/linux/man-pages/man2/timerfd_create.2.html>
+#[doc(alias = "timerfd_create")]
+pub fn timer() -> Result<OwnedFd> {
+    let flags = rx::TimerfdFlags::NONBLOCK | rx::TimerfdFlags::CLOEXEC;
+    rx::timerfd_create(rx::TimerfdClockId::Monotonic, flags).map_err(errno)
+}
+
+/// `timerfd_settime(TFD_TIMER_ABSTIME)`—lets a timer of [`timer`] ring once at this point of [`monotonic`]
+/// (at once if it has passed); `None` stops it. Also takes back a ring that nobody has read.
+#[doc(alias = "timerfd_settime")]
+pub fn set_timer(timer: impl AsFd, at: Option<Time>) -> Result<()> {
+    // A value of zero would stop the timer instead of letting it ring at once.
+    let nanos = at.map_or(0, |at| at.as_nanos().clamp(1, i64::MAX as u64));
+    let value =
+        rx::Timespec { tv_sec: (nanos / 1_000_000_000) as i64, tv_nsec: (nanos % 1_000_000_000) as i64 };
+    let new = rx::Itimerspec { it_interval: rx::Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
+    rx::timerfd_settime(timer, rx::TimerfdTimerFlags::ABSTIME, &new).map(drop).map_err(errno)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::poll;
+
+    #[test]
+    fn a_timer_in_the_past_rings_at_once_and_a_stopped_one_never() {
+        let timer = timer().expect("timerfd");
+        set_timer(&timer, Some(Time::ZERO)).expect("set");
+        assert_eq!(poll::readable(&timer, Some(Duration::from_secs(5))), Ok(true));
+        set_timer(&timer, None).expect("stop");
+        assert_eq!(poll::readable(&timer, Some(Duration::ZERO)), Ok(false));
+    }
+
+    #[test]
+    fn the_boot_clock_is_never_behind_the_monotonic_one() {
+        let monotonic = monotonic();
+        assert!(boottime() >= monotonic);
+    }
+}
