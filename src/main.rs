@@ -1,2 +1,28 @@
-//! The whole life of a Linux process.
-fn main() {}
+//! The whole life of a Linux process: parse the command line, run the verb, end with its code.
+//!
+//! Nothing is decided here. Each verb is one file under `verbs`; everything that people or programs read
+//! leaves through `ui`; what went wrong and the exit code it means are in `error`.
+
+#[expect(dead_code, reason = "the first two verbs cannot fail in every way; remove with the next")]
+mod error;
+#[expect(dead_code, reason = "the verbs that show tables and JSON come after the first two")]
+mod ui;
+mod verbs;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = match verbs::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(answer) => return ui::clap_answer(&answer),
+    };
+    let mut ui = ui::Ui::new(cli.color);
+    match cli.verb.run(&mut ui) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            ui.failure(&failure);
+            failure.kind.exit().into()
+        }
+    }
+}

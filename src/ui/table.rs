@@ -1,0 +1,109 @@
+//! Aligned tables: each column as wide as its widest cell, counted in terminal columns.
+
+use super::{Style, escape};
+use unicode_width::UnicodeWidthStr;
+
+/// Blank columns between two columns of the table.
+const GAP: usize = 2;
+
+/// One cell: text that is made safe for a terminal here, and what it means.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Cell {
+    text: String,
+    style: Style,
+    right: bool,
+}
+
+impl Cell {
+    /// A plain cell.
+    pub(crate) fn new(text: impl AsRef<str>) -> Cell {
+        Cell { text: escape(text.as_ref()), style: Style::Plain, right: false }
+    }
+
+    /// The same in a colour.
+    pub(crate) fn style(mut self, style: Style) -> Cell {
+        self.style = style;
+        self
+    }
+
+    /// The same, aligned to the right: for numbers.
+    pub(crate) fn right(mut self) -> Cell {
+        self.right = true;
+        self
+    }
+
+    fn width(&self) -> usize {
+        self.text.width()
+    }
+}
+
+/// Rows under a heading.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Table {
+    rows: Vec<Vec<Cell>>,
+}
+
+impl Table {
+    /// A table with these column heads.
+    pub(crate) fn new(heads: &[&str]) -> Table {
+        Table { rows: vec![heads.iter().map(|head| Cell::new(head).style(Style::Head)).collect()] }
+    }
+
+    /// Adds a row; missing cells are empty.
+    pub(crate) fn row(&mut self, cells: Vec<Cell>) {
+        debug_assert!(cells.len() <= self.rows[0].len(), "a cell without a column head");
+        self.rows.push(cells);
+    }
+
+    /// The lines, each with its newline and without blanks at its end. The last column is never padded, so
+    /// that a long text does not make every line long.
+    pub(crate) fn render(&self, color: bool) -> String {
+        let widths = self.widths();
+        self.rows.iter().map(|row| render_row(row, &widths, color)).collect()
+    }
+
+    fn widths(&self) -> Vec<usize> {
+        let widest =
+            |column: usize| self.rows.iter().filter_map(|row| row.get(column)).map(Cell::width).max();
+        (0..self.rows[0].len()).map(|column| widest(column).unwrap_or(0)).collect()
+    }
+}
+
+fn render_row(row: &[Cell], widths: &[usize], color: bool) -> String {
+    let mut line = String::new();
+    let mut blanks = 0;
+    for (cell, width) in row.iter().zip(widths) {
+        let pad = width - cell.width();
+        let (before, after) = if cell.right { (pad, 0) } else { (0, pad) };
+        blanks += before;
+        if !cell.text.is_empty() {
+            line.extend(std::iter::repeat_n(' ', blanks));
+            line.push_str(&cell.style.paint(&cell.text, color));
+            blanks = 0;
+        }
+        blanks += after + GAP;
+    }
+    line.push('\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_by_what_a_terminal_shows() {
+        let mut table = Table::new(&["SERVICE", "PID", "WHY"]);
+        table.row(vec![Cell::new("웹"), Cell::new("7").right(), Cell::new("needed by x")]);
+        table.row(vec![Cell::new("a\x1bb"), Cell::new("1234").right()]);
+        let text = table.render(false);
+        assert_eq!(text, "SERVICE  PID   WHY\n웹          7  needed by x\na\\x1bb   1234\n");
+    }
+
+    #[test]
+    fn colour_does_not_change_the_alignment() {
+        let mut table = Table::new(&["A", "B"]);
+        table.row(vec![Cell::new("up").style(Style::Good), Cell::new("x")]);
+        assert_eq!(table.render(true), "\x1b[1mA\x1b[0m   \x1b[1mB\x1b[0m\n\x1b[32mup\x1b[0m  x\n");
+    }
+}

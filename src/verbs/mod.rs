@@ -1,0 +1,66 @@
+//! The verbs: one file each, whose doc comment is its help.
+//!
+//! A new verb is three lines: `mod`, a variant of [`Verb`], an arm in [`Verb::run`]. A verb has `Args` (its
+//! doc comment is the help) and `run(args, ui) -> Outcome`.
+
+mod completions;
+mod man;
+
+use crate::error::Outcome;
+use crate::ui::{Color, Ui};
+use clap::{Parser, Subcommand};
+
+/// Looks after a family of processes from birth to death
+///
+/// `doula up` starts what doula.toml describes, in order, restarts what crashes, and at the end leaves
+/// nothing behind. `doula ctl` talks to a running family. `doula init` is an init for containers.
+///
+/// Exit codes: 0; 1 something ended badly; 2 usage or configuration; 125 doula itself failed; 126, 127 and
+/// 128+n as shells do where a command's own result is passed on.
+#[derive(Debug, Parser)]
+#[command(name = "doula", version, max_term_width = 100, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    /// When to use colour
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "WHEN",
+        hide_possible_values = true,
+        help = "When to use colour: auto, always, never"
+    )]
+    pub color: Color,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What doula can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    Completions(completions::Args),
+    Man(man::Args),
+}
+
+impl Verb {
+    /// Does it.
+    pub(crate) fn run(self, ui: &mut Ui) -> Outcome {
+        match self {
+            Verb::Completions(args) => completions::run(args, ui),
+            Verb::Man(args) => man::run(args, ui),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}
