@@ -1,3 +1,6 @@
 //! doula on Linux: does what the core decided and reports what happened. Holds no policy.
 #![cfg_attr(not(feature = "std"), no_std)]
 extern crate alloc;
+
+#[cfg(feature = "std")]
+pub mod spawn;
