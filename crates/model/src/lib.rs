@@ -6,12 +6,15 @@
 //!
 //! Read in this order: [`id`], [`signal`] and [`exit`] name a process and its end; [`plan`] is a child
 //! before it is born; [`service`] is what the user promised us and [`recipe`] how its children are made; [`event`] and [`action`] are what happens
-//! and what is done about it; [`words`] says it all to people.
+//! and what is done about it; [`words`] says it all to people. `control` (feature
+//! `serde`) is what people may ask a running family.
 
 #![no_std]
 extern crate alloc;
 
 pub mod action;
+#[cfg(feature = "serde")]
+pub mod control;
 pub mod event;
 pub mod exit;
 pub mod id;
