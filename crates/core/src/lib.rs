@@ -1,3 +1,28 @@
 //! The decisions of doula: same inputs, same outputs. No clock, no I/O, no randomness (a seed is data).
+//!
+//! [`engine::Engine`] decides for a family of services. What it is told and what it says are the words of
+//! `doula-model`; what people see of it is in [`view`]. Start reading at `service`: the table of one service.
+
 #![no_std]
 extern crate alloc;
+
+mod begin;
+mod child;
+mod command;
+mod conclude;
+mod context;
+mod ready;
+mod restart;
+mod schedule;
+mod service;
+mod settle;
+mod shutdown;
+mod stop;
+mod timers;
+mod watch;
+
+pub mod apply;
+pub mod deps;
+pub mod engine;
+pub mod random;
+pub mod view;

@@ -1,0 +1,163 @@
+//! A new configuration for a running family: only what changed is touched.
+//!
+//! A changed service that runs is ended with what it was (its stop signal, its grace) and started with what it
+//! is now. Those who require it are not touched: they did not change. A changed service that had failed gets
+//! another chance. One that is done, or was stopped by hand, stays so.
+
+use crate::context::{has_processes, is_live};
+use crate::engine::{Engine, seat};
+use crate::service::{Input, Service, Wish};
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+use doula_model::action::{Action, Cause, State};
+use doula_model::id::ServiceId;
+use doula_model::service::{Kind, ServiceSpec};
+
+/// What applying a configuration would do, by name, each list in the order of the new configuration (removed: in
+/// that of the old one).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Diff {
+    /// New services.
+    pub added: Vec<String>,
+    /// Services that are stopped and forgotten.
+    pub removed: Vec<String>,
+    /// Services that differ; they are restarted if they run.
+    pub changed: Vec<String>,
+    /// Services that are not touched.
+    pub same: Vec<String>,
+}
+
+impl Engine {
+    /// What [`doula_model::event::Command::Apply`] with this family would do.
+    pub fn diff(&self, family: &[ServiceSpec]) -> Diff {
+        let mut diff = Diff::default();
+        for spec in family {
+            let list = match self.names.get(&spec.name).and_then(|id| self.service(*id)) {
+                None => &mut diff.added,
+                Some(service) if service.leaving => &mut diff.added,
+                Some(service) if service.effective() == spec => &mut diff.same,
+                Some(_) => &mut diff.changed,
+            };
+            list.push(spec.name.clone());
+        }
+        let kept: BTreeMap<&str, ()> = family.iter().map(|spec| (spec.name.as_str(), ())).collect();
+        let gone = |service: &&Service| !service.leaving && !kept.contains_key(service.spec.name.as_str());
+        diff.removed = self
+            .services
+            .iter()
+            .flatten()
+            .map(Box::as_ref)
+            .filter(gone)
+            .map(|it| it.spec.name.clone())
+            .collect();
+        diff
+    }
+
+    /// This is the family from now on.
+    pub(crate) fn apply(&mut self, family: Vec<ServiceSpec>) {
+        let diff = self.diff(&family);
+        let mut fresh = Vec::new();
+        for spec in family {
+            match self.names.get(&spec.name).copied() {
+                None => fresh.push((self.add(spec), Cause::Reconfigured)),
+                Some(id) => fresh.extend(self.change(id, spec).map(|cause| (id, cause))),
+            }
+        }
+        // The old edges still hold those who leave; they stay in the graph until they are forgotten.
+        for name in diff.removed {
+            self.dismiss(&name);
+        }
+        self.rebuild_graph();
+        for (id, cause) in fresh {
+            if self.service(id).is_some_and(|service| service.effective().autostart) {
+                self.start(id, cause, false);
+            }
+        }
+    }
+
+    /// It is no longer part of the family.
+    fn dismiss(&mut self, name: &str) {
+        let Some(&id) = self.names.get(name) else { return };
+        let Some(service) = seat(&mut self.services, id) else { return };
+        (service.leaving, service.wish, service.reason) = (true, Wish::Down, Cause::Reconfigured);
+        (service.again, service.next, service.queued) = (None, None, false);
+        self.cx.changed.push_back(id);
+    }
+
+    /// It may differ now. Returns the cause for a start, if it is to be started from rest.
+    fn change(&mut self, id: ServiceId, spec: ServiceSpec) -> Option<Cause> {
+        let service = seat(&mut self.services, id)?;
+        let returns = core::mem::take(&mut service.leaving);
+        if !returns && *service.effective() == spec {
+            return None;
+        }
+        self.cx.changed.push_back(id);
+        let failed = service.state == State::Failed;
+        if has_processes(service.state) {
+            let scheduled = matches!(spec.kind, Kind::Scheduled { .. });
+            service.next = Some(Box::new(spec));
+            if service.wish == Wish::Up || returns {
+                service.again = Some(Cause::Reconfigured);
+            }
+            if scheduled && service.wish == Wish::Up {
+                service.armed = true;
+                self.cx.act(Action::ArmSchedule { service: id });
+            }
+            return returns.then_some(Cause::Reconfigured);
+        }
+        *service.spec = spec;
+        if is_live(service.state) {
+            self.change_idle(id);
+            return None;
+        }
+        (returns || failed).then_some(Cause::Reconfigured)
+    }
+
+    /// It changed while it waited for something.
+    fn change_idle(&mut self, id: ServiceId) {
+        let Some(service) = seat(&mut self.services, id) else { return };
+        service.history.forget();
+        service.automatic = false;
+        service.reason = Cause::Reconfigured;
+        match (service.is_scheduled(), service.state) {
+            (true, _) => {
+                service.silence(&mut self.cx);
+                if service.state != State::Scheduled {
+                    service.turn(&mut self.cx, State::Scheduled, Cause::Reconfigured);
+                }
+                service.armed = true;
+                self.cx.act(Action::ArmSchedule { service: id });
+            }
+            (false, State::Scheduled | State::BackingOff) => {
+                service.input(&mut self.cx, Input::Start { run: true });
+            }
+            (false, _) => {}
+        }
+    }
+
+    /// A new service, at rest.
+    pub(crate) fn add(&mut self, spec: ServiceSpec) -> ServiceId {
+        let number = u32::try_from(self.services.len()).unwrap_or(u32::MAX);
+        assert!(number < u32::MAX, "there is a number for every service");
+        let id = ServiceId(number);
+        let twice = self.names.insert(spec.name.clone(), id);
+        assert!(twice.is_none(), "names were checked to be unique");
+        self.services.push(Some(Box::new(Service::new(id, spec, self.cx.now))));
+        id
+    }
+
+    /// Reads the dependencies anew.
+    pub(crate) fn rebuild_graph(&mut self) {
+        let family = self.services.iter().flatten().map(|service| (service.id, service.effective()));
+        self.graph = crate::deps::Graph::new(self.services.len(), &self.names, family);
+    }
+}
+
+impl Service {
+    /// What it is, or will be after this generation.
+    pub(crate) fn effective(&self) -> &ServiceSpec {
+        self.next.as_deref().unwrap_or(&self.spec)
+    }
+}

@@ -1,0 +1,163 @@
+//! What people ask for, spread over those it concerns.
+//!
+//! - `start` takes along whom the service requires or wants, if they do not run. A scheduled service that is
+//!   named runs now; one that is taken along waits for its time.
+//! - `stop` takes along everybody who runs and requires it, however indirectly. Tasks that are done stay done.
+//! - `restart` restarts those too. The rest of the world is not touched.
+//! - While the family shuts down nothing can be started.
+
+use crate::context::is_live;
+use crate::engine::{Engine, seat};
+use crate::service::{Input, Wish};
+use crate::settle::Standing;
+use alloc::vec;
+use alloc::vec::Vec;
+use doula_model::action::{Action, Cause, State};
+use doula_model::event::Command;
+use doula_model::id::ServiceId;
+use doula_model::service::{DependencyKind, Reload};
+
+impl Engine {
+    /// Does what was asked.
+    pub(crate) fn command(&mut self, command: Command) {
+        match command {
+            Command::Shutdown(haste) => self.shut_down(haste, Cause::Shutdown, None),
+            Command::Stop(ids) => ids.into_iter().for_each(|id| self.stop(id)),
+            Command::Start(_) | Command::Restart(_) | Command::Reload(_) | Command::Apply(_)
+                if self.cx.haste.is_some() => {}
+            Command::Start(ids) => ids.into_iter().for_each(|id| self.start(id, Cause::Asked, true)),
+            Command::Restart(ids) => ids.into_iter().for_each(|id| self.restart(id, &Cause::Asked)),
+            Command::Reload(ids) => ids.into_iter().for_each(|id| self.reload(id)),
+            Command::Apply(family) => self.apply(family),
+        }
+    }
+
+    /// Starts a service and, before, those it needs. `named`: by hand, and not only taken along.
+    pub(crate) fn start(&mut self, id: ServiceId, cause: Cause, named: bool) {
+        let mut asked = vec![(id, cause, named)];
+        while let Some((id, cause, named)) = asked.pop() {
+            let Some(service) = seat(&mut self.services, id).filter(|it| !it.leaving) else {
+                continue;
+            };
+            let idle = service.wish == Wish::Down || service.standing() == Standing::Gone;
+            if !named && !idle {
+                continue;
+            }
+            service.reason = cause;
+            (service.wish, service.lost) = (Wish::Up, false);
+            if named {
+                service.history.forget();
+                service.automatic = false;
+            }
+            service.input(&mut self.cx, Input::Start { run: named });
+            self.arm(id);
+            self.cx.changed.push_back(id);
+            let Some(name) = self.service(id).map(|service| service.spec.name.clone()) else { continue };
+            let needs = self.graph.needs(id).iter().filter(|(_, kind)| *kind != DependencyKind::After);
+            asked.extend(needs.map(|(on, _)| (*on, Cause::NeededBy { service: name.clone() }, false)));
+        }
+    }
+
+    /// Stops a service and, before, everybody who requires it.
+    fn stop(&mut self, id: ServiceId) {
+        let Some(service) = seat(&mut self.services, id) else { return };
+        (service.wish, service.reason, service.again) = (Wish::Down, Cause::Asked, None);
+        (service.lost, service.queued) = (false, false);
+        let name = service.spec.name.clone();
+        if !is_live(service.state) {
+            service.input(&mut self.cx, Input::Stop);
+        }
+        self.cx.changed.push_back(id);
+        for other in self.requirers(id) {
+            let Some(service) = seat(&mut self.services, other) else { continue };
+            if service.is_scheduled() {
+                // Its schedule goes on; a run in progress is ended as lost.
+                let cause = Cause::LostDependency { service: name.clone() };
+                service.input(&mut self.cx, Input::Fault(cause));
+            } else if service.wish == Wish::Up {
+                let reason = Cause::LostDependency { service: name.clone() };
+                (service.wish, service.reason, service.again) = (Wish::Down, reason, None);
+            }
+            self.cx.changed.push_back(other);
+        }
+    }
+
+    /// Stops and starts a service, and everybody who requires it.
+    pub(crate) fn restart(&mut self, id: ServiceId, cause: &Cause) {
+        let Some(service) = self.service(id).filter(|service| !service.leaving) else { return };
+        let name = service.spec.name.clone();
+        let rests = !is_live(service.state);
+        if rests || service.wish == Wish::Down {
+            self.start(id, cause.clone(), true);
+        }
+        if !rests {
+            self.start_anew(id, cause.clone());
+        }
+        for other in self.requirers(id) {
+            let runs =
+                self.service(other).is_some_and(|it| it.wish == Wish::Up && it.state != State::Scheduled);
+            if runs {
+                self.start_anew(other, Cause::LostDependency { service: name.clone() });
+            }
+        }
+    }
+
+    /// This life is to end and another to begin.
+    fn start_anew(&mut self, id: ServiceId, cause: Cause) {
+        let Some(service) = seat(&mut self.services, id) else { return };
+        service.history.forget();
+        service.automatic = false;
+        match service.state {
+            State::Scheduled | State::BackingOff => {
+                service.input(&mut self.cx, Input::Start { run: true });
+            }
+            State::Preparing
+            | State::Starting
+            | State::Up
+            | State::Stopping
+            | State::Clearing
+            | State::Cleaning => service.again = Some(cause),
+            State::Stopped | State::Waiting | State::Done | State::Failed => {}
+        }
+        self.cx.changed.push_back(id);
+    }
+
+    /// Asks a service to read its configuration again.
+    fn reload(&mut self, id: ServiceId) {
+        let Some(service) = self.service(id).filter(|service| is_live(service.state)) else { return };
+        match service.spec.reload {
+            Reload::Restart => self.restart(id, &Cause::Asked),
+            Reload::Signal(_) | Reload::Command(_) => {
+                if let Some(service) = seat(&mut self.services, id) {
+                    service.reload(&mut self.cx);
+                }
+            }
+        }
+    }
+
+    /// Everybody who is live and requires this service, however indirectly.
+    fn requirers(&self, id: ServiceId) -> Vec<ServiceId> {
+        let mut found = vec![id];
+        let mut next = 0;
+        while let Some(&id) = found.get(next) {
+            for &(by, kind) in self.graph.needed_by(id) {
+                let live = self.service(by).is_some_and(|service| is_live(service.state));
+                if kind == DependencyKind::Requires && live && !found.contains(&by) {
+                    found.push(by);
+                }
+            }
+            next += 1;
+        }
+        found.remove(0);
+        found
+    }
+
+    /// Asks the world for the next time of a schedule, if nobody has.
+    pub(crate) fn arm(&mut self, id: ServiceId) {
+        let Some(service) = seat(&mut self.services, id) else { return };
+        if service.is_scheduled() && !service.armed {
+            service.armed = true;
+            self.cx.act(Action::ArmSchedule { service: id });
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! The engine: events in, actions out, time is an argument.
+//!
+//! ```text
+//! engine.handle(now, event)  →  while let Some(action) = engine.poll_action() { … }  →  sleep until engine.deadline()
+//! ```
+//!
+//! The engine never acts, never sleeps and never asks for the time. The same family, seed and events give the
+//! same actions. Deadlines are only looked at in [`Event::Tick`], so a world that has several events at hand
+//! hands them in first: a service that ended in time is not killed for being late.
+//!
+//! Read next: `service` (the table of one service), `settle` (services among each other), `shutdown`.
+
+use crate::context::Context;
+use crate::deps::Graph;
+use crate::service::{Fact, Input, Service};
+use crate::timers::Alarm;
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+use doula_model::action::{Action, Cause};
+use doula_model::event::Event;
+use doula_model::id::{ChildKey, Generation, Role, ServiceId};
+use doula_model::service::ServiceSpec;
+use doula_model::time::Time;
+
+/// The decisions for one family.
+#[derive(Debug)]
+pub struct Engine {
+    /// By number; `None` for those who were forgotten.
+    pub(crate) services: Vec<Option<Box<Service>>>,
+    pub(crate) names: BTreeMap<String, ServiceId>,
+    pub(crate) graph: Graph,
+    pub(crate) cx: Context,
+    /// The exit code of the family, decided when the shutdown begins.
+    pub(crate) code: u8,
+    pub(crate) keep_alive: bool,
+    pub(crate) quit: bool,
+}
+
+impl Engine {
+    /// A family whose services with `autostart` start now. The place in the list is the [`ServiceId`]. `seed`
+    /// decides the random share of pauses.
+    ///
+    /// The names and dependencies must have been checked with [`crate::deps::check`]: with a duplicate name this
+    /// panics, and services in a circle would wait for each other.
+    pub fn new(family: Vec<ServiceSpec>, seed: u64, now: Time) -> Engine {
+        let mut engine = Engine {
+            services: Vec::with_capacity(family.len()),
+            names: BTreeMap::new(),
+            graph: Graph::default(),
+            cx: Context::new(seed, now),
+            code: 0,
+            keep_alive: false,
+            quit: false,
+        };
+        for spec in family {
+            engine.add(spec);
+        }
+        engine.rebuild_graph();
+        for number in 0..engine.services.len() {
+            let id = ServiceId(number as u32);
+            if engine.service(id).is_some_and(|service| service.spec.autostart) {
+                engine.start(id, Cause::Autostart, false);
+            }
+        }
+        engine.settle();
+        engine
+    }
+
+    /// Whether the family goes on when no service is left that could do anything by itself: for a family in the
+    /// background that is told by commands what to do. By default it ends, as people expect of a command in the
+    /// foreground and of a container: with code 1 if a service has failed, else 0.
+    #[must_use]
+    pub fn keep_alive(mut self, keep: bool) -> Engine {
+        self.keep_alive = keep;
+        self
+    }
+
+    /// Something happened. `now` never goes back. Events about unknown services or earlier generations do no
+    /// harm.
+    pub fn handle(&mut self, now: Time, event: Event) {
+        debug_assert!(now >= self.cx.now, "time does not go back");
+        self.cx.now = self.cx.now.max(now);
+        if self.quit {
+            return;
+        }
+        match event {
+            Event::Born { key, pid } => self.with(key, |it, cx, role| it.born(cx, role, pid)),
+            Event::Stillborn { key, error } => self.with(key, |it, cx, role| it.stillborn(cx, role, error)),
+            Event::Exited { key, status } => self.with(key, |it, cx, role| it.exited(cx, role, status)),
+            Event::Paused { key } => self.with_main(key, |it, cx| it.paused(cx, true)),
+            Event::Resumed { key } => self.with_main(key, |it, cx| it.paused(cx, false)),
+            Event::Emptied { service, generation, leftovers } => {
+                self.with_life(service, generation, |it, cx| it.fact(cx, Fact::Emptied(leftovers)));
+            }
+            Event::Noticed { service, generation, notice } => {
+                self.with_life(service, generation, |it, cx| it.noticed(cx, notice));
+            }
+            Event::Due { service } => self.due(service),
+            Event::Tick => self.tick(),
+            Event::Command(command) => self.command(command),
+        }
+        self.settle_all();
+    }
+
+    /// What is to be done next, in order; `None` when nothing is to be done before the next event.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.cx.actions.pop_front()
+    }
+
+    /// When [`Event::Tick`] is needed next; `None`: not before something else happens.
+    pub fn deadline(&self) -> Option<Time> {
+        if self.is_over() { Some(self.cx.now) } else { self.cx.timers.next() }
+    }
+
+    /// Fires every deadline that has passed.
+    fn tick(&mut self) {
+        while let Some((id, alarm)) = self.cx.timers.pop_due(self.cx.now) {
+            let Some(service) = seat(&mut self.services, id) else {
+                unreachable!("who is forgotten has no deadlines")
+            };
+            service.alarms[alarm as usize] = None;
+            match alarm {
+                Alarm::Step => service.fact(&mut self.cx, Fact::Timeout),
+                Alarm::Probe => service.probe_alarm(&mut self.cx),
+                Alarm::Watchdog => service.input(&mut self.cx, Input::Fault(Cause::WatchdogExpired)),
+                Alarm::Reload => service.kill_child(&mut self.cx, Role::Reload),
+            }
+            self.settle();
+        }
+    }
+
+    /// Everybody reacts to everybody, until there is nothing left to say.
+    fn settle_all(&mut self) {
+        self.settle();
+        while !self.cx.ended.is_empty() {
+            self.mourn();
+            self.settle();
+        }
+        self.quit_if_over();
+    }
+
+    /// The service with this number.
+    pub(crate) fn service(&self, id: ServiceId) -> Option<&Service> {
+        self.services.get(id.0 as usize)?.as_deref()
+    }
+
+    /// Gives an input to a service.
+    pub(crate) fn input(&mut self, id: ServiceId, input: Input) {
+        if let Some(service) = seat(&mut self.services, id) {
+            service.input(&mut self.cx, input);
+        }
+    }
+
+    /// Speaks to a service, if it is still in this life.
+    fn with_life(
+        &mut self,
+        id: ServiceId,
+        generation: Generation,
+        speak: impl FnOnce(&mut Service, &mut Context),
+    ) {
+        let Some(service) = seat(&mut self.services, id) else { return };
+        if service.generation == generation {
+            speak(service, &mut self.cx);
+        }
+    }
+
+    fn with(&mut self, key: ChildKey, speak: impl FnOnce(&mut Service, &mut Context, Role)) {
+        self.with_life(key.service, key.generation, |service, cx| speak(service, cx, key.role));
+    }
+
+    fn with_main(&mut self, key: ChildKey, speak: impl FnOnce(&mut Service, &mut Context)) {
+        if key.role == Role::Main {
+            self.with_life(key.service, key.generation, speak);
+        }
+    }
+}
+
+/// The service with this number, to be changed while other parts of the engine are in use.
+pub(crate) fn seat(services: &mut [Option<Box<Service>>], id: ServiceId) -> Option<&mut Service> {
+    services.get_mut(id.0 as usize)?.as_deref_mut()
+}

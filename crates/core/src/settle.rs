@@ -1,0 +1,219 @@
+//! What one service may do because of others: who may start, who may end, who has lost somebody.
+//!
+//! It is asked again for a service and its neighbours after each change, and looks only at how things are, not
+//! at how they came about: so nothing is forgotten when several things happen at once.
+//!
+//! - A service starts when each `requires` is ready, and each `wants` and `after` is ready or not coming.
+//! - A service that is to end waits until everybody who needs it in any way, and is to end or ends too, is empty.
+//! - A service whose `requires` is gone for good goes down itself. One that is only restarted by its policy is
+//!   not gone: those who need it stay.
+
+use crate::context::{has_processes, is_live};
+use crate::engine::{Engine, seat};
+use crate::service::{Input, Service, Wish};
+use doula_model::action::{Action, Cause, State};
+use doula_model::event::Haste;
+use doula_model::id::ServiceId;
+use doula_model::service::{DependencyKind, Kind};
+
+/// How a service stands to those who need it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// They may start.
+    Ready,
+    /// Not ready now, or about to end: they wait.
+    Pending,
+    /// It does not run and nothing is under way to change that.
+    Gone,
+}
+
+impl Service {
+    /// How it stands to those who need it.
+    pub(crate) fn standing(&self) -> Standing {
+        let wanted = self.wish == Wish::Up && self.again.is_none() && !self.leaving;
+        match (self.spec.kind, self.state) {
+            (_, State::Stopped | State::Failed) => Standing::Gone,
+            (_, State::Done) if self.fulfilled => Standing::Ready,
+            (_, State::Done) => Standing::Gone,
+            (Kind::Oneshot, _) if wanted && self.fulfilled => Standing::Ready,
+            (Kind::Scheduled { .. }, _) if wanted => Standing::Ready,
+            (Kind::Daemon, State::Up) if wanted => Standing::Ready,
+            (
+                Kind::Daemon | Kind::Oneshot | Kind::Scheduled { .. },
+                State::Scheduled
+                | State::Waiting
+                | State::Preparing
+                | State::Starting
+                | State::Up
+                | State::Stopping
+                | State::Clearing
+                | State::Cleaning
+                | State::BackingOff,
+            ) => Standing::Pending,
+        }
+    }
+
+    /// It has processes, and they are to end.
+    fn is_ending(&self) -> bool {
+        let ends = matches!(self.state, State::Stopping | State::Clearing | State::Cleaning);
+        has_processes(self.state) && (ends || self.wish == Wish::Down || self.again.is_some())
+    }
+}
+
+impl Engine {
+    /// Lets everybody who changed, and their neighbours, do what they may do now.
+    pub(crate) fn settle(&mut self) {
+        while let Some(id) = self.cx.changed.pop_front() {
+            self.settle_one(id);
+            for place in 0..self.graph.needs(id).len() {
+                self.settle_one(self.graph.needs(id)[place].0);
+            }
+            for place in 0..self.graph.needed_by(id).len() {
+                self.settle_one(self.graph.needed_by(id)[place].0);
+            }
+        }
+    }
+
+    fn settle_one(&mut self, id: ServiceId) {
+        let Some(service) = self.service(id) else { return };
+        if service.leaving && !is_live(service.state) {
+            return self.forget(id);
+        }
+        match service.wish {
+            Wish::Down if is_live(service.state) => self.settle_end(id),
+            Wish::Down => {}
+            Wish::Up => self.settle_wanted(id, service.state),
+        }
+    }
+
+    fn settle_wanted(&mut self, id: ServiceId, state: State) {
+        match state {
+            State::Waiting => self.settle_start(id),
+            State::Preparing | State::Starting | State::Up | State::BackingOff => self.settle_life(id),
+            State::Stopped
+            | State::Scheduled
+            | State::Stopping
+            | State::Clearing
+            | State::Cleaning
+            | State::Done
+            | State::Failed => {}
+        }
+    }
+
+    /// It is to end: does anybody still need it?
+    fn settle_end(&mut self, id: ServiceId) {
+        if !self.is_held(id) {
+            self.input(id, Input::Stop);
+        }
+    }
+
+    /// It runs, or is to run again: does it have what it requires, and is it to be restarted?
+    fn settle_life(&mut self, id: ServiceId) {
+        if let Some(other) = self.lost_requirement(id) {
+            return self.lose(id, other);
+        }
+        let restarts = self.service(id).is_some_and(|service| service.again.is_some());
+        if restarts && !self.is_held(id) {
+            self.input(id, Input::Stop);
+        }
+    }
+
+    /// It waits: is everything there?
+    fn settle_start(&mut self, id: ServiceId) {
+        if let Some(other) = self.lost_requirement(id) {
+            return self.lose(id, other);
+        }
+        let waits_for = self.graph.needs(id).iter().find_map(|&(on, kind)| {
+            let other = self.service(on)?;
+            let blocks = match (kind, other.standing()) {
+                (_, Standing::Ready) => false,
+                (_, Standing::Pending) => true,
+                (DependencyKind::Requires, Standing::Gone) => {
+                    unreachable!("a lost requirement was found before")
+                }
+                (DependencyKind::Wants | DependencyKind::After, Standing::Gone) => false,
+            };
+            blocks.then(|| other.spec.name.clone())
+        });
+        let Some(service) = seat(&mut self.services, id) else { return };
+        match waits_for {
+            None => service.input(&mut self.cx, Input::Go),
+            Some(name) => service.wait_for(&mut self.cx, &name),
+        }
+    }
+
+    /// A service that it requires and that will not come.
+    fn lost_requirement(&self, id: ServiceId) -> Option<ServiceId> {
+        let mut required = self
+            .graph
+            .needs(id)
+            .iter()
+            .filter(|(_, kind)| *kind == DependencyKind::Requires)
+            .map(|(on, _)| *on);
+        required.find(|on| self.service(*on).is_some_and(|other| other.standing() == Standing::Gone))
+    }
+
+    /// It has lost a service that it requires. A scheduled one loses only this run.
+    fn lose(&mut self, id: ServiceId, other: ServiceId) {
+        let Some(other) = self.service(other) else { return };
+        let failed = other.state == State::Failed;
+        let cause = Cause::LostDependency { service: other.spec.name.clone() };
+        let Some(service) = seat(&mut self.services, id) else { return };
+        match service.state {
+            State::Waiting | State::BackingOff if failed || service.is_scheduled() => {
+                service.input(&mut self.cx, Input::Lost(cause));
+            }
+            State::Preparing | State::Starting | State::Up if service.is_scheduled() => {
+                service.input(&mut self.cx, Input::Fault(cause));
+            }
+            State::Waiting | State::BackingOff | State::Preparing | State::Starting | State::Up => {
+                (service.wish, service.reason, service.lost) = (Wish::Down, cause, failed);
+                service.again = None;
+                self.settle_end(id);
+            }
+            State::Stopped
+            | State::Scheduled
+            | State::Stopping
+            | State::Clearing
+            | State::Cleaning
+            | State::Done
+            | State::Failed => unreachable!("only who runs or wants to can lose somebody"),
+        }
+    }
+
+    /// Somebody who needs it is about to end as well, and goes first.
+    fn is_held(&self, id: ServiceId) -> bool {
+        match self.service(id).map(|service| service.state) {
+            Some(State::Starting | State::Up) => {}
+            // What does not run yet is not used by anybody, and what ends already is not to be held up.
+            Some(
+                State::Stopped
+                | State::Scheduled
+                | State::Waiting
+                | State::Preparing
+                | State::Stopping
+                | State::Clearing
+                | State::Cleaning
+                | State::BackingOff
+                | State::Done
+                | State::Failed,
+            )
+            | None => return false,
+        }
+        self.cx.haste.is_none_or(|haste| haste == Haste::Orderly)
+            && self
+                .graph
+                .needed_by(id)
+                .iter()
+                .any(|(by, _)| *by != id && self.service(*by).is_some_and(Service::is_ending))
+    }
+
+    /// Nothing of it is left, and it is no longer part of the family.
+    fn forget(&mut self, id: ServiceId) {
+        let Some(gone) = self.services[id.0 as usize].take() else { return };
+        assert!(gone.children.is_empty() && !gone.clearing, "only who has nothing left is forgotten");
+        assert!(gone.alarms.iter().all(Option::is_none), "who rests has no deadline");
+        self.names.remove(&gone.spec.name);
+        self.cx.act(Action::Forget { service: id });
+    }
+}
