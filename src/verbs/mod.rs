@@ -3,6 +3,7 @@
 //! A new verb is three lines: `mod`, a variant of [`Verb`], an arm in [`Verb::run`]. A verb has `Args` (its
 //! doc comment is the help) and `run(args, ui) -> Outcome`.
 
+mod check;
 mod completions;
 mod man;
 
@@ -40,6 +41,7 @@ pub(crate) struct Cli {
 /// What doula can do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    Check(check::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -48,6 +50,7 @@ impl Verb {
     /// Does it.
     pub(crate) fn run(self, ui: &mut Ui) -> Outcome {
         match self {
+            Verb::Check(args) => check::run(args, ui),
             Verb::Completions(args) => completions::run(args, ui),
             Verb::Man(args) => man::run(args, ui),
         }

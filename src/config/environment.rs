@@ -1,0 +1,157 @@
+//! The environment of a service: inherited, from files, of the family, its own; each layer over the last.
+
+use super::accounts::Account;
+use super::envfile;
+use super::expand::{self, Variables};
+use super::keys::{ENV_FILE_TABLE, SERVICE};
+use super::problem::{Complaint, Report, Source};
+use super::view::{Item, Table, View, variable};
+use std::io::{ErrorKind, Read as _};
+use std::ops::Range;
+use std::path::Path;
+
+/// The largest file that is read: more is no configuration.
+pub(crate) const MAX_FILE: u64 = 1 << 20;
+
+/// What surrounds a configuration: everything that is not in the file.
+pub(crate) struct Surroundings<'a> {
+    /// The directory of the file, absolute.
+    pub(crate) dir: &'a Path,
+    /// doula's own environment.
+    pub(crate) inherited: &'a Variables,
+    /// Where problems go.
+    pub(crate) report: &'a Report,
+}
+
+impl Surroundings<'_> {
+    /// A path, relative to the file.
+    pub(crate) fn path(&self, path: &str) -> String {
+        self.dir.join(path).to_string_lossy().into_owned()
+    }
+
+    /// The text with its variables filled in; as it is, and a problem noted, if that cannot be done.
+    pub(crate) fn expand(&self, text: &str, variables: &Variables, span: &Range<usize>) -> String {
+        expand::expand(text, variables).unwrap_or_else(|complaint| {
+            self.report.note(span, complaint);
+            text.to_owned()
+        })
+    }
+}
+
+/// The variables of one service: those it gets, and those its values may use.
+pub(crate) struct Environment {
+    /// What the service gets.
+    pub(crate) own: Variables,
+    /// `own`, and behind it everything that doula has itself.
+    pub(crate) known: Variables,
+}
+
+impl Environment {
+    /// What a service inherits.
+    pub(crate) fn inherit(service: &View<'_>, around: &Surroundings<'_>) -> Environment {
+        let patterns: Vec<&str> =
+            service.list("env-inherit").filter_map(|item| item.get_ref().as_str()).collect();
+        let all = match service.item("env-inherit").map(toml::Spanned::get_ref) {
+            None => true,
+            Some(value) => value.as_str() == Some("all"),
+        };
+        let wanted = |name: &str| all || patterns.iter().any(|pattern| matches(pattern, name));
+        let own = around.inherited.iter().filter(|(name, _)| wanted(name));
+        Environment {
+            own: own.map(|(name, value)| (name.clone(), value.clone())).collect(),
+            known: around.inherited.clone(),
+        }
+    }
+
+    /// Sets a variable.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.own.insert(name.to_owned(), value.to_owned());
+        self.known.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// Sets the variables of a table in the order of the file, so that later ones can use earlier ones.
+    pub(crate) fn table(&mut self, table: &Table<'_>, around: &Surroundings<'_>) {
+        let mut entries: Vec<_> = table.iter().collect();
+        entries.sort_by_key(|(key, _)| key.span().start);
+        for (key, item) in entries {
+            if let Some(text) = variable(item.get_ref()) {
+                let text = around.expand(&text, &self.known, &item.span());
+                self.set(key.get_ref(), &text);
+            }
+        }
+    }
+
+    /// Sets what the environment files say.
+    pub(crate) fn files(&mut self, item: Option<&Item<'_>>, around: &Surroundings<'_>) {
+        let Some(item) = item else { return };
+        match item.get_ref().as_array() {
+            Some(list) => list.iter().for_each(|item| self.file(item, around)),
+            None => self.file(item, around),
+        }
+    }
+
+    fn file(&mut self, item: &Item<'_>, around: &Surroundings<'_>) {
+        let table = View::new(&ENV_FILE_TABLE, item.get_ref().as_table(), None);
+        let Some(path) = item.get_ref().as_str().or_else(|| table.text("path")) else { return };
+        let path = around.path(&around.expand(path, &self.known, &item.span()));
+        match read(Path::new(&path)) {
+            Ok(text) => {
+                let report = around.report.of_file(Source { name: path, text });
+                envfile::parse(&report).iter().for_each(|(name, value)| self.set(name, value));
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound && table.bool("optional") == Some(true) => {}
+            Err(error) => {
+                let complaint = Complaint::new(format!("failed to read `{path}`: {error}"), "cannot be read");
+                let hint = "a file that may be missing is written { path = \"…\", optional = true }";
+                let missing = error.kind() == ErrorKind::NotFound;
+                around.report.note(&item.span(), if missing { complaint.help(hint) } else { complaint });
+            }
+        }
+    }
+
+    /// What the service gets, sorted by name.
+    pub(crate) fn finish(self) -> Vec<(String, String)> {
+        self.own.into_iter().collect()
+    }
+}
+
+/// The whole environment of one service before its instance is known.
+pub(crate) fn of_service(
+    service: &View<'_>,
+    family: &View<'_>,
+    account: Option<&Account>,
+    around: &Surroundings<'_>,
+) -> Environment {
+    let mut environment = Environment::inherit(service, around);
+    for (name, value) in account.iter().flat_map(|account| &account.variables) {
+        environment.set(name, value);
+    }
+    environment.files(family.item("env-file"), around);
+    environment.files(service.item("env-file"), around);
+    family.layers("env").for_each(|table| environment.table(table, around));
+    assert!(SERVICE.keys.iter().any(|key| key.name == "env"));
+    environment
+}
+
+/// Whether a name fits a pattern that may end with `*`.
+fn matches(pattern: &str, name: &str) -> bool {
+    pattern.strip_suffix('*').map_or(pattern == name, |start| name.starts_with(start))
+}
+
+/// Reads a text file of at most [`MAX_FILE`] bytes.
+pub(crate) fn read(path: &Path) -> std::io::Result<String> {
+    // A directory, a pipe or a device would block or never end.
+    let file = std::fs::File::open(path)?;
+    if file.metadata()?.is_dir() {
+        return Err(ErrorKind::IsADirectory.into());
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(std::io::Error::new(ErrorKind::FileTooLarge, "larger than 1 MiB"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        std::io::Error::new(ErrorKind::InvalidData, format!("not UTF-8 at byte {at}"))
+    })
+}

@@ -1,0 +1,179 @@
+//! The whole file: its services in their order, and what ties them together.
+
+use super::check;
+use super::environment::Surroundings;
+use super::keys::{FILE, SERVICE};
+use super::problem::{Complaint, did_you_mean};
+use super::service::{self, Written};
+use super::value;
+use super::view::{Item, Table, View};
+use doula_model::recipe::{FamilySpec, Recipe};
+use doula_model::service::{Dependency, DependencyKind, ServiceSpec};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use toml::de::DeTable;
+
+/// More services than this, instances included, are refused: each one costs processes, fds and memory.
+const MAX_SERVICES: usize = 10_000;
+
+/// The instances by the name that a dependency may use: `web` is all of them, `web@2` is one.
+type Names = BTreeMap<String, Vec<String>>;
+
+/// Reads the file; problems are noted, and what is returned then has no meaning.
+pub(crate) fn read(around: &Surroundings<'_>) -> FamilySpec {
+    let report = around.report;
+    let (file, errors) = DeTable::parse_recoverable(report.text());
+    if !errors.is_empty() {
+        for error in &errors {
+            // What follows a syntax error is guesswork, so nothing else is said about such a file.
+            let span = error.span().unwrap_or(0..0);
+            report.note(&span, Complaint::new(error.message(), "here"));
+        }
+        return FamilySpec::default();
+    }
+    let table = file.get_ref();
+    check::section(&FILE, table, report);
+    let family = View::new(&FILE, Some(table), None);
+    let written = services(&family, around);
+    let names = names(&written);
+    let total: usize = written.iter().map(|service| service.names().len()).sum();
+    if total > MAX_SERVICES {
+        let title = format!("{total} services are more than {MAX_SERVICES}");
+        report.note(&(0..0), Complaint::new(title, "instances are counted too"));
+        return FamilySpec::default();
+    }
+    let services = written.iter().flat_map(|written| one(written, &names, around)).collect();
+    FamilySpec { name: name(&family, around), services }
+}
+
+/// The name of the family: its own, or that of the directory as far as it can be a name.
+fn name(family: &View<'_>, around: &Surroundings<'_>) -> String {
+    let usable =
+        |letter: char| if letter.is_ascii_alphanumeric() || "_.-".contains(letter) { letter } else { '-' };
+    let written = family.text("name").map(str::to_owned);
+    written.unwrap_or_else(|| {
+        let directory = around.dir.file_name().unwrap_or_default().to_string_lossy();
+        let name: String =
+            directory.trim_start_matches(['.', '-']).chars().map(usable).take(value::MAX_NAME).collect();
+        if value::name(&name).is_ok() { name } else { "doula".to_owned() }
+    })
+}
+
+/// The services in the order of the file.
+fn services<'a>(family: &View<'a>, around: &Surroundings<'_>) -> Vec<Written<'a>> {
+    let Some(table) = family.item("service").and_then(|item| item.get_ref().as_table()) else {
+        let help = "write a table for each: [service.web] and below it command = \"…\"";
+        around.report.note(&(0..0), Complaint::new("the file has no services", "nothing to run").help(help));
+        return Vec::new();
+    };
+    let defaults = family.item("defaults").and_then(|item| item.get_ref().as_table());
+    let mut services: Vec<Written<'a>> = table
+        .iter()
+        .filter_map(|(key, item)| {
+            let name: &str = key.get_ref();
+            if let Err(complaint) = value::name(name) {
+                around.report.note(&key.span(), complaint);
+            }
+            let own: &Table<'a> = item.get_ref().as_table()?;
+            Some(Written {
+                name,
+                span: key.span(),
+                keys: View::new(&SERVICE, Some(own), defaults),
+                family: *family,
+            })
+        })
+        .collect();
+    services.sort_by_key(|service| service.span.start);
+    if services.is_empty() {
+        let span = family.item("service").map_or(0..0, toml::Spanned::span);
+        around.report.note(&span, Complaint::new("the file has no services", "nothing to run"));
+    }
+    services
+}
+
+fn names(written: &[Written<'_>]) -> Names {
+    let mut names = Names::new();
+    for service in written {
+        let instances = service.names();
+        for instance in &instances {
+            names.insert(instance.clone(), vec![instance.clone()]);
+        }
+        names.insert(service.name.to_owned(), instances);
+    }
+    names
+}
+
+/// All instances of one service, with their dependencies.
+fn one(written: &Written<'_>, names: &Names, around: &Surroundings<'_>) -> Vec<(ServiceSpec, Recipe)> {
+    let mut instances = service::read(written, around);
+    let deps = dependencies(written, names, around);
+    contradictions(written, around);
+    for (spec, _) in &mut instances {
+        spec.deps = deps.clone();
+    }
+    instances
+}
+
+fn dependencies(written: &Written<'_>, names: &Names, around: &Surroundings<'_>) -> Vec<Dependency> {
+    let kinds = [
+        ("requires", DependencyKind::Requires),
+        ("wants", DependencyKind::Wants),
+        ("after", DependencyKind::After),
+    ];
+    let mut dependencies: Vec<Dependency> = Vec::new();
+    for (key, kind) in kinds {
+        for item in written.keys.list(key) {
+            for on in resolve(written, item, names, around) {
+                // The same service twice: the stronger need holds, and `requires` comes first.
+                if !dependencies.iter().any(|known| known.on == *on) {
+                    dependencies.push(Dependency { on: on.clone(), kind });
+                }
+            }
+        }
+    }
+    dependencies
+}
+
+fn resolve<'n>(
+    written: &Written<'_>,
+    item: &Item<'_>,
+    names: &'n Names,
+    around: &Surroundings<'_>,
+) -> &'n [String] {
+    let Some(name) = item.get_ref().as_str() else { return &[] };
+    let own =
+        name == written.name || name.strip_prefix(written.name).is_some_and(|rest| rest.starts_with('@'));
+    if own {
+        let complaint = Complaint::new(format!("`{}` cannot depend on itself", written.name), "itself");
+        around.report.note(&item.span(), complaint);
+        return &[];
+    }
+    names.get(name).map_or_else(
+        || {
+            let help = did_you_mean(name, names.keys().map(String::as_str));
+            let complaint = Complaint::new(format!("there is no service `{name}`"), "unknown service");
+            let known = names.keys().take(20).cloned().collect::<Vec<_>>().join(", ");
+            let help = help.unwrap_or_else(|| format!("the services are: {known}"));
+            around.report.note(&item.span(), complaint.help(help));
+            [].as_slice()
+        },
+        Vec::as_slice,
+    )
+}
+
+/// Notes keys of one service that contradict each other.
+fn contradictions(written: &Written<'_>, around: &Surroundings<'_>) {
+    let keys = &written.keys;
+    let note = |span: Range<usize>, title: &str, help: &str| {
+        around.report.note(&span, Complaint::new(title, "does not go together").help(help));
+    };
+    let daemon = keys.item("kind").filter(|_| keys.text("kind") == Some("daemon"));
+    if let (Some(item), Some(_)) = (daemon, keys.item("schedule")) {
+        note(item.span(), "a scheduled job is no daemon", "leave `kind` out: it runs to its end each time");
+    }
+    let signal = keys.text("reload").filter(|text| value::signal(text).is_ok());
+    if let (Some(text), Some(item)) = (signal, keys.item("reload")) {
+        let help = format!("a signal is written {{ signal = \"{text}\" }}");
+        note(item.span(), "this names a signal, not a program", &help);
+    }
+}

@@ -1,0 +1,83 @@
+//! What the user wrote (`doula.toml` or a `Procfile`) becomes what the decisions and the world need.
+//!
+//! In three steps: the text is parsed with the place of every value ([`toml`]); everything is held against
+//! the one table of keys ([`keys`], [`check`]); then the values are read ([`family`], [`service`]). Problems of
+//! all steps are collected ([`problem`]), so that a file with five mistakes tells of five.
+
+mod accounts;
+mod check;
+mod commands;
+mod envfile;
+mod environment;
+mod expand;
+mod family;
+mod keys;
+mod policy;
+mod problem;
+mod schema;
+mod service;
+mod value;
+mod view;
+
+pub(crate) use problem::{Problem, Problems};
+pub(crate) use schema::text as schema;
+
+use doula_model::recipe::{FamilySpec, Recipe};
+use environment::Surroundings;
+use expand::Variables;
+use problem::{Report, Source};
+use std::path::{Path, PathBuf};
+
+/// The names that are looked for, in this order, when none is given.
+const FILE_NAMES: [&str; 2] = ["doula.toml", "Procfile"];
+
+/// The configuration that is meant: the one that was named, else the first of the usual names that exists.
+pub(crate) fn find(named: Option<PathBuf>) -> PathBuf {
+    named.unwrap_or_else(|| {
+        let existing = FILE_NAMES.iter().map(Path::new).find(|name| name.exists());
+        existing.unwrap_or(Path::new(FILE_NAMES[0])).to_owned()
+    })
+}
+
+/// Reads a configuration: names of users are resolved, the environment is complete, paths are absolute.
+///
+/// # Errors
+/// Everything that is wrong with it, at once.
+pub(crate) fn load(path: &Path) -> Result<FamilySpec, Problems> {
+    let name = path.display().to_string();
+    let text = environment::read(path).map_err(|error| {
+        let missing = error.kind() == std::io::ErrorKind::NotFound;
+        let help = missing.then(|| "write a doula.toml, or name the file".to_owned());
+        Problems::unreadable(format!("failed to read `{name}`: {error}"), help)
+    })?;
+    let dir = directory(path).map_err(|error| {
+        Problems::unreadable(format!("failed to find the directory of `{name}`: {error}"), None)
+    })?;
+    let inherited = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    parse(Source { name, text }, &dir, &inherited.collect())
+}
+
+/// The same from a text: everything that is not in the text is an argument.
+fn parse(source: Source, dir: &Path, inherited: &Variables) -> Result<FamilySpec, Problems> {
+    let report = Report::new(source);
+    let spec = family::read(&Surroundings { dir, inherited, report: &report });
+    report.finish(spec)
+}
+
+/// The directory of a file, absolute.
+fn directory(path: &Path) -> std::io::Result<PathBuf> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    std::path::absolute(parent.unwrap_or(Path::new(".")))
+}
+
+/// A digest of a recipe that stays the same from one run of doula to the next: FNV-1a over its JSON.
+fn fingerprint(recipe: &Recipe) -> u64 {
+    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0100_0000_01b3;
+    let json = serde_json::to_vec(recipe).unwrap_or_default();
+    json.iter().fold(OFFSET, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,53 @@
+//! What a configuration means, and what is said about one that is wrong.
+
+use super::*;
+use doula_model::recipe::{Probe, ReadySign, SocketAddress};
+use doula_model::service::{DependencyKind, Kind, Overlap, ReadyBy, RestartWhen};
+use doula_model::signal::Signal;
+use std::time::Duration;
+
+/// The environment of every test.
+fn inherited() -> Variables {
+    let pairs = [("HOME", "/root"), ("PATH", "/usr/bin:/bin"), ("LC_ALL", "C"), ("SECRET", "s")];
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn parsed(text: &str) -> Result<FamilySpec, Problems> {
+    let source = Source { name: "doula.toml".to_owned(), text: text.to_owned() };
+    parse(source, Path::new("/srv/shop"), &inherited())
+}
+
+fn good(text: &str) -> FamilySpec {
+    parsed(text).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+#[test]
+fn the_first_example_means_what_it_says() {
+    let family = good(include_str!("../../examples/shop.toml"));
+    assert_eq!(family.name, "shop");
+    let names: Vec<&str> = family.services.iter().map(|(spec, _)| spec.name.as_str()).collect();
+    assert_eq!(names, ["db", "web@1", "web@2", "nightly"]);
+    let (db, recipe) = &family.services[0];
+    assert_eq!(recipe.command, ["postgres", "-D", "data"]);
+    assert_eq!(recipe.dir.as_deref(), Some("/srv/shop"));
+    assert_eq!(recipe.ready, ReadySign::Probe(Probe::Tcp("127.0.0.1:5432".to_owned())));
+    assert!(matches!(db.ready.by, ReadyBy::Probe(_)));
+    assert_eq!((db.stop.signal, db.stop.grace), (Signal::INT, Duration::from_secs(30)));
+    let (web, recipe) = &family.services[2];
+    assert_eq!(web.restart.when, RestartWhen::Always);
+    assert_eq!((web.deps[0].on.as_str(), web.deps[0].kind), ("db", DependencyKind::Requires));
+    assert_eq!(recipe.sockets[0].address, SocketAddress::Tcp("127.0.0.1:8080".to_owned()));
+    assert!(recipe.env.contains(&("DOULA_INSTANCE".to_owned(), "2".to_owned())));
+    assert!(recipe.env.contains(&("RUST_LOG".to_owned(), "info".to_owned())));
+    let (nightly, recipe) = &family.services[3];
+    assert_eq!(nightly.kind, Kind::Scheduled { overlap: Overlap::Skip });
+    assert_eq!(recipe.schedule.as_deref(), Some("0 3 * * * Europe/Berlin"));
+}
+
+#[test]
+fn every_problem_of_a_file_is_told_at_once() {
+    let problems =
+        parsed("nmae = 1\n[service.a]\ncomand = 3\nnice = 99\n[service.1]\ncommand = 'b'\n").unwrap_err();
+    let places: Vec<_> = problems.iter().filter_map(Problem::position).map(|(_, line, _)| line).collect();
+    assert_eq!(places, [1, 2, 3, 4, 5], "{problems}");
+}
