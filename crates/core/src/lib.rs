@@ -24,5 +24,6 @@ mod watch;
 pub mod apply;
 pub mod deps;
 pub mod engine;
+pub mod flood;
 pub mod random;
 pub mod view;

@@ -3,4 +3,6 @@
 extern crate alloc;
 
 #[cfg(feature = "std")]
+pub mod logs;
+#[cfg(feature = "std")]
 pub mod spawn;

@@ -1,0 +1,318 @@
+//! The last records of the whole family in a bounded piece of memory, for those who ask and those who follow.
+//!
+//! One ring for all services: its size does not grow with their number. A follower is only a position in the
+//! ring, so that a slow one costs nothing; when the ring has moved on past it, it is told how many records it
+//! missed.
+
+use super::{Mark, Stamp};
+use core::time::Duration;
+use doula_model::id::ServiceId;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// The bytes in front of each record: time, service, mark, length.
+const HEADER: usize = 8 + 4 + 1 + 4;
+
+/// The number that stands for the supervisor itself.
+const OWN: u32 = u32::MAX;
+
+/// A record as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// When it was read, as wall-clock time since 1970.
+    pub at: Duration,
+    /// Whose; `None`: the supervisor's own.
+    pub service: Option<ServiceId>,
+    /// What kind.
+    pub mark: Mark,
+    /// The line without its newline: any bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// What a follower gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Followed {
+    /// So many records that it wanted were lost at this place, because it was too slow.
+    Missed(u64),
+    /// The next record.
+    Record(Record),
+}
+
+/// Which records are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Those of these services; of everybody, the supervisor included, if empty.
+    pub services: BTreeSet<ServiceId>,
+    /// Those not older than this (wall-clock time since 1970).
+    pub since: Option<Duration>,
+}
+
+impl Filter {
+    fn wants(&self, at: Duration, service: Option<ServiceId>) -> bool {
+        let whose = self.services.is_empty() || service.is_some_and(|one| self.services.contains(&one));
+        whose && self.since.is_none_or(|since| at >= since)
+    }
+}
+
+/// Names a follower.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FollowerId(u64);
+
+#[derive(Debug)]
+struct Follower {
+    filter: Filter,
+    position: u64,
+    missed: u64,
+}
+
+/// The ring.
+#[derive(Debug)]
+pub(crate) struct Ring {
+    bytes: VecDeque<u8>,
+    budget: usize,
+    /// How many bytes have ever left the ring: the absolute position of its first byte.
+    start: u64,
+    followers: BTreeMap<FollowerId, Follower>,
+    next_follower: u64,
+}
+
+struct Header {
+    at: u64,
+    service: Option<ServiceId>,
+    mark: Mark,
+    length: usize,
+}
+
+impl Header {
+    fn wanted_by(&self, filter: &Filter) -> bool {
+        filter.wants(Duration::from_nanos(self.at), self.service)
+    }
+}
+
+impl Ring {
+    /// A ring of at most `budget` bytes, which are taken as they are needed.
+    pub(crate) fn new(budget: usize) -> Ring {
+        let followers = BTreeMap::new();
+        Ring { bytes: VecDeque::new(), budget, start: 0, followers, next_follower: 0 }
+    }
+
+    /// Takes a record in; the oldest ones make room. One that is larger than the whole ring is left out, and
+    /// followers are told.
+    pub(crate) fn push(&mut self, stamp: Stamp, service: Option<ServiceId>, mark: Mark, bytes: &[u8]) {
+        let size = HEADER + bytes.len();
+        if size > self.budget {
+            self.count_missed(self.end(), stamp.wall, service);
+            return;
+        }
+        while self.bytes.len() + size > self.budget {
+            self.evict();
+        }
+        let at = u64::try_from(stamp.wall.as_nanos()).unwrap_or(u64::MAX);
+        self.bytes.extend(at.to_ne_bytes());
+        self.bytes.extend(service.map_or(OWN, |id| id.0).to_ne_bytes());
+        self.bytes.push_back(mark as u8);
+        self.bytes.extend((bytes.len() as u32).to_ne_bytes());
+        self.bytes.extend(bytes);
+        assert!(self.bytes.len() <= self.budget);
+    }
+
+    /// The kept records that are wanted, oldest first; at most the last `last` of them.
+    pub(crate) fn read(&self, filter: &Filter, last: Option<usize>) -> Vec<Record> {
+        let (mut found, mut position) = (VecDeque::new(), self.start);
+        while let Some(header) = self.header(position) {
+            if header.wanted_by(filter) {
+                found.push_back(position);
+                if last.is_some_and(|last| found.len() > last) {
+                    found.pop_front();
+                }
+            }
+            position += (HEADER + header.length) as u64;
+        }
+        found.into_iter().filter_map(|position| self.record(position)).collect()
+    }
+
+    /// Begins to follow: with the records that are kept and wanted (`past`), or with the next one.
+    pub(crate) fn follow(&mut self, filter: Filter, past: bool) -> FollowerId {
+        let id = FollowerId(self.next_follower);
+        self.next_follower += 1;
+        let position = if past { self.start } else { self.end() };
+        self.followers.insert(id, Follower { filter, position, missed: 0 });
+        id
+    }
+
+    /// Ends following.
+    pub(crate) fn unfollow(&mut self, id: FollowerId) {
+        self.followers.remove(&id);
+    }
+
+    /// Whether anybody follows.
+    pub(crate) fn is_followed(&self) -> bool {
+        !self.followers.is_empty()
+    }
+
+    /// The next thing for this follower; `None` when it has everything.
+    pub(crate) fn next(&mut self, id: FollowerId) -> Option<Followed> {
+        let mut follower = self.followers.remove(&id)?;
+        let next = self.advance(&mut follower);
+        self.followers.insert(id, follower);
+        next
+    }
+
+    fn advance(&self, follower: &mut Follower) -> Option<Followed> {
+        if follower.missed > 0 {
+            return Some(Followed::Missed(core::mem::take(&mut follower.missed)));
+        }
+        follower.position = follower.position.max(self.start);
+        while let Some(header) = self.header(follower.position) {
+            let here = follower.position;
+            follower.position += (HEADER + header.length) as u64;
+            if header.wanted_by(&follower.filter) {
+                return self.record(here).map(Followed::Record);
+            }
+        }
+        None
+    }
+
+    fn end(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+
+    fn evict(&mut self) {
+        let Some(header) = self.header(self.start) else { return };
+        self.count_missed(self.start, Duration::from_nanos(header.at), header.service);
+        self.bytes.drain(..HEADER + header.length);
+        self.start += (HEADER + header.length) as u64;
+    }
+
+    /// A record at this position is lost for those who have not come past it.
+    fn count_missed(&mut self, position: u64, at: Duration, service: Option<ServiceId>) {
+        for follower in self.followers.values_mut() {
+            if follower.position <= position && follower.filter.wants(at, service) {
+                follower.missed += 1;
+            }
+        }
+    }
+
+    fn header(&self, position: u64) -> Option<Header> {
+        if position >= self.end() {
+            return None;
+        }
+        let raw = self.copy::<HEADER>(position);
+        let (at, rest) = raw.split_first_chunk::<8>()?;
+        let (service, rest) = rest.split_first_chunk::<4>()?;
+        let (mark, length) = rest.split_first_chunk::<1>()?;
+        let service = u32::from_ne_bytes(*service);
+        Some(Header {
+            at: u64::from_ne_bytes(*at),
+            service: (service != OWN).then_some(ServiceId(service)),
+            mark: Mark::ALL[usize::from(mark[0])],
+            length: u32::from_ne_bytes(*length.first_chunk::<4>()?) as usize,
+        })
+    }
+
+    fn record(&self, position: u64) -> Option<Record> {
+        let header = self.header(position)?;
+        let begin = (position - self.start) as usize + HEADER;
+        let bytes = self.bytes.range(begin..begin + header.length).copied().collect();
+        Some(Record {
+            at: Duration::from_nanos(header.at),
+            service: header.service,
+            mark: header.mark,
+            bytes,
+        })
+    }
+
+    fn copy<const N: usize>(&self, position: u64) -> [u8; N] {
+        let begin = (position - self.start) as usize;
+        let mut to = [0; N];
+        for (to, from) in to.iter_mut().zip(self.bytes.range(begin..begin + N)) {
+            *to = *from;
+        }
+        to
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use doula_model::time::Time;
+
+    const WEB: Option<ServiceId> = Some(ServiceId(0));
+    const DB: Option<ServiceId> = Some(ServiceId(1));
+
+    fn at(second: u64) -> Stamp {
+        Stamp { now: Time::ZERO, wall: Duration::from_secs(second) }
+    }
+
+    fn texts(records: &[Record]) -> Vec<String> {
+        records.iter().map(|record| String::from_utf8_lossy(&record.bytes).into_owned()).collect()
+    }
+
+    fn filled() -> Ring {
+        let mut ring = Ring::new(1000);
+        ring.push(at(1), WEB, Mark::Line, b"one");
+        ring.push(at(2), DB, Mark::Continued, b"two");
+        ring.push(at(3), None, Mark::Note, b"three");
+        ring.push(at(4), WEB, Mark::Line, b"");
+        ring
+    }
+
+    #[test]
+    fn records_come_back_as_they_went_in_and_can_be_chosen() {
+        let ring = filled();
+        let all = ring.read(&Filter::default(), None);
+        assert_eq!(texts(&all), ["one", "two", "three", ""]);
+        assert_eq!((all[1].mark, all[1].service), (Mark::Continued, DB));
+        assert_eq!((all[2].at, all[2].service), (Duration::from_secs(3), None));
+        let web = Filter { services: BTreeSet::from([ServiceId(0)]), since: None };
+        assert_eq!(texts(&ring.read(&web, None)), ["one", ""]);
+        let late = Filter { since: Some(Duration::from_secs(2)), ..Filter::default() };
+        assert_eq!(texts(&ring.read(&late, None)), ["two", "three", ""]);
+        assert_eq!(texts(&ring.read(&Filter::default(), Some(2))), ["three", ""]);
+    }
+
+    #[test]
+    fn the_oldest_records_make_room_and_the_budget_holds() {
+        let mut ring = Ring::new(10 * (HEADER + 3));
+        for number in 100..200 {
+            ring.push(at(number), WEB, Mark::Line, number.to_string().as_bytes());
+            assert!(ring.bytes.len() <= ring.budget);
+        }
+        let all = ring.read(&Filter::default(), None);
+        assert_eq!((all.len(), texts(&all)[0].as_str()), (10, "190"));
+        ring.push(at(1), WEB, Mark::Line, &[0; 10_000]);
+        assert_eq!(ring.read(&Filter::default(), None), all, "what fits nowhere displaces nobody");
+    }
+
+    #[test]
+    fn a_follower_gets_the_past_if_it_wants_and_then_everything_new() {
+        let mut ring = filled();
+        let (old, new) = (ring.follow(Filter::default(), true), ring.follow(Filter::default(), false));
+        assert_eq!(ring.next(new), None);
+        let past = core::iter::from_fn(|| ring.next(old)).count();
+        assert_eq!(past, 4);
+        ring.push(at(5), DB, Mark::Line, b"five");
+        for id in [old, new] {
+            assert!(matches!(ring.next(id), Some(Followed::Record(record)) if record.bytes == b"five"));
+            assert_eq!(ring.next(id), None);
+        }
+        ring.unfollow(old);
+        ring.unfollow(new);
+        assert!(!ring.is_followed());
+        assert_eq!(ring.next(old), None);
+    }
+
+    #[test]
+    fn a_slow_follower_is_told_exactly_what_it_missed() {
+        let mut ring = Ring::new(4 * (HEADER + 1));
+        let db = Filter { services: BTreeSet::from([ServiceId(1)]), since: None };
+        let slow = ring.follow(db, false);
+        for number in 0..20u8 {
+            ring.push(at(1), if number % 2 == 0 { WEB } else { DB }, Mark::Line, &[number]);
+        }
+        ring.push(at(1), DB, Mark::Line, &[0; 1000]);
+        assert_eq!(ring.next(slow), Some(Followed::Missed(9)));
+        assert!(matches!(ring.next(slow), Some(Followed::Record(record)) if record.bytes == [17]));
+        assert!(matches!(ring.next(slow), Some(Followed::Record(record)) if record.bytes == [19]));
+        assert_eq!(ring.next(slow), None);
+    }
+}
