@@ -1,7 +1,8 @@
 //! The decisions of doula: same inputs, same outputs. No clock, no I/O, no randomness (a seed is data).
 //!
 //! [`engine::Engine`] decides for a family of services. What it is told and what it says are the words of
-//! `doula-model`; what people see of it is in [`view`]. Start reading at `service`: the table of one service.
+//! `doula-model`; [`drive`] is the loop that joins it to a world ([`kernel::Kernel`]). What people see of it
+//! is in [`view`]. Start reading at `service`: the table of one service.
 
 #![no_std]
 extern crate alloc;
@@ -23,7 +24,8 @@ mod watch;
 
 pub mod apply;
 pub mod deps;
+pub mod drive;
 pub mod engine;
-pub mod flood;
+pub mod kernel;
 pub mod random;
 pub mod view;

@@ -26,6 +26,8 @@ pub struct For(i32);
 impl For {
     /// The end of a child, without waiting: `None` if no child has ended.
     pub const END: For = For(libc::WEXITED | libc::WNOHANG);
+    /// A stop or a continuation, without waiting; ends are left alone.
+    pub const STOPS: For = For(libc::WSTOPPED | libc::WCONTINUED | libc::WNOHANG);
     /// End, stop or continuation, without waiting.
     pub const CHANGE: For = For(For::END.0 | libc::WSTOPPED | libc::WCONTINUED);
 

@@ -1,0 +1,284 @@
+//! The driver: carries out what the engine decided, and tells it what happened.
+//!
+//! One turn is: do what was decided → wait → tell what happened. The driver owns the handles of all living
+//! children. It decides nothing but what a signal to the supervisor means ([`signals`]).
+//!
+//! Invariant: a child is in `children` from its birth until it was buried, so every `Born` is followed by
+//! exactly one `Exited`.
+
+mod signals;
+
+use crate::engine::Engine;
+use crate::kernel::{Change, Kernel, Tree, Wake};
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use doula_model::action::Action;
+use doula_model::event::Event;
+use doula_model::id::{ChildKey, Generation, Pid, Role, ServiceId};
+use doula_model::service::Scope;
+use doula_model::signal::Signal;
+
+/// The loop over a world.
+pub struct Driver<K: Kernel> {
+    engine: Engine,
+    children: BTreeMap<Pid, Child<K::Handle>>,
+    pids: BTreeMap<ChildKey, Pid>,
+    clearing: BTreeMap<(ServiceId, Generation), Clearing>,
+    signals: signals::Signals,
+    wakes: Vec<Wake>,
+    quit: Option<u8>,
+}
+
+struct Child<H> {
+    key: ChildKey,
+    handle: H,
+}
+
+/// A generation that is being proven empty.
+struct Clearing {
+    /// How many processes had outlived the main process.
+    leftovers: u32,
+    /// Whether SIGKILL was ordered: then whatever appears is killed too.
+    killing: bool,
+}
+
+impl<K: Kernel> Driver<K> {
+    /// A driver for this engine; nothing happens before the first [`Driver::turn`].
+    pub fn new(engine: Engine) -> Driver<K> {
+        Driver {
+            engine,
+            children: BTreeMap::new(),
+            pids: BTreeMap::new(),
+            clearing: BTreeMap::new(),
+            signals: signals::Signals::default(),
+            wakes: Vec::new(),
+            quit: None,
+        }
+    }
+
+    /// The decisions, for looking at.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The living children: number and key, in the order of the numbers.
+    pub fn children(&self) -> impl Iterator<Item = (Pid, ChildKey)> + '_ {
+        self.children.iter().map(|(pid, child)| (*pid, child.key))
+    }
+
+    /// Runs until the engine says to quit; the result is the exit code.
+    pub fn run(&mut self, world: &mut K) -> u8 {
+        loop {
+            if let Some(code) = self.turn(world) {
+                return code;
+            }
+        }
+    }
+
+    /// Does what was decided, waits until something happens, and tells the engine. The exit code, once the
+    /// engine has said to quit.
+    pub fn turn(&mut self, world: &mut K) -> Option<u8> {
+        self.act(world);
+        if self.quit.is_some() {
+            assert!(self.children.is_empty(), "a supervisor never leaves a child behind");
+            return self.quit;
+        }
+        let mut wakes = core::mem::take(&mut self.wakes);
+        world.poll(self.engine.deadline(), &mut wakes);
+        for wake in wakes.drain(..) {
+            self.wake(world, wake);
+        }
+        self.wakes = wakes;
+        while let Some(event) = world.attend(&self.engine) {
+            self.tell(world, event);
+        }
+        self.tell(world, Event::Tick);
+        None
+    }
+
+    fn wake(&mut self, world: &mut K, wake: Wake) {
+        match wake {
+            Wake::Child(pid) => drop(self.reap(world, pid)),
+            Wake::Signals => self.read_signals(world),
+            Wake::Tree(service, generation) => self.look_again(world, service, generation),
+        }
+    }
+
+    /// Tells the engine and at once does what it decides.
+    fn tell(&mut self, world: &mut K, event: Event) {
+        let now = world.now();
+        self.engine.handle(now, event);
+        self.act(world);
+    }
+
+    fn act(&mut self, world: &mut K) {
+        while let Some(action) = self.engine.poll_action() {
+            let now = world.now();
+            if let Some(event) = self.perform(world, action) {
+                self.engine.handle(now, event);
+            }
+        }
+    }
+
+    /// Carries out one action; some are answered at once.
+    fn perform(&mut self, world: &mut K, action: Action) -> Option<Event> {
+        match action {
+            Action::Spawn { key } => return Some(self.spawn(world, key)),
+            Action::Signal { service, generation, signal, scope } => {
+                self.signal(world, (service, generation), signal, scope);
+            }
+            Action::Kill { key } => self.kill(world, key),
+            Action::Clear { service, generation, signal } => {
+                return self.clear(world, (service, generation), signal);
+            }
+            Action::ArmSchedule { service } => world.arm_schedule(service),
+            Action::Forget { service } => world.forget(service),
+            Action::Report(report) => world.report(&report),
+            Action::Quit { code } => self.quit = Some(code),
+        }
+        None
+    }
+
+    fn spawn(&mut self, world: &mut K, key: ChildKey) -> Event {
+        match world.spawn(key) {
+            Err(error) => Event::Stillborn { key, error },
+            Ok((pid, handle)) => {
+                // Failing to watch costs speed only: SIGCHLD tells of every end as well.
+                let _ = world.watch(pid, &handle);
+                let stranger = self.children.insert(pid, Child { key, handle });
+                assert!(
+                    stranger.is_none(),
+                    "the number of a child that was not buried cannot be given again"
+                );
+                self.pids.insert(key, pid);
+                Event::Born { key, pid }
+            }
+        }
+    }
+
+    fn signal(&mut self, world: &mut K, of: (ServiceId, Generation), signal: Signal, scope: Scope) {
+        let (service, generation) = of;
+        let key = ChildKey { service, generation, role: Role::Main };
+        match (scope, self.child(key)) {
+            (Scope::Main, Some((_, child))) => drop(world.signal(&child.handle, signal)),
+            (Scope::Group, Some((pid, child))) => drop(world.signal_group(pid, &child.handle, signal)),
+            (Scope::Main | Scope::Group, None) => {}
+            (Scope::Tree, _) => world.signal_tree(service, generation, signal),
+        }
+    }
+
+    /// Ends a helper with its group; what escapes from the group is ended with the generation.
+    fn kill(&mut self, world: &mut K, key: ChildKey) {
+        if let Some((pid, child)) = self.child(key) {
+            let _ = world.signal_group(pid, &child.handle, Signal::KILL);
+            let _ = world.signal(&child.handle, Signal::KILL);
+        }
+    }
+
+    fn child(&self, key: ChildKey) -> Option<(Pid, &Child<K::Handle>)> {
+        let pid = *self.pids.get(&key)?;
+        self.children.get(&pid).map(|child| (pid, child))
+    }
+
+    fn clear(&mut self, world: &mut K, of: (ServiceId, Generation), signal: Option<Signal>) -> Option<Event> {
+        match world.look(of.0, of.1) {
+            Tree::Empty => Some(self.emptied(world, of)),
+            Tree::Populated(count) => {
+                let clearing =
+                    self.clearing.entry(of).or_insert(Clearing { leftovers: count, killing: false });
+                clearing.killing |= signal == Some(Signal::KILL);
+                if let Some(signal) = signal {
+                    world.signal_tree(of.0, of.1, signal);
+                }
+                None
+            }
+        }
+    }
+
+    fn emptied(&mut self, world: &mut K, of: (ServiceId, Generation)) -> Event {
+        let leftovers = self.clearing.remove(&of).map_or(0, |clearing| clearing.leftovers);
+        world.release(of.0, of.1);
+        Event::Emptied { service: of.0, generation: of.1, leftovers }
+    }
+
+    /// A generation that is being cleared may be empty now; if not, those who came late are killed too.
+    fn look_again(&mut self, world: &mut K, service: ServiceId, generation: Generation) {
+        let of = (service, generation);
+        let Some(clearing) = self.clearing.get(&of) else { return };
+        let killing = clearing.killing;
+        match world.look(service, generation) {
+            Tree::Empty => {
+                let event = self.emptied(world, of);
+                self.tell(world, event);
+            }
+            Tree::Populated(_) if killing => world.signal_tree(service, generation, Signal::KILL),
+            Tree::Populated(_) => {}
+        }
+    }
+
+    fn read_signals(&mut self, world: &mut K) {
+        while let Some(signal) = world.next_signal() {
+            if signal == Signal::CHLD {
+                self.take_changes(world);
+            } else {
+                match self.signals.meaning(signal) {
+                    Some(event) => self.tell(world, event),
+                    None => world.signalled(signal),
+                }
+            }
+        }
+    }
+
+    /// One SIGCHLD may stand for many changes: all of them are taken. An end that is shown but cannot be
+    /// taken (a tracer holds the child) would be shown for ever, so it ends the round; its tracer's release
+    /// brings another SIGCHLD.
+    fn take_changes(&mut self, world: &mut K) {
+        while let Some((pid, change)) = world.next_change() {
+            let key = self.children.get(&pid).map(|child| child.key);
+            let taken = match (change, key) {
+                (Change::Exited(_), Some(_)) => self.reap(world, pid),
+                (Change::Exited(_), None) => self.bury(world, pid),
+                (Change::Stopped | Change::Continued, None) => true,
+                (Change::Stopped, Some(key)) => self.tell_main(world, key, Event::Paused { key }),
+                (Change::Continued, Some(key)) => self.tell_main(world, key, Event::Resumed { key }),
+            };
+            if !taken {
+                return;
+            }
+        }
+    }
+
+    fn tell_main(&mut self, world: &mut K, key: ChildKey, event: Event) -> bool {
+        if key.role == Role::Main {
+            self.tell(world, event);
+        }
+        true
+    }
+
+    /// Buries one of our own children, if it has ended.
+    fn reap(&mut self, world: &mut K, pid: Pid) -> bool {
+        let Some(child) = self.children.get(&pid) else { return false };
+        let status = match world.wait(&child.handle) {
+            Ok(None) => return false,
+            Ok(Some(status)) => status,
+            Err(_) => world.obituary(&child.handle),
+        };
+        if let Some(child) = self.children.remove(&pid) {
+            self.pids.remove(&child.key);
+            drop(child.handle);
+            self.tell(world, Event::Exited { key: child.key, status });
+        }
+        true
+    }
+
+    /// Buries an adopted child.
+    fn bury(&mut self, world: &mut K, pid: Pid) -> bool {
+        let Some(status) = world.bury(pid) else { return false };
+        world.buried(pid, status);
+        let waiting: Vec<_> = self.clearing.keys().copied().collect();
+        for (service, generation) in waiting {
+            self.look_again(world, service, generation);
+        }
+        true
+    }
+}

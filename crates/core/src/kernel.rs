@@ -1,0 +1,137 @@
+//! The world as the driver loop sees it: about twenty calls, none of which blocks but [`Kernel::poll`].
+//!
+//! `doula-host` implements this trait with Linux (epoll, pidfds, signalfd, cgroups), `doula-sim` on paper. The
+//! loop over it ([`crate::drive`]) is the same code on both, because the bugs of supervisors live there:
+//! coalesced SIGCHLD, a child that is dead before it is watched, a wait that finds nothing.
+//!
+//! Deliberately absent: sockets, logs, probes and people. A world looks after those by itself in
+//! [`Kernel::attend`] and tells their outcome as an [`Event`].
+
+use crate::engine::Engine;
+use alloc::vec::Vec;
+use doula_model::action::Report;
+use doula_model::event::Event;
+use doula_model::exit::ExitStatus;
+use doula_model::id::{ChildKey, Generation, Pid, ServiceId};
+use doula_model::plan::{Errno, SpawnError};
+use doula_model::signal::Signal;
+use doula_model::time::Time;
+
+/// A change in the life of a child, as waitid(2) tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It ended.
+    Exited(ExitStatus),
+    /// It was stopped by a signal.
+    Stopped,
+    /// It goes on.
+    Continued,
+}
+
+/// Why [`Kernel::poll`] returned. Spurious wakes are allowed; a missed one is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// The watched child with this number may have ended.
+    Child(Pid),
+    /// Signals wait to be read.
+    Signals,
+    /// The processes of this generation may all be gone.
+    Tree(ServiceId, Generation),
+}
+
+/// What is left of one generation of a service, its main process included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tree {
+    /// Nothing, and this is proven.
+    Empty,
+    /// So many processes, as far as can be seen.
+    Populated(u32),
+}
+
+/// The world. See the head of this file.
+pub trait Kernel {
+    /// An owned handle of a child that we gave birth to (on Linux: a pidfd).
+    type Handle;
+
+    /// The time on the monotonic clock.
+    fn now(&mut self) -> Time;
+
+    /// Gives birth to the child with this key (clone3(2), execve(2)).
+    ///
+    /// # Errors
+    ///
+    /// The step that failed; no child exists then.
+    fn spawn(&mut self, key: ChildKey) -> Result<(Pid, Self::Handle), SpawnError>;
+
+    /// Has [`Kernel::poll`] tell when the child ends, also if it ended before this call.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be watched (a limit). SIGCHLD still tells.
+    fn watch(&mut self, pid: Pid, handle: &Self::Handle) -> Result<(), Errno>;
+
+    /// Takes the end of a child, if it has ended, and buries it (waitid(2) `P_PIDFD`, `WNOHANG | WEXITED`).
+    ///
+    /// # Errors
+    ///
+    /// `ECHILD` when somebody else buried it.
+    fn wait(&mut self, handle: &Self::Handle) -> Result<Option<ExitStatus>, Errno>;
+
+    /// How a child ended that somebody else buried, if the kernel still knows (`PIDFD_GET_INFO`).
+    fn obituary(&mut self, handle: &Self::Handle) -> ExitStatus;
+
+    /// Looks for any child with a change, our own or adopted. Stops and continues are consumed; ends are not
+    /// (`P_ALL`, `WNOHANG | WNOWAIT`).
+    fn next_change(&mut self) -> Option<(Pid, Change)>;
+
+    /// Buries an adopted child that [`Kernel::next_change`] showed as ended. Its number cannot have been
+    /// reused, because it is a zombie of ours.
+    fn bury(&mut self, pid: Pid) -> Option<ExitStatus>;
+
+    /// Sends a signal to a child; nothing happens if it has ended.
+    ///
+    /// # Errors
+    ///
+    /// `EPERM` when it has become somebody that we may not signal.
+    fn signal(&mut self, handle: &Self::Handle, signal: Signal) -> Result<(), Errno>;
+
+    /// Sends a signal to the process group that the child leads.
+    ///
+    /// # Errors
+    ///
+    /// As [`Kernel::signal`].
+    fn signal_group(&mut self, pid: Pid, handle: &Self::Handle, signal: Signal) -> Result<(), Errno>;
+
+    /// The next signal that was sent to us, without waiting.
+    fn next_signal(&mut self) -> Option<Signal>;
+
+    /// A signal was sent to us that is no request to end; it is the world's own business.
+    fn signalled(&mut self, signal: Signal);
+
+    /// Waits until something happens or `deadline` passes (`None`: no deadline), and appends what it was.
+    fn poll(&mut self, deadline: Option<Time>, wakes: &mut Vec<Wake>);
+
+    /// Looks at what is left of a generation. If something is, [`Wake::Tree`] follows when it may be gone.
+    fn look(&mut self, service: ServiceId, generation: Generation) -> Tree;
+
+    /// Sends a signal to every process of a generation; SIGKILL also to those born meanwhile.
+    fn signal_tree(&mut self, service: ServiceId, generation: Generation, signal: Signal);
+
+    /// A generation is over and empty: its last output is taken, its containment can be reused.
+    fn release(&mut self, service: ServiceId, generation: Generation);
+
+    /// Tells by [`Event::Due`] when the schedule of the service comes due next.
+    fn arm_schedule(&mut self, service: ServiceId);
+
+    /// The service is no longer part of the family.
+    fn forget(&mut self, service: ServiceId);
+
+    /// An adopted process was buried.
+    fn buried(&mut self, pid: Pid, status: ExitStatus);
+
+    /// News for people.
+    fn report(&mut self, report: &Report);
+
+    /// The world's own business (logs, sockets, people), one event at a time until there is none.
+    fn attend(&mut self, engine: &Engine) -> Option<Event>;
+}

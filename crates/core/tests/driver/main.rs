@@ -1,0 +1,115 @@
+//! The driver loop on a world on paper: every end is taken exactly once and nothing is left behind, whatever
+//! the kernel does.
+
+mod paper;
+
+use doula_core::drive::Driver;
+use doula_core::engine::Engine;
+use doula_model::action::News;
+use doula_model::event::{Command, Event, Haste};
+use doula_model::exit::ExitStatus;
+use doula_model::id::{Role, ServiceId};
+use doula_model::service::{RestartWhen, ServiceSpec};
+use doula_model::signal::Signal;
+use paper::{Habit, MISSING, Mischief, Paper};
+use std::time::Duration;
+
+/// More turns than any of these families needs: a driver that goes on longer spins.
+const MAX_TURNS: usize = 100_000;
+
+fn service(name: &str) -> ServiceSpec {
+    let mut spec = ServiceSpec::new(name);
+    spec.restart.when = RestartWhen::Never;
+    spec
+}
+
+fn run(world: &mut Paper, family: Vec<ServiceSpec>) -> u8 {
+    use doula_core::kernel::Kernel;
+    let engine = Engine::new(family, 7, world.now());
+    let mut driver = Driver::new(engine);
+    let code = (0..MAX_TURNS).find_map(|_| driver.turn(world));
+    assert_eq!(world.population(), 0, "nothing is left behind");
+    code.expect("the driver comes to an end")
+}
+
+fn ends(world: &Paper) -> Vec<(u32, ExitStatus)> {
+    let main = |news: &News| match news {
+        News::Exited { role: Role::Main, status, .. } => Some(*status),
+        _ => None,
+    };
+    let told = world.news.iter().filter_map(|(_, service, news)| Some((service.as_ref()?.0, main(news)?)));
+    told.collect()
+}
+
+const MISCHIEFS: [Mischief; 3] = [
+    Mischief { no_watch: false, stolen_waits: false, spurious: false },
+    Mischief { no_watch: true, stolen_waits: false, spurious: true },
+    Mischief { no_watch: false, stolen_waits: false, spurious: true },
+];
+
+#[test]
+fn many_deaths_behind_one_sigchld_are_all_taken() {
+    for mischief in MISCHIEFS {
+        let mut world = Paper::new(mischief);
+        let names: Vec<_> = (0..50).map(|index| format!("s{index}")).collect();
+        for id in 0..50 {
+            let habit = Habit {
+                lives: Some(Duration::from_secs(1)),
+                status: ExitStatus::code(id as u8 + 1),
+                ..Habit::POLITE
+            };
+            world.habits.insert(ServiceId(id), habit);
+        }
+        let code = run(&mut world, names.iter().map(|name| service(name)).collect());
+        let mut seen = ends(&world);
+        seen.sort_by_key(|(id, _)| *id);
+        let expected: Vec<_> = (0..50).map(|id| (id, ExitStatus::code(id as u8 + 1))).collect();
+        assert_eq!(seen, expected, "{mischief:?}");
+        assert_eq!(code, 1, "services failed");
+    }
+}
+
+#[test]
+fn orphans_that_ignore_sigterm_are_killed_and_proven_gone() {
+    for mischief in MISCHIEFS {
+        let mut world = Paper::new(mischief);
+        world.habits.insert(ServiceId(0), Habit { orphans: 3, ..Habit::POLITE });
+        world.later(Duration::from_secs(1), Event::Command(Command::Shutdown(Haste::Orderly)));
+        let code = run(&mut world, vec![service("maker")]);
+        assert_eq!(code, 0, "{mischief:?}");
+        let leftovers = world.news.iter().find_map(|(_, _, news)| match news {
+            News::Empty { leftovers } => Some(*leftovers),
+            _ => None,
+        });
+        assert_eq!(leftovers, Some(3), "{mischief:?}");
+        assert_eq!(world.released.len(), 1, "{mischief:?}");
+    }
+}
+
+#[test]
+fn a_service_that_ignores_sigterm_is_killed_after_its_grace() {
+    for mischief in MISCHIEFS {
+        let mut world = Paper::new(mischief);
+        world.habits.insert(ServiceId(0), Habit { obeys_after: None, ..Habit::POLITE });
+        world.later(Duration::from_secs(1), Event::Command(Command::Shutdown(Haste::Orderly)));
+        run(&mut world, vec![service("deaf")]);
+        assert_eq!(ends(&world), [(0, ExitStatus::signal(Signal::KILL))]);
+    }
+}
+
+#[test]
+fn an_end_that_somebody_else_took_is_reported_as_unknown() {
+    let mischief = Mischief { stolen_waits: true, ..Mischief::default() };
+    let mut world = Paper::new(mischief);
+    world.habits.insert(ServiceId(0), Habit { lives: Some(Duration::from_secs(1)), ..Habit::POLITE });
+    run(&mut world, vec![service("robbed")]);
+    assert_eq!(ends(&world), [(0, ExitStatus::UNKNOWN)]);
+}
+
+#[test]
+fn a_birth_that_fails_leaves_nothing_to_bury() {
+    let mut world = Paper::new(Mischief::default());
+    world.habits.insert(ServiceId(0), Habit { stillborn: Some(MISSING), ..Habit::POLITE });
+    assert_eq!(run(&mut world, vec![service("missing")]), 1);
+    assert_eq!(ends(&world), []);
+}

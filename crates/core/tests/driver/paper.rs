@@ -1,0 +1,288 @@
+//! A world on paper for the driver: processes that die, ignore SIGTERM, leave orphans, and a kernel that
+//! coalesces SIGCHLD, refuses watches and gives a number again as soon as it is free.
+//!
+//! Time is virtual: `poll` jumps to the next thing that happens.
+
+use doula_core::engine::Engine;
+use doula_core::kernel::{Change, Kernel, Tree, Wake};
+use doula_model::action::{News, Report};
+use doula_model::event::Event;
+use doula_model::exit::ExitStatus;
+use doula_model::id::{ChildKey, Generation, Pid, Role, ServiceId};
+use doula_model::plan::{Errno, SpawnError, Step};
+use doula_model::signal::Signal;
+use doula_model::time::Time;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+/// What the main process of a service does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Habit {
+    /// It ends by itself after this time.
+    pub(crate) lives: Option<Duration>,
+    /// With this status.
+    pub(crate) status: ExitStatus,
+    /// How long it takes to obey SIGTERM; `None`: it ignores it.
+    pub(crate) obeys_after: Option<Duration>,
+    /// So many orphans that ignore SIGTERM are born with it.
+    pub(crate) orphans: u32,
+    /// No child can be made.
+    pub(crate) stillborn: Option<SpawnError>,
+}
+
+impl Habit {
+    /// Runs until SIGTERM, and then ends at once.
+    pub(crate) const POLITE: Habit = Habit {
+        lives: None,
+        status: ExitStatus::code(0),
+        obeys_after: Some(Duration::ZERO),
+        orphans: 0,
+        stillborn: None,
+    };
+}
+
+/// What the kernel of this world does to a driver.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Mischief {
+    /// Handles cannot be watched: only SIGCHLD tells.
+    pub(crate) no_watch: bool,
+    /// Somebody else buries our children before we do.
+    pub(crate) stolen_waits: bool,
+    /// Every poll also returns wakes for which nothing happened.
+    pub(crate) spurious: bool,
+}
+
+struct Proc {
+    tree: (ServiceId, Generation),
+    role: Option<Role>,
+    dies: Option<(Time, ExitStatus)>,
+    zombie: Option<ExitStatus>,
+    obeys_after: Option<Duration>,
+}
+
+/// See the head of this file.
+pub(crate) struct Paper {
+    pub(crate) habits: BTreeMap<ServiceId, Habit>,
+    pub(crate) mischief: Mischief,
+    pub(crate) news: Vec<(Time, Option<ServiceId>, News)>,
+    /// Events that people (or schedules) bring, by time.
+    pub(crate) agenda: VecDeque<(Time, Event)>,
+    pub(crate) released: Vec<(ServiceId, Generation)>,
+    now: Time,
+    procs: BTreeMap<Pid, Proc>,
+    watched: BTreeSet<Pid>,
+    child_signal: bool,
+    looked: BTreeSet<(ServiceId, Generation)>,
+}
+
+impl Paper {
+    pub(crate) fn new(mischief: Mischief) -> Paper {
+        Paper {
+            habits: BTreeMap::new(),
+            mischief,
+            news: Vec::new(),
+            agenda: VecDeque::new(),
+            released: Vec::new(),
+            now: Time::from_nanos(1_000_000_000),
+            procs: BTreeMap::new(),
+            watched: BTreeSet::new(),
+            child_signal: false,
+            looked: BTreeSet::new(),
+        }
+    }
+
+    /// Everything that exists, zombies included.
+    pub(crate) fn population(&self) -> usize {
+        self.procs.len()
+    }
+
+    /// Brings an event after this time.
+    pub(crate) fn later(&mut self, wait: Duration, event: Event) {
+        self.agenda.push_back((self.now.after(wait), event));
+    }
+
+    /// The lowest free number: given again as soon as it is free.
+    fn free_pid(&self) -> Pid {
+        let raw = (2..).find(|raw| Pid::new(*raw).is_some_and(|pid| !self.procs.contains_key(&pid)));
+        raw.and_then(Pid::new).expect("a free number")
+    }
+
+    fn add(&mut self, tree: (ServiceId, Generation), role: Option<Role>, habit: &Habit) -> Pid {
+        let dies = habit.lives.map(|lives| (self.now.after(lives), habit.status));
+        let pid = self.free_pid();
+        self.procs.insert(pid, Proc { tree, role, dies, zombie: None, obeys_after: habit.obeys_after });
+        pid
+    }
+
+    fn kill(&mut self, pid: Pid, signal: Signal) {
+        let now = self.now;
+        let Some(proc) = self.procs.get_mut(&pid).filter(|proc| proc.zombie.is_none()) else { return };
+        let end = match (signal, proc.obeys_after) {
+            (Signal::KILL, _) => Some((now, ExitStatus::signal(Signal::KILL))),
+            (Signal::CONT, _) | (_, None) => None,
+            (_, Some(wait)) => Some((now.after(wait), ExitStatus::signal(signal))),
+        };
+        if let Some(end) = end {
+            proc.dies = Some(proc.dies.map_or(end, |dies| if dies.0 <= end.0 { dies } else { end }));
+        }
+        self.die();
+    }
+
+    /// Whoever's time has come becomes a zombie; one SIGCHLD tells of all.
+    fn die(&mut self) {
+        for proc in self.procs.values_mut().filter(|proc| proc.zombie.is_none()) {
+            if let Some((_, status)) = proc.dies.filter(|(at, _)| *at <= self.now) {
+                proc.zombie = Some(status);
+                self.child_signal = true;
+            }
+        }
+    }
+
+    fn members(&self, tree: (ServiceId, Generation)) -> Vec<Pid> {
+        let live = |proc: &Proc| proc.tree == tree && proc.zombie.is_none();
+        self.procs.iter().filter(|(_, proc)| live(proc)).map(|(pid, _)| *pid).collect()
+    }
+
+    /// The next moment at which something happens by itself.
+    fn next(&self) -> Option<Time> {
+        let deaths = self.procs.values().filter(|proc| proc.zombie.is_none()).filter_map(|proc| proc.dies);
+        deaths.map(|(at, _)| at).chain(self.agenda.front().map(|(at, _)| *at)).min()
+    }
+
+    fn collect(&mut self, wakes: &mut Vec<Wake>) {
+        let dead = |pid: &Pid| self.procs.get(pid).is_some_and(|proc| proc.zombie.is_some());
+        wakes.extend(self.watched.iter().filter(|pid| dead(pid)).map(|pid| Wake::Child(*pid)));
+        if self.child_signal {
+            wakes.push(Wake::Signals);
+        }
+        let empty: Vec<_> =
+            self.looked.iter().copied().filter(|tree| self.members(*tree).is_empty()).collect();
+        wakes.extend(empty.into_iter().map(|(service, generation)| Wake::Tree(service, generation)));
+    }
+}
+
+impl Kernel for Paper {
+    type Handle = Pid;
+
+    fn now(&mut self) -> Time {
+        self.now
+    }
+
+    fn spawn(&mut self, key: ChildKey) -> Result<(Pid, Pid), SpawnError> {
+        let habit = self.habits.get(&key.service).copied().unwrap_or(Habit::POLITE);
+        if let Some(error) = habit.stillborn {
+            return Err(error);
+        }
+        let tree = (key.service, key.generation);
+        let pid = self.add(tree, Some(key.role), &habit);
+        for _ in 0..habit.orphans {
+            self.add(tree, None, &Habit { lives: None, obeys_after: None, ..habit });
+        }
+        self.die();
+        Ok((pid, pid))
+    }
+
+    fn watch(&mut self, pid: Pid, _: &Pid) -> Result<(), Errno> {
+        if self.mischief.no_watch {
+            return Err(Errno::ENOSPC);
+        }
+        self.watched.insert(pid);
+        Ok(())
+    }
+
+    fn wait(&mut self, handle: &Pid) -> Result<Option<ExitStatus>, Errno> {
+        let Some(proc) = self.procs.get(handle) else { return Err(Errno::ECHILD) };
+        let Some(status) = proc.zombie else { return Ok(None) };
+        self.procs.remove(handle);
+        self.watched.remove(handle);
+        if self.mischief.stolen_waits { Err(Errno::ECHILD) } else { Ok(Some(status)) }
+    }
+
+    fn obituary(&mut self, _: &Pid) -> ExitStatus {
+        ExitStatus::UNKNOWN
+    }
+
+    fn next_change(&mut self) -> Option<(Pid, Change)> {
+        let dead = self.procs.iter().find_map(|(pid, proc)| proc.zombie.map(|status| (*pid, status)));
+        dead.map(|(pid, status)| (pid, Change::Exited(status)))
+    }
+
+    fn bury(&mut self, pid: Pid) -> Option<ExitStatus> {
+        let proc = self.procs.remove(&pid)?;
+        assert_eq!(proc.role, None, "a child of our own is buried by its handle");
+        proc.zombie
+    }
+
+    fn signal(&mut self, handle: &Pid, signal: Signal) -> Result<(), Errno> {
+        self.kill(*handle, signal);
+        Ok(())
+    }
+
+    fn signal_group(&mut self, pid: Pid, _: &Pid, signal: Signal) -> Result<(), Errno> {
+        self.kill(pid, signal);
+        Ok(())
+    }
+
+    fn next_signal(&mut self) -> Option<Signal> {
+        std::mem::take(&mut self.child_signal).then_some(Signal::CHLD)
+    }
+
+    fn signalled(&mut self, _: Signal) {}
+
+    fn poll(&mut self, deadline: Option<Time>, wakes: &mut Vec<Wake>) {
+        self.collect(wakes);
+        if wakes.is_empty() {
+            let until = self.next().into_iter().chain(deadline).min();
+            self.now = until.expect("a driver that waits for nothing hangs").max(self.now);
+            self.die();
+            self.collect(wakes);
+        }
+        if self.mischief.spurious {
+            wakes.push(Wake::Signals);
+            wakes.push(Wake::Tree(ServiceId(0), Generation(1)));
+            wakes.extend(self.procs.keys().map(|pid| Wake::Child(*pid)));
+        }
+    }
+
+    fn look(&mut self, service: ServiceId, generation: Generation) -> Tree {
+        let members = self.members((service, generation));
+        if members.is_empty() {
+            return Tree::Empty;
+        }
+        self.looked.insert((service, generation));
+        Tree::Populated(members.len() as u32)
+    }
+
+    fn signal_tree(&mut self, service: ServiceId, generation: Generation, signal: Signal) {
+        for pid in self.members((service, generation)) {
+            self.kill(pid, signal);
+        }
+    }
+
+    fn release(&mut self, service: ServiceId, generation: Generation) {
+        let tree = (service, generation);
+        assert!(self.members(tree).is_empty(), "only an empty generation is released");
+        self.looked.remove(&tree);
+        self.released.push(tree);
+    }
+
+    fn arm_schedule(&mut self, service: ServiceId) {
+        self.later(Duration::from_secs(60), Event::Due { service });
+    }
+
+    fn forget(&mut self, _: ServiceId) {}
+
+    fn buried(&mut self, _: Pid, _: ExitStatus) {}
+
+    fn report(&mut self, report: &Report) {
+        self.news.push((self.now, report.service, report.news.clone()));
+    }
+
+    fn attend(&mut self, _: &Engine) -> Option<Event> {
+        let due = self.agenda.front().is_some_and(|(at, _)| *at <= self.now);
+        due.then(|| self.agenda.pop_front()).flatten().map(|(_, event)| event)
+    }
+}
+
+/// A birth that fails as it does when there is no such program.
+pub(crate) const MISSING: SpawnError = SpawnError { step: Step::Exec, errno: Errno::ENOENT };
