@@ -3,6 +3,8 @@
 extern crate alloc;
 
 #[cfg(feature = "std")]
+pub mod control;
+#[cfg(feature = "std")]
 pub mod logs;
 #[cfg(feature = "std")]
 pub mod spawn;
