@@ -26,6 +26,7 @@ pub mod apply;
 pub mod deps;
 pub mod drive;
 pub mod engine;
+pub mod flood;
 pub mod kernel;
 pub mod random;
 pub mod view;

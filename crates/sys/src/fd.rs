@@ -36,6 +36,8 @@ pub enum Access {
     Read,
     /// To write what exists.
     Write,
+    /// To write what exists, without ever waiting, neither now nor later: ENXIO for a FIFO that nobody reads.
+    WriteNow,
     /// To read and write what exists.
     ReadWrite,
     /// To write at the end; created with mode 0640 (less the umask) if missing.
@@ -53,6 +55,7 @@ pub fn open(path: &CStr, access: Access) -> Result<OwnedFd> {
     let flags = match access {
         Access::Read => OFlags::RDONLY,
         Access::Write => OFlags::WRONLY,
+        Access::WriteNow => OFlags::WRONLY | OFlags::NONBLOCK,
         Access::ReadWrite => OFlags::RDWR,
         Access::Append => OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE,
         Access::Create => OFlags::WRONLY | OFlags::TRUNC | OFlags::CREATE,
