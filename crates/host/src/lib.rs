@@ -7,4 +7,6 @@ pub mod control;
 #[cfg(feature = "std")]
 pub mod logs;
 #[cfg(feature = "std")]
+pub mod notify;
+#[cfg(feature = "std")]
 pub mod spawn;

@@ -123,6 +123,19 @@ pub fn set_cloexec_range(first: u32, last: u32) -> Result<()> {
         .map(drop)
 }
 
+/// `kcmp(getpid(), getpid(), KCMP_FILE, one, other)`—whether both are the same open file (not only the same
+/// file): duplicates of each other, perhaps by way of another process. ENOSYS in a kernel built without it.
+///
+/// <https://man7.org/linux/man-pages/man2/kcmp.2.html>
+#[doc(alias = "kcmp")]
+pub fn same_open_file(one: impl AsFd, other: impl AsFd) -> Result<bool> {
+    const KCMP_FILE: usize = 0;
+    let pid = crate::group::pid().get() as usize;
+    let (one, other) = (one.as_fd().as_raw_fd() as usize, other.as_fd().as_raw_fd() as usize);
+    // SAFETY: kcmp takes numbers only.
+    unsafe { raw::call(libc::SYS_kcmp, [pid, pid, KCMP_FILE, one, other, 0]) }.map(|order| order == 0)
+}
+
 /// `memfd_create(name, MFD_CLOEXEC)`—a file in memory. The name is for `/proc` only.
 ///
 /// <https://man7.org/linux/man-pages/man2/memfd_create.2.html>
@@ -192,6 +205,16 @@ mod tests {
         let (reader, _writer) = pipe().expect("pipe");
         set_nonblocking(&reader, true).expect("fcntl");
         assert_eq!(read(&reader, &mut [0; 1]), Err(Errno::EAGAIN));
+    }
+
+    #[test]
+    fn duplicates_are_the_same_open_file_and_both_ends_of_a_pipe_are_not() {
+        let (reader, writer) = pipe().expect("pipe");
+        let copy = duplicate(&reader, 3).expect("fcntl");
+        match same_open_file(&reader, &copy) {
+            Err(Errno::ENOSYS) => std::println!("skipped: the kernel has no kcmp(2)"),
+            same => assert_eq!((same, same_open_file(&reader, &writer)), (Ok(true), Ok(false))),
+        }
     }
 
     #[test]

@@ -23,6 +23,8 @@ mod rotate;
 mod screen;
 mod sinks;
 #[cfg(test)]
+pub(crate) use files::tests as test_directory;
+#[cfg(test)]
 mod tests;
 mod text;
 
