@@ -1,0 +1,76 @@
+#!/bin/sh
+# All checks of the project, on a fresh Debian with only a Rust toolchain: ./test.sh
+# Installs what the tests need by apt (as root or by sudo), leaves no daemon running, and counts what was skipped.
+set -eu
+cd "$(dirname "$0")"
+export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}" DEBIAN_FRONTEND=noninteractive
+log=target/test.log
+mkdir -p target
+
+step() { printf '\n== %s\n' "$*"; "$@"; }
+
+# Debian's servers live in folders that are not in everyone's PATH.
+PATH="$PATH:/usr/sbin:/sbin"
+for folder in /usr/lib/postgresql/*/bin; do [ -d "$folder" ] && PATH="$PATH:$folder"; done
+export PATH
+
+# program:package, for all that tests start or are built with.
+needed="gcc:gcc curl:curl python3:python3 setsid:util-linux unshare:util-linux ps:procps nginx:nginx
+redis-server:redis-server postgres:postgresql"
+
+missing() {
+    for pair in $needed; do command -v "${pair%%:*}" >/dev/null 2>&1 || echo "${pair##*:}"; done | sort -u
+}
+
+# The packages of servers start them at once; a policy-rc.d that says no (101) keeps them from it.
+install() {
+    policy=/usr/sbin/policy-rc.d
+    [ -e "$policy" ] || { printf '#!/bin/sh\nexit 101\n' | $sudo tee "$policy" >/dev/null &&
+        $sudo chmod 755 "$policy" && made_policy=yes; }
+    # shellcheck disable=SC2086
+    $sudo apt-get update -qq && $sudo apt-get install -y -qq --no-install-recommends "$@" >target/apt.log 2>&1 ||
+        echo "apt-get could not install: $*"
+    [ -z "${made_policy:-}" ] || $sudo rm -f "$policy"
+}
+
+packages=$(missing | tr '\n' ' ')
+if [ -n "$packages" ]; then
+    sudo=none
+    [ "$(id -u)" != 0 ] || sudo=
+    [ "$sudo" != none ] || ! sudo -n true 2>/dev/null || sudo="sudo -n env DEBIAN_FRONTEND=noninteractive"
+    if [ "$sudo" != none ] && command -v apt-get >/dev/null; then
+        printf '\n== apt-get install %s\n' "$packages"
+        # shellcheck disable=SC2086
+        install $packages
+    fi
+    packages=$(missing | tr '\n' ' ')
+    [ -z "$packages" ] || echo "missing, so their tests are skipped: $packages"
+fi
+
+step cargo fmt --all --check
+step cargo clippy --workspace --all-targets --locked -- -D warnings
+step cargo clippy --package doula-host --no-default-features --locked -- -D warnings
+RUSTDOCFLAGS="-D warnings" step cargo doc --workspace --no-deps --document-private-items --locked --quiet
+if command -v cargo-deny >/dev/null 2>&1; then
+    step cargo deny --workspace check bans licenses sources
+else
+    echo "cargo-deny is not installed: its checks of licences and duplicates are skipped (tests/tidy.rs counts crates)"
+fi
+
+# --show-output, because the reason of a skipped test is in the output of a test that passed; the screen gets
+# all but that output, the log all.
+printf '\n== cargo test --workspace\n'
+status=0
+{ cargo test --workspace --locked --no-fail-fast -- --show-output 2>&1 || echo "cargo test failed: $?"; } |
+    tee "$log" |
+    awk '/^successes:$/ { hidden = 1 } /^(failures:|test result:|running )/ { hidden = 0 } /skipped: / || !hidden'
+! grep -q '^cargo test failed: ' "$log" || status=1
+
+printf '\n== summary\n'
+awk '/^test result:/ { passed += $4; failed += $6; ignored += $8 }
+    END { printf "%d tests passed, %d failed, %d ignored\n", passed, failed, ignored }' "$log"
+skipped=$(grep -c 'skipped: ' "$log" || true)
+echo "$skipped tests skipped because something was missing:"
+grep -o 'skipped: .*' "$log" | sort | uniq -c || true
+[ "$status" = 0 ] && echo "all is well" || echo "FAILED: see $log"
+exit "$status"
