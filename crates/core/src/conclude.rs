@@ -53,12 +53,14 @@ impl Service {
     fn follow_policy(&mut self, cx: &mut Context, ending: Ending) {
         if self.is_task() {
             self.fulfilled = !ending.bad;
-            if !ending.bad {
-                self.history.row = 0;
-            }
         }
         let chance = (cx.now, &mut cx.random);
-        match self.history.judge(&self.spec.restart, self.spec.kind, &ending, chance) {
+        let verdict = self.history.judge(&self.spec.restart, self.spec.kind, &ending, chance);
+        if self.is_task() && !ending.bad {
+            // A success is as good as a long life: the next failure is the first of its row.
+            self.history.row = 0;
+        }
+        match verdict {
             Verdict::Again { delay, attempt } => self.back_off(cx, ending.cause, (delay, attempt)),
             Verdict::Done => self.finish(cx, State::Done, ending.cause),
             Verdict::Failed(cause) => self.finish(cx, State::Failed, cause),

@@ -101,7 +101,8 @@ impl Engine {
             Event::Tick => self.tick(),
             Event::Command(command) => self.command(command),
         }
-        self.settle_all();
+        self.settle();
+        self.quit_if_over();
     }
 
     /// What is to be done next, in order; `None` when nothing is to be done before the next event.
@@ -129,16 +130,6 @@ impl Engine {
             }
             self.settle();
         }
-    }
-
-    /// Everybody reacts to everybody, until there is nothing left to say.
-    fn settle_all(&mut self) {
-        self.settle();
-        while !self.cx.ended.is_empty() {
-            self.mourn();
-            self.settle();
-        }
-        self.quit_if_over();
     }
 
     /// The service with this number.

@@ -73,7 +73,7 @@ impl Service {
     }
 
     /// The probe of this state, if there is one.
-    fn probe(&self) -> Option<(Role, ProbePolicy)> {
+    pub(crate) fn probe(&self) -> Option<(Role, ProbePolicy)> {
         match self.state {
             State::Starting => match self.spec.ready.by {
                 ReadyBy::Probe(policy) => Some((Role::ReadyProbe, policy)),
@@ -159,6 +159,15 @@ impl Service {
         let Some(limit) = self.alarms[Alarm::Step as usize].filter(|_| stretchable) else { return };
         let wanted = cx.now.after(more).min(self.extend_until);
         self.alarm(cx, Alarm::Step, Some(wanted.max(limit)));
+    }
+
+    /// The family is in a hurry: a stop in progress has its grace time from now, at most.
+    pub(crate) fn take_extension_back(&mut self, cx: &mut Context) {
+        if self.state == State::Stopping && !self.escalated {
+            let limit = cx.now.after(self.spec.stop.grace);
+            let earlier = self.alarms[Alarm::Step as usize].map_or(limit, |at| at.min(limit));
+            self.alarm(cx, Alarm::Step, Some(earlier));
+        }
     }
 
     /// The main process was stopped by somebody, or goes on.

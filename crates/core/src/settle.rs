@@ -75,6 +75,8 @@ impl Engine {
     }
 
     fn settle_one(&mut self, id: ServiceId) {
+        // An end that ends the family comes before anything that would start because of it.
+        self.mourn();
         let Some(service) = self.service(id) else { return };
         if service.leaving && !is_live(service.state) {
             return self.forget(id);

@@ -39,7 +39,8 @@ impl Engine {
         }
         (service.again, service.queued) = (None, false);
         match haste {
-            Haste::Orderly | Haste::Hurried => {}
+            Haste::Orderly => {}
+            Haste::Hurried => service.take_extension_back(&mut self.cx),
             Haste::Kill => service.input(&mut self.cx, Input::Kill),
         }
         self.cx.changed.push_back(id);

@@ -39,7 +39,7 @@ impl Service {
         match role {
             Role::ReadyProbe | Role::LiveProbe if error.step == Step::Exec => self.probed(cx, role, false),
             Role::ReadyProbe | Role::LiveProbe => {
-                if self.alarms[Alarm::Probe as usize].is_some() {
+                if self.probe().is_some_and(|(expected, _)| expected == role) {
                     self.report(cx, News::ProbeFailed { role, failures: self.probe_failures });
                     self.alarm(cx, Alarm::Probe, Some(cx.now.after(STILLBORN_PAUSE)));
                 }

@@ -1,0 +1,7 @@
+//! The engine from outside: scenes with one service, scenes with several, and random families in a random world.
+
+mod family;
+mod life;
+mod random;
+mod stage;
+mod world;
