@@ -4,9 +4,7 @@
 //! leaves through `ui`; what went wrong and the exit code it means are in `error`.
 
 mod config;
-#[expect(dead_code, reason = "the first two verbs cannot fail in every way; remove with the next")]
 mod error;
-#[expect(dead_code, reason = "the verbs that show tables and JSON come after the first two")]
 mod ui;
 mod verbs;
 

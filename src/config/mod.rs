@@ -27,6 +27,15 @@ use environment::Surroundings;
 use expand::Variables;
 use problem::{Report, Source};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A duration as in doula.toml, for options of the command line; else why it is none, and how to write it.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    value::duration(text).map_err(|complaint| match complaint.help {
+        Some(help) => format!("{}: {help}", complaint.title),
+        None => complaint.title,
+    })
+}
 
 /// The names that are looked for, in this order, when none is given.
 const FILE_NAMES: [&str; 2] = ["doula.toml", "Procfile"];

@@ -5,16 +5,16 @@
 //! [`escape`]. Colour never carries meaning alone.
 
 mod escape;
-mod span;
 mod style;
 mod table;
 
 pub(crate) use escape::escape;
 pub(crate) use style::Style;
-pub(crate) use table::Table;
+pub(crate) use table::{Cell, Table};
 
 use crate::error::{Failure, Kind};
 use clap::ValueEnum;
+use doula_host::terminal;
 use serde::Serialize;
 use std::env;
 use std::io::{self, ErrorKind, IsTerminal, Write};
@@ -69,6 +69,16 @@ impl Ui {
         io::stdout().is_terminal()
     }
 
+    /// The columns of the terminal; `None` when standard output is none, and lines may be as long as they are.
+    pub(crate) fn width(&self) -> Option<usize> {
+        terminal::size(&io::stdout()).map(|size| usize::from(size.columns)).filter(|columns| *columns > 0)
+    }
+
+    /// Whether people watch standard error.
+    pub(crate) fn notes_are_seen(&self) -> bool {
+        io::stderr().is_terminal()
+    }
+
     /// Writes text that is ready for people (control bytes are escaped already) to standard output.
     pub(crate) fn print(&mut self, text: &str) -> Result<(), Failure> {
         self.bytes(text.as_bytes())
@@ -85,11 +95,6 @@ impl Ui {
         self.print(&format!("{text}\n"))
     }
 
-    /// Writes a table to standard output.
-    pub(crate) fn table(&mut self, table: &Table) -> Result<(), Failure> {
-        self.print(&table.render(self.out_color))
-    }
-
     /// Writes one JSON value on one line to standard output.
     pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
         let text = serde_json::to_string(value)
@@ -100,6 +105,16 @@ impl Ui {
     /// Tells people something beside the result, on standard error. An unreadable stream is ignored.
     pub(crate) fn note(&mut self, text: &str) {
         drop(writeln!(io::stderr().lock(), "{}", escape(text)));
+    }
+
+    /// Tells people what they can do next, on standard error.
+    pub(crate) fn hint(&mut self, text: &str) {
+        drop(writeln!(
+            io::stderr().lock(),
+            "{}: {}",
+            Style::Name.paint("hint", self.err_color),
+            escape(text)
+        ));
     }
 
     /// Writes a diagnosis that is already laid out for people (with line breaks and a caret) to standard

@@ -1,10 +1,13 @@
 //! Aligned tables: each column as wide as its widest cell, counted in terminal columns.
 
 use super::{Style, escape};
-use unicode_width::UnicodeWidthStr;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Blank columns between two columns of the table.
 const GAP: usize = 2;
+
+/// The last column is never cut to less than this, however narrow the terminal is.
+const LAST_LEAST: usize = 16;
 
 /// One cell: text that is made safe for a terminal here, and what it means.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,6 +38,24 @@ impl Cell {
     fn width(&self) -> usize {
         self.text.width()
     }
+
+    /// The text, cut to so many columns with `…` at its end if it is wider.
+    fn cut(&self, columns: usize) -> String {
+        if self.width() <= columns {
+            return self.text.clone();
+        }
+        let mut kept = String::new();
+        let mut used = 1;
+        for character in self.text.chars() {
+            used += character.width().unwrap_or(0);
+            if used > columns {
+                break;
+            }
+            kept.push(character);
+        }
+        kept.push('…');
+        kept
+    }
 }
 
 /// Rows under a heading.
@@ -56,9 +77,13 @@ impl Table {
     }
 
     /// The lines, each with its newline and without blanks at its end. The last column is never padded, so
-    /// that a long text does not make every line long.
-    pub(crate) fn render(&self, color: bool) -> String {
-        let widths = self.widths();
+    /// that a long text does not make every line long; it is cut so that lines fit into `columns`.
+    pub(crate) fn render(&self, color: bool, columns: Option<usize>) -> String {
+        let mut widths = self.widths();
+        if let (Some(columns), Some((last, others))) = (columns, widths.split_last_mut()) {
+            let before: usize = others.iter().map(|width| width + GAP).sum();
+            *last = (*last).min(columns.saturating_sub(before).max(LAST_LEAST));
+        }
         self.rows.iter().map(|row| render_row(row, &widths, color)).collect()
     }
 
@@ -73,12 +98,12 @@ fn render_row(row: &[Cell], widths: &[usize], color: bool) -> String {
     let mut line = String::new();
     let mut blanks = 0;
     for (cell, width) in row.iter().zip(widths) {
-        let pad = width - cell.width();
+        let pad = width.saturating_sub(cell.width());
         let (before, after) = if cell.right { (pad, 0) } else { (0, pad) };
         blanks += before;
         if !cell.text.is_empty() {
             line.extend(std::iter::repeat_n(' ', blanks));
-            line.push_str(&cell.style.paint(&cell.text, color));
+            line.push_str(&cell.style.paint(&cell.cut(*width), color));
             blanks = 0;
         }
         blanks += after + GAP;
@@ -96,7 +121,7 @@ mod tests {
         let mut table = Table::new(&["SERVICE", "PID", "WHY"]);
         table.row(vec![Cell::new("웹"), Cell::new("7").right(), Cell::new("needed by x")]);
         table.row(vec![Cell::new("a\x1bb"), Cell::new("1234").right()]);
-        let text = table.render(false);
+        let text = table.render(false, None);
         assert_eq!(text, "SERVICE  PID   WHY\n웹          7  needed by x\na\\x1bb   1234\n");
     }
 
@@ -104,6 +129,13 @@ mod tests {
     fn colour_does_not_change_the_alignment() {
         let mut table = Table::new(&["A", "B"]);
         table.row(vec![Cell::new("up").style(Style::Good), Cell::new("x")]);
-        assert_eq!(table.render(true), "\x1b[1mA\x1b[0m   \x1b[1mB\x1b[0m\n\x1b[32mup\x1b[0m  x\n");
+        assert_eq!(table.render(true, None), "\x1b[1mA\x1b[0m   \x1b[1mB\x1b[0m\n\x1b[32mup\x1b[0m  x\n");
+    }
+
+    #[test]
+    fn the_last_column_is_cut_to_the_width_of_the_terminal() {
+        let mut table = Table::new(&["A", "B"]);
+        table.row(vec![Cell::new("x"), Cell::new("a text that is 웹 too long")]);
+        assert_eq!(table.render(false, Some(20)), "A  B\nx  a text that is …\n");
     }
 }

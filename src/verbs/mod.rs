@@ -5,7 +5,9 @@
 
 mod check;
 mod completions;
+mod ctl;
 mod man;
+mod probe;
 
 use crate::error::Outcome;
 use crate::ui::{Color, Ui};
@@ -42,8 +44,11 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     Check(check::Args),
+    Ctl(ctl::Args),
     Completions(completions::Args),
     Man(man::Args),
+    #[command(hide = true)]
+    Probe(probe::Args),
 }
 
 impl Verb {
@@ -51,8 +56,10 @@ impl Verb {
     pub(crate) fn run(self, ui: &mut Ui) -> Outcome {
         match self {
             Verb::Check(args) => check::run(args, ui),
+            Verb::Ctl(args) => ctl::run(args, ui),
             Verb::Completions(args) => completions::run(args, ui),
             Verb::Man(args) => man::run(args, ui),
+            Verb::Probe(args) => probe::run(args, ui),
         }
     }
 }

@@ -10,3 +10,5 @@ pub mod logs;
 pub mod notify;
 #[cfg(feature = "std")]
 pub mod spawn;
+#[cfg(feature = "std")]
+pub mod terminal;

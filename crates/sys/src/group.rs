@@ -142,6 +142,36 @@ pub fn window_size(terminal: impl AsFd) -> Result<(u16, u16)> {
     rustix::termios::tcgetwinsize(terminal).map(|size| (size.ws_row, size.ws_col)).map_err(errno)
 }
 
+/// How a terminal treats input and output (termios(3)).
+#[derive(Clone, Debug)]
+pub struct TerminalModes(rustix::termios::Termios);
+
+/// `tcgetattr(terminal)`—how a terminal treats input and output. ENOTTY if it is none.
+///
+/// <https://man7.org/linux/man-pages/man3/termios.3.html>
+#[doc(alias = "tcgetattr")]
+pub fn terminal_modes(terminal: impl AsFd) -> Result<TerminalModes> {
+    rustix::termios::tcgetattr(terminal).map(TerminalModes).map_err(errno)
+}
+
+/// `tcsetattr(terminal, TCSADRAIN, modes)`—sets them, after all output has been shown.
+///
+/// <https://man7.org/linux/man-pages/man3/termios.3.html>
+#[doc(alias = "tcsetattr")]
+pub fn set_terminal_modes(terminal: impl AsFd, modes: &TerminalModes) -> Result<()> {
+    use rustix::termios::{OptionalActions, tcsetattr};
+    tcsetattr(terminal, OptionalActions::Drain, &modes.0).map_err(errno)
+}
+
+impl TerminalModes {
+    /// `cfmakeraw(modes)`—every byte as it is, at once, without echo and without keys that mean a signal.
+    #[doc(alias = "cfmakeraw")]
+    pub fn raw(mut self) -> TerminalModes {
+        self.0.make_raw();
+        self
+    }
+}
+
 /// Our word for rustix's. Both are positive by construction.
 fn own(pid: rx::Pid) -> Pid {
     Pid::new(pid.as_raw_nonzero().get()).unwrap_or(Pid::INIT)

@@ -372,6 +372,7 @@ fn one_client_too_many_takes_the_place_of_one_that_waits_for_nothing() {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "a test that is left out says why")]
 fn only_the_owner_and_root_may_ask() {
     for (peer, owner, may) in [(7, 7, true), (0, 7, true), (7, 0, false), (8, 7, false)] {
         assert_eq!(server::may_ask(peer, owner), may, "{peer} asks {owner}");

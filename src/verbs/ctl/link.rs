@@ -1,0 +1,169 @@
+//! Finding the family that is meant, and speaking with its supervisor.
+
+use crate::config;
+use crate::error::{Failure, Kind};
+use doula_host::control::place::{Bases, Found};
+use doula_host::control::{Connection, ConnectionError};
+use doula_model::control::{Answer, Refusal, RefusalKind, Reply, Request, RequestId};
+use std::path::Path;
+
+/// A conversation with one supervisor.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) connection: Connection,
+}
+
+impl Link {
+    /// Connects to the family of this name, or to the one that is meant without a name.
+    pub(super) fn open(name: Option<&str>) -> Result<Link, Failure> {
+        let bases = Bases::from_env();
+        let found = choose(name.map(str::to_owned), &here()?, bases.running()).map_err(|failure| {
+            let looked: Vec<_> = bases.dirs().iter().map(|dir| dir.display().to_string()).collect();
+            Failure { text: format!("{} (looked in {})", failure.text, looked.join(", ")), ..failure }
+        })?;
+        let client = concat!("doula ctl ", env!("CARGO_PKG_VERSION"));
+        let connection = Connection::open(&found.socket, client).map_err(failed)?;
+        Ok(Link { connection })
+    }
+
+    /// Asks, and gives the number under which the answers come.
+    pub(super) fn send(&mut self, request: Request) -> Result<RequestId, Failure> {
+        self.connection.ask(request).map_err(failed)
+    }
+
+    /// The next answer to any request; a refusal is a failure.
+    pub(super) fn next(&mut self) -> Result<Answer, Failure> {
+        let answer = self.connection.next(None).map_err(failed)?;
+        let answer = answer.ok_or_else(|| failed(ConnectionError::Silent))?;
+        match answer.reply {
+            Reply::Error(refusal) => Err(refused(refusal)),
+            reply => Ok(Answer { reply, ..answer }),
+        }
+    }
+
+    /// Asks a question that has one answer.
+    pub(super) fn ask(&mut self, request: Request) -> Result<Reply, Failure> {
+        let id = self.send(request)?;
+        loop {
+            let answer = self.next()?;
+            if answer.id == id {
+                return Ok(answer.reply);
+            }
+        }
+    }
+
+    /// Asks a question that has many answers, until the last.
+    pub(super) fn each(
+        &mut self,
+        request: Request,
+        mut show: impl FnMut(Reply) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let id = self.send(request)?;
+        loop {
+            let answer = self.next()?;
+            if answer.id == id && !answer.reply.goes_on() {
+                return Ok(());
+            }
+            show(answer.reply)?;
+        }
+    }
+}
+
+/// The name of the family whose configuration is in this directory, if there is one.
+fn here() -> Result<Option<String>, Failure> {
+    let path = config::find(None);
+    if !Path::new(&path).exists() {
+        return Ok(None);
+    }
+    let family = config::load(&path).map_err(|_| {
+        let file = path.display();
+        Failure::usage(format!("the name of the family is in `{file}`, which has errors"))
+            .hint(format!("see them with `doula check {file}`, or name the family with --name"))
+    })?;
+    Ok(Some(family.name))
+}
+
+/// The family that is meant.
+fn choose(name: Option<String>, here: &Option<String>, running: Vec<Found>) -> Result<Found, Failure> {
+    let names: Vec<_> = running.iter().map(|found| found.name.clone()).collect();
+    let others = format!("running: {}", names.join(", "));
+    if let Some(wanted) = name.as_ref().or(here.as_ref()) {
+        let found = running.into_iter().find(|found| found.name == *wanted);
+        let hint = if names.is_empty() { "start it with `doula up`".to_owned() } else { others };
+        return found
+            .ok_or_else(|| Failure::new(Kind::Usage, format!("no family `{wanted}` is running")).hint(hint));
+    }
+    let mut running = running.into_iter();
+    match (running.next(), running.next()) {
+        (Some(only), None) => Ok(only),
+        (None, _) => Err(Failure::usage("no family is running").hint("start one with `doula up`")),
+        (Some(_), Some(_)) => {
+            Err(Failure::usage("several families are running").hint(format!("choose with --name; {others}")))
+        }
+    }
+}
+
+/// What a refusal means for our exit code.
+fn refused(refusal: Refusal) -> Failure {
+    let kind = match refusal.kind {
+        RefusalKind::NoSuchService
+        | RefusalKind::BadRequest
+        | RefusalKind::Configuration
+        | RefusalKind::Unsupported => Kind::Usage,
+        RefusalKind::Busy | RefusalKind::ShuttingDown => Kind::Ended,
+        RefusalKind::Version | RefusalKind::Internal => Kind::Doula,
+    };
+    Failure { kind, text: refusal.text, hint: refusal.hint }
+}
+
+/// What a broken connection means.
+pub(super) fn failed(error: ConnectionError) -> Failure {
+    let hint = match &error {
+        ConnectionError::Silent => Some("its process may be stopped (SIGSTOP) or wait for a terminal"),
+        ConnectionError::Refused(_) | ConnectionError::Garbled(_) => {
+            Some("the supervisor may be of another version of doula")
+        }
+        ConnectionError::Connect(_) | ConnectionError::Broken(_) | ConnectionError::Closed => None,
+    };
+    Failure { hint: hint.map(str::to_owned), ..Failure::doula(error.to_string()) }
+}
+
+/// An answer that does not fit the question.
+pub(super) fn unexpected() -> Failure {
+    Failure::doula("the supervisor gave an answer that does not fit the question")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(names: &[&str]) -> Vec<Found> {
+        names.iter().map(|name| Found { name: (*name).into(), socket: "/s".into() }).collect()
+    }
+
+    #[test]
+    fn the_family_that_is_meant_is_named_or_here_or_the_only_one() {
+        for (name, here, running, meant) in [
+            (Some("b"), Some("a"), &["a", "b"][..], "b"),
+            (None, Some("a"), &["a", "b"], "a"),
+            (None, None, &["b"], "b"),
+        ] {
+            let chosen = choose(name.map(str::to_owned), &here.map(str::to_owned), found(running));
+            assert_eq!(chosen.map(|found| found.name).as_deref(), Ok(meant));
+        }
+    }
+
+    #[test]
+    fn who_means_nobody_is_told_who_is_running() {
+        for (name, here, running, text, hint) in [
+            (Some("x"), None, &["a", "b"][..], "no family `x` is running", "running: a, b"),
+            (None, Some("x"), &["a"], "no family `x` is running", "running: a"),
+            (None, Some("x"), &[], "no family `x` is running", "start it with `doula up`"),
+            (None, None, &[], "no family is running", "start one with `doula up`"),
+            (None, None, &["a", "b"], "several families are running", "choose with --name; running: a, b"),
+        ] {
+            let chosen = choose(name.map(str::to_owned), &here.map(str::to_owned), found(running));
+            assert_eq!(chosen, Err(Failure::usage(text).hint(hint)));
+        }
+    }
+}

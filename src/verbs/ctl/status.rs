@@ -1,0 +1,303 @@
+//! `doula ctl status`: how everybody is.
+
+use super::json;
+use super::link::{Link, failed, unexpected};
+use crate::error::{Exit, Failure, Outcome};
+use crate::ui::{Cell, Style, Table, Ui, escape};
+use doula_model::action::{Cause, State};
+use doula_model::control::{FamilyStatus, Reply, Request, RequestId, ServiceStatus};
+use doula_model::words::Span;
+use std::time::{Duration, Instant};
+
+/// How long changes are collected before the screen is drawn again.
+const SETTLE: Duration = Duration::from_millis(50);
+/// How often the shown ages grow when nothing happens. Nobody is asked for it.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Shows how the services are
+///
+/// The exit code is 1 if one of them has failed.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Only these services [default: all]
+    services: Vec<String>,
+
+    /// Show it again whenever something changes, until Ctrl-C
+    #[arg(short, long)]
+    watch: bool,
+}
+
+/// Shows it.
+pub(super) fn run(args: Args, link: &mut Link, ui: &mut Ui, as_json: bool) -> Outcome {
+    if args.watch {
+        return watch(args.services, link, ui, as_json);
+    }
+    let status = get(&args.services, link)?;
+    show(&status, ui, as_json)?;
+    let failed = status.services.iter().any(|service| service.state == State::Failed);
+    Ok(if failed { Exit(1) } else { Exit::OK })
+}
+
+fn get(names: &[String], link: &mut Link) -> Result<FamilyStatus, Failure> {
+    match link.ask(Request::Status { names: names.to_vec() })? {
+        Reply::Status(status) => Ok(status),
+        _ => Err(unexpected()),
+    }
+}
+
+fn show(status: &FamilyStatus, ui: &mut Ui, as_json: bool) -> Result<(), Failure> {
+    if as_json {
+        return json::print(status, ui);
+    }
+    ui.print(&text(status, ui.color(), ui.width()))
+}
+
+/// Shows it, and again after each event.
+fn watch(names: Vec<String>, link: &mut Link, ui: &mut Ui, as_json: bool) -> Outcome {
+    let events = link.send(Request::Events { names: names.clone(), follow: true, since: None })?;
+    let live = ui.is_terminal() && !as_json;
+    loop {
+        let mut status = get(&names, link)?;
+        let mut drawn = Instant::now();
+        draw(&status, ui, as_json, live)?;
+        while !changed(events, link, live)? {
+            grow_older(&mut status, drawn.elapsed());
+            drawn = Instant::now();
+            draw(&status, ui, as_json, live)?;
+        }
+    }
+}
+
+fn draw(status: &FamilyStatus, ui: &mut Ui, as_json: bool, live: bool) -> Result<(), Failure> {
+    if live {
+        // Home, and erase what is below: without the flicker of erasing everything first.
+        ui.print("\x1b[H\x1b[J")?;
+    }
+    show(status, ui, as_json)
+}
+
+/// Waits for an event; `false` if only time passed. Events that follow closely count as one.
+fn changed(events: RequestId, link: &mut Link, live: bool) -> Result<bool, Failure> {
+    let mut patience = live.then_some(TICK);
+    let mut seen = false;
+    loop {
+        match link.connection.next(patience).map_err(failed)? {
+            Some(answer) if answer.id == events && !answer.reply.goes_on() => {
+                return Err(Failure::doula("the family ended"));
+            }
+            Some(_) => (seen, patience) = (true, Some(SETTLE)),
+            None => return Ok(seen),
+        }
+    }
+}
+
+fn grow_older(status: &mut FamilyStatus, by: Duration) {
+    status.uptime += by;
+    for service in &mut status.services {
+        service.age += by;
+        service.next_start = service.next_start.map(|next| next.saturating_sub(by));
+    }
+}
+
+/// The status for people: a line about the family, the warnings, the table.
+pub(super) fn text(status: &FamilyStatus, color: bool, columns: Option<usize>) -> String {
+    let mut text = format!(
+        "{}: {}, {} for {}, pid {}\n",
+        Style::Name.paint(&escape(&status.name), color),
+        count(&status.services),
+        if status.shutting_down.is_some() { "shutting down; ran" } else { "running" },
+        Span(status.uptime),
+        status.pid,
+    );
+    for warning in &status.warnings {
+        text.push_str(&format!("{}: {}\n", Style::Busy.paint("warning", color), escape(warning)));
+    }
+    text.push('\n');
+    text.push_str(&table(&status.services).render(color, columns));
+    text
+}
+
+/// `5 services, 1 failed`.
+fn count(services: &[ServiceStatus]) -> String {
+    let failed = services.iter().filter(|service| service.state == State::Failed).count();
+    let plural = if services.len() == 1 { "" } else { "s" };
+    let bad = if failed == 0 { String::new() } else { format!(", {failed} failed") };
+    format!("{} service{plural}{bad}", services.len())
+}
+
+fn table(services: &[ServiceStatus]) -> Table {
+    let has_memory = services.iter().any(|service| service.memory.is_some());
+    let mut heads = vec!["SERVICE", "STATE", "SINCE", "PID", "RESTARTS"];
+    heads.extend(has_memory.then_some("MEMORY"));
+    heads.push("WHY");
+    let mut table = Table::new(&heads);
+    for service in services {
+        let mut row = vec![
+            Cell::new(&service.name).style(Style::Name),
+            Cell::new(state(service)).style(style(service)),
+            Cell::new(Span(service.age).to_string()),
+            Cell::new(service.pid.map(|pid| pid.to_string()).unwrap_or_default()).right(),
+            Cell::new(service.restarts.to_string()).right(),
+        ];
+        if has_memory {
+            row.push(Cell::new(service.memory.map(memory).unwrap_or_default()).right());
+        }
+        row.push(Cell::new(reason(service)).style(Style::Dim));
+        table.row(row);
+    }
+    table
+}
+
+/// The state in a word; a paused service is up only in name.
+pub(super) fn state(service: &ServiceStatus) -> String {
+    if service.paused { format!("{} (paused)", service.state) } else { service.state.to_string() }
+}
+
+/// What the state means.
+pub(super) fn style(service: &ServiceStatus) -> Style {
+    match service.state {
+        _ if service.paused => Style::Busy,
+        State::Up | State::Done | State::Scheduled => Style::Good,
+        State::Failed => Style::Bad,
+        State::Stopped => Style::Dim,
+        State::Waiting
+        | State::Preparing
+        | State::Starting
+        | State::Stopping
+        | State::Clearing
+        | State::Cleaning
+        | State::BackingOff => Style::Busy,
+    }
+}
+
+/// The most useful reason in few words.
+fn reason(service: &ServiceStatus) -> String {
+    let because = service.because.to_string();
+    match (service.state, &service.next_start, &service.status) {
+        _ if service.paused => "stopped by a signal; goes on with SIGCONT".to_owned(),
+        (State::BackingOff, Some(next), _) => format!("{because}; again in {}", Span(*next)),
+        (State::Scheduled, Some(next), _) => format!("next run in {}", Span(*next)),
+        (State::Up, _, Some(status)) => status.clone(),
+        (State::Up, _, None) => match service.last_exit {
+            Some(last) if service.restarts > 0 => format!("before, it {last}"),
+            Some(_) | None => plain(&service.because).unwrap_or(because),
+        },
+        (
+            State::Stopped
+            | State::Scheduled
+            | State::Waiting
+            | State::Preparing
+            | State::Starting
+            | State::Stopping
+            | State::Clearing
+            | State::Cleaning
+            | State::BackingOff
+            | State::Done
+            | State::Failed,
+            _,
+            _,
+        ) => because,
+    }
+}
+
+/// A cause that goes without saying for a service that is up says nothing.
+fn plain(cause: &Cause) -> Option<String> {
+    matches!(cause, Cause::Autostart | Cause::NextStep).then(String::new)
+}
+
+/// `12.3 MiB`.
+pub(super) fn memory(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if value < 10.0 { format!("{value:.1} {}", UNITS[unit]) } else { format!("{value:.0} {}", UNITS[unit]) }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use doula_model::control::Wall;
+    use doula_model::exit::ExitStatus;
+    use doula_model::id::{Generation, Pid};
+    use doula_model::signal::Signal;
+
+    /// A service that has been up for 192 seconds.
+    pub(in crate::verbs::ctl) fn service(name: &str, state: State, because: Cause) -> ServiceStatus {
+        ServiceStatus {
+            name: name.into(),
+            state,
+            since: Wall(1_769_860_800_000_000),
+            age: Duration::from_secs(192),
+            because,
+            pid: (state == State::Up).then(|| Pid::new(4_711)).flatten(),
+            paused: false,
+            generation: Generation(1),
+            restarts: 0,
+            last_exit: None,
+            next_start: None,
+            status: None,
+            processes: None,
+            memory: None,
+            cpu: None,
+        }
+    }
+
+    fn family(services: Vec<ServiceStatus>) -> FamilyStatus {
+        FamilyStatus {
+            name: "demo".into(),
+            pid: Pid::INIT,
+            version: "0.1.0".into(),
+            since: Wall(1_769_860_800_000_000),
+            uptime: Duration::from_secs(7_200),
+            shutting_down: None,
+            warnings: Vec::new(),
+            services,
+        }
+    }
+
+    #[test]
+    fn the_status_is_a_table_with_the_most_useful_reason() {
+        let mut crasher = service("crasher", State::BackingOff, Cause::Exit { status: ExitStatus::code(3) });
+        (crasher.restarts, crasher.next_start) = (12, Some(Duration::from_millis(1_600)));
+        let mut web = service("web", State::Up, Cause::NextStep);
+        (web.restarts, web.last_exit) = (1, Some(ExitStatus::signal(Signal::KILL)));
+        let mut paused = service("paused", State::Up, Cause::NextStep);
+        paused.paused = true;
+        let waiting = service("api", State::Waiting, Cause::WaitsFor { service: "db\x1b".into() });
+        let plain = service("plain", State::Up, Cause::Autostart);
+        let wanted = "\
+demo: 5 services, running for 2 h 0 min, pid 1
+
+SERVICE  STATE        SINCE       PID   RESTARTS  WHY
+crasher  backing off  3 min 12 s              12  it exited with code 3; again …
+web      up           3 min 12 s  4711         1  before, it was killed by SIGK…
+paused   up (paused)  3 min 12 s  4711         0  stopped by a signal; goes on …
+api      waiting      3 min 12 s               0  db\\x1b is not ready yet
+plain    up           3 min 12 s  4711         0
+";
+        let text = text(&family(vec![crasher, web, paused, waiting, plain]), false, Some(80));
+        assert_eq!(text, wanted);
+        assert!(text.lines().all(|line| line.chars().count() <= 80));
+    }
+
+    #[test]
+    fn memory_has_a_column_where_it_is_known_and_warnings_come_first() {
+        let mut web = service("web", State::Up, Cause::NextStep);
+        (web.memory, web.status) = (Some(12 << 20), Some("5 users".into()));
+        let mut family = family(vec![web]);
+        family.warnings.push("no cgroup v2".into());
+        let wanted = "\
+demo: 1 service, running for 2 h 0 min, pid 1
+warning: no cgroup v2
+
+SERVICE  STATE  SINCE       PID   RESTARTS  MEMORY  WHY
+web      up     3 min 12 s  4711         0  12 MiB  5 users
+";
+        assert_eq!(text(&family, false, None), wanted);
+        assert_eq!((memory(512), memory(3 << 40)), ("0.5 KiB".into(), "3.0 TiB".into()));
+    }
+}
