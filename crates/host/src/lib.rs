@@ -5,9 +5,13 @@ extern crate alloc;
 #[cfg(feature = "std")]
 pub mod control;
 #[cfg(feature = "std")]
+pub mod listen;
+#[cfg(feature = "std")]
 pub mod logs;
 #[cfg(feature = "std")]
 pub mod notify;
+#[cfg(feature = "std")]
+pub mod schedule;
 #[cfg(feature = "std")]
 pub mod spawn;
 #[cfg(feature = "std")]

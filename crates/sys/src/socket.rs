@@ -36,6 +36,25 @@ pub fn pair(kind: Kind) -> Result<(OwnedFd, OwnedFd)> {
     socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).map_err(errno)
 }
 
+/// `socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)`—a stream socket without a name.
+///
+/// <https://man7.org/linux/man-pages/man2/socket.2.html>
+#[doc(alias = "socket")]
+pub fn unix_stream() -> Result<OwnedFd> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+    socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).map_err(errno)
+}
+
+/// `bind(socket, path)`—makes a socket file. Nobody can connect to it before [`listen`]. EADDRINUSE if the
+/// file exists, ENAMETOOLONG if the path has more than 107 bytes.
+///
+/// <https://man7.org/linux/man-pages/man2/bind.2.html>
+#[doc(alias = "bind")]
+pub fn bind_unix(socket: impl AsFd, path: &core::ffi::CStr) -> Result<()> {
+    let address = rustix::net::SocketAddrUnix::new(path).map_err(errno)?;
+    rustix::net::bind(socket, &address).map_err(errno)
+}
+
 /// `listen(socket, backlog)`—listens, or changes the length of the accept queue of a socket that listens.
 ///
 /// <https://man7.org/linux/man-pages/man2/listen.2.html>

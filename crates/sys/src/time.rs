@@ -53,6 +53,28 @@ pub fn set_timer(timer: impl AsFd, at: Option<Time>) -> Result<()> {
     rx::timerfd_settime(timer, rx::TimerfdTimerFlags::ABSTIME, &new).map(drop).map_err(errno)
 }
 
+/// `timerfd_create(CLOCK_REALTIME)`—a timer on the wall clock. Non-blocking, close-on-exec.
+///
+/// <https://man7.org/linux/man-pages/man2/timerfd_create.2.html>
+#[doc(alias = "timerfd_create")]
+pub fn wall_timer() -> Result<OwnedFd> {
+    let flags = rx::TimerfdFlags::NONBLOCK | rx::TimerfdFlags::CLOEXEC;
+    rx::timerfd_create(rx::TimerfdClockId::Realtime, flags).map_err(errno)
+}
+
+/// `timerfd_settime(TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET)`—lets a timer of [`wall_timer`] ring once at
+/// this time since 1970 (at once if it has passed), and also when somebody sets the wall clock; `None` stops
+/// it.
+#[doc(alias = "timerfd_settime")]
+pub fn set_wall_timer(timer: impl AsFd, at: Option<Duration>) -> Result<()> {
+    let at = at.map_or(Duration::ZERO, |at| at.max(Duration::from_nanos(1)));
+    let tv_sec = i64::try_from(at.as_secs()).unwrap_or(i64::MAX);
+    let value = rx::Timespec { tv_sec, tv_nsec: i64::from(at.subsec_nanos()) };
+    let new = rx::Itimerspec { it_interval: rx::Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
+    let flags = rx::TimerfdTimerFlags::ABSTIME | rx::TimerfdTimerFlags::CANCEL_ON_SET;
+    rx::timerfd_settime(timer, flags, &new).map(drop).map_err(errno)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +87,15 @@ mod tests {
         assert_eq!(poll::readable(&timer, Some(Duration::from_secs(5))), Ok(true));
         set_timer(&timer, None).expect("stop");
         assert_eq!(poll::readable(&timer, Some(Duration::ZERO)), Ok(false));
+    }
+
+    #[test]
+    fn a_timer_on_the_wall_clock_rings_when_its_time_has_passed() {
+        let timer = wall_timer().expect("timerfd");
+        set_wall_timer(&timer, Some(realtime() + Duration::from_secs(3600))).expect("set");
+        assert_eq!(poll::readable(&timer, Some(Duration::ZERO)), Ok(false));
+        set_wall_timer(&timer, Some(Duration::ZERO)).expect("set");
+        assert_eq!(poll::readable(&timer, Some(Duration::from_secs(5))), Ok(true));
     }
 
     #[test]

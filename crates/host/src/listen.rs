@@ -1,0 +1,295 @@
+//! Sockets that are opened before a service starts, kept across its restarts, and passed on as
+//! sd_listen_fds(3) describes.
+//!
+//! Names of hosts are looked up in `/etc/hosts` only: asking a name server could take longer than anybody
+//! wants to wait, and a socket listens on an address of this machine anyway.
+
+mod holder;
+
+use doula_model::plan::Errno;
+use doula_model::recipe::{Socket, SocketAddress};
+use doula_sys::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use doula_sys::socket;
+use holder::Holder;
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+
+/// Where names of hosts are looked up.
+const HOSTS: &str = "/etc/hosts";
+
+/// Why a socket could not be opened. Its text names the address, and who has it if `/proc` tells.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The address cannot be understood.
+    #[error("failed to understand the address {address}: {reason}")]
+    Address {
+        /// As it was given.
+        address: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// Somebody else has it.
+    #[error("{address} is in use{}", by(holder))]
+    InUse {
+        /// Which.
+        address: String,
+        /// Who has it, if it can be seen.
+        holder: Option<Holder>,
+    },
+    /// Something that is no socket is in its place.
+    #[error("failed to listen on {address}: there is a file of another kind")]
+    NotASocket {
+        /// The path.
+        address: String,
+    },
+    /// The kernel refused.
+    #[error("failed to listen on {address}: {errno}")]
+    Refused {
+        /// Which.
+        address: String,
+        /// Why.
+        errno: Errno,
+    },
+}
+
+fn by(holder: &Option<Holder>) -> String {
+    holder.as_ref().map_or(String::new(), |holder| format!(" by {holder}"))
+}
+
+/// The open sockets of one service.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    open: Vec<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    spec: Socket,
+    fd: OwnedFd,
+    /// Removed when this is dropped.
+    _file: Option<SocketFile>,
+}
+
+/// A socket file that goes with its socket, if it is still the same one.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let same = |about: fs::Metadata| about.dev() == self.device && about.ino() == self.inode;
+        if fs::symlink_metadata(&self.path).is_ok_and(same) {
+            // Nothing can be done about a directory that does not let us.
+            fs::remove_file(&self.path).unwrap_or_default();
+        }
+    }
+}
+
+impl Sockets {
+    /// Opens what is in the list and not open yet, and closes what is open and not in the list. A socket whose
+    /// address stays is kept, with every connection that waits in it.
+    ///
+    /// # Errors
+    /// The first that fails; then everything is as before.
+    pub fn apply(&mut self, wanted: &[Socket]) -> Result<(), ListenError> {
+        let is_new = |spec: &&Socket| !self.open.iter().any(|open| same_place(open, spec));
+        let mut new: Vec<Open> = wanted.iter().filter(is_new).map(open).collect::<Result<_, _>>()?;
+        let mut old = core::mem::take(&mut self.open);
+        for spec in wanted {
+            let from_old = old.iter().position(|open| same_place(open, spec));
+            let from_new = new.iter().position(|open| same_place(open, spec));
+            let mut found = match (from_old, from_new) {
+                (Some(place), _) => old.remove(place),
+                (None, Some(place)) => new.remove(place),
+                // The same address twice in one list: it was taken by the first.
+                (None, None) => continue,
+            };
+            adjust(&found, spec);
+            found.spec = spec.clone();
+            self.open.push(found);
+        }
+        Ok(())
+    }
+
+    /// The fds to pass on, with their names, in the order of the configuration.
+    pub fn fds(&self) -> impl Iterator<Item = (&str, BorrowedFd<'_>)> {
+        self.open.iter().map(|open| (open.spec.name.as_str(), open.fd.as_fd()))
+    }
+}
+
+/// `LISTEN_FDS` and `LISTEN_FDNAMES` for fds with these names, which the child gets from number 3 on;
+/// `LISTEN_PID` is added at its birth ([`doula_model::plan::ChildPlan::listen_pid`]).
+pub fn variables<'a>(names: impl Iterator<Item = &'a str>) -> [(String, String); 2] {
+    let names: Vec<&str> = names.collect();
+    [("LISTEN_FDS".to_owned(), names.len().to_string()), ("LISTEN_FDNAMES".to_owned(), names.join(":"))]
+}
+
+/// Whether this socket is the one that is wanted; its name, mode and queue may differ.
+fn same_place(open: &Open, wanted: &Socket) -> bool {
+    match (&open.spec.address, &wanted.address) {
+        (SocketAddress::Unix { path, .. }, SocketAddress::Unix { path: other, .. }) => path == other,
+        (is, wanted) => is == wanted,
+    }
+}
+
+/// Gives a kept socket its new mode and queue length. A socket that listens already takes any length; a file
+/// that is gone has no mode.
+fn adjust(kept: &Open, wanted: &Socket) {
+    if let SocketAddress::Unix { path, mode } = &wanted.address
+        && kept.spec.address != wanted.address
+    {
+        fs::set_permissions(path, fs::Permissions::from_mode(*mode)).unwrap_or_default();
+    }
+    if kept.spec.backlog != wanted.backlog && !matches!(wanted.address, SocketAddress::Udp(_)) {
+        socket::listen(&kept.fd, wanted.backlog).unwrap_or_default();
+    }
+}
+
+fn open(spec: &Socket) -> Result<Open, ListenError> {
+    let (fd, file) = match &spec.address {
+        SocketAddress::Tcp(text) => (open_tcp(text, spec.backlog)?, None),
+        SocketAddress::Udp(text) => (open_udp(text)?, None),
+        SocketAddress::Unix { path, mode } => {
+            let (fd, file) = open_unix(path, *mode, spec.backlog)?;
+            (fd, Some(file))
+        }
+    };
+    Ok(Open { spec: spec.clone(), fd, _file: file })
+}
+
+fn open_tcp(text: &str, backlog: u32) -> Result<OwnedFd, ListenError> {
+    let places = resolve(text)?;
+    // The standard library sets SO_REUSEADDR, so that connections of an earlier life in TIME_WAIT do not hinder.
+    let listener = first(&places, TcpListener::bind)
+        .map_err(|error| net_error(text, &error, || holder::of_tcp(&places)))?;
+    let fd = OwnedFd::from(listener);
+    socket::listen(&fd, backlog).map_err(|errno| ListenError::Refused { address: text.to_owned(), errno })?;
+    Ok(fd)
+}
+
+fn open_udp(text: &str) -> Result<OwnedFd, ListenError> {
+    let places = resolve(text)?;
+    // No SO_REUSEADDR: with UDP it would let two services steal each other's messages.
+    let socket = first(&places, UdpSocket::bind)
+        .map_err(|error| net_error(text, &error, || holder::of_udp(&places)))?;
+    Ok(OwnedFd::from(socket))
+}
+
+/// The first place that works; the next one is tried only where the address family is missing.
+fn first<S>(places: &[SocketAddr], bind: impl Fn(SocketAddr) -> io::Result<S>) -> io::Result<S> {
+    const EAFNOSUPPORT: i32 = 97;
+    let mut end = Err(io::Error::from_raw_os_error(Errno::EADDRNOTAVAIL.0));
+    for place in places {
+        end = bind(*place);
+        let missing = [EAFNOSUPPORT, Errno::EADDRNOTAVAIL.0];
+        if !end.as_ref().is_err_and(|error| error.raw_os_error().is_some_and(|code| missing.contains(&code)))
+        {
+            break;
+        }
+    }
+    end
+}
+
+fn net_error(text: &str, error: &io::Error, holder: impl Fn() -> Option<Holder>) -> ListenError {
+    let address = text.to_owned();
+    match errno(error) {
+        Errno::EADDRINUSE => ListenError::InUse { address, holder: holder() },
+        errno => ListenError::Refused { address, errno },
+    }
+}
+
+/// `host:port` as addresses to try in order. `*` is every address of the machine, over IPv6 if there is one.
+fn resolve(text: &str) -> Result<Vec<SocketAddr>, ListenError> {
+    let wrong = |reason| ListenError::Address { address: text.to_owned(), reason };
+    if let Ok(place) = text.parse() {
+        return Ok(vec![place]);
+    }
+    let (host, port) = text.rsplit_once(':').ok_or_else(|| wrong("want host:port"))?;
+    let port: u16 = port.parse().map_err(|_| wrong("want a port from 0 to 65535"))?;
+    let places: Vec<IpAddr> = match host {
+        "*" => vec![Ipv6Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into()],
+        "localhost" => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+        name => in_hosts(&fs::read_to_string(HOSTS).unwrap_or_default(), name),
+    };
+    if places.is_empty() {
+        return Err(wrong("this host is not in /etc/hosts; give its number"));
+    }
+    Ok(places.into_iter().map(|place| SocketAddr::new(place, port)).collect())
+}
+
+/// The addresses of a host in the text of hosts(5).
+fn in_hosts(text: &str, host: &str) -> Vec<IpAddr> {
+    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().split_whitespace());
+    let found = lines.filter_map(|mut words| {
+        let address = words.next()?.parse().ok()?;
+        words.any(|name| name.eq_ignore_ascii_case(host)).then_some(address)
+    });
+    found.collect()
+}
+
+fn open_unix(path: &str, mode: u32, backlog: u32) -> Result<(OwnedFd, SocketFile), ListenError> {
+    let refused = |errno| ListenError::Refused { address: path.to_owned(), errno };
+    let name = CString::new(path).map_err(|_| refused(Errno::EINVAL))?;
+    let fd = socket::unix_stream().map_err(refused)?;
+    match socket::bind_unix(&fd, &name) {
+        Err(Errno::EADDRINUSE) => {
+            clear_away(path)?;
+            socket::bind_unix(&fd, &name).map_err(refused)?;
+        }
+        other => other.map_err(refused)?,
+    }
+    let refused_io = |error: io::Error| refused(errno(&error));
+    let about = fs::symlink_metadata(path).map_err(refused_io)?;
+    let file = SocketFile { path: PathBuf::from(path), device: about.dev(), inode: about.ino() };
+    // Before listening: nobody can connect while the mode is still that of the umask.
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(refused_io)?;
+    socket::listen(&fd, backlog).map_err(refused)?;
+    Ok((fd, file))
+}
+
+/// Removes the socket file of somebody who is gone.
+fn clear_away(path: &str) -> Result<(), ListenError> {
+    let address = || path.to_owned();
+    let refused = |error: io::Error| ListenError::Refused { address: address(), errno: errno(&error) };
+    let about = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        about => about.map_err(refused)?,
+    };
+    if !about.file_type().is_socket() {
+        return Err(ListenError::NotASocket { address: address() });
+    }
+    match is_alive(Path::new(path)) {
+        Ok(true) => Err(ListenError::InUse { address: address(), holder: holder::of_unix(path) }),
+        Ok(false) => fs::remove_file(path).map_err(refused),
+        Err(error) => Err(refused(error)),
+    }
+}
+
+/// Whether a socket file has a socket. A datagram socket asks, because connecting it never waits: a stream
+/// socket behind the file answers EPROTOTYPE, nobody behind it ECONNREFUSED.
+fn is_alive(path: &Path) -> io::Result<bool> {
+    const EPROTOTYPE: Errno = Errno(91);
+    match UnixDatagram::unbound()?.connect(path) {
+        Ok(()) => Ok(true),
+        Err(error) => match errno(&error) {
+            EPROTOTYPE => Ok(true),
+            Errno::ECONNREFUSED => Ok(false),
+            _ => Err(error),
+        },
+    }
+}
+
+fn errno(error: &io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno)
+}
+
+#[cfg(test)]
+mod tests;

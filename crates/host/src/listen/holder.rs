@@ -1,0 +1,134 @@
+//! Who has an address that we want: the kernel's tables of sockets, then the fds of all processes.
+//!
+//! Best effort, for the text of an error: without the right to look into other processes it finds nobody.
+
+use doula_model::id::Pid;
+use std::fmt;
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+
+/// The states of `/proc/net/tcp` and `/proc/net/udp` in which a socket has its port for itself.
+const TCP_LISTEN: &str = "0A";
+const UDP_UNCONNECTED: &str = "07";
+
+/// A process that has a socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Its number.
+    pub pid: Pid,
+    /// Its name (`comm`), escaped.
+    pub name: String,
+}
+
+impl fmt::Display for Holder {
+    /// `pid 812 (nginx)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pid {} ({})", self.pid, self.name)
+    }
+}
+
+pub(super) fn of_tcp(places: &[SocketAddr]) -> Option<Holder> {
+    of_net(&["/proc/net/tcp", "/proc/net/tcp6"], TCP_LISTEN, places)
+}
+
+pub(super) fn of_udp(places: &[SocketAddr]) -> Option<Holder> {
+    of_net(&["/proc/net/udp", "/proc/net/udp6"], UDP_UNCONNECTED, places)
+}
+
+pub(super) fn of_unix(path: &str) -> Option<Holder> {
+    let table = fs::read_to_string("/proc/net/unix").ok()?;
+    // Num RefCount Protocol Flags Type St Inode Path
+    let inodes = table.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let inode = words.nth(6)?;
+        (line.ends_with(path) && words.next()?.len() <= path.len()).then(|| inode.to_owned())
+    });
+    process_with(&inodes.collect::<Vec<_>>())
+}
+
+fn of_net(tables: &[&str], state: &str, places: &[SocketAddr]) -> Option<Holder> {
+    let tables: Vec<String> = tables.iter().filter_map(|table| fs::read_to_string(table).ok()).collect();
+    let inodes = tables.iter().flat_map(|table| table.lines()).filter_map(|line| inode(line, state, places));
+    process_with(&inodes.collect::<Vec<_>>())
+}
+
+/// The inode of the socket in this line, if it stands in the way of one of these places.
+fn inode(line: &str, state: &str, places: &[SocketAddr]) -> Option<String> {
+    // sl local_address rem_address st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let (local, found, inode) = (words.get(1)?, words.get(3)?, words.get(9)?);
+    let (host, port) = local.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let host = address(host)?;
+    let in_the_way = |place: &SocketAddr| {
+        let same = host.to_canonical() == place.ip().to_canonical();
+        place.port() == port && (same || host.is_unspecified() || place.ip().is_unspecified())
+    };
+    (*found == state && places.iter().any(in_the_way)).then(|| (*inode).to_owned())
+}
+
+/// An address of `/proc/net`: words of four bytes, each in the order of the machine.
+fn address(text: &str) -> Option<IpAddr> {
+    let mut bytes = Vec::new();
+    for place in (0..text.len()).step_by(8) {
+        let word = u32::from_str_radix(text.get(place..place + 8)?, 16).ok()?;
+        bytes.extend(word.to_ne_bytes());
+    }
+    let four = <[u8; 4]>::try_from(bytes.as_slice()).map(IpAddr::from);
+    four.or_else(|_| <[u8; 16]>::try_from(bytes.as_slice()).map(IpAddr::from)).ok()
+}
+
+/// The first process that has one of these sockets open.
+fn process_with(inodes: &[String]) -> Option<Holder> {
+    if inodes.is_empty() {
+        return None;
+    }
+    let wanted: Vec<String> = inodes.iter().map(|inode| format!("socket:[{inode}]")).collect();
+    let processes =
+        fs::read_dir("/proc").ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut pids = processes.filter_map(|name| Pid::new(name.parse().ok()?));
+    let pid = pids.find(|pid| has_one(*pid, &wanted))?;
+    let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let mut shown = Vec::new();
+    crate::logs::escape(name.strip_suffix(b"\n").unwrap_or(&name), false, &mut shown);
+    Some(Holder { pid, name: String::from_utf8_lossy(&shown).into_owned() })
+}
+
+fn has_one(pid: Pid, wanted: &[String]) -> bool {
+    let Ok(fds) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    let mut links = fds.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    links.any(|link| wanted.iter().any(|socket| link.as_os_str() == socket.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_the_kernels_table_is_matched_by_port_and_address() {
+        let line = |local: &str, state: &str| {
+            format!(
+                "   0: {local} 00000000:0000 {state} 00000000:00000000 00:00000000 00000000  0 0 4711 1 x"
+            )
+        };
+        let loopback = format!("{:08X}:1F90", u32::from_ne_bytes([127, 0, 0, 1]));
+        let any = "00000000:1F90";
+        let cases = [
+            (loopback.as_str(), "0A", "127.0.0.1:8080", true),
+            (any, "0A", "127.0.0.1:8080", true),
+            (&loopback, "0A", "[::]:8080", true),
+            (&loopback, "0A", "127.0.0.2:8080", false),
+            (&loopback, "0A", "127.0.0.1:8081", false),
+            (&loopback, "01", "127.0.0.1:8080", false),
+        ];
+        for (local, state, place, matches) in cases {
+            let place = place.parse().expect("an address");
+            assert_eq!(
+                inode(&line(local, state), TCP_LISTEN, &[place]).is_some(),
+                matches,
+                "{local} {place}"
+            );
+        }
+        assert_eq!(inode("sl local_address", TCP_LISTEN, &[]), None);
+    }
+}
