@@ -1,4 +1,5 @@
 //! The collector as a whole, with real pipes.
+#![expect(clippy::print_stdout, reason = "a test that is skipped says why")]
 
 use super::files::tests::Scratch;
 use super::*;
@@ -288,4 +289,76 @@ fn the_open_file_that_others_share_keeps_its_mode() {
     let nonblocking = u32::from_str_radix(flags, 8).expect("octal") & 0o4000;
     assert_eq!(nonblocking, 0, "O_NONBLOCK is not on the shared open file");
     drop((collector, reader));
+}
+
+#[test]
+fn standard_output_on_a_full_disk_counts_lines_instead_of_making_services_wait() {
+    let full = fd::open(c"/dev/full", fd::Access::Write).expect("/dev/full");
+    let mut collector = collector(Options { output: Some(full), ring: RING, ..Options::default() });
+    let (_, to_web) = pipe(&mut collector, WEB, None);
+    for number in 0..5 {
+        fd::write(&to_web, b"one\ntwo\n").expect("write");
+        collector.turn(at(number));
+    }
+    let all = texts(&collector);
+    let errors = all.iter().filter(|text| text.contains("ENOSPC")).count();
+    assert_eq!((errors, all.len()), (1, 11), "one error: {all:?}");
+    assert_eq!(collector.deadline(), Some(at(1000).now));
+    collector.turn(at(1000));
+    assert_eq!(collector.close(Duration::ZERO).screen, 11);
+}
+
+/// Set for the half of the next test that runs on a tiny file system: its directory.
+const TINY: &str = "DOULA_TEST_TINY";
+
+#[test]
+fn on_a_full_disk_lines_are_kept_and_whole_when_there_is_room_again() {
+    if let Some(directory) = std::env::var_os(TINY) {
+        return fill_the_disk(std::path::Path::new(&directory));
+    }
+    let scratch = Scratch::new();
+    let script = "mount -t tmpfs -o size=128k none \"$0\" || exit 77; exec \"$1\" --exact \"$2\"";
+    let name = "logs::tests::on_a_full_disk_lines_are_kept_and_whole_when_there_is_room_again";
+    let this = std::env::current_exe().expect("the test itself");
+    let mut command = std::process::Command::new("unshare");
+    command.args(["-m", "--", "sh", "-c", script]).arg(scratch.dir()).arg(this).arg(name);
+    let done = match command.env(TINY, scratch.dir()).output() {
+        Err(error) => return println!("skipped: unshare(1): {error}"),
+        Ok(done) => done,
+    };
+    let said = String::from_utf8_lossy(&done.stderr);
+    if done.status.code() == Some(77) || said.contains("unshare failed") {
+        return println!("skipped: no file system of our own: {said}");
+    }
+    let shown = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success() && shown.contains("1 passed"), "{shown}{said}");
+}
+
+/// About 95 kB: more than is free at first, less than the whole disk.
+const LINES: usize = 1000;
+
+fn fill_the_disk(directory: &std::path::Path) {
+    let filler = directory.join("filler");
+    std::fs::write(&filler, vec![0; 64 * 1024]).expect("write");
+    let files = Some((directory.to_path_buf(), Rotation::default()));
+    let mut collector = collector(Options { files, ring: RING, ..Options::default() });
+    let (_, to_web) = pipe(&mut collector, WEB, None);
+    for number in 0..LINES {
+        fd::write(&to_web, format!("line {number} {}\n", "x".repeat(60)).as_bytes()).expect("write");
+        collector.turn(at(10));
+    }
+    let text = std::fs::read_to_string(directory.join("web.log")).expect("read");
+    assert!(text.ends_with("x\n") && text.lines().count() < LINES, "no torn line on the full disk");
+    assert_eq!(collector.deadline(), Some(at(1010).now));
+    std::fs::remove_file(&filler).expect("remove");
+    collector.turn(at(1010));
+    assert_eq!(collector.deadline(), None, "it works again");
+    let all = std::fs::read_to_string(directory.join("web.log")).expect("read");
+    assert_eq!(all.lines().count(), LINES, "none is lost");
+    for (number, line) in all.lines().enumerate() {
+        assert!(line.contains(&format!("Z line {number} xxx")), "{line}");
+    }
+    let told = texts(&collector);
+    assert_eq!(told.iter().filter(|text| text.contains("failed to write")).count(), 1);
+    assert!(told.iter().any(|text| text.starts_with("log files are written again")));
 }
