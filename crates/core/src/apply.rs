@@ -1,6 +1,7 @@
 //! A new configuration for a running family: only what changed is touched.
 //!
-//! A changed service that runs is ended with what it was (its stop signal, its grace) and started with what it
+//! Where only our own rules differ (restart and stop policy, dependencies, limits of steps), they are exchanged and
+//! the processes go on. Any other changed service that runs is ended with what it was (its stop signal, its grace) and started with what it
 //! is now. Those who require it are not touched: they did not change. A changed service that had failed gets
 //! another chance. One that is done, or was stopped by hand, stays so.
 
@@ -25,6 +26,9 @@ pub struct Diff {
     pub removed: Vec<String>,
     /// Services that differ; they are restarted if they run.
     pub changed: Vec<String>,
+    /// Services for which only our own rules differ (restart policy, stop policy, dependencies …). The new rules
+    /// count from now on, and the processes are not touched.
+    pub adjusted: Vec<String>,
     /// Services that are not touched.
     pub same: Vec<String>,
 }
@@ -38,6 +42,7 @@ impl Engine {
                 None => &mut diff.added,
                 Some(service) if service.leaving => &mut diff.added,
                 Some(service) if service.effective() == spec => &mut diff.same,
+                Some(service) if only_rules_differ(service.effective(), spec) => &mut diff.adjusted,
                 Some(_) => &mut diff.changed,
             };
             list.push(spec.name.clone());
@@ -70,6 +75,12 @@ impl Engine {
             self.dismiss(&name);
         }
         self.rebuild_graph();
+        for name in diff.changed.iter().chain(&diff.adjusted) {
+            let Some(&id) = self.names.get(name) else { continue };
+            if self.service(id).is_some_and(|service| service.wish == Wish::Up && is_live(service.state)) {
+                self.start_needs(id);
+            }
+        }
         for (id, cause) in fresh {
             if self.service(id).is_some_and(|service| service.effective().autostart) {
                 self.start(id, cause, false);
@@ -82,7 +93,7 @@ impl Engine {
         let Some(&id) = self.names.get(name) else { return };
         let Some(service) = seat(&mut self.services, id) else { return };
         (service.leaving, service.wish, service.reason) = (true, Wish::Down, Cause::Reconfigured);
-        (service.again, service.next, service.queued) = (None, None, false);
+        (service.again, service.queued) = (None, false);
         self.cx.changed.push_back(id);
     }
 
@@ -95,6 +106,10 @@ impl Engine {
         }
         self.cx.changed.push_back(id);
         let failed = service.state == State::Failed;
+        if !returns && only_rules_differ(service.effective(), &spec) {
+            **service.next.as_mut().unwrap_or(&mut service.spec) = spec;
+            return failed.then_some(Cause::Reconfigured);
+        }
         if has_processes(service.state) {
             let scheduled = matches!(spec.kind, Kind::Scheduled { .. });
             service.next = Some(Box::new(spec));
@@ -160,4 +175,20 @@ impl Service {
     pub(crate) fn effective(&self) -> &ServiceSpec {
         self.next.as_deref().unwrap_or(&self.spec)
     }
+}
+
+/// Whether two configurations differ at most in what the engine alone looks at, and can take over at any time.
+fn only_rules_differ(old: &ServiceSpec, new: &ServiceSpec) -> bool {
+    let mut ruled = old.clone();
+    (ruled.autostart, ruled.essential, ruled.reload) = (new.autostart, new.essential, new.reload);
+    (ruled.restart, ruled.deps) = (new.restart.clone(), new.deps.clone());
+    (ruled.stop, ruled.ready.timeout) = (new.stop, new.ready.timeout);
+    for (old, new) in [(&mut ruled.pre_start, new.pre_start), (&mut ruled.post_stop, new.post_stop)] {
+        // A command that appears or goes is more than a rule; how long it may take is one.
+        *old = old.and(new).or(*old);
+    }
+    if let (Some(old), Some(new)) = (&mut ruled.liveness, new.liveness) {
+        *old = new;
+    }
+    ruled == *new
 }

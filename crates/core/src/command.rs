@@ -2,13 +2,15 @@
 //!
 //! - `start` takes along whom the service requires or wants, if they do not run. A scheduled service that is
 //!   named runs now; one that is taken along waits for its time.
+//! - Whoever had failed only because a service it requires had failed comes back with that service.
 //! - `stop` takes along everybody who runs and requires it, however indirectly. Tasks that are done stay done.
 //! - `restart` restarts those too. The rest of the world is not touched.
 //! - While the family shuts down nothing can be started.
 
 use crate::context::is_live;
+use crate::deps::Edge;
 use crate::engine::{Engine, seat};
-use crate::service::{Input, Wish};
+use crate::service::{Input, Service, Wish};
 use crate::settle::Standing;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -16,6 +18,9 @@ use doula_model::action::{Action, Cause, State};
 use doula_model::event::Command;
 use doula_model::id::ServiceId;
 use doula_model::service::{DependencyKind, Reload};
+
+/// Who is to start, why, and whether by name.
+type Wanted = (ServiceId, Cause, bool);
 
 impl Engine {
     /// Does what was asked.
@@ -34,7 +39,15 @@ impl Engine {
 
     /// Starts a service and, before, those it needs. `named`: by hand, and not only taken along.
     pub(crate) fn start(&mut self, id: ServiceId, cause: Cause, named: bool) {
-        let mut asked = vec![(id, cause, named)];
+        self.start_all(vec![(id, cause, named)]);
+    }
+
+    /// Starts those whom a service needs, if they do not run.
+    pub(crate) fn start_needs(&mut self, id: ServiceId) {
+        self.start_all(self.needs_of(id));
+    }
+
+    fn start_all(&mut self, mut asked: Vec<Wanted>) {
         while let Some((id, cause, named)) = asked.pop() {
             let Some(service) = seat(&mut self.services, id).filter(|it| !it.leaving) else {
                 continue;
@@ -43,7 +56,7 @@ impl Engine {
             if !named && !idle {
                 continue;
             }
-            service.reason = cause;
+            service.reason = cause.clone();
             (service.wish, service.lost) = (Wish::Up, false);
             if named {
                 service.history.forget();
@@ -52,10 +65,24 @@ impl Engine {
             service.input(&mut self.cx, Input::Start { run: named });
             self.arm(id);
             self.cx.changed.push_back(id);
-            let Some(name) = self.service(id).map(|service| service.spec.name.clone()) else { continue };
-            let needs = self.graph.needs(id).iter().filter(|(_, kind)| *kind != DependencyKind::After);
-            asked.extend(needs.map(|(on, _)| (*on, Cause::NeededBy { service: name.clone() }, false)));
+            asked.extend(self.needs_of(id));
+            asked.extend(self.losers_of(id).map(|by| (by, cause.clone(), false)));
         }
+    }
+
+    /// Whom a service requires or wants.
+    fn needs_of(&self, id: ServiceId) -> Vec<Wanted> {
+        let Some(name) = self.service(id).map(|service| &service.spec.name) else { return Vec::new() };
+        let needs = self.graph.needs(id).iter().filter(|(_, kind)| *kind != DependencyKind::After);
+        needs.map(|(on, _)| (*on, Cause::NeededBy { service: name.clone() }, false)).collect()
+    }
+
+    /// Those who went down only because this service, or another one they require, had failed.
+    fn losers_of(&self, id: ServiceId) -> impl Iterator<Item = ServiceId> {
+        let requires = |(_, kind): &&Edge| *kind == DependencyKind::Requires;
+        let lost = |it: &Service| it.lost && it.state == State::Failed;
+        let by = self.graph.needed_by(id).iter().filter(requires).map(|(by, _)| *by);
+        by.filter(move |by| self.service(*by).is_some_and(lost))
     }
 
     /// Stops a service and, before, everybody who requires it.
@@ -63,20 +90,25 @@ impl Engine {
         let Some(service) = seat(&mut self.services, id) else { return };
         (service.wish, service.reason, service.again) = (Wish::Down, Cause::Asked, None);
         (service.lost, service.queued) = (false, false);
-        let name = service.spec.name.clone();
         if !is_live(service.state) {
             service.input(&mut self.cx, Input::Stop);
         }
         self.cx.changed.push_back(id);
-        for other in self.requirers(id) {
+        self.take_down_requirers(id, false);
+    }
+
+    /// Everybody who requires this service, however indirectly, is to end with it. `failed`: because it failed.
+    pub(crate) fn take_down_requirers(&mut self, id: ServiceId, failed: bool) {
+        for (other, on) in self.requirers(id) {
+            let Some(name) = self.service(on).map(|service| service.spec.name.clone()) else { continue };
             let Some(service) = seat(&mut self.services, other) else { continue };
+            let cause = Cause::LostDependency { service: name };
             if service.is_scheduled() {
                 // Its schedule goes on; a run in progress is ended as lost.
-                let cause = Cause::LostDependency { service: name.clone() };
                 service.input(&mut self.cx, Input::Fault(cause));
             } else if service.wish == Wish::Up {
-                let reason = Cause::LostDependency { service: name.clone() };
-                (service.wish, service.reason, service.again) = (Wish::Down, reason, None);
+                (service.wish, service.reason, service.lost) = (Wish::Down, cause, failed);
+                service.again = None;
             }
             self.cx.changed.push_back(other);
         }
@@ -85,7 +117,6 @@ impl Engine {
     /// Stops and starts a service, and everybody who requires it.
     pub(crate) fn restart(&mut self, id: ServiceId, cause: &Cause) {
         let Some(service) = self.service(id).filter(|service| !service.leaving) else { return };
-        let name = service.spec.name.clone();
         let rests = !is_live(service.state);
         if rests || service.wish == Wish::Down {
             self.start(id, cause.clone(), true);
@@ -93,11 +124,12 @@ impl Engine {
         if !rests {
             self.start_anew(id, cause.clone());
         }
-        for other in self.requirers(id) {
+        for (other, on) in self.requirers(id) {
+            let Some(name) = self.service(on).map(|service| service.spec.name.clone()) else { continue };
             let runs =
                 self.service(other).is_some_and(|it| it.wish == Wish::Up && it.state != State::Scheduled);
             if runs {
-                self.start_anew(other, Cause::LostDependency { service: name.clone() });
+                self.start_anew(other, Cause::LostDependency { service: name });
             }
         }
     }
@@ -135,15 +167,16 @@ impl Engine {
         }
     }
 
-    /// Everybody who is live and requires this service, however indirectly.
-    fn requirers(&self, id: ServiceId) -> Vec<ServiceId> {
-        let mut found = vec![id];
+    /// Everybody who is live and requires this service, however indirectly, with the one through which.
+    fn requirers(&self, id: ServiceId) -> Vec<(ServiceId, ServiceId)> {
+        let mut found = vec![(id, id)];
         let mut next = 0;
-        while let Some(&id) = found.get(next) {
-            for &(by, kind) in self.graph.needed_by(id) {
+        while let Some(&(on, _)) = found.get(next) {
+            for &(by, kind) in self.graph.needed_by(on) {
                 let live = self.service(by).is_some_and(|service| is_live(service.state));
-                if kind == DependencyKind::Requires && live && !found.contains(&by) {
-                    found.push(by);
+                let new = found.iter().all(|(known, _)| *known != by);
+                if kind == DependencyKind::Requires && live && new {
+                    found.push((by, on));
                 }
             }
             next += 1;

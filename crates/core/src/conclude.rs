@@ -95,6 +95,7 @@ impl Service {
     pub(crate) fn give_up(&mut self, cx: &mut Context, cause: Cause) {
         self.silence(cx);
         self.automatic = false;
+        self.lost = !self.is_scheduled();
         self.finish(cx, State::Failed, cause);
     }
 

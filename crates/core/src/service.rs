@@ -92,7 +92,7 @@ pub(crate) struct Service {
     pub(crate) reason: Cause,
     /// After this generation it starts again at once, for this reason.
     pub(crate) again: Option<Cause>,
-    /// It goes down because a service it requires failed: so it has failed too.
+    /// It goes, or went, down because a service it requires failed: so it has failed too.
     pub(crate) lost: bool,
 
     pub(crate) generation: Generation,

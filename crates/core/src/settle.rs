@@ -3,7 +3,8 @@
 //! It is asked again for a service and its neighbours after each change, and looks only at how things are, not
 //! at how they came about: so nothing is forgotten when several things happen at once.
 //!
-//! - A service starts when each `requires` is ready, and each `wants` and `after` is ready or not coming.
+//! - A service starts when each `requires` is ready, and each `wants` and `after` is ready, not coming, or has
+//!   failed at least once and is trying again.
 //! - A service that is to end waits until everybody who needs it in any way, and is to end or ends too, is empty.
 //! - A service whose `requires` is gone for good goes down itself. One that is only restarted by its policy is
 //!   not gone: those who need it stay.
@@ -51,6 +52,11 @@ impl Service {
                 | State::BackingOff,
             ) => Standing::Pending,
         }
+    }
+
+    /// It has failed, and tries again: who only wants it need not wait until it works.
+    const fn fails_again_and_again(&self) -> bool {
+        self.history.row > 0
     }
 
     /// It has processes, and they are to end.
@@ -129,7 +135,10 @@ impl Engine {
             let other = self.service(on)?;
             let blocks = match (kind, other.standing()) {
                 (_, Standing::Ready) => false,
-                (_, Standing::Pending) => true,
+                (DependencyKind::Requires, Standing::Pending) => true,
+                (DependencyKind::Wants | DependencyKind::After, Standing::Pending) => {
+                    !other.fails_again_and_again()
+                }
                 (DependencyKind::Requires, Standing::Gone) => {
                     unreachable!("a lost requirement was found before")
                 }
@@ -171,6 +180,8 @@ impl Engine {
             State::Waiting | State::BackingOff | State::Preparing | State::Starting | State::Up => {
                 (service.wish, service.reason, service.lost) = (Wish::Down, cause, failed);
                 service.again = None;
+                // Those who require it go first, as in any other stop.
+                self.take_down_requirers(id, failed);
                 self.settle_end(id);
             }
             State::Stopped

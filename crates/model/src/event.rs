@@ -104,8 +104,9 @@ pub enum Command {
     Restart(Vec<ServiceId>),
     /// Read the configuration again, by [`crate::service::Reload`].
     Reload(Vec<ServiceId>),
-    /// This is the family from now on. Services are told apart by name; unchanged ones are not touched,
-    /// changed ones are restarted if they run, missing ones are stopped and forgotten, new ones with
+    /// This is the family from now on. Services are told apart by name; unchanged ones are not touched, nor
+    /// are the processes of those whose restart policy, stop policy, dependencies or step limits differ;
+    /// other changed ones are restarted if they run, missing ones are stopped and forgotten, new ones with
     /// `autostart` are started. The engine assumes that the dependencies were checked.
     Apply(Vec<ServiceSpec>),
     /// Stop everything in order, then quit.

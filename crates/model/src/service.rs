@@ -267,7 +267,8 @@ pub enum DependencyKind {
     /// Started too, first, and ready before; if it fails to start this one does not start; if it stops, this
     /// one is stopped before it. (systemd: `Requires=` with `After=`.)
     Requires,
-    /// Started too, first; this one starts when it is ready or has failed. (systemd: `Wants=` with `After=`.)
+    /// Started too, first; this one starts when it is ready or has failed
+    /// at least once (also if it is tried again). (systemd: `Wants=` with `After=`.)
     Wants,
     /// Only the order, if both are started or stopped.
     After,

@@ -62,11 +62,11 @@ fn a_failure_reaches_whoever_requires_it_but_not_whoever_only_wants_it() {
     stage.born("db");
     stage.gone("db", 1);
     let states = stage.states(&["db", "web", "edge", "stats", "late"]);
-    use State::{Failed, Starting, Stopping, Waiting};
-    assert_eq!(states, [Failed, Stopping, Waiting, Starting, Starting]);
+    use State::{Failed, Starting, Stopping};
+    assert_eq!(states, [Failed, Stopping, Failed, Starting, Starting]);
     stage.born("web");
     stage.gone("web", 143);
-    assert_eq!(stage.states(&["web", "edge"]), [Failed; 2]);
+    assert_eq!(stage.state("web"), Failed);
 }
 
 #[test]
@@ -150,7 +150,9 @@ fn a_start_takes_along_whom_it_requires_and_wants_and_not_whom_it_only_follows()
     assert_eq!(stage.view("db").cause, Cause::NeededBy { service: "web".into() });
     stage.born("db");
     stage.stillborn("cache", Role::Main, doula_model::plan::Errno::ENOENT);
-    assert_eq!(stage.state("web"), State::Waiting, "the cache tries again, so it has not failed yet");
+    assert_eq!(stage.state("web"), State::Waiting, "the cache has not ended yet");
+    stage.emptied("cache");
+    assert_eq!(stage.states(&["cache", "web"]), [State::BackingOff, State::Starting], "it has failed once");
 }
 
 #[test]
@@ -333,7 +335,7 @@ fn a_new_configuration_touches_only_what_changed() {
     stage.did();
     let mut next = family();
     next.remove(2);
-    next[1].stop.signal = Signal::INT;
+    (next[1].fingerprint, next[1].stop.signal) = (5, Signal::INT);
     next[2].fingerprint = 7;
     next.push(service("new", |_| {}));
     let diff = stage.engine.diff(&next);
@@ -373,6 +375,43 @@ fn a_service_that_returns_before_it_is_gone_starts_again_as_it_is_now() {
     stage.gone("web", 0);
     assert_eq!(stage.did(), ["web: clear TERM", "web: spawn main"]);
     assert_eq!(stage.id("web"), ServiceId(0));
+}
+
+#[test]
+fn new_rules_count_at_once_and_touch_no_process() {
+    let mut stage = pair();
+    let mut next = vec![requiring("web", &["db"]), service("db", |_| {})];
+    next[1].stop.signal = Signal::INT;
+    next[1].restart.when = RestartWhen::Never;
+    next[0].deps.push(needs(DependencyKind::Wants, "cache"));
+    next.push(service("cache", |spec| spec.autostart = false));
+    assert_eq!(stage.engine.diff(&next).adjusted, ["web", "db"]);
+    stage.apply(next);
+    assert_eq!(stage.did(), ["cache: spawn main"], "only whom somebody needs now");
+    stage.gone("db", 1);
+    assert_eq!(stage.state("db"), State::Failed);
+}
+
+#[test]
+fn whoever_had_failed_with_another_comes_back_with_it() {
+    let mut stage = Stage::kept(vec![failing("db"), requiring("web", &["db"]), requiring("edge", &["web"])]);
+    stage.born("db");
+    stage.born("web");
+    stage.born("edge");
+    stage.did();
+    stage.gone("db", 1);
+    assert_eq!(stage.did(), ["db: clear TERM", "edge: TERM main", "edge: CONT main"]);
+    stage.gone("edge", 0);
+    stage.gone("web", 0);
+    assert_eq!(stage.states(&["db", "web", "edge"]), [State::Failed; 3]);
+    stage.did();
+    stage.start("db");
+    assert_eq!(stage.states(&["db", "web", "edge"]), [State::Starting, State::Waiting, State::Waiting]);
+    stage.stop("db");
+    stage.born("db");
+    stage.gone("db", 0);
+    stage.start("db");
+    assert_eq!(stage.state("web"), State::Stopped, "it was not lost this time, but stopped by somebody");
 }
 
 #[test]
