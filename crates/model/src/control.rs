@@ -427,6 +427,8 @@ pub enum ChangeKind {
     Removed,
     /// It is different; restarted if it runs.
     Changed,
+    /// Only our own rules for it differ (restart, stop, dependencies …); its processes are not touched.
+    Adjusted,
 }
 
 /// A line of output of a service.

@@ -64,6 +64,7 @@ fn one(change: &Change, color: bool) -> String {
         ChangeKind::Added => ("+", "new", Style::Good),
         ChangeKind::Removed => ("-", "is stopped and forgotten", Style::Bad),
         ChangeKind::Changed => ("~", "changed; restarted if it runs", Style::Busy),
+        ChangeKind::Adjusted => ("~", "new rules; not restarted", Style::Busy),
     };
     let mut text = style.paint(&format!("{sign} {}: {what}", escape(&change.name)), color);
     text.push('\n');

@@ -33,9 +33,9 @@ fn run(world: &mut Paper, family: Vec<ServiceSpec>) -> u8 {
 }
 
 fn ends(world: &Paper) -> Vec<(u32, ExitStatus)> {
-    let main = |news: &News| match news {
-        News::Exited { role: Role::Main, status, .. } => Some(*status),
-        _ => None,
+    let main = |news: &News| {
+        let News::Exited { role: Role::Main, status, .. } = news else { return None };
+        Some(*status)
     };
     let told = world.news.iter().filter_map(|(_, service, news)| Some((service.as_ref()?.0, main(news)?)));
     told.collect()
@@ -77,9 +77,9 @@ fn orphans_that_ignore_sigterm_are_killed_and_proven_gone() {
         world.later(Duration::from_secs(1), Event::Command(Command::Shutdown(Haste::Orderly)));
         let code = run(&mut world, vec![service("maker")]);
         assert_eq!(code, 0, "{mischief:?}");
-        let leftovers = world.news.iter().find_map(|(_, _, news)| match news {
-            News::Empty { leftovers } => Some(*leftovers),
-            _ => None,
+        let leftovers = world.news.iter().find_map(|(_, _, news)| {
+            let News::Empty { leftovers } = news else { return None };
+            Some(*leftovers)
         });
         assert_eq!(leftovers, Some(3), "{mischief:?}");
         assert_eq!(world.released.len(), 1, "{mischief:?}");
