@@ -21,6 +21,14 @@ pub fn read(fd: impl AsFd, buffer: &mut [u8]) -> Result<usize> {
     rustix::io::read(fd, buffer).map_err(errno)
 }
 
+/// `pread(fd, buffer, offset)`—the number of bytes read from this place on, without moving anybody's place.
+///
+/// <https://man7.org/linux/man-pages/man2/pread.2.html>
+#[doc(alias = "pread")]
+pub fn read_at(fd: impl AsFd, buffer: &mut [u8], offset: u64) -> Result<usize> {
+    rustix::io::pread(fd, buffer, offset).map_err(errno)
+}
+
 /// `write(fd, bytes)`—the number of bytes written, which may be fewer than asked for. Writing to a pipe that
 /// nobody reads also raises SIGPIPE.
 ///

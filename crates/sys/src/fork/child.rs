@@ -27,9 +27,10 @@ pub(super) extern "C" fn main(prepared: usize) -> ! {
 
 fn become_program(prepared: &mut Prepared<'_>) -> Done {
     let plan = prepared.plan;
+    own_fd_table(prepared.fds.shared_up_to).or_fail(Step::CloseRest)?;
     parent_death_signal(prepared).or_fail(Step::ParentDeathSignal)?;
-    join_cgroups(&plan.cgroup_procs).or_fail(Step::Cgroup)?;
-    stand_in_session(plan.session)?;
+    join_cgroups(&prepared.fds.cgroup_procs).or_fail(Step::Cgroup)?;
+    stand_in_session(prepared.fds.session)?;
     set_rlimits(prepared)?;
     set_affinity(&prepared.affinity).or_fail(Step::Affinity)?;
     set_nice(plan.nice).or_fail(Step::Nice)?;
@@ -75,6 +76,13 @@ fn call(number: i64, a: usize, b: usize, c: usize) -> Result<usize> {
 fn prctl(option: i32, a: usize, b: usize) -> Result<usize> {
     // SAFETY: the options used here take numbers only.
     unsafe { raw::call(libc::SYS_prctl, [option as usize, a, b, 0, 0, 0]) }
+}
+
+/// Takes a copy of the lower end of a table that is shared with the parent.
+fn own_fd_table(shared_up_to: Option<u32>) -> Result<()> {
+    const CLOSE_RANGE_UNSHARE: usize = 1 << 1;
+    let Some(highest) = shared_up_to else { return Ok(()) };
+    call(libc::SYS_close_range, highest as usize + 1, u32::MAX as usize, CLOSE_RANGE_UNSHARE).map(drop)
 }
 
 /// The signal is bound to the parent's thread, which cannot die by anything but SIGKILL while it waits for us;

@@ -9,6 +9,7 @@
 
 mod child;
 mod prepared;
+mod slots;
 mod stack;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -21,6 +22,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use doula_model::id::Pid;
 use doula_model::plan::{ChildPlan, Errno, SpawnError, Step};
 use prepared::Prepared;
+use slots::Fds;
 use stack::Stack;
 
 /// A process that was born: it executes its program.
@@ -47,8 +49,23 @@ pub struct Born {
 #[doc(alias = "fork")]
 #[doc(alias = "posix_spawn")]
 pub fn spawn(plan: &ChildPlan) -> core::result::Result<Born, SpawnError> {
+    let mut fds = Fds::lowered(plan);
+    let shared = fds.shared_up_to.is_some();
+    let born = spawn_with(plan, &fds);
+    fds.give_back();
+    match born {
+        // Before Linux 5.9, or in a sandbox that does not know close_range.
+        Err(SpawnError { step: Step::CloseRest, .. }) if shared => {
+            Fds::refuse();
+            spawn_with(plan, &Fds::in_place(plan))
+        }
+        born => born,
+    }
+}
+
+fn spawn_with(plan: &ChildPlan, fds: &Fds) -> core::result::Result<Born, SpawnError> {
     let failed = |step| move |errno| SpawnError { step, errno };
-    let mut prepared = Prepared::new(plan).map_err(failed(Step::Prepare))?;
+    let mut prepared = Prepared::new(plan, fds).map_err(failed(Step::Prepare))?;
     let stack = Stack::take().map_err(failed(Step::Prepare))?;
     let before = set_mask(SignalSet::FULL);
     let cloned = clone(&mut prepared, &stack);
@@ -127,6 +144,7 @@ fn clone3(prepared: &mut Prepared<'_>, stack: &Stack) -> Result<Born> {
         stack_size: stack.size() as u64,
         ..CloneArgs::default()
     };
+    args.flags |= shared_files(prepared) as u64;
     if let Some(cgroup) = prepared.plan.cgroup {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = u64::try_from(cgroup).map_err(|_| Errno::EBADF)?;
@@ -138,9 +156,14 @@ fn clone3(prepared: &mut Prepared<'_>, stack: &Stack) -> Result<Born> {
     born(answer, pidfd)
 }
 
+/// The child takes its own copy of the fd table, if it can do with a part of ours.
+fn shared_files(prepared: &Prepared<'_>) -> i32 {
+    if prepared.fds.shared_up_to.is_some() { libc::CLONE_FILES } else { 0 }
+}
+
 fn clone_old(prepared: &mut Prepared<'_>, stack: &Stack) -> Result<Born> {
     let mut pidfd: i32 = -1;
-    let flags = FLAGS as usize | libc::SIGCHLD as usize;
+    let flags = FLAGS as usize | libc::SIGCHLD as usize | shared_files(prepared) as usize;
     let top = stack.bottom() + stack.size();
     let list = [flags, top, &raw mut pidfd as usize, 0, 0, 0];
     let argument = core::ptr::from_mut(prepared) as usize;

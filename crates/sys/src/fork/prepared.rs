@@ -1,5 +1,6 @@
 //! Everything a child needs, laid out before it is born: it may allocate nothing.
 
+use super::slots::Fds;
 use crate::Result;
 use crate::limits::MAX_CPUS;
 use alloc::vec::Vec;
@@ -8,6 +9,8 @@ use doula_model::plan::{ChildPlan, Errno, FdMapping, Resource, Rlimit, SpawnErro
 /// A plan in the form in which the kernel takes it. The child reads it, and writes [`Prepared::fail`].
 pub(super) struct Prepared<'a> {
     pub(super) plan: &'a ChildPlan,
+    /// Where the fds of the plan are.
+    pub(super) fds: &'a Fds,
     /// The strings of the three lists and the directory, each with its NUL. The lists point into it.
     strings: Vec<u8>,
     pub(super) programs: Vec<*const u8>,
@@ -65,14 +68,15 @@ impl Text {
 impl<'a> Prepared<'a> {
     /// EINVAL for a plan that means nothing: a NUL byte, no program, no `argv[0]`, two fds with one number, a
     /// CPU that no kernel has. EBADF for a negative fd.
-    pub(super) fn new(plan: &'a ChildPlan) -> Result<Prepared<'a>> {
+    pub(super) fn new(plan: &'a ChildPlan, fds: &'a Fds) -> Result<Prepared<'a>> {
         if plan.programs.is_empty() || plan.args.is_empty() {
             return Err(Errno::EINVAL);
         }
-        let moves = moves(&plan.fds)?;
+        let moves = moves(&fds.mappings)?;
         let free_number = plan.fds.iter().map(|fd| fd.to).max().unwrap_or(2).max(2).saturating_add(1);
         let mut prepared = Prepared {
             plan,
+            fds,
             strings: Vec::new(),
             programs: Vec::new(),
             args: Vec::new(),

@@ -76,3 +76,33 @@ fn swapped_fds_arrive_swapped() {
     assert_eq!(&text[..6], b"for-b\n");
     assert_eq!(wait::end(Who::Pidfd(born.pidfd.as_fd())), Ok(ExitStatus::code(0)));
 }
+
+#[test]
+fn a_plan_with_more_fds_than_slots_gets_all_of_them() {
+    let (reader, writer) = fd::pipe().expect("pipe");
+    let mut plan = shell("for fd in $(seq 3 42); do echo $fd >&$fd; done");
+    plan.programs = [b"/bin/bash".to_vec()].into();
+    plan.fds = (3..=42).map(|to| FdMapping { from: writer.as_raw_fd(), to }).collect();
+    let born = run(&plan);
+    drop(writer);
+    let mut text = [0; 1024];
+    let length = fd::read_full(&reader, &mut text).expect("read");
+    let expected: String = (3..=42).map(|number| std::format!("{number}\n")).collect();
+    assert_eq!(&text[..length], expected.as_bytes());
+    assert_eq!(wait::end(Who::Pidfd(born.pidfd.as_fd())), Ok(ExitStatus::code(0)));
+}
+
+#[test]
+fn a_birth_leaves_no_other_name_of_a_listed_fd_open() {
+    let (reader, writer) = fd::pipe().expect("pipe");
+    let mut plan = shell("exec >&-; read forever");
+    let (input, keeper) = fd::pipe().expect("pipe");
+    plan.fds =
+        [FdMapping { from: writer.as_raw_fd(), to: 1 }, FdMapping { from: input.as_raw_fd(), to: 0 }].into();
+    let born = run(&plan);
+    drop(writer);
+    // Our writing end and that of the child are closed: the end of the pipe shows that there is no third.
+    assert_eq!(fd::read_full(&reader, &mut [0; 8]), Ok(0));
+    drop(keeper);
+    assert!(wait::end(Who::Pidfd(born.pidfd.as_fd())).is_ok());
+}

@@ -1,0 +1,146 @@
+//! Low numbers for the fds of a child, so that its birth does not depend on how many fds we have.
+//!
+//! A child with a file table of its own starts with a copy of ours, and closes it: a supervisor of a thousand
+//! services would copy and close thousands of fds for each birth. So the child shares our table at first and
+//! then takes a copy of its lower end only (close_range(2) with `CLOSE_RANGE_UNSHARE`). The fds that it needs
+//! are put there, into slots that are kept for this since the first birth, when few fds were open.
+//!
+//! The slots belong to one birth at a time; another thread that gives birth meanwhile, or a plan that needs
+//! more of them, goes the slow way.
+
+use crate::fd::{self, Access, IntoRawFd, RawFd};
+use crate::raw;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use doula_model::plan::{ChildPlan, Errno, FdMapping, Session};
+
+/// As many as a service with a few sockets needs.
+const COUNT: usize = 12;
+
+/// The slots, and one more that fills the free ones; -1 before the first birth. They stay open for ever.
+static NUMBERS: [AtomicI32; COUNT + 1] = [const { AtomicI32::new(-1) }; COUNT + 1];
+
+/// Whether a birth uses them.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// Whether the kernel or a sandbox refuses to copy a part of a table.
+static REFUSED: AtomicBool = AtomicBool::new(false);
+
+/// The fds of a plan, by the numbers at which the child finds them.
+pub(super) struct Fds {
+    pub(super) mappings: Vec<FdMapping>,
+    pub(super) session: Session,
+    pub(super) cgroup_procs: Vec<i32>,
+    /// The child shares our table: it must take its copy, without what is above this number.
+    pub(super) shared_up_to: Option<u32>,
+    /// How many slots are in use.
+    used: usize,
+}
+
+impl Fds {
+    /// As they are: the child gets a copy of our whole table.
+    pub(super) fn in_place(plan: &ChildPlan) -> Fds {
+        Fds {
+            mappings: plan.fds.clone(),
+            session: plan.session,
+            cgroup_procs: plan.cgroup_procs.clone(),
+            shared_up_to: None,
+            used: 0,
+        }
+    }
+
+    /// In slots, if they are free and enough.
+    pub(super) fn lowered(plan: &ChildPlan) -> Fds {
+        let mut fds = Fds::in_place(plan);
+        let needed = fds.mappings.len() + fds.cgroup_procs.len() + 1;
+        if needed > COUNT || REFUSED.load(Ordering::Relaxed) || TAKEN.swap(true, Ordering::Acquire) {
+            return fds;
+        }
+        match fds.move_into_slots() {
+            Ok(highest) => fds.shared_up_to = Some(highest),
+            Err(_) => {
+                fds.give_back();
+                fds = Fds::in_place(plan);
+            }
+        }
+        fds
+    }
+
+    /// The highest number that the child needs.
+    fn move_into_slots(&mut self) -> Result<u32, Errno> {
+        // Slot 0 is the filler; `used` counts what must be given back.
+        self.used = 1;
+        reserve()?;
+        for index in 0..self.mappings.len() {
+            self.mappings[index].from = self.lower(self.mappings[index].from)?;
+        }
+        for index in 0..self.cgroup_procs.len() {
+            self.cgroup_procs[index] = self.lower(self.cgroup_procs[index])?;
+        }
+        if let Some(terminal) = terminal_of(self.session) {
+            let slot = self.lower(terminal)?;
+            self.session = with_terminal(self.session, slot);
+        }
+        let highest = NUMBERS.iter().map(|number| number.load(Ordering::Relaxed)).max();
+        Ok(highest.unwrap_or(2).max(2) as u32)
+    }
+
+    fn lower(&mut self, number: RawFd) -> Result<RawFd, Errno> {
+        let slot = lower_into(self.used, number)?;
+        self.used += 1;
+        Ok(slot)
+    }
+
+    /// The child has its own table: the slots are for the next birth.
+    pub(super) fn give_back(&mut self) {
+        if self.used == 0 {
+            return;
+        }
+        for slot in 1..self.used {
+            // It cannot fail: both numbers are open, and stay so.
+            let _ = lower_into(slot, NUMBERS[0].load(Ordering::Relaxed));
+        }
+        self.used = 0;
+        self.shared_up_to = None;
+        TAKEN.store(false, Ordering::Release);
+    }
+
+    /// The child could not take its copy: nobody tries again.
+    pub(super) fn refuse() {
+        REFUSED.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Opens the slots, once.
+fn reserve() -> Result<(), Errno> {
+    for slot in &NUMBERS {
+        if slot.load(Ordering::Relaxed) < 0 {
+            let filler = fd::open(c"/", Access::Directory)?;
+            slot.store(filler.into_raw_fd(), Ordering::Relaxed);
+        }
+    }
+    Ok(())
+}
+
+/// Puts an fd into a slot.
+fn lower_into(slot: usize, number: RawFd) -> Result<RawFd, Errno> {
+    let to = NUMBERS[slot].load(Ordering::Relaxed);
+    let args = [number as usize, to as usize, libc::O_CLOEXEC as usize, 0, 0, 0];
+    // SAFETY: dup3 takes numbers only, and the number that it changes is ours for ever.
+    unsafe { raw::call(libc::SYS_dup3, args) }.map(|_| to)
+}
+
+const fn terminal_of(session: Session) -> Option<RawFd> {
+    match session {
+        Session::NewGroup { terminal } | Session::NewSession { terminal } => terminal,
+        Session::Inherit | Session::JoinGroup(_) => None,
+    }
+}
+
+const fn with_terminal(session: Session, fd: RawFd) -> Session {
+    match session {
+        Session::NewGroup { .. } => Session::NewGroup { terminal: Some(fd) },
+        Session::NewSession { .. } => Session::NewSession { terminal: Some(fd) },
+        Session::Inherit | Session::JoinGroup(_) => session,
+    }
+}
