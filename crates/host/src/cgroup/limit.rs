@@ -1,0 +1,210 @@
+//! Limits of a whole service: by the controllers of cgroup v2 in its leaf, else by those of v1 in a group of
+//! its own in each hierarchy, into which its processes write themselves when they are born.
+
+use super::{Cgroups, Leaf, find, open, plain, write};
+use doula_model::recipe::Limits;
+use doula_sys::fd::{self, AsRawFd as _, OwnedFd};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What can be limited, by the name of its controller.
+const CONTROLLERS: [&str; 3] = ["pids", "memory", "cpu"];
+
+/// The period over which CPU time is measured out, in microseconds: the kernel's default.
+const CPU_PERIOD_US: u64 = 100_000;
+
+/// Where limits can be set on this machine.
+#[derive(Debug)]
+pub struct Limiters {
+    /// Our own v1 directories, in the order of [`CONTROLLERS`].
+    v1: [Option<PathBuf>; 3],
+    /// What stands before the service's name in the names of its groups.
+    prefix: String,
+    /// What stands behind it, where stale groups are told by.
+    signature: String,
+}
+
+/// The limits that hold for a service. Its v1 groups are removed when this is dropped, if they are empty.
+#[derive(Debug, Default)]
+pub struct Limited {
+    /// Open `cgroup.procs` files of v1 groups.
+    procs: Vec<OwnedFd>,
+    groups: Vec<PathBuf>,
+    /// The controllers that were wanted and are not to be had: the caller may fall back to rlimits, and must
+    /// say so.
+    pub missing: Vec<&'static str>,
+}
+
+impl Limited {
+    /// For [`doula_model::plan::ChildPlan::cgroup_procs`].
+    #[must_use]
+    pub fn cgroup_procs(&self) -> Vec<i32> {
+        self.procs.iter().map(|fd| fd.as_raw_fd()).collect()
+    }
+
+    /// Hierarchies can have several controllers: one entry each is enough.
+    fn enter(&mut self, group: PathBuf) -> io::Result<()> {
+        if !self.groups.contains(&group) {
+            self.procs.push(open(&group.join("cgroup.procs"), fd::Access::Write)?);
+            self.groups.push(group);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Limited {
+    fn drop(&mut self) {
+        for group in &self.groups {
+            let _ = std::fs::remove_dir(group);
+        }
+    }
+}
+
+impl Limiters {
+    /// Finds the v1 hierarchies, for a family of this name.
+    #[must_use]
+    pub fn discover(name: &str) -> Limiters {
+        let v1 = CONTROLLERS.map(find::own_v1);
+        v1.iter().flatten().for_each(|own| super::remove_stale(own));
+        let signature = super::signature().unwrap_or_default();
+        Limiters { v1, prefix: format!("{}{}~", super::PREFIX, plain(name)), signature }
+    }
+
+    /// Sets the limits of a service: in its leaf where v2 has the controller, else in v1 groups of this
+    /// service.
+    ///
+    /// # Errors
+    /// What the kernel says to a value, or to the making of a group.
+    pub fn apply(
+        &self,
+        cgroups: Option<&mut Cgroups>,
+        leaf: Option<&Leaf>,
+        service: &str,
+        limits: Limits,
+    ) -> io::Result<Limited> {
+        let mut limited = Limited::default();
+        let wanted = [limits.pids.is_some(), limits.memory.is_some(), limits.cpu_milli.is_some()];
+        let wanted: Vec<&'static str> =
+            CONTROLLERS.into_iter().zip(wanted).filter_map(|(name, on)| on.then_some(name)).collect();
+        if let Some(cgroups) = cgroups {
+            switch_on(cgroups, &wanted);
+        }
+        for controller in wanted {
+            let in_leaf = leaf.map(|leaf| leaf.path()).filter(|path| path.join(v2_file(controller)).exists());
+            match (in_leaf, self.v1_of(controller)) {
+                (Some(leaf), _) => set_v2(leaf, controller, limits)?,
+                (None, Some(own)) => match self.group(own, service) {
+                    Some(group) => {
+                        write_v1(&group, controller, limits)?;
+                        limited.enter(group)?;
+                    }
+                    None => limited.missing.push(controller),
+                },
+                (None, None) => limited.missing.push(controller),
+            }
+        }
+        Ok(limited)
+    }
+
+    fn v1_of(&self, controller: &str) -> Option<&Path> {
+        let index = CONTROLLERS.iter().position(|name| *name == controller)?;
+        self.v1[index].as_deref()
+    }
+
+    /// The group of a service below our own v1 directory, made if it is not there; `None` if it cannot be.
+    fn group(&self, own: &Path, service: &str) -> Option<PathBuf> {
+        let group = own.join(format!("{}{}{}", self.prefix, plain(service), self.signature));
+        match std::fs::create_dir(&group) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => None,
+            _ => Some(group),
+        }
+    }
+}
+
+fn v2_file(controller: &str) -> &'static str {
+    match controller {
+        "pids" => "pids.max",
+        "memory" => "memory.max",
+        _ => "cpu.max",
+    }
+}
+
+fn set_v2(leaf: &Path, controller: &str, limits: Limits) -> io::Result<()> {
+    let value = match controller {
+        "pids" => limits.pids.map(|count| count.to_string()),
+        "memory" => limits.memory.map(|bytes| bytes.to_string()),
+        _ => limits.cpu_milli.map(|milli| format!("{} {CPU_PERIOD_US}", quota(milli))),
+    };
+    value.map_or(Ok(()), |value| write(&leaf.join(v2_file(controller)), &value))
+}
+
+fn write_v1(group: &Path, controller: &str, limits: Limits) -> io::Result<()> {
+    let set = |file: &str, value: u64| write(&group.join(file), &value.to_string());
+    match (controller, limits) {
+        ("pids", Limits { pids: Some(count), .. }) => set("pids.max", count),
+        ("memory", Limits { memory: Some(bytes), .. }) => set("memory.limit_in_bytes", bytes),
+        (_, Limits { cpu_milli: Some(milli), .. }) => {
+            set("cpu.cfs_period_us", CPU_PERIOD_US)?;
+            set("cpu.cfs_quota_us", quota(milli))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Microseconds of CPU time in each period; the kernel takes no less than 1,000.
+fn quota(milli: u64) -> u64 {
+    milli.saturating_mul(CPU_PERIOD_US / 1000).max(1000)
+}
+
+/// Makes controllers of v2 available in the leaves, as far as our own cgroup has them.
+///
+/// A cgroup with controllers for its children may hold no process itself (but at the root). So if we are the
+/// only ones in ours, we move into a leaf of our own; if we are not, it is not for us to do.
+pub(super) fn switch_on(cgroups: &mut Cgroups, wanted: &[&'static str]) {
+    let has = std::fs::read_to_string(cgroups.own.join("cgroup.controllers")).unwrap_or_default();
+    let new: Vec<&'static str> = wanted
+        .iter()
+        .copied()
+        .filter(|name| has.split_whitespace().any(|each| each == *name))
+        .filter(|name| !cgroups.switched_on.contains(name))
+        .collect();
+    for controller in new {
+        let text = format!("+{controller}");
+        let control = cgroups.own.join("cgroup.subtree_control");
+        let before = std::fs::read_to_string(&control).unwrap_or_default();
+        let was_on = before.split_whitespace().any(|each| each == controller);
+        let on = was_on
+            || write(&control, &text).is_ok()
+            || (step_aside(cgroups) && write(&control, &text).is_ok());
+        if !on {
+            continue;
+        }
+        if !was_on {
+            cgroups.switched_on.push(controller);
+        }
+        let _ = write(&cgroups.family.join("cgroup.subtree_control"), &text);
+    }
+}
+
+/// Moves us out of our own cgroup if nobody else is in it.
+fn step_aside(cgroups: &Cgroups) -> bool {
+    let us = doula_sys::group::pid().to_string();
+    let alone =
+        std::fs::read_to_string(cgroups.own.join("cgroup.procs")).is_ok_and(|procs| procs.trim() == us);
+    let aside = cgroups.family.join(OWN_LEAF);
+    alone && std::fs::create_dir(&aside).is_ok() && write(&aside.join("cgroup.procs"), "0").is_ok()
+}
+
+/// Where we are ourselves when we had to step aside. No name of a service can be this.
+const OWN_LEAF: &str = "supervisor.self";
+
+/// Takes back what [`switch_on`] did, so that the family's directory can be removed.
+pub(super) fn switch_off(cgroups: &Cgroups) {
+    for controller in &cgroups.switched_on {
+        let _ = write(&cgroups.own.join("cgroup.subtree_control"), &format!("-{controller}"));
+    }
+    let aside = cgroups.family.join(OWN_LEAF);
+    if aside.is_dir() {
+        let _ = write(&cgroups.own.join("cgroup.procs"), "0");
+    }
+}

@@ -1,0 +1,308 @@
+//! Containment by cgroup v2: whoever is born in a leaf stays in it, with all its descendants, whatever sessions
+//! they make and whoever adopts them. So "stopped" can be proven: a leaf that can be removed was empty.
+//!
+//! One directory for the family below our own cgroup, one leaf for each service in it. A leaf is kept over
+//! restarts, because making and removing one costs about as much as a birth (50 and 60 µs here), while asking
+//! whether it is empty costs a few.
+//!
+//! Deliberately absent: moving processes of others; killing by number.
+
+mod find;
+mod limit;
+
+pub use limit::{Limited, Limiters};
+
+use crate::sweep;
+use doula_model::id::Pid;
+use doula_model::signal::Signal;
+use doula_sys::fd::OwnedFd;
+use doula_sys::{fd, pidfd};
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+/// The directory of a family of services. Removed when dropped, as far as it is empty.
+#[derive(Debug)]
+pub struct Cgroups {
+    /// Our own cgroup at the start, below which everything is.
+    own: PathBuf,
+    family: PathBuf,
+    /// What was switched on in our own cgroup for the sake of limits, to be switched off at the end.
+    switched_on: Vec<&'static str>,
+}
+
+impl Cgroups {
+    /// Finds a writable cgroup v2 hierarchy (also one without controllers) and makes the family's directory in
+    /// it. `None` when there is none: then [`crate::sweep`] has to do.
+    ///
+    /// The name of the directory tells whose it is, by number, start time and PID namespace. Empty ones of
+    /// supervisors that are dead are removed on the way.
+    #[must_use]
+    pub fn discover(name: &str) -> Option<Cgroups> {
+        let own = find::own_v2()?;
+        remove_stale(&own);
+        let family = own.join(format!("{PREFIX}{}{}", plain(name), signature()?));
+        std::fs::create_dir(&family).ok()?;
+        let cgroups = Cgroups { own, family, switched_on: Vec::new() };
+        // Without this file in it, this is no cgroup v2, or one that we may not use.
+        let probe = std::fs::OpenOptions::new().write(true).open(cgroups.family.join("cgroup.procs"));
+        probe.is_ok().then_some(cgroups)
+    }
+
+    /// The leaf of a service, made if it is not there yet.
+    ///
+    /// # Errors
+    /// Those of mkdir(2): EAGAIN when `cgroup.max.descendants` is reached, ENOENT when somebody removed the
+    /// family's directory.
+    pub fn leaf(&self, name: &str) -> io::Result<Leaf> {
+        let path = self.family.join(plain(name));
+        match std::fs::create_dir(&path) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(Leaf { path }),
+        }
+    }
+
+    /// The family's directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.family
+    }
+}
+
+impl Drop for Cgroups {
+    fn drop(&mut self) {
+        limit::switch_off(self);
+        remove_tree(&self.family);
+    }
+}
+
+/// How the names of all families start.
+const PREFIX: &str = "doula-";
+
+/// Tells this supervisor from every other one: `.pid.start.namespace`.
+fn signature() -> Option<String> {
+    let pid = doula_sys::group::pid();
+    Some(format!(".{pid}.{}.{}", sweep::start_ticks(pid)?, pid_namespace()?))
+}
+
+/// The number of our PID namespace: only within it a number of a process means something to us.
+fn pid_namespace() -> Option<String> {
+    let link = std::fs::read_link("/proc/self/ns/pid").ok()?;
+    Some(link.to_str()?.trim_matches(|c: char| !c.is_ascii_digit()).to_owned())
+}
+
+/// Removes what dead supervisors of our PID namespace left, if nobody lives in it.
+fn remove_stale(own: &Path) {
+    let Ok(entries) = std::fs::read_dir(own) else { return };
+    for entry in entries.flatten() {
+        if entry.file_name().to_str().is_some_and(is_stale) {
+            remove_tree(&entry.path());
+        }
+    }
+}
+
+/// Whether this is the name of a family whose supervisor is dead for sure.
+fn is_stale(directory: &str) -> bool {
+    let Some(rest) = directory.strip_prefix(PREFIX) else { return false };
+    let mut parts = rest.rsplitn(4, '.');
+    let (Some(namespace), Some(start), Some(pid)) = (parts.next(), parts.next(), parts.next()) else {
+        return false;
+    };
+    let (Ok(pid), Ok(start)) = (pid.parse::<i32>(), start.parse::<u64>()) else { return false };
+    let Some(pid) = Pid::new(pid) else { return false };
+    pid_namespace().as_deref() == Some(namespace) && sweep::start_ticks(pid) != Some(start)
+}
+
+/// A name that can be one component of a path, and not the name of a file of the kernel's.
+fn plain(name: &str) -> String {
+    /// A file name has at most 255 bytes, and the signature needs some.
+    const LONGEST: usize = 150;
+    let safe = |c: char| if c.is_ascii_alphanumeric() || "-_@:".contains(c) { c } else { '_' };
+    let kept: String = name.chars().take(LONGEST).map(safe).collect();
+    // Files of the kernel have a dot in their names, ours have none.
+    if kept.is_empty() { "_".to_owned() } else { kept }
+}
+
+/// Removes a cgroup and those in it, as far as nobody lives in them.
+fn remove_tree(path: &Path) -> bool {
+    if let Ok(entries) = std::fs::read_dir(path) {
+        for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+            remove_tree(&entry.path());
+        }
+    }
+    match std::fs::remove_dir(path) {
+        Ok(()) => true,
+        Err(error) => error.kind() == ErrorKind::NotFound,
+    }
+}
+
+/// The cgroup of one service.
+#[derive(Clone, Debug)]
+pub struct Leaf {
+    path: PathBuf,
+}
+
+impl Leaf {
+    /// An fd of the directory, for [`doula_model::plan::ChildPlan::cgroup`]. Needed for the birth only: keeping
+    /// it open for a thousand services would make every birth dearer.
+    ///
+    /// # Errors
+    /// Those of open(2): ENOENT after [`Leaf::try_remove`].
+    pub fn open(&self) -> io::Result<OwnedFd> {
+        open(&self.path, fd::Access::Directory)
+    }
+
+    /// An fd of `cgroup.events`: it gets "priority" ready ([`doula_sys::poll::Interest::PRIORITY`]) when the
+    /// leaf becomes empty or inhabited. Read it ([`Leaf::is_empty`] with a new fd does not count) to arm it
+    /// again.
+    ///
+    /// # Errors
+    /// Those of open(2).
+    pub fn events(&self) -> io::Result<OwnedFd> {
+        open(&self.path.join("cgroup.events"), fd::Access::Read)
+    }
+
+    /// Whether no process lives in it or below. Zombies do not count: they are dead, and waited for by others.
+    ///
+    /// # Errors
+    /// Those of open(2) and read(2); a leaf that was removed is empty.
+    pub fn is_empty(&self) -> io::Result<bool> {
+        match self.events() {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
+            Err(error) => Err(error),
+            Ok(events) => read_events(&events),
+        }
+    }
+
+    /// The processes that live in it and below, by number. For display and counting.
+    #[must_use]
+    pub fn members(&self) -> Vec<Pid> {
+        let mut members = Vec::new();
+        collect_members(&self.path, &mut members);
+        members
+    }
+
+    /// Sends a signal to every process in it and below, also to those that are born meanwhile, and returns
+    /// how many there were. The signal reaches nobody outside, even when numbers are used again.
+    ///
+    /// # Errors
+    /// EMFILE, and what else pidfd_open(2) says; those who ended meanwhile are no error.
+    pub fn signal_all(&self, signal: Signal) -> io::Result<usize> {
+        let mut reached: BTreeMap<Pid, OwnedFd> = BTreeMap::new();
+        let mut count = 0;
+        // A process can be born by one that had not got the signal yet; so until nobody new is seen.
+        for _ in 0..MOST_PASSES {
+            let mut news = false;
+            for pid in self.members() {
+                if reached.get(&pid).is_some_and(pidfd::exists) {
+                    continue;
+                }
+                if let Some(handle) = self.handle_of(pid)? {
+                    news = true;
+                    count += usize::from(pidfd::send(&handle, signal).is_ok());
+                    reached.insert(pid, handle);
+                }
+            }
+            if !news {
+                break;
+            }
+        }
+        Ok(count)
+    }
+
+    /// A handle of this process, if it is a member still after the handle was taken.
+    fn handle_of(&self, pid: Pid) -> io::Result<Option<OwnedFd>> {
+        let handle = match pidfd::open(pid) {
+            Ok(handle) => handle,
+            Err(doula_model::plan::Errno::ESRCH) => return Ok(None),
+            Err(errno) => return Err(os_error(errno)),
+        };
+        Ok(self.members().contains(&pid).then_some(handle))
+    }
+
+    /// Ends every process in it and below with SIGKILL, at once and without a race (`cgroup.kill`, Linux
+    /// 5.14); before that, by freezing it first and then one by one. They are dead when the leaf is empty,
+    /// not when this returns.
+    ///
+    /// # Errors
+    /// Those of write(2), or of [`Leaf::signal_all`].
+    pub fn kill(&self) -> io::Result<()> {
+        match write(&self.path.join("cgroup.kill"), "1") {
+            Err(error) if error.kind() == ErrorKind::NotFound && self.path.is_dir() => self.kill_one_by_one(),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            answer => answer,
+        }
+    }
+
+    fn kill_one_by_one(&self) -> io::Result<()> {
+        let freeze = self.path.join("cgroup.freeze");
+        // Without the freezer (before 5.2) the passes of `signal_all` alone have to win the race.
+        let _ = write(&freeze, "1");
+        let done = self.signal_all(Signal::KILL);
+        let _ = write(&freeze, "0");
+        done.map(drop)
+    }
+
+    /// Removes the leaf and what the service may have made in it. `true` proves that nobody lived in it (or
+    /// that it was gone already); `false`: somebody does.
+    pub fn try_remove(&self) -> bool {
+        match std::fs::remove_dir(&self.path) {
+            Ok(()) => true,
+            Err(_) => remove_tree(&self.path),
+        }
+    }
+
+    /// Its directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// So often the members are looked at again. Whoever forks faster than that is a case for [`Leaf::kill`].
+const MOST_PASSES: usize = 64;
+
+/// Reads an fd of [`Leaf::events`] and arms it again: whether the leaf is empty.
+///
+/// # Errors
+/// Those of lseek(2) and read(2); ENODEV when the leaf was removed.
+pub fn read_events(events: &OwnedFd) -> io::Result<bool> {
+    let mut text = [0; 256];
+    let length = fd::read_at(events, &mut text, 0).map_err(os_error)?;
+    let lines = text[..length].split(|&byte| byte == b'\n');
+    lines
+        .filter_map(|line| line.strip_prefix(b"populated "))
+        .map(|value| value == b"0")
+        .next()
+        .ok_or_else(|| io::Error::from(ErrorKind::InvalidData))
+}
+
+fn collect_members(path: &Path, members: &mut Vec<Pid>) {
+    if let Ok(text) = std::fs::read_to_string(path.join("cgroup.procs")) {
+        members.extend(text.lines().filter_map(|line| Pid::new(line.parse().ok()?)));
+    }
+    let Ok(entries) = std::fs::read_dir(path) else { return };
+    for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        collect_members(&entry.path(), members);
+    }
+}
+
+fn open(path: &Path, access: fd::Access) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    fd::open(&path, access).map_err(os_error)
+}
+
+/// Writes to a file of the kernel's in one piece. Never creates one.
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    use std::io::Write as _;
+    std::fs::OpenOptions::new().write(true).open(path)?.write_all(text.as_bytes())
+}
+
+fn os_error(errno: doula_model::plan::Errno) -> io::Error {
+    io::Error::from_raw_os_error(errno.0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,322 @@
+//! Containment without cgroups: every descendant of a service is found in `/proc`, wherever it hides.
+//!
+//! The supervisor is a subreaper ([`doula_sys::adopt::set_subreaper`]), so that no descendant leaves its
+//! tree. A process belongs to a service when it is in the session of its main process, or when its parent
+//! belongs to it, or when it was started with the service's mark `DOULA_ID` in its environment. So a daemon
+//! that double-forks and makes its own session is found, and one that also empties its environment while a
+//! parent of it is seen. Only who does all three between two passes counts as nobody's, until the
+//! whole family is swept.
+//!
+//! To win against processes that fork while we look, everybody is stopped first; only when a whole pass saw
+//! nobody new are all killed. Nothing waits: an event loop calls [`Sweeper::pass`] when a child ended, and by
+//! a short timer otherwise.
+
+use doula_model::id::Pid;
+use doula_model::plan::Errno;
+use doula_model::signal::Signal;
+use doula_sys::fd::OwnedFd;
+use doula_sys::pidfd;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::rc::Rc;
+
+/// The variable that marks the processes of a service: `DOULA_ID=<id>`.
+pub const MARK: &str = "DOULA_ID";
+
+/// What is to be done with those who are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Nothing.
+    Look,
+    /// Each gets this signal once.
+    Signal(Signal),
+    /// They are stopped until nobody new is seen, then killed.
+    Kill,
+}
+
+/// What one pass saw of one service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Processes that live. None: it is empty.
+    pub alive: usize,
+    /// Those of them that no pass had seen before.
+    pub fresh: usize,
+    /// Dead ones that are to be reaped, by us (waitid(2) for any child) or by their parents.
+    pub zombies: usize,
+    /// Those that could not be reached, for want of a handle or of the right to signal them.
+    pub unreachable: usize,
+}
+
+/// Looks for the descendants of several services at once: one look at `/proc` serves all.
+#[derive(Debug)]
+pub struct Sweeper {
+    us: Pid,
+    targets: BTreeMap<Rc<str>, Target>,
+}
+
+#[derive(Debug)]
+struct Target {
+    /// Number and start time of the main process, whose session counts.
+    main: Option<(Pid, u64)>,
+    order: Order,
+    members: BTreeMap<Pid, Member>,
+    found: Found,
+}
+
+#[derive(Debug)]
+struct Member {
+    handle: OwnedFd,
+    start: u64,
+    /// What it got last.
+    got: Option<Signal>,
+}
+
+impl Default for Sweeper {
+    fn default() -> Sweeper {
+        Sweeper::new()
+    }
+}
+
+impl Sweeper {
+    /// Looks for nobody yet.
+    #[must_use]
+    pub fn new() -> Sweeper {
+        Sweeper { us: doula_sys::group::pid(), targets: BTreeMap::new() }
+    }
+
+    /// Looks for the processes of `id` from the next pass on, or changes what is to be done with them. `main`
+    /// is the number and [`start_ticks`] of a main process that leads a session of its own.
+    pub fn set(&mut self, id: &str, main: Option<(Pid, u64)>, order: Order) {
+        let target = self.targets.entry(Rc::from(id)).or_insert_with(|| Target {
+            main,
+            order,
+            members: BTreeMap::new(),
+            found: Found::default(),
+        });
+        target.main = main.or(target.main);
+        target.order = order;
+    }
+
+    /// Looks for it no more.
+    pub fn forget(&mut self, id: &str) {
+        self.targets.remove(id);
+    }
+
+    /// Whether there is nobody to look for.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.targets.is_empty()
+    }
+
+    /// Looks through `/proc` once, does to each process what was ordered, and tells what it saw, by id. Call
+    /// again (when a child ended, or after some milliseconds) until `alive` is 0.
+    ///
+    /// # Errors
+    /// Those of opening `/proc`.
+    pub fn pass(&mut self) -> io::Result<Vec<(String, Found)>> {
+        self.targets.values_mut().for_each(Target::begin);
+        let mut index = Index::of(&self.targets);
+        let mut ours = BTreeSet::from([self.us]);
+        // In ascending order, as new processes are numbered: whoever is born meanwhile is met further on.
+        for pid in numbers()? {
+            let Some(stat) = stat(pid) else { continue };
+            if !(ours.contains(&stat.parent) || descends(stat.parent, self.us)) {
+                continue;
+            }
+            ours.insert(pid);
+            let Some(id) = index.owner(pid, &stat) else { continue };
+            if let Some(target) = self.targets.get_mut(&*id) {
+                target.meet(pid, &stat);
+                index.members.insert(pid, (stat.start, id));
+            }
+        }
+        Ok(self.targets.iter_mut().map(|(id, target)| (id.to_string(), target.end())).collect())
+    }
+}
+
+/// To whom a process belongs, for all targets at once.
+struct Index {
+    /// The sessions of main processes, by number, with the start time of their leaders.
+    sessions: BTreeMap<i32, (u64, Rc<str>)>,
+    /// Those seen before, or in this pass, with their start times.
+    members: BTreeMap<Pid, (u64, Rc<str>)>,
+}
+
+impl Index {
+    fn of(targets: &BTreeMap<Rc<str>, Target>) -> Index {
+        let mut index = Index { sessions: BTreeMap::new(), members: BTreeMap::new() };
+        for (id, target) in targets {
+            if let Some((pid, start)) = target.main {
+                index.sessions.insert(pid.get(), (start, id.clone()));
+            }
+            for (&pid, member) in &target.members {
+                index.members.insert(pid, (member.start, id.clone()));
+            }
+        }
+        index
+    }
+
+    /// Seen before, in the session of a main process, child of one seen before, or marked.
+    fn owner(&self, pid: Pid, stat: &Stat) -> Option<Rc<str>> {
+        let seen = self.members.get(&pid).filter(|(start, _)| *start == stat.start);
+        // The index holds handles of all of them, and a number is free only after its process was reaped; a
+        // parent that was reaped has no children.
+        let child = || self.members.get(&stat.parent);
+        let session = || self.sessions.get(&stat.session).filter(|(start, _)| in_session(*start, stat));
+        let known = seen.or_else(session).or_else(child).map(|(_, id)| id.clone());
+        known.or_else(|| mark(pid).map(Rc::from))
+    }
+}
+
+impl Target {
+    fn begin(&mut self) {
+        self.found = Found::default();
+        self.members.retain(|_, member| pidfd::exists(&member.handle));
+    }
+
+    fn meet(&mut self, pid: Pid, stat: &Stat) {
+        if stat.dead() {
+            self.found.zombies += 1;
+            return;
+        }
+        self.found.alive += 1;
+        if self.members.get(&pid).is_none_or(|member| member.start != stat.start) {
+            self.found.fresh += 1;
+            match handle(pid, stat.start) {
+                Ok(Some(handle)) => {
+                    self.members.insert(pid, Member { handle, start: stat.start, got: None });
+                }
+                Ok(None) => return,
+                Err(_) => {
+                    self.found.unreachable += 1;
+                    return;
+                }
+            }
+        }
+        let wanted = match self.order {
+            Order::Look => return,
+            Order::Signal(signal) => signal,
+            Order::Kill => Signal::STOP,
+        };
+        self.send(pid, wanted);
+    }
+
+    /// Sends it a signal that it has not got yet.
+    fn send(&mut self, pid: Pid, signal: Signal) {
+        let Some(member) = self.members.get_mut(&pid) else { return };
+        if member.got == Some(signal) || member.got == Some(Signal::KILL) {
+            return;
+        }
+        match pidfd::send(&member.handle, signal) {
+            Ok(()) => member.got = Some(signal),
+            Err(Errno::ESRCH) => {}
+            Err(_) => self.found.unreachable += 1,
+        }
+    }
+
+    /// Nobody new: all of them stand still, so that none can fork any more.
+    fn end(&mut self) -> Found {
+        if self.order == Order::Kill && self.found.fresh == 0 {
+            let all: Vec<Pid> = self.members.keys().copied().collect();
+            all.into_iter().for_each(|pid| self.send(pid, Signal::KILL));
+        }
+        self.found
+    }
+}
+
+/// Whether the session of a process is that of the leader who started at `start`. The number of a session is
+/// not given to others while anybody is in it; so it is another session only if its leader lives and is
+/// another one.
+fn in_session(start: u64, of: &Stat) -> bool {
+    Pid::new(of.session).is_some_and(|leader| stat(leader).is_none_or(|leader| leader.start == start))
+}
+
+/// A handle of the process that has this number and started then; `None` when it is gone.
+fn handle(pid: Pid, start: u64) -> doula_sys::Result<Option<OwnedFd>> {
+    let handle = match pidfd::open(pid) {
+        Ok(handle) => handle,
+        Err(Errno::ESRCH) => return Ok(None),
+        Err(errno) => return Err(errno),
+    };
+    Ok((start_ticks(pid) == Some(start)).then_some(handle))
+}
+
+/// The numbers of all processes, in ascending order, read as we go.
+fn numbers() -> io::Result<impl Iterator<Item = Pid>> {
+    let entries = std::fs::read_dir("/proc")?;
+    Ok(entries.flatten().filter_map(|entry| Pid::new(entry.file_name().to_str()?.parse().ok()?)))
+}
+
+/// Whether this process has that ancestor (or is it).
+fn descends(mut pid: Pid, ancestor: Pid) -> bool {
+    /// Deeper than any tree that fits under `pid_max` in practice, and an end if parents change while we climb.
+    const DEEPEST: usize = 100_000;
+    for _ in 0..DEEPEST {
+        if pid == ancestor {
+            return true;
+        }
+        match stat(pid) {
+            Some(stat) if pid != Pid::INIT && stat.parent != pid => pid = stat.parent,
+            _ => return false,
+        }
+    }
+    false
+}
+
+/// The id that this process was started with. `None` also when we may not see it (another user's process).
+fn mark(pid: Pid) -> Option<String> {
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let value = environment.split(|&byte| byte == 0).find_map(|entry| {
+        let rest = entry.strip_prefix(MARK.as_bytes())?;
+        rest.strip_prefix(b"=")
+    })?;
+    String::from_utf8(value.to_vec()).ok()
+}
+
+/// What `/proc/PID/stat` says of a process (proc_pid_stat(5)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stat {
+    state: u8,
+    parent: Pid,
+    session: i32,
+    threads: u32,
+    start: u64,
+}
+
+impl Stat {
+    /// A zombie; but not one whose first thread only has ended.
+    fn dead(&self) -> bool {
+        matches!(self.state, b'Z' | b'X') && self.threads <= 1
+    }
+}
+
+/// The start time of a process in clock ticks since boot; with its number, its identity. `None` when it is
+/// gone.
+#[must_use]
+pub fn start_ticks(pid: Pid) -> Option<u64> {
+    stat(pid).map(|stat| stat.start)
+}
+
+fn stat(pid: Pid) -> Option<Stat> {
+    parse(&std::fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The name of a process can be anything, also `) R 1 (`: what counts begins behind the last parenthesis. A
+/// parent outside of our PID namespace is 0; it counts as PID 1, which has the same meaning here.
+fn parse(text: &[u8]) -> Option<Stat> {
+    let end = text.iter().rposition(|&byte| byte == b')')?;
+    let rest = std::str::from_utf8(&text[end + 1..]).ok()?;
+    // The first of these is field 3 of the manual page.
+    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    let field = |number: usize| fields.get(number - 3).copied();
+    Some(Stat {
+        state: *field(3)?.as_bytes().first()?,
+        parent: Pid::new(field(4)?.parse().ok()?).unwrap_or(Pid::INIT),
+        session: field(6)?.parse().ok()?,
+        threads: field(20)?.parse().ok()?,
+        start: field(22)?.parse().ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests;

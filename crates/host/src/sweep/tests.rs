@@ -1,0 +1,112 @@
+//! Sweeps over real processes, each test with an id of its own.
+
+use super::*;
+use crate::spawn;
+use doula_model::plan::{FdMapping, Session};
+use doula_model::recipe::Recipe;
+use doula_sys::fd::{self, AsFd as _, AsRawFd as _};
+use doula_sys::fork::{self, Born};
+use doula_sys::poll;
+use doula_sys::wait::{self, For, Who};
+use std::time::Duration;
+
+/// A shell in a session of its own with a mark, and the reading end of its standard output.
+fn marked(id: &str, script: &str) -> (Born, OwnedFd) {
+    doula_sys::adopt::set_subreaper(true).expect("prctl");
+    let (reader, writer) = fd::pipe().expect("pipe");
+    let command = ["sh".to_owned(), "-c".to_owned(), script.to_owned()];
+    let mut plan = spawn::plan(&Recipe::default(), &command, &[(MARK.to_owned(), id.to_owned())]);
+    plan.session = Session::NewSession { terminal: None };
+    plan.fds.push(FdMapping { from: writer.as_raw_fd(), to: 1 });
+    (fork::spawn(&plan).expect("a birth"), reader)
+}
+
+fn id(name: &str) -> String {
+    format!("{}-{name}", doula_sys::group::pid())
+}
+
+/// Buries those that a sweep left dead, by handle, and never anybody else's child.
+fn bury(sweeper: &Sweeper) {
+    for member in sweeper.targets.values().flat_map(|target| target.members.values()) {
+        let _ = wait::waitid(Who::Pidfd(member.handle.as_fd()), For::END);
+    }
+}
+
+/// Passes until nobody is left; between them, waits for an end of one of them.
+fn until_empty(sweeper: &mut Sweeper) {
+    const ENOUGH: usize = 10_000;
+    for _ in 0..ENOUGH {
+        let found = sweeper.pass().expect("/proc");
+        bury(sweeper);
+        if found.iter().all(|(_, found)| found.alive == 0) {
+            return;
+        }
+        let someone = sweeper.targets.values().flat_map(|target| target.members.values()).next();
+        if let Some(member) = someone {
+            let _ = poll::readable(&member.handle, Some(Duration::from_millis(2)));
+        }
+    }
+    panic!("the sweep does not end");
+}
+
+#[test]
+fn an_escapee_is_found_by_its_mark_and_an_unmarked_one_by_its_session() {
+    let id = id("escapee");
+    let script = "(setsid sleep 1000 & echo a); (env -i sleep 1000 & echo b); exec sleep 1000";
+    let (born, reader) = marked(&id, script);
+    let mut bytes = [0; 4];
+    assert_eq!(fd::read_full(&reader, &mut bytes), Ok(4));
+    let mut sweeper = Sweeper::new();
+    sweeper.set(&id, Some((born.pid, start_ticks(born.pid).expect("alive"))), Order::Look);
+    let found = sweeper.pass().expect("/proc");
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].1.alive, found[0].1.fresh), (3, 3), "{found:?}");
+    sweeper.set(&id, None, Order::Kill);
+    until_empty(&mut sweeper);
+    wait::end(Who::Pidfd(born.pidfd.as_fd())).expect_err("buried by the sweep");
+    sweeper.forget(&id);
+    assert!(sweeper.is_idle());
+}
+
+#[test]
+fn a_fork_storm_of_sessions_is_ended_without_cgroups() {
+    let id = id("storm");
+    let storm = "(setsid sh -c 'while :; do (setsid sleep 1000 &); done' &); echo; \
+                 while :; do (setsid sleep 1000 &); done";
+    let (born, reader) = marked(&id, storm);
+    assert_eq!(fd::read(&reader, &mut [0; 1]), Ok(1));
+    let mut sweeper = Sweeper::new();
+    sweeper.set(&id, Some((born.pid, start_ticks(born.pid).expect("alive"))), Order::Kill);
+    until_empty(&mut sweeper);
+    let found = sweeper.pass().expect("/proc");
+    assert_eq!(found[0].1.alive, 0);
+}
+
+#[test]
+fn each_member_gets_an_ordinary_signal_once() {
+    let id = id("signal");
+    let script = "trap 'echo got' TERM; echo ready; while :; do sleep 1000 & wait; done";
+    let (born, reader) = marked(&id, script);
+    let mut line = [0; 6];
+    assert_eq!(fd::read_full(&reader, &mut line), Ok(6));
+    let mut sweeper = Sweeper::new();
+    sweeper.set(&id, Some((born.pid, start_ticks(born.pid).expect("alive"))), Order::Signal(Signal::TERM));
+    sweeper.pass().expect("/proc");
+    let mut line = [0; 4];
+    assert_eq!(fd::read_full(&reader, &mut line), Ok(4));
+    assert_eq!(&line, b"got\n");
+    sweeper.set(&id, None, Order::Kill);
+    until_empty(&mut sweeper);
+}
+
+#[test]
+fn a_process_of_any_name_is_read_and_a_line_that_is_cut_is_not() {
+    let line = b"42 (a) R 1 (x) S 7 42 40 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 3 0 12345 0 0";
+    let expected =
+        Stat { state: b'S', parent: Pid::new(7).expect("positive"), session: 40, threads: 3, start: 12345 };
+    assert_eq!(parse(line), Some(expected));
+    for length in 0..60 {
+        assert_eq!(parse(&line[..length]), None);
+    }
+    assert_eq!(start_ticks(Pid::new(i32::MAX).expect("positive")), None);
+}
