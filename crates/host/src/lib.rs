@@ -3,7 +3,13 @@
 extern crate alloc;
 
 #[cfg(feature = "std")]
+pub mod cgroup;
+#[cfg(feature = "std")]
 pub mod control;
+#[cfg(feature = "std")]
+pub mod detach;
+#[cfg(feature = "std")]
+mod linux;
 #[cfg(feature = "std")]
 pub mod listen;
 #[cfg(feature = "std")]
@@ -11,8 +17,14 @@ pub mod logs;
 #[cfg(feature = "std")]
 pub mod notify;
 #[cfg(feature = "std")]
+mod people;
+#[cfg(feature = "std")]
 pub mod schedule;
 #[cfg(feature = "std")]
 pub mod spawn;
+#[cfg(feature = "std")]
+pub mod supervisor;
+#[cfg(feature = "std")]
+pub mod sweep;
 #[cfg(feature = "std")]
 pub mod terminal;

@@ -104,6 +104,9 @@ impl Display for News {
             News::Status { text } => write!(f, "says: {text}"),
             News::ProbeFailed { role, failures } => write!(f, "{role} failed ({failures} in a row)"),
             News::RunSkipped => f.write_str("was due, but its last run still goes on: this run is left out"),
+            News::ShuttingDown { haste, because: Cause::Shutdown | Cause::Asked } => {
+                write!(f, "shuts down {haste}, as it was asked to")
+            }
             News::ShuttingDown { haste, because } => write!(f, "shuts down {haste}, because {because}"),
             News::FamilyEmpty => f.write_str("is empty: every process has ended and was buried"),
         }

@@ -1,0 +1,297 @@
+//! Everything that the supervisor keeps for its family: services, containment, output, timers.
+
+use super::births::OURSELVES;
+use super::services::{Service, Services};
+use super::trees::{Life, Trees};
+use crate::listen::Sockets;
+use crate::logs::{Collector, Lost, Stamp};
+use crate::schedule::Schedules;
+use crate::spawn;
+use doula_core::engine::Engine;
+use doula_core::kernel::Tree;
+use doula_model::action::{News, Report};
+use doula_model::control::Change;
+use doula_model::event::Event;
+use doula_model::exit::ExitStatus;
+use doula_model::id::{Generation, Pid, ServiceId};
+use doula_model::plan::{Errno, Resource, Rlimit};
+use doula_model::recipe::{FamilySpec, Recipe};
+use doula_model::service::ServiceSpec;
+use doula_model::signal::Signal;
+use doula_sys::poll::Epoll;
+use doula_sys::{fork, limits};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Reads the configuration again; an error is the whole diagnosis for people.
+pub type Reader = Box<dyn FnMut() -> Result<FamilySpec, String>>;
+
+/// How long we wait at the end for standard output to take the last lines.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// See the head of this file.
+pub(crate) struct Home {
+    pub(super) epoll: Epoll,
+    pub(crate) services: Services,
+    pub(super) trees: Trees,
+    pub(crate) logs: Collector,
+    pub(super) schedules: Schedules,
+    /// Where the notify sockets are made.
+    pub(super) notify_dir: PathBuf,
+    /// Our limit of open files before we raised it.
+    pub(super) open_files: Option<Rlimit>,
+    pub(super) reader: Reader,
+    /// The child that compresses a log file.
+    pub(super) compressing: Option<Pid>,
+    /// The number that the engine gives to the next new service.
+    pub(super) next_id: u32,
+}
+
+impl Home {
+    /// The home of a family of which nobody is known yet.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses an fd.
+    pub(crate) fn new(
+        name: &str,
+        notify_dir: PathBuf,
+        logs: Collector,
+        reader: Reader,
+    ) -> Result<Home, Errno> {
+        let schedules = Schedules::new().map_err(|_| Errno::EMFILE)?;
+        let open_files = raise_open_files();
+        Ok(Home {
+            epoll: Epoll::new()?,
+            services: Services::default(),
+            trees: Trees::new(name),
+            logs,
+            schedules,
+            notify_dir,
+            open_files,
+            reader,
+            compressing: None,
+            next_id: 0,
+        })
+    }
+
+    /// What people should know about this machine.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let none = "no writable cgroup v2 hierarchy: descendants are looked for in /proc, which is slower";
+        if self.trees.has_cgroups() { Vec::new() } else { vec![none.to_owned()] }
+    }
+
+    /// Makes services known under the next numbers, in this order.
+    ///
+    /// # Errors
+    ///
+    /// A socket cannot be opened; the text says which and why. Nothing was changed then.
+    pub(crate) fn admit(&mut self, services: Vec<(String, Recipe)>) -> Result<(), String> {
+        let opened: Result<Vec<_>, String> =
+            services.iter().map(|(_, recipe)| open_sockets(recipe)).collect();
+        for ((name, recipe), sockets) in services.into_iter().zip(opened?) {
+            let id = ServiceId(self.next_id);
+            self.logs.introduce(Stamp::read(), id, &name, recipe.log);
+            self.services.insert(id, Service::new(name, recipe, sockets));
+            self.next_id += 1;
+        }
+        Ok(())
+    }
+
+    /// Sends a signal to every process of a life.
+    pub(crate) fn signal_tree(&mut self, service: ServiceId, generation: Generation, signal: Signal) {
+        self.trees.signal((service, generation), signal);
+    }
+
+    /// The family's file as it is now.
+    pub(crate) fn read_configuration(&mut self) -> Result<FamilySpec, String> {
+        (self.reader)()
+    }
+
+    /// Prepares for the family that the engine is about to be told of: what is new gets a number, what changed
+    /// takes effect with the next life.
+    ///
+    /// # Errors
+    ///
+    /// A socket that is new cannot be opened. Nothing was changed then.
+    pub(crate) fn adopt(&mut self, engine: &Engine, family: FamilySpec) -> Result<(), String> {
+        let of_family = |spec: &ServiceSpec| find_exactly(engine, &spec.name);
+        let (known, new): (Vec<_>, Vec<_>) =
+            family.services.into_iter().partition(|(spec, _)| of_family(spec).is_some());
+        self.admit(new.into_iter().map(|(spec, recipe)| (spec.name, recipe)).collect())?;
+        for (spec, recipe) in known {
+            let service = of_family(&spec).and_then(|id| self.services.get_mut(id));
+            if let Some(service) = service.filter(|service| service.recipe != recipe) {
+                service.next_recipe = Some(recipe);
+            }
+        }
+        Ok(())
+    }
+
+    /// What is different about each changed service.
+    pub(crate) fn describe(&self, changes: Vec<Change>, engine: &Engine, family: &FamilySpec) -> Vec<Change> {
+        changes.into_iter().map(|change| self.describe_one(change, engine, family)).collect()
+    }
+
+    fn describe_one(&self, mut change: Change, engine: &Engine, family: &FamilySpec) -> Change {
+        let new = family.services.iter().find(|(spec, _)| spec.name == change.name);
+        let old = find_exactly(engine, &change.name).and_then(|id| self.services.get(id));
+        if let (Some((_, new)), Some(old)) = (new, old) {
+            change.details = differences(old.effective(), new);
+        }
+        change
+    }
+
+    /// The life of a service that goes on, or the last one.
+    pub(super) fn generation(&self, service: ServiceId) -> Generation {
+        self.services.get(service).map(|service| service.generation).unwrap_or_default()
+    }
+
+    /// What is left of a life.
+    pub(super) fn look(&mut self, life: Life) -> Tree {
+        self.trees.look(life, &self.epoll)
+    }
+
+    /// A life is over: its last lines are read.
+    pub(super) fn release(&mut self, life: Life) {
+        self.trees.release(life);
+        self.services.end_of_life(life.0);
+        self.logs.finish(Stamp::read(), life.0, life.1);
+    }
+
+    /// The service is no longer part of the family.
+    pub(super) fn forget(&mut self, service: ServiceId) {
+        // The timer of a schedule cannot fail to be set on a valid fd.
+        let _ = self.schedules.forget(service);
+        self.trees.forget(service);
+        self.services.remove(service);
+        self.logs.forget(Stamp::read(), service);
+    }
+
+    /// Has the next run of a service announced.
+    pub(super) fn arm(&mut self, service: ServiceId) {
+        let known = self.services.get(service);
+        let Some(line) = known.and_then(|known| known.effective().schedule.clone()) else { return };
+        let stamp = Stamp::read();
+        if let Err(error) = self.schedules.arm(service, &line, stamp.wall) {
+            let name = self.logs.name(Some(service)).to_owned();
+            self.logs.say(stamp, &format!("{name}: {error}"));
+        }
+    }
+
+    /// The schedules that came due.
+    pub(super) fn due(&mut self) -> Vec<Event> {
+        let due = self.schedules.due(Stamp::read().wall).unwrap_or_default();
+        due.into_iter().map(|service| Event::Due { service }).collect()
+    }
+
+    /// Compresses a rotated log file in a child process, because that takes longer than anybody should wait.
+    pub(super) fn compress(&mut self, path: &Path) {
+        let words = [OURSELVES.to_owned(), "compress".to_owned(), path.display().to_string()];
+        let plan = spawn::plan(&Recipe::default(), &words, &[]);
+        match fork::spawn(&plan) {
+            Ok(born) => self.compressing = Some(born.pid),
+            Err(error) => self.logs.compressed(Stamp::read(), Err(&error.to_string())),
+        }
+    }
+
+    /// A child was buried that is none of the services': a compressor, or an orphan.
+    pub(super) fn buried(&mut self, pid: Pid, status: ExitStatus) {
+        if self.compressing != Some(pid) {
+            return;
+        }
+        self.compressing = None;
+        let reason = status.to_string();
+        let end = if status.success() { Ok(()) } else { Err(reason.as_str()) };
+        self.logs.compressed(Stamp::read(), end);
+    }
+
+    /// Gives everything back; the last lines of the log are written.
+    pub(super) fn close(self) -> Lost {
+        drop(self.services);
+        drop(self.trees);
+        self.logs.close(LAST_WORDS)
+    }
+
+    /// What services said since the last look.
+    pub(super) fn hear(&mut self, id: ServiceId) -> Vec<Event> {
+        let Some(service) = self.services.get_mut(id) else { return Vec::new() };
+        let (notices, complaints) = service.hear();
+        let name = service.name.clone();
+        for complaint in complaints {
+            self.logs.say(Stamp::read(), &format!("{name}: {complaint}"));
+        }
+        let generation = self.generation(id);
+        notices.into_iter().map(|notice| Event::Noticed { service: id, generation, notice }).collect()
+    }
+
+    /// News of the family in the log.
+    pub(super) fn tell(&mut self, report: &Report) {
+        let name = report.service.map(|id| self.logs.name(Some(id)).to_owned());
+        let name = name.unwrap_or_else(|| "the family".to_owned());
+        let stamp = Stamp::read();
+        if is_worth_a_line(&report.news) {
+            self.logs.say(stamp, &format!("{name} {}", report.news));
+        }
+        let service = report.service.and_then(|id| self.services.get_mut(id));
+        if let Some(complaint) = service.and_then(Service::take_fresh_complaint) {
+            self.logs.say(stamp, &format!("{name}: {complaint}"));
+        }
+    }
+}
+
+/// A service costs us three fds; the usual soft limit is 1,024. Returns the limit for our children.
+fn raise_open_files() -> Option<Rlimit> {
+    let before = limits::get(Resource::Nofile).ok()?;
+    let raised = Rlimit { soft: before.hard, ..before };
+    limits::set(raised).ok().map(|()| before)
+}
+
+/// The service with this very name.
+fn find_exactly(engine: &Engine, name: &str) -> Option<ServiceId> {
+    let found = engine.find(name);
+    found.into_iter().find(|id| engine.status(*id).is_some_and(|view| view.name == name))
+}
+
+/// States come and go with every step; what is told of births, ends and readiness says the same in one line.
+fn is_worth_a_line(news: &News) -> bool {
+    use doula_model::action::{Cause, State};
+    match news {
+        News::Turned { to: State::Waiting | State::Stopping | State::Failed, .. } => true,
+        News::Turned { because: Cause::Asked, .. } => true,
+        // Ready at birth: the line about the birth says it.
+        News::Turned { .. } | News::Empty { leftovers: 0 } | News::Ready { after: Duration::ZERO } => false,
+        News::Born { role, .. } | News::Exited { role, .. } => *role == doula_model::id::Role::Main,
+        News::Ready { .. }
+        | News::RestartIn { .. }
+        | News::Empty { .. }
+        | News::Escalated
+        | News::Paused
+        | News::Resumed
+        | News::Status { .. }
+        | News::ProbeFailed { .. }
+        | News::RunSkipped
+        | News::ShuttingDown { .. }
+        | News::FamilyEmpty => true,
+    }
+}
+
+fn open_sockets(recipe: &Recipe) -> Result<Sockets, String> {
+    let mut sockets = Sockets::default();
+    sockets.apply(&recipe.sockets).map_err(|error| error.to_string())?;
+    Ok(sockets)
+}
+
+/// One line for each key that differs.
+fn differences(old: &Recipe, new: &Recipe) -> Vec<String> {
+    let fields = |recipe| match serde_json::to_value(recipe) {
+        Ok(serde_json::Value::Object(fields)) => fields,
+        Ok(_) | Err(_) => serde_json::Map::new(),
+    };
+    let (old, new) = (fields(old), fields(new));
+    let differs = old.iter().filter_map(|(key, before)| {
+        let after = new.get(key).filter(|after| *after != before)?;
+        Some(format!("{}: {before} → {after}", key.replace('_', "-")))
+    });
+    differs.collect()
+}

@@ -1,0 +1,244 @@
+//! The real world: the calls of [`doula_core::kernel::Kernel`] carried out by Linux.
+//!
+//! One thread around one epoll set ([`token`]): pidfds, a signalfd, the output of the services, their notify
+//! sockets, timers, and whatever the supervisor itself waits for. Nothing here decides; what was decided
+//! comes in as calls, what happened goes out as events.
+//!
+//! - [`home`]: everything that is kept for the family
+//! - [`services`]: what belongs to one service as long as it is known (recipe, output, sockets)
+//! - [`births`]: from a recipe to a running child
+//! - [`trees`]: which processes belong to a service, and the proof that none is left
+
+mod births;
+pub(crate) mod home;
+pub(crate) mod services;
+mod token;
+mod trees;
+
+use crate::logs::{self, Stamp};
+use crate::people::{Desk, People};
+use doula_core::engine::Engine;
+use doula_core::kernel::{Change, Kernel, Tree, Wake};
+use doula_model::action::Report;
+use doula_model::event::{Event, Notice};
+use doula_model::exit::ExitStatus;
+use doula_model::id::{ChildKey, Generation, Pid, ServiceId};
+use doula_model::plan::{Errno, SpawnError};
+use doula_model::signal::Signal;
+use doula_model::time::Time;
+use doula_sys::fd::{AsFd, OwnedFd};
+use doula_sys::poll::{Happening, Interest};
+use doula_sys::wait::{For, Who};
+use doula_sys::{pidfd, signal, time, wait};
+use home::Home;
+use std::collections::VecDeque;
+use std::time::Duration;
+use token::Token;
+
+/// How many events one look at the epoll set takes.
+const EVENTS_AT_ONCE: usize = 256;
+
+/// The real world.
+pub(crate) struct Linux {
+    signals: OwnedFd,
+    home: Home,
+    people: People,
+    /// What happened outside of a call and waits to be told.
+    pending: VecDeque<Event>,
+    happenings: Vec<Happening>,
+}
+
+impl Linux {
+    /// Joins the parts and watches them.
+    pub(crate) fn new(home: Home, people: People, signals: OwnedFd) -> Result<Linux, Errno> {
+        home.epoll.add(&signals, Interest::READ, Token::Signals.pack())?;
+        home.epoll.add(&home.logs, Interest::READ, Token::Logs.pack())?;
+        home.epoll.add(&home.schedules, Interest::READ, Token::Schedule.pack())?;
+        home.epoll.add(&people, Interest::READ, Token::Control.pack())?;
+        let happenings = vec![Happening::EMPTY; EVENTS_AT_ONCE];
+        Ok(Linux { signals, home, people, pending: VecDeque::new(), happenings })
+    }
+
+    /// Takes everything apart; the last lines of the log are written.
+    pub(crate) fn close(self) -> logs::Lost {
+        self.home.close()
+    }
+
+    fn wake(&self, token: Token) -> Option<Wake> {
+        match token {
+            Token::Child(pid) => Some(Wake::Child(pid)),
+            Token::Signals => Some(Wake::Signals),
+            Token::Tree(id) => Some(Wake::Tree(id, self.home.generation(id))),
+            Token::Logs | Token::Notify(_) | Token::ReadyFd(_) | Token::Schedule | Token::Control => None,
+        }
+    }
+
+    /// Something of the world's own can be read.
+    fn own_business(&mut self, token: Token) {
+        match token {
+            Token::Notify(id) => self.pending.extend(self.home.hear(id)),
+            Token::ReadyFd(id) => self.pending.extend(self.home.services.look_at_ready_pipe(id)),
+            Token::Schedule => self.pending.extend(self.home.due()),
+            // These two have epoll sets of their own and are looked at in every turn.
+            Token::Logs | Token::Control => {}
+            Token::Child(_) | Token::Signals | Token::Tree(_) => {}
+        }
+    }
+
+    /// Reads what the services wrote.
+    fn turn_logs(&mut self) {
+        self.home.logs.turn(Stamp::read());
+        self.take_log_news();
+    }
+
+    fn take_log_news(&mut self) {
+        while let Some(news) = self.home.logs.next_news() {
+            match news {
+                logs::News::Ready { service, generation } => {
+                    self.pending.push_back(Event::Noticed { service, generation, notice: Notice::Ready });
+                }
+                logs::News::Ended { source } => self.people.ended(source),
+                logs::News::Raw { source, bytes } => self.people.raw(source, &bytes),
+                logs::News::Compress { path } => self.home.compress(&path),
+            }
+        }
+    }
+
+    /// When we have to look again though nothing happens.
+    fn own_deadline(&self) -> Option<Time> {
+        let deadlines = [self.home.trees.deadline(), self.home.logs.deadline(), self.people.deadline()];
+        deadlines.into_iter().flatten().min()
+    }
+}
+
+impl Kernel for Linux {
+    type Handle = OwnedFd;
+
+    fn now(&mut self) -> Time {
+        time::monotonic()
+    }
+
+    fn spawn(&mut self, key: ChildKey) -> Result<(Pid, OwnedFd), SpawnError> {
+        self.home.give_birth(key)
+    }
+
+    fn watch(&mut self, pid: Pid, handle: &OwnedFd) -> Result<(), Errno> {
+        self.home.epoll.add(handle, Interest::READ, Token::Child(pid).pack())
+    }
+
+    fn wait(&mut self, handle: &OwnedFd) -> Result<Option<ExitStatus>, Errno> {
+        let news = wait::waitid(Who::Pidfd(handle.as_fd()), For::END)?;
+        Ok(news.and_then(|news| ended(news.change)))
+    }
+
+    fn obituary(&mut self, handle: &OwnedFd) -> ExitStatus {
+        pidfd::exit_status(handle).unwrap_or(ExitStatus::UNKNOWN)
+    }
+
+    fn next_change(&mut self) -> Option<(Pid, Change)> {
+        // A stop is taken; an end is only looked at, and would hide the stops of others if it came first.
+        let stop = wait::waitid(Who::Any, For::STOPS).ok().flatten();
+        let news = stop.or_else(|| wait::waitid(Who::Any, For::END.peeking()).ok().flatten())?;
+        let change = match news.change {
+            wait::Change::Exited(status) => Change::Exited(status),
+            wait::Change::Stopped(_) => Change::Stopped,
+            wait::Change::Continued => Change::Continued,
+        };
+        Some((news.pid, change))
+    }
+
+    fn bury(&mut self, pid: Pid) -> Option<ExitStatus> {
+        ended(wait::waitid(Who::Pid(pid), For::END).ok()??.change)
+    }
+
+    fn signal(&mut self, handle: &OwnedFd, signal: Signal) -> Result<(), Errno> {
+        gone_is_fine(pidfd::send(handle, signal))
+    }
+
+    fn signal_group(&mut self, pid: Pid, _: &OwnedFd, signal: Signal) -> Result<(), Errno> {
+        // Every child of ours leads a group of its own number, and is buried only when its handle is
+        // dropped: so the number cannot be a stranger's.
+        gone_is_fine(pidfd::send_group(pid, signal))
+    }
+
+    fn next_signal(&mut self) -> Option<Signal> {
+        signal::next(&self.signals).ok().flatten().map(|arrived| arrived.signal)
+    }
+
+    fn signalled(&mut self, signal: Signal) {
+        if signal == Signal::HUP {
+            self.people.reload_at_next_turn();
+        }
+    }
+
+    fn poll(&mut self, deadline: Option<Time>, wakes: &mut Vec<Wake>) {
+        let deadline = self.own_deadline().into_iter().chain(deadline).min();
+        let timeout = deadline.map(|at| at.since(time::monotonic()));
+        let timeout = if self.pending.is_empty() { timeout } else { Some(Duration::ZERO) };
+        let mut buffer = std::mem::take(&mut self.happenings);
+        // EINTR (a debugger, a freezer) is a wake-up like any other: nothing happened.
+        let happened = self.home.epoll.wait(&mut buffer, timeout).unwrap_or_default();
+        for token in happened.iter().filter_map(|happening| Token::unpack(happening.token())) {
+            match self.wake(token) {
+                Some(wake) => wakes.push(wake),
+                None => self.own_business(token),
+            }
+        }
+        self.happenings = buffer;
+        // Children that we have a handle of are buried by it; SIGCHLD is for the others.
+        wakes.sort_by_key(|wake| matches!(wake, Wake::Signals));
+        let swept = self.home.trees.due(time::monotonic());
+        wakes.extend(swept.into_iter().map(|(service, generation)| Wake::Tree(service, generation)));
+        self.turn_logs();
+    }
+
+    fn look(&mut self, service: ServiceId, generation: Generation) -> Tree {
+        self.home.look((service, generation))
+    }
+
+    fn signal_tree(&mut self, service: ServiceId, generation: Generation, signal: Signal) {
+        self.home.signal_tree(service, generation, signal);
+    }
+
+    fn release(&mut self, service: ServiceId, generation: Generation) {
+        self.home.release((service, generation));
+        self.take_log_news();
+    }
+
+    fn arm_schedule(&mut self, service: ServiceId) {
+        self.home.arm(service);
+    }
+
+    fn forget(&mut self, service: ServiceId) {
+        self.home.forget(service);
+    }
+
+    fn buried(&mut self, pid: Pid, status: ExitStatus) {
+        self.home.buried(pid, status);
+    }
+
+    fn report(&mut self, report: &Report) {
+        self.home.tell(report);
+        self.people.report(report);
+    }
+
+    fn attend(&mut self, engine: &Engine) -> Option<Event> {
+        if self.pending.is_empty() {
+            let mut desk = Desk { engine, home: &mut self.home, events: &mut self.pending };
+            self.people.attend(&mut desk);
+        }
+        self.pending.pop_front()
+    }
+}
+
+fn ended(change: wait::Change) -> Option<ExitStatus> {
+    match change {
+        wait::Change::Exited(status) => Some(status),
+        wait::Change::Stopped(_) | wait::Change::Continued => None,
+    }
+}
+
+/// A signal to somebody who has ended needs not arrive.
+fn gone_is_fine(sent: Result<(), Errno>) -> Result<(), Errno> {
+    if sent == Err(Errno::ESRCH) { Ok(()) } else { sent }
+}

@@ -1,0 +1,257 @@
+//! What belongs to a service as long as it is known: its recipe, its output, its sockets.
+
+use super::token::Token;
+use crate::listen::Sockets;
+use crate::logs::{Collector, Source, SourceId};
+use crate::notify::{Channel, ChannelError, FdStore, Heard, ReadyPipe, ReadySign as Shown};
+use doula_model::event::{Event, Notice};
+use doula_model::id::{ChildKey, Generation, ServiceId};
+use doula_model::plan::Errno;
+use doula_model::recipe::{ReadySign, Recipe, Stdin};
+use doula_sys::fd::{self, AsRawFd, OwnedFd, RawFd};
+use doula_sys::poll::{Epoll, Interest};
+use regex::bytes::Regex;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// One service.
+pub(crate) struct Service {
+    pub(crate) name: String,
+    pub(crate) recipe: Recipe,
+    /// What it will be from the next life on.
+    pub(super) next_recipe: Option<Recipe>,
+    /// The life that goes on, or the last one.
+    pub(crate) generation: Generation,
+    /// The end of the output that the children of this life get.
+    output: Option<OwnedFd>,
+    /// Its output, as the collector knows it.
+    pub(crate) source: Option<SourceId>,
+    /// Our end of its standard input, when that is a pipe or a terminal.
+    pub(crate) console: Option<OwnedFd>,
+    pub(super) sockets: Sockets,
+    pub(super) store: FdStore,
+    channel: Option<Channel>,
+    ready_pipe: Option<ReadyPipe>,
+    ready_line: Option<Regex>,
+    /// Why the last birth failed, in words.
+    pub(crate) complaint: Option<String>,
+    complaint_is_fresh: bool,
+}
+
+impl Service {
+    /// A service of which nothing runs yet. `sockets` are open already.
+    pub(super) fn new(name: String, recipe: Recipe, sockets: Sockets) -> Service {
+        Service {
+            ready_line: ready_line(&recipe),
+            store: FdStore::new(recipe.fd_store),
+            name,
+            recipe,
+            next_recipe: None,
+            generation: Generation::default(),
+            output: None,
+            source: None,
+            console: None,
+            sockets,
+            channel: None,
+            ready_pipe: None,
+            complaint: None,
+            complaint_is_fresh: false,
+        }
+    }
+
+    /// The recipe that counts for whoever reads the configuration.
+    pub(super) fn effective(&self) -> &Recipe {
+        self.next_recipe.as_ref().unwrap_or(&self.recipe)
+    }
+
+    /// A child of this life is about to be born: with a new life begins what was changed.
+    pub(super) fn enter(&mut self, generation: Generation) {
+        if generation == self.generation {
+            return;
+        }
+        self.generation = generation;
+        if let Some(recipe) = self.next_recipe.take() {
+            self.ready_line = ready_line(&recipe);
+            self.store.set_limit(recipe.fd_store);
+            if let Err(error) = self.sockets.apply(&recipe.sockets) {
+                self.complain(error.to_string());
+            }
+            self.recipe = recipe;
+        }
+    }
+
+    /// The fd for the output of a child; the collector reads the other end.
+    pub(super) fn output(&mut self, key: ChildKey, logs: &mut Collector) -> Result<RawFd, Errno> {
+        if let Some(output) = &self.output {
+            return Ok(output.as_raw_fd());
+        }
+        let (read, write) = fd::pipe()?;
+        self.collect(key, logs, read)?;
+        Ok(self.output.insert(write).as_raw_fd())
+    }
+
+    /// The terminal that a child reads from and writes to; the collector reads our end of it.
+    pub(super) fn terminal(&mut self, key: ChildKey, logs: &mut Collector) -> Result<OwnedFd, Errno> {
+        let (ours, theirs) = doula_sys::group::pseudo_terminal()?;
+        self.collect(key, logs, fd::duplicate(&ours, 0)?)?;
+        self.console = Some(ours);
+        Ok(theirs)
+    }
+
+    fn collect(&mut self, key: ChildKey, logs: &mut Collector, output: OwnedFd) -> Result<(), Errno> {
+        let ChildKey { service, generation, .. } = key;
+        let ready = self.ready_line.clone();
+        self.source = Some(logs.attach(Source { service, generation, output, ready })?);
+        Ok(())
+    }
+
+    /// Whether it may speak by sd_notify(3).
+    fn speaks(&self) -> bool {
+        self.recipe.notify
+            || self.recipe.fd_store > 0
+            || self.recipe.watchdog.is_some()
+            || self.recipe.ready == ReadySign::Notify
+    }
+
+    /// The value of NOTIFY_SOCKET, if it may speak. A service of another user cannot reach our directory: its
+    /// socket has an abstract name.
+    pub(super) fn notify_address(
+        &mut self,
+        id: ServiceId,
+        epoll: &Epoll,
+        directory: &Path,
+    ) -> Result<Option<String>, Errno> {
+        if !self.speaks() {
+            return Ok(None);
+        }
+        if self.channel.is_none() {
+            let opened = match self.recipe.credentials {
+                Some(_) => Channel::open_abstract(&self.name),
+                None => Channel::open(directory, &self.name),
+            };
+            let channel = opened.map_err(|ChannelError::Bind { source, .. }| errno(&source))?;
+            epoll.add(&channel, Interest::READ, Token::Notify(id).pack())?;
+            self.channel = Some(channel);
+        }
+        Ok(self.channel.as_ref().map(|channel| channel.address().to_owned()))
+    }
+
+    /// The end of a readiness pipe for a child, if that is how it shows readiness.
+    pub(super) fn ready_fd(
+        &mut self,
+        id: ServiceId,
+        epoll: &Epoll,
+    ) -> Result<Option<(OwnedFd, RawFd)>, Errno> {
+        let ReadySign::Fd(number) = self.recipe.ready else { return Ok(None) };
+        let (pipe, write) = ReadyPipe::new()?;
+        epoll.add(&pipe, Interest::READ, Token::ReadyFd(id).pack())?;
+        self.ready_pipe = Some(pipe);
+        Ok(Some((write, RawFd::from(number))))
+    }
+
+    /// Whoever attached says that there is no more input. A terminal has no end.
+    pub(crate) fn end_input(&mut self) {
+        if self.recipe.stdin == Stdin::Pipe {
+            self.console = None;
+        }
+    }
+
+    /// A birth failed.
+    pub(super) fn complain(&mut self, complaint: String) {
+        self.complaint = Some(complaint);
+        self.complaint_is_fresh = true;
+    }
+
+    /// Why the last birth failed, once.
+    pub(super) fn take_fresh_complaint(&mut self) -> Option<String> {
+        std::mem::take(&mut self.complaint_is_fresh).then(|| self.complaint.clone()).flatten()
+    }
+
+    /// What it said since the last look, and what was wrong with it.
+    pub(super) fn hear(&mut self) -> (Vec<Notice>, Vec<String>) {
+        let (mut notices, mut complaints) = (Vec::new(), Vec::new());
+        let heard = self.channel.as_ref().map(Channel::hear).unwrap_or_default();
+        for mut heard in heard {
+            if !self.trusts(&heard) {
+                complaints.push("a notify message of another user was ignored".to_owned());
+                continue;
+            }
+            complaints.extend(heard.complaint.take());
+            notices.append(&mut heard.notices);
+            if let Some(name) = heard.removed.take() {
+                self.store.remove(&name);
+            }
+            let refused = heard.offered.take().map_or(0, |offered| self.store.store(offered));
+            if refused > 0 {
+                complaints.push(format!(
+                    "{refused} fds found no room in its fd store (fd-store in its configuration)"
+                ));
+            }
+        }
+        (notices, complaints)
+    }
+
+    /// Only the service's own user, ours and root may speak for it.
+    fn trusts(&self, heard: &Heard) -> bool {
+        let (ours, _) = doula_sys::group::users();
+        let own = self.recipe.credentials.as_ref().map_or(ours, |credentials| credentials.uid);
+        heard.sender.as_ref().is_some_and(|peer| peer.uid == own || peer.uid == ours || peer.uid == 0)
+    }
+}
+
+fn ready_line(recipe: &Recipe) -> Option<Regex> {
+    match &recipe.ready {
+        ReadySign::LogLine(pattern) => Regex::new(pattern).ok(),
+        ReadySign::Exec | ReadySign::Notify | ReadySign::Fd(_) | ReadySign::Probe(_) => None,
+    }
+}
+
+fn errno(error: &std::io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno)
+}
+
+/// All services.
+#[derive(Default)]
+pub(crate) struct Services {
+    table: BTreeMap<ServiceId, Service>,
+}
+
+impl Services {
+    /// Makes a service known.
+    pub(super) fn insert(&mut self, id: ServiceId, service: Service) {
+        self.table.insert(id, service);
+    }
+
+    pub(crate) fn get(&self, id: ServiceId) -> Option<&Service> {
+        self.table.get(&id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: ServiceId) -> Option<&mut Service> {
+        self.table.get_mut(&id)
+    }
+
+    pub(super) fn remove(&mut self, id: ServiceId) {
+        self.table.remove(&id);
+    }
+
+    /// The readiness pipe of a service has something to show.
+    pub(super) fn look_at_ready_pipe(&mut self, id: ServiceId) -> Option<Event> {
+        let service = self.table.get_mut(&id)?;
+        let shown = service.ready_pipe.as_ref()?.look();
+        if shown != Shown::Silent {
+            service.ready_pipe = None;
+        }
+        let (generation, notice) = (service.generation, Notice::Ready);
+        (shown == Shown::Ready).then_some(Event::Noticed { service: id, generation, notice })
+    }
+
+    /// A life is over: what its children could write to is closed.
+    pub(super) fn end_of_life(&mut self, id: ServiceId) {
+        if let Some(service) = self.table.get_mut(&id) {
+            service.output = None;
+            service.source = None;
+            service.console = None;
+            service.ready_pipe = None;
+        }
+    }
+}

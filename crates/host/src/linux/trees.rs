@@ -1,0 +1,233 @@
+//! Which processes belong to a service, and the proof that none is left.
+//!
+//! With a writable cgroup v2 each service has a leaf, kept across its lives: asking whether it is empty is one
+//! small read. Without, the sweeper looks through `/proc`; one pass serves all who ask, so the answer to
+//! [`Trees::look`] comes with the next pass.
+
+use super::token::Token;
+use crate::cgroup::{Cgroups, Leaf, Limited, Limiters, read_events};
+use crate::sweep::{Found, Order, Sweeper, start_ticks};
+use doula_core::kernel::Tree;
+use doula_model::id::{ChildKey, Generation, Pid, Role, ServiceId};
+use doula_model::plan::{ChildPlan, Errno, SpawnError, Step};
+use doula_model::recipe::Limits;
+use doula_model::signal::Signal;
+use doula_model::time::Time;
+use doula_sys::fd::{AsRawFd, OwnedFd};
+use doula_sys::poll::{Epoll, Interest};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::time::Duration;
+
+/// The pause between two passes of the sweeper while somebody is to be gone: long enough not to eat the CPU,
+/// short enough not to be felt.
+const PASS_EVERY: Duration = Duration::from_millis(10);
+
+/// One life of a service.
+pub(super) type Life = (ServiceId, Generation);
+
+/// The containment of a family.
+pub(super) struct Trees {
+    /// What makes the marks of this supervisor different from those of any other.
+    family: String,
+    cgroups: Option<Cgroups>,
+    limiters: Limiters,
+    leaves: BTreeMap<ServiceId, Held>,
+    sweeper: Sweeper,
+    mains: BTreeMap<Life, (Pid, u64)>,
+    /// Those who are looked for: what was ordered, and what the last pass saw since.
+    swept: BTreeMap<Life, (Order, Option<Found>)>,
+    next_pass: Option<Time>,
+}
+
+/// The leaf of a service.
+struct Held {
+    leaf: Leaf,
+    limited: Limited,
+    /// Watched while somebody waits for the leaf to become empty.
+    events: Option<OwnedFd>,
+}
+
+impl Trees {
+    /// Finds out what this machine offers to a family of this name.
+    pub(super) fn new(name: &str) -> Trees {
+        let pid = doula_sys::group::pid();
+        let start = start_ticks(pid).unwrap_or_default();
+        Trees {
+            family: format!("{name}.{pid}.{start}"),
+            cgroups: Cgroups::discover(name),
+            limiters: Limiters::discover(name),
+            leaves: BTreeMap::new(),
+            sweeper: Sweeper::new(),
+            mains: BTreeMap::new(),
+            swept: BTreeMap::new(),
+            next_pass: None,
+        }
+    }
+
+    /// Whether processes are held by cgroups, or have to be looked for.
+    pub(super) fn has_cgroups(&self) -> bool {
+        self.cgroups.is_some()
+    }
+
+    /// The value of `DOULA_ID` for the processes of a life.
+    pub(super) fn marker(&self, service: ServiceId, generation: Generation) -> String {
+        format!("{}/{}/{}", self.family, service.0, generation.0)
+    }
+
+    /// Lays the containment of a child into its plan. The fd must stay open until the child is born.
+    pub(super) fn contain(
+        &mut self,
+        key: ChildKey,
+        name: &str,
+        limits: Limits,
+        plan: &mut ChildPlan,
+    ) -> Result<Option<OwnedFd>, SpawnError> {
+        let failed = |error: io::Error| SpawnError { step: Step::Cgroup, errno: errno(&error) };
+        if !self.leaves.contains_key(&key.service) {
+            let held = self.make_leaf(name, limits).map_err(failed)?;
+            self.leaves.extend(held.map(|held| (key.service, held)));
+        }
+        let Some(held) = self.leaves.get(&key.service) else { return Ok(None) };
+        plan.cgroup_procs = held.limited.cgroup_procs();
+        let directory = held.leaf.open().map_err(failed)?;
+        plan.cgroup = Some(directory.as_raw_fd());
+        Ok(Some(directory))
+    }
+
+    fn make_leaf(&mut self, name: &str, limits: Limits) -> io::Result<Option<Held>> {
+        let Some(cgroups) = &mut self.cgroups else { return Ok(None) };
+        let leaf = cgroups.leaf(name)?;
+        let limited = if limits.is_empty() {
+            Limited::default()
+        } else {
+            self.limiters.apply(Some(cgroups), Some(&leaf), name, limits)?
+        };
+        Ok(Some(Held { leaf, limited, events: None }))
+    }
+
+    /// A child was born. The session of a main process is a trace to its descendants.
+    pub(super) fn born(&mut self, key: ChildKey, pid: Pid) {
+        if self.cgroups.is_none() && key.role == Role::Main {
+            let start = start_ticks(pid).unwrap_or_default();
+            self.mains.insert((key.service, key.generation), (pid, start));
+        }
+    }
+
+    /// What is left of a life. If something is, [`Token::Tree`] or [`Trees::due`] tells when to ask again.
+    pub(super) fn look(&mut self, life: Life, epoll: &Epoll) -> Tree {
+        match self.leaves.get_mut(&life.0) {
+            Some(held) => held.look(life.0, epoll),
+            None if self.cgroups.is_some() => Tree::Empty,
+            None => self.look_by_sweep(life),
+        }
+    }
+
+    fn look_by_sweep(&mut self, life: Life) -> Tree {
+        match self.swept.get(&life) {
+            Some((_, Some(found))) if found.alive == 0 => Tree::Empty,
+            Some((_, found)) => Tree::Populated(found.map_or(0, |found| found.alive as u32)),
+            None => {
+                self.order(life, Order::Look);
+                Tree::Populated(0)
+            }
+        }
+    }
+
+    fn order(&mut self, life: Life, order: Order) {
+        if self.swept.get(&life).is_some_and(|(before, _)| *before == order) {
+            return;
+        }
+        let marker = self.marker(life.0, life.1);
+        self.sweeper.set(&marker, self.mains.get(&life).copied(), order);
+        self.swept.insert(life, (order, None));
+        self.next_pass = Some(Time::ZERO);
+    }
+
+    /// Sends a signal to every process of a life.
+    pub(super) fn signal(&mut self, life: Life, signal: Signal) {
+        let Some(held) = self.leaves.get(&life.0) else {
+            let order = if signal == Signal::KILL { Order::Kill } else { Order::Signal(signal) };
+            return self.order(life, order);
+        };
+        // Whoever is gone meanwhile needs no signal; whoever cannot be reached is still there at the next look.
+        let _ = match signal {
+            Signal::KILL => held.leaf.kill(),
+            _ => held.leaf.signal_all(signal).map(drop),
+        };
+    }
+
+    /// Nobody looks for this life any more.
+    pub(super) fn release(&mut self, life: Life) {
+        let marker = self.marker(life.0, life.1);
+        self.sweeper.forget(&marker);
+        self.swept.remove(&life);
+        self.mains.remove(&life);
+    }
+
+    /// The service is gone for good.
+    pub(super) fn forget(&mut self, service: ServiceId) {
+        if let Some(held) = self.leaves.remove(&service) {
+            held.leaf.try_remove();
+        }
+    }
+
+    /// When [`Trees::due`] has something to do.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.next_pass
+    }
+
+    /// Sweeps, if it is time to; tells whose answer is new.
+    pub(super) fn due(&mut self, now: Time) -> Vec<Life> {
+        if self.next_pass.is_none_or(|at| now < at) {
+            return Vec::new();
+        }
+        self.next_pass = (!self.sweeper.is_idle()).then(|| now.after(PASS_EVERY));
+        let found: BTreeMap<_, _> = self.sweeper.pass().unwrap_or_default().into_iter().collect();
+        let lives: BTreeSet<Life> = self.swept.keys().copied().collect();
+        for life in &lives {
+            let marker = self.marker(life.0, life.1);
+            if let (Some(found), Some((_, seen))) = (found.get(&marker), self.swept.get_mut(life)) {
+                *seen = Some(*found);
+            }
+        }
+        lives.into_iter().collect()
+    }
+}
+
+impl Held {
+    fn look(&mut self, service: ServiceId, epoll: &Epoll) -> Tree {
+        if self.leaf_is_empty() {
+            if let Some(events) = self.events.take() {
+                // It leaves the set when it is closed; nobody else holds it.
+                drop(events);
+            }
+            return Tree::Empty;
+        }
+        if self.events.is_none() {
+            self.events = self.watch(service, epoll).ok();
+            // It may have become empty before the watch began.
+            if self.leaf_is_empty() {
+                return Tree::Empty;
+            }
+        }
+        Tree::Populated(u32::try_from(self.leaf.members().len()).unwrap_or(u32::MAX))
+    }
+
+    fn leaf_is_empty(&self) -> bool {
+        match &self.events {
+            Some(events) => read_events(events).unwrap_or(false),
+            None => self.leaf.is_empty().unwrap_or(false),
+        }
+    }
+
+    fn watch(&self, service: ServiceId, epoll: &Epoll) -> Result<OwnedFd, Errno> {
+        let events = self.leaf.events().map_err(|error| errno(&error))?;
+        epoll.add(&events, Interest::PRIORITY, Token::Tree(service).pack())?;
+        Ok(events)
+    }
+}
+
+fn errno(error: &io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno)
+}

@@ -1,0 +1,226 @@
+//! Requests that go on: output, events, and a terminal or pipe that somebody is attached to.
+
+use super::answers::{Answer, Asker};
+use super::history::History;
+use super::views::refuse;
+use super::{Desk, People, views};
+use crate::control::{ClientId, Server};
+use crate::logs::{Filter, Followed, FollowerId, Mark, Record, SourceId};
+use doula_model::control::{
+    Bytes, LogRecord, Refusal, RefusalKind, Reply, Request, RequestId, Stream, Wall, WindowSize,
+};
+use doula_model::id::ServiceId;
+use doula_model::plan::Errno;
+use doula_sys::fd;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// So many records a client gets in one turn; the others have theirs meanwhile.
+const RECORDS_PER_TURN: usize = 256;
+
+/// What goes on, by who asked for it.
+#[derive(Default)]
+pub(super) struct Streams {
+    open: BTreeMap<Asker, Flow>,
+}
+
+enum Flow {
+    Logs(FollowerId),
+    Events { services: Vec<ServiceId>, next: u64 },
+    Attached { service: ServiceId, source: SourceId },
+}
+
+/// Carries out a request that begins, feeds or ends a stream.
+pub(super) fn carry_out(people: &mut People, desk: &mut Desk<'_>, asker: Asker, request: Request) -> Answer {
+    let streams = &mut people.streams;
+    match request {
+        Request::Logs { names, follow, since, lines } => {
+            let services = if names.is_empty() { Vec::new() } else { views::find(desk.engine, &names)? };
+            let since = since.map(|Wall(micros)| Duration::from_micros(micros));
+            let filter = Filter { services: services.into_iter().collect(), since };
+            for record in desk.home.logs.records(&filter, lines.map(|lines| lines as usize)) {
+                people.server.answer(asker.0, asker.1, &log(desk, record));
+            }
+            if !follow {
+                return Ok(Some(Reply::End));
+            }
+            streams.open.insert(asker, Flow::Logs(desk.home.logs.follow(filter, false)));
+        }
+        Request::Events { names, follow, since } => {
+            let services = if names.is_empty() { Vec::new() } else { views::find(desk.engine, &names)? };
+            let next = match since {
+                Some(since) => people.history.since(since),
+                None if follow => people.history.end(),
+                None => people.history.start(),
+            };
+            let mut flow = Flow::Events { services, next };
+            if !follow {
+                flow.pump(&mut people.server, asker, &people.history, desk);
+                return Ok(Some(Reply::End));
+            }
+            streams.open.insert(asker, flow);
+        }
+        Request::Attach { name, size } => streams.attach(desk, asker, &name, size)?,
+        Request::Input { attach, data } => streams.input(desk, (asker.0, attach), &data.0),
+        Request::Resize { attach, size } => streams.resize(desk, (asker.0, attach), size),
+        Request::Cancel { which } => {
+            let ended = (asker.0, which);
+            if streams.end(desk, ended) {
+                people.server.answer(ended.0, ended.1, &Reply::End);
+            }
+        }
+        Request::Hello { .. }
+        | Request::Status { .. }
+        | Request::Start { .. }
+        | Request::Stop { .. }
+        | Request::Restart { .. }
+        | Request::Reload { .. }
+        | Request::ReloadConfig { .. }
+        | Request::Signal { .. }
+        | Request::Why { .. }
+        | Request::Wait { .. }
+        | Request::Shutdown { .. } => unreachable!("these are no streams"),
+    }
+    Ok(None)
+}
+
+impl Streams {
+    fn attach(
+        &mut self,
+        desk: &mut Desk<'_>,
+        asker: Asker,
+        name: &str,
+        size: Option<WindowSize>,
+    ) -> Result<(), Refusal> {
+        let id = views::find_one(desk.engine, name)?;
+        let unsupported = |text: String| refuse(RefusalKind::Unsupported, text);
+        let service = desk.home.services.get(id).filter(|service| service.console.is_some());
+        let source = service.and_then(|service| service.source).ok_or_else(|| {
+            unsupported(format!(
+                "`{name}` has no input to attach to: set stdin = \"pipe\" or \"terminal\", and start it"
+            ))
+        })?;
+        desk.home.logs.tap(source, true);
+        self.open.insert(asker, Flow::Attached { service: id, source });
+        if let Some(size) = size {
+            self.resize(desk, asker, size);
+        }
+        Ok(())
+    }
+
+    /// Input for a service. What it does not take at once is lost to it, as with a terminal whose buffer is
+    /// full: we never wait for a service.
+    fn input(&mut self, desk: &mut Desk<'_>, asker: Asker, bytes: &[u8]) {
+        let Some(Flow::Attached { service, .. }) = self.open.get(&asker) else { return };
+        let Some(service) = desk.home.services.get_mut(*service) else { return };
+        if bytes.is_empty() {
+            service.end_input();
+        } else if let Some(console) = &service.console
+            && fd::write(console, bytes) == Err(Errno::EPIPE)
+        {
+            service.console = None;
+        }
+    }
+
+    fn resize(&mut self, desk: &mut Desk<'_>, asker: Asker, size: WindowSize) {
+        let Some(Flow::Attached { service, .. }) = self.open.get(&asker) else { return };
+        let console = desk.home.services.get(*service).and_then(|service| service.console.as_ref());
+        if let Some(console) = console {
+            // A pipe has no size; that is no error.
+            let _ = doula_sys::group::set_window_size(console, size.rows, size.columns);
+        }
+    }
+
+    /// Ends a stream; `false` if there is none.
+    fn end(&mut self, desk: &mut Desk<'_>, asker: Asker) -> bool {
+        match self.open.remove(&asker) {
+            None => return false,
+            Some(Flow::Logs(follower)) => desk.home.logs.unfollow(follower),
+            Some(Flow::Events { .. }) => {}
+            Some(Flow::Attached { source, .. }) => {
+                let shared = self.open.values().any(|flow| flow.reads(source));
+                desk.home.logs.tap(source, shared);
+            }
+        }
+        true
+    }
+
+    /// A client is gone.
+    pub(super) fn forget(&mut self, client: ClientId, desk: &mut Desk<'_>) {
+        let gone: Vec<_> = self.open.keys().copied().filter(|(owner, _)| *owner == client).collect();
+        for asker in gone {
+            self.end(desk, asker);
+        }
+    }
+
+    /// Raw output of a source, for those who are attached to it.
+    pub(super) fn raw(&self, server: &mut Server, source: SourceId, bytes: &[u8]) {
+        for ((client, request), flow) in &self.open {
+            if flow.reads(source) {
+                server.answer(*client, *request, &Reply::Output { data: Bytes(bytes.to_vec()) });
+            }
+        }
+    }
+
+    /// A source has ended: so have those who were attached to it.
+    pub(super) fn ended(&mut self, server: &mut Server, source: SourceId) {
+        self.open.retain(|(client, request), flow| {
+            let ends = flow.reads(source);
+            if ends {
+                server.answer(*client, *request, &Reply::End);
+            }
+            !ends
+        });
+    }
+
+    /// Passes on what is new.
+    pub(super) fn pump(&mut self, server: &mut Server, history: &History, desk: &mut Desk<'_>) {
+        for (asker, flow) in &mut self.open {
+            flow.pump(server, *asker, history, desk);
+        }
+    }
+}
+
+impl Flow {
+    fn reads(&self, from: SourceId) -> bool {
+        matches!(self, Flow::Attached { source, .. } if *source == from)
+    }
+
+    fn pump(&mut self, server: &mut Server, asker: Asker, history: &History, desk: &mut Desk<'_>) {
+        match self {
+            Flow::Logs(follower) => pump_logs(server, asker, *follower, desk),
+            Flow::Events { services, next } => {
+                let missed = history.start().saturating_sub(*next);
+                if missed > 0 {
+                    server.answer(asker.0, asker.1, &Reply::Missed { records: missed });
+                }
+                let wanted = |service: Option<ServiceId>| {
+                    services.is_empty() || service.is_none_or(|service| services.contains(&service))
+                };
+                for entry in history.from(*next).filter(|entry| wanted(entry.service)) {
+                    let record = entry.record(|id| desk.name(id));
+                    server.answer(asker.0, asker.1, &Reply::Event(record));
+                }
+                *next = history.end();
+            }
+            Flow::Attached { .. } => {}
+        }
+    }
+}
+
+fn pump_logs(server: &mut Server, asker: (ClientId, RequestId), follower: FollowerId, desk: &mut Desk<'_>) {
+    for _ in 0..RECORDS_PER_TURN {
+        let Some(followed) = desk.home.logs.next_followed(follower) else { return };
+        let reply = match followed {
+            Followed::Missed(records) => Reply::Missed { records },
+            Followed::Record(record) => log(desk, record),
+        };
+        server.answer(asker.0, asker.1, &reply);
+    }
+}
+
+fn log(desk: &Desk<'_>, record: Record) -> Reply {
+    let stream = if record.mark == Mark::Note { Stream::Doula } else { Stream::Stdout };
+    let service = desk.home.logs.name(record.service).to_owned();
+    Reply::Log(LogRecord { at: super::wall(record.at), service, stream, line: Bytes(record.bytes) })
+}

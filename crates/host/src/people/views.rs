@@ -1,0 +1,85 @@
+//! The family as the control protocol shows it.
+
+use super::{Clocks, Desk};
+use doula_core::engine::Engine;
+use doula_core::view::{Awaited, ServiceView};
+use doula_model::control::{Refusal, RefusalKind, ServiceStatus, Settled, Verdict};
+use doula_model::id::ServiceId;
+
+/// The services with these names; all of them for none. A name may stand for several instances.
+pub(super) fn find(engine: &Engine, names: &[String]) -> Result<Vec<ServiceId>, Refusal> {
+    if names.is_empty() {
+        return Ok(engine.ids().collect());
+    }
+    let mut ids = Vec::new();
+    for name in names {
+        let found = engine.find(name);
+        if found.is_empty() {
+            return Err(unknown(engine, name));
+        }
+        ids.extend(found);
+    }
+    Ok(ids)
+}
+
+/// The one service with this name.
+pub(super) fn find_one(engine: &Engine, name: &str) -> Result<ServiceId, Refusal> {
+    match engine.find(name).as_slice() {
+        [] => Err(unknown(engine, name)),
+        [id] => Ok(*id),
+        [first, ..] => {
+            let example = engine.status(*first).map(|view| view.name).unwrap_or_default();
+            let text = format!("`{name}` has several instances: name one of them, such as `{example}`");
+            Err(refuse(RefusalKind::NoSuchService, text))
+        }
+    }
+}
+
+/// A refusal without advice.
+pub(super) fn refuse(kind: RefusalKind, text: impl Into<String>) -> Refusal {
+    Refusal { kind, text: text.into(), hint: None }
+}
+
+fn unknown(engine: &Engine, name: &str) -> Refusal {
+    let known: Vec<_> =
+        engine.ids().filter_map(|id| engine.status(id)).map(|view| view.name).take(20).collect();
+    Refusal {
+        kind: RefusalKind::NoSuchService,
+        text: format!("no service `{name}` in this family"),
+        hint: Some(format!("there are: {}", known.join(", "))),
+    }
+}
+
+/// One service as people see it.
+pub(super) fn status(clocks: &Clocks, desk: &Desk<'_>, id: ServiceId) -> Option<ServiceStatus> {
+    let view = desk.engine.status(id)?;
+    let restart = view.next.filter(|(_, what)| *what == Awaited::Restart);
+    let complaint = desk.home.services.get(id).and_then(|service| service.complaint.clone());
+    Some(ServiceStatus {
+        since: clocks.wall_of(view.since),
+        age: clocks.now.since(view.since),
+        next_start: restart.map(|(at, _)| at.since(clocks.now)),
+        restarts: u32::try_from(view.restarts).unwrap_or(u32::MAX),
+        status: said(&view).or(complaint),
+        name: view.name,
+        state: view.state,
+        because: view.cause,
+        pid: view.pid,
+        paused: view.paused,
+        generation: view.generation,
+        last_exit: view.last_exit,
+        processes: None,
+        memory: None,
+        cpu: None,
+    })
+}
+
+fn said(view: &ServiceView) -> Option<String> {
+    (!view.status_text.is_empty()).then(|| view.status_text.clone())
+}
+
+/// How far a service came.
+pub(super) fn settled(engine: &Engine, id: ServiceId, verdict: Verdict) -> Option<Settled> {
+    let view = engine.status(id)?;
+    Some(Settled { name: view.name, verdict, state: view.state, because: view.cause, pid: view.pid })
+}

@@ -1,0 +1,53 @@
+//! Requests that are answered when services have come as far as was asked.
+
+use super::views;
+use crate::control::ClientId;
+use doula_core::engine::Engine;
+use doula_model::control::{Goal, Reply, RequestId, Verdict};
+use doula_model::id::ServiceId;
+use doula_model::time::Time;
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    /// A start was asked for: ready, or not started.
+    Started,
+    /// This far.
+    Goal(Goal),
+    /// Nothing: the answer is due at once, as it is now.
+    Now,
+}
+
+/// A client that waits.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    pub(super) client: ClientId,
+    pub(super) request: RequestId,
+    pub(super) ids: Vec<ServiceId>,
+    pub(super) until: Until,
+    pub(super) deadline: Option<Time>,
+}
+
+impl Waiter {
+    /// The answer, if it is due.
+    pub(super) fn answer(&self, engine: &Engine, now: Time) -> Option<Reply> {
+        let verdicts: Vec<_> = self.ids.iter().map(|id| (*id, self.verdict(engine, *id))).collect();
+        let pending = verdicts.iter().any(|(_, verdict)| *verdict == Verdict::Pending);
+        let timed_out = pending && self.deadline.is_some_and(|deadline| deadline <= now);
+        if pending && !timed_out && self.until != Until::Now {
+            return None;
+        }
+        let settled = verdicts.iter().filter_map(|(id, verdict)| views::settled(engine, *id, *verdict));
+        Some(Reply::Settled { services: settled.collect(), timed_out })
+    }
+
+    /// Somebody who was forgotten meanwhile has come to the end of every way.
+    fn verdict(&self, engine: &Engine, id: ServiceId) -> Verdict {
+        let Some(view) = engine.status(id) else { return Verdict::Reached };
+        match self.until {
+            Until::Started => Goal::verdict_of_start(view.state),
+            Until::Goal(goal) => goal.verdict(view.state),
+            Until::Now => Verdict::Reached,
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! A family from its first birth to its last burial: puts the parts together and runs the driver.
+
+use crate::control::Identity;
+use crate::control::place::{Bases, Place, PlaceError};
+use crate::linux::Linux;
+use crate::linux::home::Home;
+use crate::logs::{self, Collector};
+use crate::notify::Above;
+use crate::people::People;
+use doula_core::drive::Driver;
+use doula_core::engine::Engine;
+use doula_model::plan::Errno;
+use doula_model::recipe::{FamilySpec, Recipe};
+use doula_model::service::ServiceSpec;
+use doula_model::signal::Signal;
+use doula_sys::fd::OwnedFd;
+use doula_sys::signal::SignalSet;
+use doula_sys::{adopt, group, signal, time};
+
+pub use crate::linux::home::Reader;
+
+/// What a supervisor is told at its birth.
+pub struct Options {
+    /// Whom it looks after.
+    pub family: FamilySpec,
+    /// How the family's file is read again.
+    pub reader: Reader,
+    /// Where the output goes.
+    pub logs: logs::Options,
+    /// The version of the program, for those who ask.
+    pub version: String,
+    /// Whether it goes on when no service is left that could run.
+    pub keep_alive: bool,
+    /// Told once the control socket answers and the first births are under way.
+    pub on_ready: Option<Box<dyn FnOnce()>>,
+}
+
+/// Why there is no supervisor.
+#[derive(Debug, thiserror::Error)]
+pub enum Failed {
+    /// Another one has the name, or there is no place for the control socket.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// A socket of a service cannot be opened.
+    #[error("{0}")]
+    Socket(String),
+    /// The log files or standard output cannot be opened.
+    #[error("failed to open the log: {0}")]
+    Logs(std::io::Error),
+    /// The kernel refuses something that every kernel has.
+    #[error("failed to {what}: {errno}")]
+    Kernel {
+        /// What was tried.
+        what: &'static str,
+        /// The kernel's reason.
+        errno: Errno,
+    },
+}
+
+fn kernel(what: &'static str) -> impl Fn(Errno) -> Failed {
+    move |errno| Failed::Kernel { what, errno }
+}
+
+/// Looks after the family until all is over; the result is the exit code.
+///
+/// The calling process becomes a subreaper, its signals are blocked and read from an fd, and its limit of
+/// open files is raised. It must have only one thread and no children.
+///
+/// # Errors
+///
+/// Only before the first birth.
+pub fn run(options: Options) -> Result<u8, Failed> {
+    let place = Bases::from_env().claim(&options.family.name)?;
+    let result = look_after(options, &place);
+    place.leave();
+    result
+}
+
+fn look_after(options: Options, place: &Place) -> Result<u8, Failed> {
+    let above = Above::find(|name| std::env::var_os(name)).ok().flatten();
+    let Options { family, reader, logs, version, keep_alive, on_ready } = options;
+    let collector = Collector::new(logs).map_err(Failed::Logs)?;
+    let mut home = Home::new(&family.name, place.dir().to_owned(), collector, reader)
+        .map_err(kernel("open our own fds"))?;
+    let (specs, recipes) = unzip(family.services);
+    home.admit(recipes).map_err(Failed::Socket)?;
+    let identity = Identity { family: family.name, pid: group::pid(), version };
+    let people = People::new(place.listen()?, identity, home.warnings())
+        .map_err(kernel("serve the control socket"))?;
+    let signals = take_signals().map_err(kernel("read signals"))?;
+    let mut world = Linux::new(home, people, signals).map_err(kernel("watch our own fds"))?;
+    let engine = Engine::new(specs, seed(), time::monotonic()).keep_alive(keep_alive);
+    let mut driver = Driver::new(engine);
+    let mut code = driver.turn(&mut world);
+    if let Some(tell) = on_ready {
+        tell();
+    }
+    say(above.as_ref(), "READY=1");
+    while code.is_none() {
+        code = driver.turn(&mut world);
+    }
+    say(above.as_ref(), "STOPPING=1");
+    world.close();
+    Ok(code.unwrap_or_default())
+}
+
+fn unzip(services: Vec<(ServiceSpec, Recipe)>) -> (Vec<ServiceSpec>, Vec<(String, Recipe)>) {
+    let named = services.into_iter().map(|(spec, recipe)| {
+        let name = spec.name.clone();
+        (spec, (name, recipe))
+    });
+    named.unzip()
+}
+
+/// From now on signals wait to be read, and orphans come to us. SIGPIPE is an error of write(2) for us.
+fn take_signals() -> Result<OwnedFd, Errno> {
+    const READ: [Signal; 9] = [
+        Signal::HUP,
+        Signal::INT,
+        Signal::QUIT,
+        Signal::TERM,
+        Signal::CHLD,
+        Signal::USR1,
+        Signal::USR2,
+        Signal::PIPE,
+        Signal::WINCH,
+    ];
+    let set: SignalSet = READ.into_iter().collect();
+    signal::set_mask(set);
+    adopt::set_subreaper(true)?;
+    signal::signalfd(set)
+}
+
+/// The random share of pauses needs no secret, only that two machines differ.
+fn seed() -> u64 {
+    time::realtime().as_nanos() as u64 ^ (group::pid().get() as u64).rotate_left(40)
+}
+
+/// Tells the service manager above us, if there is one. Whether it listens is its own business.
+fn say(above: Option<&Above>, words: &str) {
+    if let Some(above) = above {
+        let _ = above.send(words);
+    }
+}
