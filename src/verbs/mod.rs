@@ -5,9 +5,11 @@
 
 mod check;
 mod completions;
+mod compress;
 mod ctl;
 mod man;
 mod probe;
+mod up;
 
 use crate::error::Outcome;
 use crate::ui::{Color, Ui};
@@ -46,9 +48,12 @@ pub(crate) enum Verb {
     Check(check::Args),
     Ctl(ctl::Args),
     Completions(completions::Args),
+    #[command(hide = true)]
+    Compress(compress::Args),
     Man(man::Args),
     #[command(hide = true)]
     Probe(probe::Args),
+    Up(up::Args),
 }
 
 impl Verb {
@@ -58,8 +63,10 @@ impl Verb {
             Verb::Check(args) => check::run(args, ui),
             Verb::Ctl(args) => ctl::run(args, ui),
             Verb::Completions(args) => completions::run(args, ui),
+            Verb::Compress(args) => compress::run(args, ui),
             Verb::Man(args) => man::run(args, ui),
             Verb::Probe(args) => probe::run(args, ui),
+            Verb::Up(args) => up::run(args, ui),
         }
     }
 }
