@@ -15,7 +15,8 @@ static BUILT: Once = Once::new();
 pub(crate) fn actor(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the path of this test");
     let deps = test.parent().expect("tests are in a folder");
-    let profile = if deps.ends_with("deps") { deps.parent().expect("deps is in a profile's folder") } else { deps };
+    let profile =
+        if deps.ends_with("deps") { deps.parent().expect("deps is in a profile's folder") } else { deps };
     let program = profile.join(name);
     if is_older_than_its_source(&program, name) {
         BUILT.call_once(|| build(profile));
