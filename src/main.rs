@@ -12,6 +12,9 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if let Some(code) = verbs::init::at_once() {
+        return code;
+    }
     let cli = match verbs::Cli::try_parse() {
         Ok(cli) => cli,
         Err(answer) => return ui::clap_answer(&answer),

@@ -7,6 +7,7 @@ mod check;
 mod completions;
 mod compress;
 mod ctl;
+pub(crate) mod init;
 mod man;
 mod probe;
 mod up;
@@ -50,6 +51,7 @@ pub(crate) enum Verb {
     Completions(completions::Args),
     #[command(hide = true)]
     Compress(compress::Args),
+    Init(init::Args),
     Man(man::Args),
     #[command(hide = true)]
     Probe(probe::Args),
@@ -64,6 +66,7 @@ impl Verb {
             Verb::Ctl(args) => ctl::run(args, ui),
             Verb::Completions(args) => completions::run(args, ui),
             Verb::Compress(args) => compress::run(args, ui),
+            Verb::Init(args) => init::run(args),
             Verb::Man(args) => man::run(args, ui),
             Verb::Probe(args) => probe::run(args, ui),
             Verb::Up(args) => up::run(args, ui),

@@ -2,6 +2,8 @@
 #![cfg_attr(not(feature = "std"), no_std)]
 extern crate alloc;
 
+pub mod init;
+
 #[cfg(feature = "std")]
 pub mod cgroup;
 #[cfg(feature = "std")]

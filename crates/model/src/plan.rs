@@ -22,6 +22,8 @@ pub struct ChildPlan {
     /// The fds that the child gets: every other one is closed. Numbers 0, 1 and 2 that are not mentioned
     /// are inherited as they are.
     pub fds: Vec<FdMapping>,
+    /// Whether the child also inherits every other fd that is not close-on-exec, instead of none.
+    pub keep_fds: bool,
     /// Working directory; that of the parent if `None`.
     pub dir: Option<Vec<u8>>,
     /// File mode creation mask; that of the parent if `None`.
@@ -48,8 +50,10 @@ pub struct ChildPlan {
     pub cgroup_procs: Vec<i32>,
     /// The signal that the child gets when its parent *thread* dies (prctl `PR_SET_PDEATHSIG`).
     pub parent_death_signal: Option<Signal>,
-    /// Signals that the child ignores. Every other one starts with its default action, none blocked.
+    /// Signals that the child ignores. Every other one starts with its default action.
     pub ignored_signals: Vec<Signal>,
+    /// Signals that the child starts with blocked: none, unless it has to find what its parent was given.
+    pub blocked_signals: Vec<Signal>,
 }
 
 /// One fd of the child.

@@ -159,6 +159,45 @@ pub fn set_pipe_size(pipe: impl AsFd, bytes: usize) -> Result<usize> {
     rustix::pipe::fcntl_setpipe_size(pipe, bytes).map_err(errno)
 }
 
+/// `getdents64(fd)`—calls `entry` with the name of each entry of an open directory, `.` and `..` included.
+///
+/// <https://man7.org/linux/man-pages/man2/getdents.2.html>
+#[doc(alias = "getdents64")]
+pub fn entries(directory: impl AsFd, mut entry: impl FnMut(&[u8])) -> Result<()> {
+    let mut buffer = [core::mem::MaybeUninit::uninit(); 4096];
+    let mut entries = rustix::fs::RawDir::new(directory, &mut buffer);
+    while let Some(next) = entries.next() {
+        entry(next.map_err(errno)?.file_name().to_bytes());
+    }
+    Ok(())
+}
+
+/// `chdir(path)`—our working directory from now on.
+///
+/// <https://man7.org/linux/man-pages/man2/chdir.2.html>
+#[doc(alias = "chdir")]
+pub fn change_directory(path: &CStr) -> Result<()> {
+    rustix::process::chdir(path).map_err(errno)
+}
+
+/// The fds 0, 1 and 2 to be borrowed; any other number is the caller's business.
+pub fn standard(number: Standard) -> BorrowedFd<'static> {
+    // SAFETY: a closed standard fd gives EBADF and nothing worse: nobody here closes one, or opens a file
+    // that would get its number while it is missing and trusts it to be another.
+    unsafe { BorrowedFd::borrow_raw(number as RawFd) }
+}
+
+/// Which standard fd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standard {
+    /// Standard input.
+    In = 0,
+    /// Standard output.
+    Out = 1,
+    /// Standard error.
+    Err = 2,
+}
+
 /// Reads until the end or until the buffer is full, over interruptions: for small files of `/proc` and
 /// cgroups, which come in one piece.
 pub fn read_full(fd: impl AsFd, buffer: &mut [u8]) -> Result<usize> {

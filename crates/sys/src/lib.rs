@@ -23,6 +23,7 @@ pub mod poll;
 mod raw;
 pub mod signal;
 pub mod socket;
+pub mod start;
 pub mod time;
 pub mod wait;
 

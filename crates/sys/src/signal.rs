@@ -3,6 +3,7 @@
 use crate::fd::{AsFd, AsRawFd, OwnedFd};
 use crate::{Result, fd, raw};
 use core::mem::{MaybeUninit, size_of};
+use core::time::Duration;
 use doula_model::id::Pid;
 use doula_model::plan::Errno;
 use doula_model::signal::Signal;
@@ -179,6 +180,44 @@ pub fn next(signalfd: impl AsFd) -> Result<Option<Arrived>> {
     Ok(Some(Arrived { signal, code: info.ssi_code, sender, uid: info.ssi_uid, value: info.ssi_int }))
 }
 
+/// `rt_sigtimedwait(set, timeout)`—takes the next pending signal of a set, and waits for it if need be: for ever
+/// (`None`), or until the time is over (then `None` comes back). The set must be blocked.
+///
+/// A process that waits for nothing but signals needs no fd for it. EINTR when a signal outside of the set was
+/// handled, or after a stop.
+///
+/// <https://man7.org/linux/man-pages/man2/sigtimedwait.2.html>
+#[doc(alias = "sigtimedwait")]
+#[doc(alias = "sigwaitinfo")]
+pub fn wait(set: SignalSet, timeout: Option<Duration>) -> Result<Option<Arrived>> {
+    /// The part of `siginfo_t` that signals of processes fill.
+    #[repr(C)]
+    struct Info {
+        signal: i32,
+        errno: i32,
+        code: i32,
+        align: i32,
+        pid: i32,
+        uid: u32,
+        value: i32,
+        rest: [i32; 25],
+    }
+    const { assert!(size_of::<Info>() == size_of::<libc::siginfo_t>()) };
+    let mut info = Info { signal: 0, errno: 0, code: 0, align: 0, pid: 0, uid: 0, value: 0, rest: [0; 25] };
+    let time = timeout.map(|time| [time.as_secs().min(i64::MAX as u64), u64::from(time.subsec_nanos())]);
+    let time_at = time.as_ref().map_or(0, |time| time.as_ptr() as usize);
+    let args = [&raw const set as usize, &raw mut info as usize, time_at, 8, 0, 0];
+    // SAFETY: the set is 8 bytes, the information has the kernel's size, the time is null or two 64-bit numbers.
+    match unsafe { raw::call(libc::SYS_rt_sigtimedwait, args) } {
+        Ok(_) => {}
+        Err(Errno::EAGAIN) => return Ok(None),
+        Err(errno) => return Err(errno),
+    }
+    let signal = Signal::new(info.signal).ok_or(Errno::EIO)?;
+    let sender = if info.code > 0 { None } else { Pid::new(info.pid) };
+    Ok(Some(Arrived { signal, code: info.code, sender, uid: info.uid, value: info.value }))
+}
+
 /// `tgkill(self)`—sends a signal to the calling thread, delivered before this returns unless it is blocked.
 ///
 /// <https://man7.org/linux/man-pages/man2/tgkill.2.html>
@@ -207,6 +246,18 @@ mod tests {
         assert!(arrived.code <= 0);
         assert_eq!(next(&signals), Ok(None));
         assert_eq!(set_mask(old), set);
+    }
+
+    #[test]
+    fn a_blocked_signal_is_waited_for_and_time_runs_out_without_one() {
+        let signal = Signal::new(61).expect("a real-time signal");
+        let set = SignalSet::EMPTY.with(signal);
+        let old = set_mask(set);
+        assert_eq!(wait(set, Some(Duration::ZERO)), Ok(None));
+        raise(signal).expect("raise");
+        let arrived = wait(set, None).expect("wait").expect("pending");
+        assert_eq!((arrived.signal, arrived.sender), (signal, Some(crate::group::pid())));
+        set_mask(old);
     }
 
     #[test]

@@ -37,7 +37,9 @@ fn become_program(prepared: &mut Prepared<'_>) -> Done {
     set_oom_score(prepared).or_fail(Step::OomScore)?;
     change_directory(prepared).or_fail(Step::Directory)?;
     place_fds(prepared).or_fail(Step::Fds)?;
-    close_rest(&prepared.kept).or_fail(Step::CloseRest)?;
+    if !plan.keep_fds {
+        close_rest(&prepared.kept).or_fail(Step::CloseRest)?;
+    }
     if let Some(limit) = prepared.late_nofile {
         prlimit(limit).or_fail(Step::Rlimit(Resource::Nofile))?;
     }
@@ -46,7 +48,7 @@ fn become_program(prepared: &mut Prepared<'_>) -> Done {
         prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).or_fail(Step::NoNewPrivs)?;
     }
     write_listen_pid(prepared);
-    clean_signals(prepared.ignored).or_fail(Step::Signals)?;
+    clean_signals(prepared).or_fail(Step::Signals)?;
     execute(prepared).or_fail(Step::Exec)
 }
 
@@ -323,17 +325,17 @@ fn write_listen_pid(prepared: &Prepared<'_>) {
     unsafe { core::ptr::copy_nonoverlapping(digits.as_ptr().wrapping_add(first), at, PID_DIGITS - first) };
 }
 
-/// Every signal does what it does by default, or nothing if it is listed; none is blocked. Through the bare
+/// Every signal does what it does by default, or nothing if it is listed; none is blocked but the listed. Through the bare
 /// calls, so that the C library's own 32 and 33 are clean too.
-fn clean_signals(ignored: u64) -> Result<()> {
+fn clean_signals(prepared: &Prepared<'_>) -> Result<()> {
     for signal in Signal::all() {
         if signal == Signal::KILL || signal == Signal::STOP {
             continue;
         }
-        let ignore = ignored >> (signal.number() - 1) & 1 == 1;
+        let ignore = prepared.ignored >> (signal.number() - 1) & 1 == 1;
         signal::set(signal, if ignore { &Action::IGNORE } else { &Action::DEFAULT })?;
     }
-    signal::set_mask(signal::SignalSet::EMPTY);
+    signal::set_mask(prepared.blocked);
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use super::slots::Fds;
 use crate::Result;
 use crate::limits::MAX_CPUS;
+use crate::signal::SignalSet;
 use alloc::vec::Vec;
 use doula_model::plan::{ChildPlan, Errno, FdMapping, Resource, Rlimit, SpawnError};
 
@@ -33,6 +34,7 @@ pub(super) struct Prepared<'a> {
     /// The groups are those of the plan already, and we may not set them.
     pub(super) groups_are_right: bool,
     pub(super) ignored: u64,
+    pub(super) blocked: SignalSet,
     pub(super) parent: i32,
     failure: Option<SpawnError>,
 }
@@ -90,7 +92,8 @@ impl<'a> Prepared<'a> {
             moves,
             free_number,
             groups_are_right: groups_are_right(plan),
-            ignored: plan.ignored_signals.iter().copied().collect::<crate::signal::SignalSet>().bits(),
+            ignored: plan.ignored_signals.iter().copied().collect::<SignalSet>().bits(),
+            blocked: plan.blocked_signals.iter().copied().collect(),
             parent: crate::group::pid().get(),
             failure: None,
         };

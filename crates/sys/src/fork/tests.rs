@@ -7,6 +7,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use doula_model::exit::ExitStatus;
 use doula_model::plan::FdMapping;
+use doula_model::signal::Signal;
 
 /// A plan for `/bin/sh -c SCRIPT` with a `PATH` and nothing else.
 pub(crate) fn shell(script: &str) -> ChildPlan {
@@ -105,4 +106,21 @@ fn a_birth_leaves_no_other_name_of_a_listed_fd_open() {
     assert_eq!(fd::read_full(&reader, &mut [0; 8]), Ok(0));
     drop(keeper);
     assert!(wait::end(Who::Pidfd(born.pidfd.as_fd())).is_ok());
+}
+
+#[test]
+fn what_is_to_be_kept_is_kept_fds_and_blocked_signals() {
+    let (reader, writer) = fd::pipe().expect("pipe");
+    fd::set_cloexec(&writer, false).expect("fcntl");
+    let number = writer.as_raw_fd();
+    let mut plan = shell(&std::format!("grep SigBlk /proc/self/status >&{number}"));
+    plan.programs = [b"/bin/bash".to_vec()].into();
+    plan.keep_fds = true;
+    plan.blocked_signals = [Signal::HUP, Signal::TERM].into();
+    let born = run(&plan);
+    drop(writer);
+    let mut text = [0; 32];
+    assert_eq!(fd::read_full(&reader, &mut text), Ok(25));
+    assert_eq!(&text[..25], b"SigBlk:\t0000000000004001\n");
+    assert_eq!(wait::end(Who::Pidfd(born.pidfd.as_fd())), Ok(ExitStatus::code(0)));
 }

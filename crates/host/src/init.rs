@@ -1,0 +1,283 @@
+//! An init: the loop that feeds [`doula_core::init::Init`] and does what it says. Without the standard
+//! library, so that `doula-init` is small.
+//!
+//! It waits for nothing but signals, so it needs no fd of its own but the main process's handle: every signal
+//! is blocked, and the next one is taken when there is time for it. SIGCHLD means: bury whoever can be buried.
+//!
+//! Deliberately absent: any decision.
+
+mod birth;
+mod sweep;
+mod terminal;
+
+use alloc::vec::Vec;
+use birth::Main;
+use doula_core::init::{self, Act, Delivery, Ending, Face, Happened, Init, Line, Options, Say, Stream};
+use doula_model::exit::ExitStatus;
+use doula_model::id::Pid;
+use doula_model::plan::{Errno, Resource, Rlimit};
+use doula_model::service::Scope;
+use doula_model::signal::Signal;
+use doula_sys::fd::{self, Standard};
+use doula_sys::signal::SignalSet;
+use doula_sys::wait::{self, Change, For, Who};
+use doula_sys::{adopt, group, limits, pidfd, signal, time};
+
+/// Runs a command as an init does, and returns its exit code. `args` is the whole command line; the name in
+/// `args[0]` chooses the dialect. `env` (`NAME=value`) is what the command gets.
+///
+/// The process should have one thread only, and no child of its own: every child it has is taken for an
+/// orphan. All signals stay blocked afterwards, the working directory may be another, and orphans may go on
+/// coming.
+pub fn run(args: &[Vec<u8>], env: Vec<Vec<u8>>) -> u8 {
+    let face = Face::of(args.first().map_or(&b""[..], Vec::as_slice));
+    match init::parse(face, args, &env) {
+        Err(Say { text, stream, code }) => {
+            write(stream, text.as_bytes());
+            code
+        }
+        Ok(options) => look_after(&options, env),
+    }
+}
+
+fn look_after(options: &Options, env: Vec<Vec<u8>>) -> u8 {
+    let own = group::pid();
+    let inherited = birth::take_signals(options.keep_signals);
+    let voice = Voice { options, own };
+    let reach = match prepare(options, own, &voice) {
+        Ok(reach) => reach,
+        Err(code) => return code,
+    };
+    let ending = match birth::give(options, own, env, inherited) {
+        Ok((main, suspend)) => {
+            if voice.chatty() {
+                let command = birth::shown(&options.command);
+                voice.tell(&Line::Born { command, pid: main.pid, session: main.session });
+            }
+            if main.left_terminal {
+                terminal::QUIRKS.iter().for_each(|signal| voice.tell(&Line::HandOver(*signal)));
+            }
+            let family = Init::new(options, suspend);
+            Keeper { voice, reach, main, family, acts: Vec::new(), status: ExitStatus::UNKNOWN }.run()
+        }
+        Err(error) => {
+            voice.tell(&Line::NotBorn { command: birth::shown(&options.command), error });
+            let code = if options.face == Face::DumbInit { 2 } else { error.shell_code() };
+            Ending { code, signal: None }
+        }
+    };
+    if let Some(signal) = ending.signal {
+        die_by(signal);
+    }
+    ending.code
+}
+
+/// How far our arm reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    /// Everybody in this PID namespace is ours.
+    Namespace,
+    /// Every descendant: orphans come to us.
+    Descendants,
+    /// The main process and its group; orphans go to others.
+    Group,
+}
+
+/// What is asked of the kernel before the birth. `Err` is an exit code.
+fn prepare(options: &Options, own: Pid, voice: &Voice<'_>) -> Result<Reach, u8> {
+    if let Some(signal) = options.parent_death_signal
+        && adopt::set_parent_death_signal(Some(signal)).is_err()
+    {
+        return Err(if options.face == Face::Native { 125 } else { 1 });
+    }
+    if own == Pid::INIT {
+        return Ok(Reach::Namespace);
+    }
+    if options.subreaper {
+        match adopt::set_subreaper(true) {
+            Ok(()) => return Ok(Reach::Descendants),
+            Err(errno) => {
+                voice.tell(&Line::SubreaperRefused(errno));
+                if options.face != Face::Native {
+                    return Err(1);
+                }
+            }
+        }
+    }
+    // Somebody may have made us one before we were executed.
+    if adopt::is_subreaper() == Ok(true) {
+        return Ok(Reach::Descendants);
+    }
+    voice.tell(&Line::NoReaper);
+    Ok(Reach::Group)
+}
+
+/// Ends us by this signal. PID 1 is spared by the kernel, and goes on.
+fn die_by(signal: Signal) {
+    // The main process has dumped core already, if it wanted to. Nothing is lost when one of these fails:
+    // the exit code follows.
+    let _ = limits::set(Rlimit { resource: Resource::Core, soft: 0, hard: 0 });
+    let _ = signal::reset(signal);
+    let _ = signal::raise(signal);
+    signal::set_mask(SignalSet::FULL.without(signal));
+}
+
+/// Who tells what happens, in whose words.
+struct Voice<'a> {
+    options: &'a Options,
+    own: Pid,
+}
+
+impl Voice<'_> {
+    fn chatty(&self) -> bool {
+        self.options.verbosity >= 2
+    }
+
+    fn tell(&self, line: &Line) {
+        if line.is_chatter() && !self.chatty() {
+            return;
+        }
+        if let Some((stream, text)) = init::say(self.options.face, self.own, self.options.verbosity, line) {
+            write(stream, text.as_bytes());
+        }
+    }
+}
+
+/// Nobody could be told that telling failed. A reader that is gone must not end us: SIGPIPE is blocked, and
+/// dropped when it comes from ourselves.
+fn write(stream: Stream, mut text: &[u8]) {
+    let standard = match stream {
+        Stream::Out => Standard::Out,
+        Stream::Err => Standard::Err,
+    };
+    while !text.is_empty() {
+        match fd::write(fd::standard(standard), text) {
+            Ok(count) => text = text.get(count..).unwrap_or_default(),
+            Err(Errno::EINTR) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// The family and everything needed to act on it.
+struct Keeper<'a> {
+    voice: Voice<'a>,
+    reach: Reach,
+    main: Main,
+    family: Init,
+    acts: Vec<Act>,
+    status: ExitStatus,
+}
+
+impl Keeper<'_> {
+    fn run(mut self) -> Ending {
+        loop {
+            let ending = match self.next_signal() {
+                Ok(Some(Signal::CHLD)) => {
+                    self.voice.tell(&Line::Received(Signal::CHLD));
+                    self.bury()
+                }
+                Ok(Some(signal)) => {
+                    self.voice.tell(&Line::Received(signal));
+                    self.happened(Happened::Signal(signal))
+                }
+                Ok(None) => self.happened(Happened::Tick).or_else(|| self.bury()),
+                // EINTR: we were stopped and go on. Nothing else can happen to a valid call.
+                Err(_) => None,
+            };
+            if let Some(ending) = ending {
+                self.voice.tell(&Line::Over(self.status));
+                self.main.take_terminal_back();
+                return ending;
+            }
+        }
+    }
+
+    /// The next signal that is meant for us, `None` when a deadline passed first.
+    fn next_signal(&self) -> Result<Option<Signal>, Errno> {
+        let timeout = self.family.deadline().map(|deadline| deadline.since(time::monotonic()));
+        let arrived = signal::wait(SignalSet::FULL, timeout)?;
+        match arrived {
+            // Our own words to somebody who does not listen any more.
+            Some(arrived) if arrived.signal == Signal::PIPE && arrived.sender == Some(self.voice.own) => {
+                Err(Errno::EINTR)
+            }
+            Some(arrived) => Ok(Some(arrived.signal)),
+            None => Ok(None),
+        }
+    }
+
+    /// Buries everybody who can be.
+    fn bury(&mut self) -> Option<Ending> {
+        loop {
+            let news = match wait::waitid(Who::Any, For::CHANGE) {
+                Ok(Some(news)) => news,
+                Ok(None) => return self.happened(Happened::Drained { empty: false }),
+                Err(_) => return self.happened(Happened::Drained { empty: true }),
+            };
+            let is_main = news.pid == self.main.pid && !self.main.buried;
+            let happened = match news.change {
+                Change::Exited(status) => {
+                    self.voice.tell(&Line::Buried { pid: news.pid, status });
+                    if is_main {
+                        self.main.buried = true;
+                        self.status = status;
+                        Happened::MainEnded(status)
+                    } else {
+                        Happened::OrphanEnded(news.pid)
+                    }
+                }
+                Change::Stopped(_) if is_main => Happened::MainStopped,
+                Change::Stopped(_) | Change::Continued => continue,
+            };
+            if let Some(ending) = self.happened(happened) {
+                return Some(ending);
+            }
+        }
+    }
+
+    fn happened(&mut self, happened: Happened) -> Option<Ending> {
+        let mut acts = core::mem::take(&mut self.acts);
+        self.family.handle(time::monotonic(), happened, &mut acts);
+        let mut ending = None;
+        for act in acts.drain(..) {
+            match act {
+                Act::Send(delivery) => self.send(delivery),
+                Act::LendTerminal => self.main.lend_terminal(),
+                Act::StopSelf => {
+                    self.voice.tell(&Line::Suspending);
+                    // SIGSTOP cannot fail to be sent to ourselves.
+                    let _ = signal::raise(Signal::STOP);
+                }
+                Act::Tell(line) => self.voice.tell(&line),
+                Act::End(end) => ending = Some(end),
+            }
+        }
+        self.acts = acts;
+        ending
+    }
+
+    /// Whoever is gone by now does not need the signal: failures are no news.
+    fn send(&self, Delivery { mut signal, scope, or_stop }: Delivery) {
+        if or_stop && self.main.leaves_to_default(signal) {
+            signal = Signal::STOP;
+        }
+        let told = match (scope, self.reach) {
+            (Scope::Main, _) => pidfd::send(&self.main.handle, signal),
+            (Scope::Group, _) | (Scope::Tree, Reach::Group) => self.main.send_group(signal),
+            (Scope::Tree, Reach::Namespace) => pidfd::send_all(signal),
+            (Scope::Tree, Reach::Descendants) => {
+                let main = pidfd::send(&self.main.handle, signal);
+                sweep::send_to_descendants(
+                    self.voice.own,
+                    (!self.main.buried).then_some(self.main.pid),
+                    signal,
+                )
+                .or_else(|_| self.main.send_group(signal))
+                .and(main)
+            }
+        };
+        let _ = told;
+        self.voice.tell(&Line::PassedOn(signal));
+    }
+}
