@@ -16,9 +16,12 @@ use doula_model::plan::Errno;
 use doula_model::signal::Signal;
 use doula_sys::fd::OwnedFd;
 use doula_sys::pidfd;
+use doula_sys::poll;
+use doula_sys::wait::{self, For, Who};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// The variable that marks the processes of a service: `DOULA_ID=<id>`.
 pub const MARK: &str = "DOULA_ID";
@@ -245,6 +248,35 @@ fn handle(pid: Pid, start: u64) -> doula_sys::Result<Option<OwnedFd>> {
 fn numbers() -> io::Result<impl Iterator<Item = Pid>> {
     let entries = std::fs::read_dir("/proc")?;
     Ok(entries.flatten().filter_map(|entry| Pid::new(entry.file_name().to_str()?.parse().ok()?)))
+}
+
+/// Ends, at the very end of a family, whoever is still a child of ours: processes that belong to nobody because
+/// they forked twice, made a session of their own and emptied their environment between two looks. Waits for
+/// each of them, for `patience` at the most; returns how many there were. Nobody else may wait for our children.
+pub fn end_strangers(patience: Duration) -> usize {
+    let mut ended = 0;
+    // Their own children become ours when they die, so until nobody is left.
+    while let Some(stranger) = first_child() {
+        // Whoever cannot be signalled or does not die (in the kernel's hands) cannot be waited for either.
+        let sent = pidfd::send(&stranger, Signal::KILL);
+        if sent.is_err() || !poll::readable(&stranger, Some(patience)).unwrap_or(false) {
+            break;
+        }
+        ended += 1;
+        bury_children();
+    }
+    ended
+}
+
+fn first_child() -> Option<OwnedFd> {
+    let us = doula_sys::group::pid();
+    let child =
+        |pid| stat(pid).filter(|stat| stat.parent == us && !stat.dead()).map(|stat| (pid, stat.start));
+    numbers().ok()?.filter_map(child).find_map(|(pid, start)| handle(pid, start).ok().flatten())
+}
+
+fn bury_children() {
+    while let Ok(Some(_)) = wait::waitid(Who::Any, For::END) {}
 }
 
 /// Whether this process has that ancestor (or is it).

@@ -7,6 +7,7 @@ use crate::listen::Sockets;
 use crate::logs::{Collector, Lost, Stamp};
 use crate::schedule::Schedules;
 use crate::spawn;
+use crate::sweep::end_strangers;
 use doula_core::engine::Engine;
 use doula_core::kernel::Tree;
 use doula_model::action::{News, Report};
@@ -26,7 +27,7 @@ use std::time::Duration;
 /// Reads the configuration again; an error is the whole diagnosis for people.
 pub type Reader = Box<dyn FnMut() -> Result<FamilySpec, String>>;
 
-/// How long we wait at the end for standard output to take the last lines.
+/// How long we wait at the end for standard output to take the last lines, and for a killed stranger to die.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// See the head of this file.
@@ -207,9 +208,14 @@ impl Home {
     }
 
     /// Gives everything back; the last lines of the log are written.
-    pub(super) fn close(self) -> Lost {
+    pub(super) fn close(mut self) -> Lost {
         drop(self.services);
         drop(self.trees);
+        let strangers = end_strangers(LAST_WORDS);
+        if strangers > 0 {
+            let text = format!("{strangers} processes that belonged to no service were killed and buried");
+            self.logs.say(Stamp::read(), &text);
+        }
         self.logs.close(LAST_WORDS)
     }
 
