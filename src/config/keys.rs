@@ -1,7 +1,7 @@
 //! Every key of `doula.toml`: its name, its kind of value, its default, what it means, and an example.
 //!
 //! The one table behind three things that must never differ: what is accepted ([`super::check`]), the JSON
-//! schema ([`super::schema`]), and the reference in `docs/configuration.md`.
+//! schema ([`super::schema()`]), and the reference in `docs/configuration.md`.
 
 use doula_model::plan::Resource;
 

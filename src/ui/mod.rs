@@ -2,7 +2,7 @@
 //!
 //! People first: aligned tables, colour only on a terminal, one sentence for an error and a hint. Programs
 //! get `--json`. No control byte of a service's name, message or log line reaches a terminal: see
-//! [`escape`]. Colour never carries meaning alone.
+//! [`mod@escape`]. Colour never carries meaning alone.
 
 mod escape;
 mod style;

@@ -1,7 +1,7 @@
 //! The driver: carries out what the engine decided, and tells it what happened.
 //!
 //! One turn is: do what was decided → wait → tell what happened. The driver owns the handles of all living
-//! children. It decides nothing but what a signal to the supervisor means ([`signals`]).
+//! children. It decides nothing but what a signal to the supervisor means (module `signals`).
 //!
 //! Invariant: a child is in `children` from its birth until it was buried, so every `Born` is followed by
 //! exactly one `Exited`.

@@ -2,7 +2,7 @@
 //!
 //! [`People`] owns the server and an epoll set for its clients, so that the main loop watches one fd. It is
 //! called once in each turn ([`People::attend`]) with a view of the engine, and never decides: what is asked
-//! becomes a [`Command`] for the engine, what is waited for is compared with the engine's states.
+//! becomes a [`doula_model::event::Command`] for the engine, what is waited for is compared with the engine's states.
 
 mod answers;
 mod history;
