@@ -3,7 +3,7 @@
 use super::accounts::Account;
 use super::envfile;
 use super::expand::{self, Variables};
-use super::keys::{ENV_FILE_TABLE, SERVICE};
+use super::keys::ENV_FILE_TABLE;
 use super::problem::{Complaint, Report, Source};
 use super::view::{Item, Table, View, variable};
 use std::io::{ErrorKind, Read as _};
@@ -39,6 +39,7 @@ impl Surroundings<'_> {
 }
 
 /// The variables of one service: those it gets, and those its values may use.
+#[derive(Clone)]
 pub(crate) struct Environment {
     /// What the service gets.
     pub(crate) own: Variables,
@@ -61,6 +62,16 @@ impl Environment {
             own: own.map(|(name, value)| (name.clone(), value.clone())).collect(),
             known: around.inherited.clone(),
         }
+    }
+
+    /// Everything that doula has itself.
+    pub(crate) fn all(around: &Surroundings<'_>) -> Environment {
+        Environment { own: around.inherited.clone(), known: around.inherited.clone() }
+    }
+
+    /// The value of a variable that the service gets.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.own.get(name).map(String::as_str)
     }
 
     /// Sets a variable.
@@ -94,19 +105,32 @@ impl Environment {
         let table = View::new(&ENV_FILE_TABLE, item.get_ref().as_table(), None);
         let Some(path) = item.get_ref().as_str().or_else(|| table.text("path")) else { return };
         let path = around.path(&around.expand(path, &self.known, &item.span()));
-        match read(Path::new(&path)) {
-            Ok(text) => {
-                let report = around.report.of_file(Source { name: path, text });
-                envfile::parse(&report).iter().for_each(|(name, value)| self.set(name, value));
+        if let Err(error) = self.assign(&path, around) {
+            let missing = error.kind() == ErrorKind::NotFound;
+            if missing && table.bool("optional") == Some(true) {
+                return;
             }
-            Err(error) if error.kind() == ErrorKind::NotFound && table.bool("optional") == Some(true) => {}
-            Err(error) => {
-                let complaint = Complaint::new(format!("failed to read `{path}`: {error}"), "cannot be read");
-                let hint = "a file that may be missing is written { path = \"…\", optional = true }";
-                let missing = error.kind() == ErrorKind::NotFound;
-                around.report.note(&item.span(), if missing { complaint.help(hint) } else { complaint });
-            }
+            let complaint = Complaint::new(format!("failed to read `{path}`: {error}"), "cannot be read");
+            let hint = "a file that may be missing is written { path = \"…\", optional = true }";
+            around.report.note(&item.span(), if missing { complaint.help(hint) } else { complaint });
         }
+    }
+
+    /// Sets what an environment file says that need not be there.
+    pub(crate) fn optional_file(&mut self, path: &str, around: &Surroundings<'_>) {
+        let path = around.path(path);
+        let result = self.assign(&path, around);
+        if let Some(error) = result.err().filter(|error| error.kind() != ErrorKind::NotFound) {
+            let complaint = Complaint::new(format!("failed to read `{path}`: {error}"), "needs it");
+            around.report.note(&(0..0), complaint);
+        }
+    }
+
+    fn assign(&mut self, path: &str, around: &Surroundings<'_>) -> std::io::Result<()> {
+        let text = read(Path::new(path))?;
+        let report = around.report.of_file(Source { name: path.to_owned(), text });
+        envfile::parse(&report).iter().for_each(|(name, value)| self.set(name, value));
+        Ok(())
     }
 
     /// What the service gets, sorted by name.
@@ -129,7 +153,6 @@ pub(crate) fn of_service(
     environment.files(family.item("env-file"), around);
     environment.files(service.item("env-file"), around);
     family.layers("env").for_each(|table| environment.table(table, around));
-    assert!(SERVICE.keys.iter().any(|key| key.name == "env"));
     environment
 }
 
@@ -140,11 +163,10 @@ fn matches(pattern: &str, name: &str) -> bool {
 
 /// Reads a text file of at most [`MAX_FILE`] bytes.
 pub(crate) fn read(path: &Path) -> std::io::Result<String> {
-    // A directory, a pipe or a device would block or never end.
-    let file = std::fs::File::open(path)?;
-    if file.metadata()?.is_dir() {
+    if std::fs::metadata(path)?.is_dir() {
         return Err(ErrorKind::IsADirectory.into());
     }
+    let file = std::fs::File::open(path)?;
     let mut bytes = Vec::new();
     file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_FILE {

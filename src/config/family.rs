@@ -7,14 +7,26 @@ use super::problem::{Complaint, did_you_mean};
 use super::service::{self, Written};
 use super::value;
 use super::view::{Item, Table, View};
+use doula_core::deps;
 use doula_model::recipe::{FamilySpec, Recipe};
 use doula_model::service::{Dependency, DependencyKind, ServiceSpec};
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::Path;
 use toml::de::DeTable;
 
 /// More services than this, instances included, are refused: each one costs processes, fds and memory.
-const MAX_SERVICES: usize = 10_000;
+pub(crate) const MAX_SERVICES: usize = 10_000;
+
+/// More dependencies than this, instances multiplied by instances, are refused.
+const MAX_DEPENDENCIES: usize = 200_000;
+
+/// The keys that name other services, the strongest first.
+const DEPENDENCY_KEYS: [(&str, DependencyKind); 3] = [
+    ("requires", DependencyKind::Requires),
+    ("wants", DependencyKind::Wants),
+    ("after", DependencyKind::After),
+];
 
 /// The instances by the name that a dependency may use: `web` is all of them, `web@2` is one.
 type Names = BTreeMap<String, Vec<String>>;
@@ -42,21 +54,63 @@ pub(crate) fn read(around: &Surroundings<'_>) -> FamilySpec {
         report.note(&(0..0), Complaint::new(title, "instances are counted too"));
         return FamilySpec::default();
     }
-    let services = written.iter().flat_map(|written| one(written, &names, around)).collect();
-    FamilySpec { name: name(&family, around), services }
+    if too_many_dependencies(&written, &names, around) {
+        return FamilySpec::default();
+    }
+    let services: Vec<_> = written.iter().flat_map(|written| one(written, &names, around)).collect();
+    cycle(&services, &written, &names, around);
+    let name = family.text("name").map_or_else(|| directory_name(around.dir), str::to_owned);
+    FamilySpec { name, services }
 }
 
-/// The name of the family: its own, or that of the directory as far as it can be a name.
-fn name(family: &View<'_>, around: &Surroundings<'_>) -> String {
+/// Notes a family whose dependencies, instances multiplied by instances, would fill the memory.
+fn too_many_dependencies(written: &[Written<'_>], names: &Names, around: &Surroundings<'_>) -> bool {
+    let weight = |service: &Written<'_>| {
+        let items = DEPENDENCY_KEYS.iter().flat_map(|(key, _)| service.keys.list(key));
+        let on: usize = items.filter_map(|item| names.get(item.get_ref().as_str()?)).map(Vec::len).sum();
+        on.saturating_mul(service.names().len())
+    };
+    let total = written.iter().map(weight).fold(0, usize::saturating_add);
+    if total > MAX_DEPENDENCIES {
+        let title = format!("{total} dependencies are more than {MAX_DEPENDENCIES}");
+        around.report.note(&(0..0), Complaint::new(title, "each instance on each instance is counted"));
+    }
+    total > MAX_DEPENDENCIES
+}
+
+/// Notes a circle of dependencies where its first step is written.
+fn cycle(
+    services: &[(ServiceSpec, Recipe)],
+    written: &[Written<'_>],
+    names: &Names,
+    around: &Surroundings<'_>,
+) {
+    let specs: Vec<ServiceSpec> = services.iter().map(|(spec, _)| spec.clone()).collect();
+    let Err(cycle) = deps::order(&specs) else { return };
+    let (Some(first), Some(second)) = (cycle.0.first(), cycle.0.get(1).or(cycle.0.first())) else { return };
+    let service = written.iter().find(|service| service.names().contains(first));
+    let item = service.and_then(|service| {
+        let mut items = DEPENDENCY_KEYS.iter().flat_map(|(key, _)| service.keys.list(key));
+        let leads = |item: &&Item<'_>| {
+            let on = item.get_ref().as_str().and_then(|name| names.get(name));
+            on.is_some_and(|instances| instances.contains(second))
+        };
+        items.find(leads)
+    });
+    let span = item.map_or(0..0, toml::Spanned::span);
+    let complaint =
+        Complaint::new(format!("services need each other in a circle: {cycle}"), "part of the circle");
+    around.report.note(&span, complaint.help("leave out one of these dependencies"));
+}
+
+/// The name of a family that has none: that of its directory, as far as it can be a name.
+pub(crate) fn directory_name(dir: &Path) -> String {
     let usable =
         |letter: char| if letter.is_ascii_alphanumeric() || "_.-".contains(letter) { letter } else { '-' };
-    let written = family.text("name").map(str::to_owned);
-    written.unwrap_or_else(|| {
-        let directory = around.dir.file_name().unwrap_or_default().to_string_lossy();
-        let name: String =
-            directory.trim_start_matches(['.', '-']).chars().map(usable).take(value::MAX_NAME).collect();
-        if value::name(&name).is_ok() { name } else { "doula".to_owned() }
-    })
+    let directory = dir.file_name().unwrap_or_default().to_string_lossy();
+    let name: String =
+        directory.trim_start_matches(['.', '-']).chars().map(usable).take(value::MAX_NAME).collect();
+    if value::name(&name).is_ok() { name } else { "doula".to_owned() }
 }
 
 /// The services in the order of the file.
@@ -115,13 +169,8 @@ fn one(written: &Written<'_>, names: &Names, around: &Surroundings<'_>) -> Vec<(
 }
 
 fn dependencies(written: &Written<'_>, names: &Names, around: &Surroundings<'_>) -> Vec<Dependency> {
-    let kinds = [
-        ("requires", DependencyKind::Requires),
-        ("wants", DependencyKind::Wants),
-        ("after", DependencyKind::After),
-    ];
     let mut dependencies: Vec<Dependency> = Vec::new();
-    for (key, kind) in kinds {
+    for (key, kind) in DEPENDENCY_KEYS {
         for item in written.keys.list(key) {
             for on in resolve(written, item, names, around) {
                 // The same service twice: the stronger need holds, and `requires` comes first.

@@ -14,6 +14,7 @@ mod family;
 mod keys;
 mod policy;
 mod problem;
+mod procfile;
 mod schema;
 mod service;
 mod value;
@@ -70,7 +71,9 @@ pub(crate) fn load(path: &Path) -> Result<FamilySpec, Problems> {
 /// The same from a text: everything that is not in the text is an argument.
 fn parse(source: Source, dir: &Path, inherited: &Variables) -> Result<FamilySpec, Problems> {
     let report = Report::new(source);
-    let spec = family::read(&Surroundings { dir, inherited, report: &report });
+    let around = Surroundings { dir, inherited, report: &report };
+    let is_procfile = procfile::is_procfile(Path::new(report.name()), report.text());
+    let spec = if is_procfile { procfile::read(&around) } else { family::read(&around) };
     report.finish(spec)
 }
 

@@ -83,6 +83,11 @@ impl Report {
         Report { source: Rc::new(source), found: Rc::clone(&self.found) }
     }
 
+    /// The name of the file.
+    pub(crate) fn name(&self) -> &str {
+        &self.source.name
+    }
+
     /// The text of the file.
     pub(crate) fn text(&self) -> &str {
         &self.source.text

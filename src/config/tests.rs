@@ -51,3 +51,26 @@ fn every_problem_of_a_file_is_told_at_once() {
     let places: Vec<_> = problems.iter().filter_map(Problem::position).map(|(_, line, _)| line).collect();
     assert_eq!(places, [1, 2, 3, 4, 5], "{problems}");
 }
+
+#[test]
+fn a_procfile_runs_as_foreman_runs_it() {
+    let text = "# shop\nweb: ./server -p $PORT\n\nworker:  sleep 100 # \n";
+    let source = Source { name: "Procfile".to_owned(), text: text.to_owned() };
+    let family = parse(source, Path::new("/srv/shop"), &inherited()).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(family.name, "shop");
+    let (spec, recipe) = &family.services[1];
+    assert_eq!((spec.name.as_str(), spec.essential, spec.restart.when), ("worker", true, RestartWhen::Never));
+    assert_eq!(recipe.command, ["/bin/sh", "-c", "sleep 100 #"]);
+    for variable in [("PORT", "5100"), ("PS", "worker.1"), ("HOME", "/root")] {
+        assert!(recipe.env.contains(&(variable.0.to_owned(), variable.1.to_owned())), "{variable:?}");
+    }
+}
+
+#[test]
+fn a_circle_is_printed_where_it_is_written() {
+    let text = "[service.a]\ncommand='a'\nrequires=['b']\n[service.b]\ncommand='b'\nafter=['a']\n";
+    let problems = parsed(text).unwrap_err();
+    let problem = problems.iter().next().expect("a problem");
+    assert_eq!(problem.title(), "services need each other in a circle: a -> b -> a");
+    assert_eq!(problem.position(), Some(("doula.toml", 3, 11)));
+}

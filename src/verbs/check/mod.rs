@@ -1,5 +1,7 @@
 //! `doula check`: whether a configuration is right, and what it means.
 
+mod tree;
+
 use crate::config::{self, Problem};
 use crate::error::{Exit, Kind, Outcome};
 use crate::ui::Ui;
@@ -66,7 +68,12 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
             ui.json(&Answer { ok: true, name: Some(&family.name), services, problems: Vec::new() })?;
         }
         (Ok(family), false) => {
-            ui.line(&format!("ok: {} with {} services", family.name, family.services.len()))?;
+            let count = family.services.len();
+            let services = if count == 1 { "service starts" } else { "services start" };
+            ui.line(&format!("ok: {}, {count} {services} in this order:", family.name))?;
+            let lines =
+                tree::lines(family).iter().fold(String::new(), |text, line| text + "  " + line + "\n");
+            ui.print(&lines)?;
         }
         (Err(problems), true) => {
             let problems = problems.iter().map(Finding::new).collect();
