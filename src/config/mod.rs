@@ -20,13 +20,18 @@ mod service;
 mod value;
 mod view;
 
+pub(crate) use environment::read as read_text;
+pub(crate) use expand::is_name as is_variable;
 pub(crate) use problem::{Problem, Problems};
+pub(crate) use procfile::{FIRST_PORT, PORT_STEP, entry as procfile_line, is_procfile};
 pub(crate) use schema::text as schema;
+pub(crate) use value::MAX_NAME;
 
 use doula_model::recipe::{FamilySpec, Recipe};
 use environment::Surroundings;
 use expand::Variables;
 use problem::{Report, Source};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -63,16 +68,35 @@ pub(crate) fn load(path: &Path) -> Result<FamilySpec, Problems> {
     let dir = directory(path).map_err(|error| {
         Problems::unreadable(format!("failed to find the directory of `{name}`: {error}"), None)
     })?;
-    let inherited = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    parse(Source { name, text }, &dir, &inherited.collect())
+    parse(Source { name, text }, &dir, &own_environment())
+}
+
+/// Whether a text that is to become the file at `path` would be a good one.
+///
+/// # Errors
+/// Everything that is wrong with it, at once.
+pub(crate) fn check_text(path: &Path, text: &str) -> Result<FamilySpec, Problems> {
+    let source = Source { name: path.display().to_string(), text: text.to_owned() };
+    parse(source, &directory(path).unwrap_or_default(), &own_environment())
+}
+
+/// Whether a text is a duration as the file has them.
+pub(crate) fn is_duration(text: &str) -> bool {
+    value::duration(text).is_ok()
+}
+
+/// The variables of doula itself that are text.
+fn own_environment() -> Variables {
+    let text =
+        |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    std::env::vars_os().filter_map(text).collect()
 }
 
 /// The same from a text: everything that is not in the text is an argument.
 fn parse(source: Source, dir: &Path, inherited: &Variables) -> Result<FamilySpec, Problems> {
     let report = Report::new(source);
     let around = Surroundings { dir, inherited, report: &report };
-    let is_procfile = procfile::is_procfile(Path::new(report.name()), report.text());
+    let is_procfile = is_procfile(Path::new(report.name()), report.text());
     let spec = if is_procfile { procfile::read(&around) } else { family::read(&around) };
     report.finish(spec)
 }

@@ -72,7 +72,8 @@ pub(crate) fn entries<'a>(text: &'a str, report: &Report) -> Vec<Entry<'a>> {
     entries
 }
 
-fn entry(line: &str) -> Option<(&str, &str)> {
+/// A line as name and command.
+pub(crate) fn entry(line: &str) -> Option<(&str, &str)> {
     let (name, command) = line.split_once(':')?;
     let word = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
     let command = command.trim();

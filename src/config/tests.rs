@@ -56,7 +56,8 @@ fn every_problem_of_a_file_is_told_at_once() {
 fn a_procfile_runs_as_foreman_runs_it() {
     let text = "# shop\nweb: ./server -p $PORT\n\nworker:  sleep 100 # \n";
     let source = Source { name: "Procfile".to_owned(), text: text.to_owned() };
-    let family = parse(source, Path::new("/srv/shop"), &inherited()).unwrap_or_else(|problems| panic!("{problems}"));
+    let family =
+        parse(source, Path::new("/srv/shop"), &inherited()).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(family.name, "shop");
     let (spec, recipe) = &family.services[1];
     assert_eq!((spec.name.as_str(), spec.essential, spec.restart.when), ("worker", true, RestartWhen::Never));
@@ -73,4 +74,10 @@ fn a_circle_is_printed_where_it_is_written() {
     let problem = problems.iter().next().expect("a problem");
     assert_eq!(problem.title(), "services need each other in a circle: a -> b -> a");
     assert_eq!(problem.position(), Some(("doula.toml", 3, 11)));
+}
+
+#[test]
+fn the_published_schema_is_up_to_date() {
+    let published = include_str!("../../schema/doula.schema.json");
+    assert!(published == schema(), "`doula check --schema > schema/doula.schema.json` writes it anew");
 }

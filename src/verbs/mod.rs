@@ -7,6 +7,7 @@ mod check;
 mod completions;
 mod compress;
 mod ctl;
+mod import;
 pub(crate) mod init;
 mod man;
 mod probe;
@@ -52,6 +53,7 @@ pub(crate) enum Verb {
     #[command(hide = true)]
     Compress(compress::Args),
     Init(init::Args),
+    Import(import::Args),
     Man(man::Args),
     #[command(hide = true)]
     Probe(probe::Args),
@@ -67,6 +69,7 @@ impl Verb {
             Verb::Completions(args) => completions::run(args, ui),
             Verb::Compress(args) => compress::run(args, ui),
             Verb::Init(args) => init::run(args),
+            Verb::Import(args) => import::run(args, ui),
             Verb::Man(args) => man::run(args, ui),
             Verb::Probe(args) => probe::run(args, ui),
             Verb::Up(args) => up::run(args, ui),

@@ -126,8 +126,14 @@ mod tests {
             ("cron", &[]),
         ]);
         shop.services[6].0.autostart = false;
-        let expected =
-            ["db", "├─ mail", "└─ cache", "   └─ web ×2 (and after db)", "      └─ proxy", "cron (only when asked)"];
+        let expected = [
+            "db",
+            "├─ cache",
+            "│  └─ web ×2 (and after db)",
+            "│     └─ proxy",
+            "└─ mail",
+            "cron (only when asked)",
+        ];
         assert_eq!(lines(&shop), expected);
     }
 
