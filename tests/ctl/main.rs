@@ -186,6 +186,18 @@ fn start_waits_and_tells_what_became_of_each() {
 }
 
 #[test]
+fn a_broken_file_here_does_not_hide_a_family_that_is_named() {
+    let stage = Stage::new();
+    fs::write(stage.dir.join("doula.toml"), "[nonsense").expect("writes");
+    let place = stage.place("demo");
+    let answer = Reply::Settled { services: Vec::new(), timed_out: false };
+    let supervisor = serve(&place, "demo", vec![vec![answer]]);
+    let (_, err, code) = stage.ctl("demo", &["wait"]);
+    assert_eq!((err.as_str(), code), ("", Some(0)));
+    drop(supervisor.join().expect("no panic"));
+}
+
+#[test]
 fn a_refusal_is_one_sentence_and_a_hint() {
     let stage = Stage::new();
     let place = stage.place("demo");

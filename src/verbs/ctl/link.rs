@@ -17,7 +17,9 @@ impl Link {
     /// Connects to the family of this name, or to the one that is meant without a name.
     pub(super) fn open(name: Option<&str>) -> Result<Link, Failure> {
         let bases = Bases::from_env();
-        let found = choose(name.map(str::to_owned), &here()?, bases.running()).map_err(|failure| {
+        // With a name the file here does not matter, nor whether it has errors.
+        let wanted = name.map_or_else(here, |name| Ok(Some(name.to_owned())))?;
+        let found = choose(wanted, bases.running()).map_err(|failure| {
             let looked: Vec<_> = bases.dirs().iter().map(|dir| dir.display().to_string()).collect();
             Failure { text: format!("{} (looked in {})", failure.text, looked.join(", ")), ..failure }
         })?;
@@ -83,12 +85,12 @@ fn here() -> Result<Option<String>, Failure> {
     Ok(Some(family.name))
 }
 
-/// The family that is meant.
-fn choose(name: Option<String>, here: &Option<String>, running: Vec<Found>) -> Result<Found, Failure> {
+/// The family that is wanted by name, else the only one.
+fn choose(wanted: Option<String>, running: Vec<Found>) -> Result<Found, Failure> {
     let names: Vec<_> = running.iter().map(|found| found.name.clone()).collect();
     let others = format!("running: {}", names.join(", "));
-    if let Some(wanted) = name.as_ref().or(here.as_ref()) {
-        let found = running.into_iter().find(|found| found.name == *wanted);
+    if let Some(wanted) = wanted {
+        let found = running.into_iter().find(|found| found.name == wanted);
         let hint = if names.is_empty() { "start it with `doula up`".to_owned() } else { others };
         return found
             .ok_or_else(|| Failure::new(Kind::Usage, format!("no family `{wanted}` is running")).hint(hint));
@@ -142,27 +144,22 @@ mod tests {
     }
 
     #[test]
-    fn the_family_that_is_meant_is_named_or_here_or_the_only_one() {
-        for (name, here, running, meant) in [
-            (Some("b"), Some("a"), &["a", "b"][..], "b"),
-            (None, Some("a"), &["a", "b"], "a"),
-            (None, None, &["b"], "b"),
-        ] {
-            let chosen = choose(name.map(str::to_owned), &here.map(str::to_owned), found(running));
+    fn the_family_that_is_meant_is_the_named_one_or_the_only_one() {
+        for (wanted, running, meant) in [(Some("b"), &["a", "b"][..], "b"), (None, &["b"], "b")] {
+            let chosen = choose(wanted.map(str::to_owned), found(running));
             assert_eq!(chosen.map(|found| found.name).as_deref(), Ok(meant));
         }
     }
 
     #[test]
     fn who_means_nobody_is_told_who_is_running() {
-        for (name, here, running, text, hint) in [
-            (Some("x"), None, &["a", "b"][..], "no family `x` is running", "running: a, b"),
-            (None, Some("x"), &["a"], "no family `x` is running", "running: a"),
-            (None, Some("x"), &[], "no family `x` is running", "start it with `doula up`"),
-            (None, None, &[], "no family is running", "start one with `doula up`"),
-            (None, None, &["a", "b"], "several families are running", "choose with --name; running: a, b"),
+        for (wanted, running, text, hint) in [
+            (Some("x"), &["a", "b"][..], "no family `x` is running", "running: a, b"),
+            (Some("x"), &[], "no family `x` is running", "start it with `doula up`"),
+            (None, &[], "no family is running", "start one with `doula up`"),
+            (None, &["a", "b"], "several families are running", "choose with --name; running: a, b"),
         ] {
-            let chosen = choose(name.map(str::to_owned), &here.map(str::to_owned), found(running));
+            let chosen = choose(wanted.map(str::to_owned), found(running));
             assert_eq!(chosen, Err(Failure::usage(text).hint(hint)));
         }
     }
