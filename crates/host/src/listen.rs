@@ -11,6 +11,7 @@ use doula_model::recipe::{Socket, SocketAddress};
 use doula_sys::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use doula_sys::socket;
 use holder::Holder;
+use std::cell::RefCell;
 use std::ffi::CString;
 use std::fs;
 use std::io;
@@ -18,6 +19,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
+use std::rc::{Rc, Weak};
 
 /// Where names of hosts are looked up.
 const HOSTS: &str = "/etc/hosts";
@@ -65,14 +67,47 @@ fn by(holder: &Option<Holder>) -> String {
 #[derive(Debug, Default)]
 pub struct Sockets {
     open: Vec<Open>,
+    shared: Shared,
 }
+
+/// What the services of one family have open: instances of a service name the same address, and accept from
+/// the same queue.
+#[derive(Clone, Debug, Default)]
+pub struct Shared(Rc<RefCell<Vec<Known>>>);
+
+/// A socket and its address, as long as somebody has it.
+type Known = (SocketAddress, Weak<Bound>);
 
 #[derive(Debug)]
 struct Open {
     spec: Socket,
+    bound: Rc<Bound>,
+}
+
+/// A socket that is closed with the last service that has it.
+#[derive(Debug)]
+struct Bound {
     fd: OwnedFd,
     /// Removed when this is dropped.
     _file: Option<SocketFile>,
+}
+
+impl Shared {
+    /// The socket at this address: the one that a service of the family has, or a new one.
+    fn open(&self, spec: &Socket) -> Result<Open, ListenError> {
+        let mut list = self.0.borrow_mut();
+        list.retain(|(_, bound)| bound.strong_count() > 0);
+        let known = list.iter().find(|(address, _)| same_place(address, &spec.address));
+        let bound = match known.and_then(|(_, bound)| bound.upgrade()) {
+            Some(bound) => bound,
+            None => {
+                let bound = Rc::new(bind(spec)?);
+                list.push((spec.address.clone(), Rc::downgrade(&bound)));
+                bound
+            }
+        };
+        Ok(Open { spec: spec.clone(), bound })
+    }
 }
 
 /// A socket file that goes with its socket, if it is still the same one.
@@ -94,18 +129,25 @@ impl Drop for SocketFile {
 }
 
 impl Sockets {
+    /// None yet; those that other services of the family have open already will be shared with them.
+    pub fn sharing(shared: &Shared) -> Sockets {
+        Sockets { open: Vec::new(), shared: shared.clone() }
+    }
+
     /// Opens what is in the list and not open yet, and closes what is open and not in the list. A socket whose
     /// address stays is kept, with every connection that waits in it.
     ///
     /// # Errors
     /// The first that fails; then everything is as before.
     pub fn apply(&mut self, wanted: &[Socket]) -> Result<(), ListenError> {
-        let is_new = |spec: &&Socket| !self.open.iter().any(|open| same_place(open, spec));
-        let mut new: Vec<Open> = wanted.iter().filter(is_new).map(open).collect::<Result<_, _>>()?;
+        let is = |open: &Open, spec: &Socket| same_place(&open.spec.address, &spec.address);
+        let is_new = |spec: &&Socket| !self.open.iter().any(|open| is(open, spec));
+        let mut new: Vec<Open> =
+            wanted.iter().filter(is_new).map(|spec| self.shared.open(spec)).collect::<Result<_, _>>()?;
         let mut old = core::mem::take(&mut self.open);
         for spec in wanted {
-            let from_old = old.iter().position(|open| same_place(open, spec));
-            let from_new = new.iter().position(|open| same_place(open, spec));
+            let from_old = old.iter().position(|open| is(open, spec));
+            let from_new = new.iter().position(|open| is(open, spec));
             let mut found = match (from_old, from_new) {
                 (Some(place), _) => old.remove(place),
                 (None, Some(place)) => new.remove(place),
@@ -121,7 +163,7 @@ impl Sockets {
 
     /// The fds to pass on, with their names, in the order of the configuration.
     pub fn fds(&self) -> impl Iterator<Item = (&str, BorrowedFd<'_>)> {
-        self.open.iter().map(|open| (open.spec.name.as_str(), open.fd.as_fd()))
+        self.open.iter().map(|open| (open.spec.name.as_str(), open.bound.fd.as_fd()))
     }
 }
 
@@ -133,8 +175,8 @@ pub fn variables<'a>(names: impl Iterator<Item = &'a str>) -> [(String, String);
 }
 
 /// Whether this socket is the one that is wanted; its name, mode and queue may differ.
-fn same_place(open: &Open, wanted: &Socket) -> bool {
-    match (&open.spec.address, &wanted.address) {
+fn same_place(open: &SocketAddress, wanted: &SocketAddress) -> bool {
+    match (open, wanted) {
         (SocketAddress::Unix { path, .. }, SocketAddress::Unix { path: other, .. }) => path == other,
         (is, wanted) => is == wanted,
     }
@@ -149,11 +191,11 @@ fn adjust(kept: &Open, wanted: &Socket) {
         fs::set_permissions(path, fs::Permissions::from_mode(*mode)).unwrap_or_default();
     }
     if kept.spec.backlog != wanted.backlog && !matches!(wanted.address, SocketAddress::Udp(_)) {
-        socket::listen(&kept.fd, wanted.backlog).unwrap_or_default();
+        socket::listen(&kept.bound.fd, wanted.backlog).unwrap_or_default();
     }
 }
 
-fn open(spec: &Socket) -> Result<Open, ListenError> {
+fn bind(spec: &Socket) -> Result<Bound, ListenError> {
     let (fd, file) = match &spec.address {
         SocketAddress::Tcp(text) => (open_tcp(text, spec.backlog)?, None),
         SocketAddress::Udp(text) => (open_udp(text)?, None),
@@ -162,7 +204,7 @@ fn open(spec: &Socket) -> Result<Open, ListenError> {
             (fd, Some(file))
         }
     };
-    Ok(Open { spec: spec.clone(), fd, _file: file })
+    Ok(Bound { fd, _file: file })
 }
 
 fn open_tcp(text: &str, backlog: u32) -> Result<OwnedFd, ListenError> {

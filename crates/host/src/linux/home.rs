@@ -3,7 +3,7 @@
 use super::births::OURSELVES;
 use super::services::{Service, Services};
 use super::trees::{Life, Trees};
-use crate::listen::Sockets;
+use crate::listen::{Shared, Sockets};
 use crate::logs::{Collector, Lost, Stamp};
 use crate::schedule::Schedules;
 use crate::spawn;
@@ -37,6 +37,8 @@ pub(crate) struct Home {
     pub(super) trees: Trees,
     pub(crate) logs: Collector,
     pub(super) schedules: Schedules,
+    /// What the services listen on.
+    sockets: Shared,
     /// Where the notify sockets are made.
     pub(super) notify_dir: PathBuf,
     /// Our limit of open files before we raised it.
@@ -68,6 +70,7 @@ impl Home {
             trees: Trees::new(name),
             logs,
             schedules,
+            sockets: Shared::default(),
             notify_dir,
             open_files,
             reader,
@@ -89,7 +92,7 @@ impl Home {
     /// A socket cannot be opened; the text says which and why. Nothing was changed then.
     pub(crate) fn admit(&mut self, services: Vec<(String, Recipe)>) -> Result<(), String> {
         let opened: Result<Vec<_>, String> =
-            services.iter().map(|(_, recipe)| open_sockets(recipe)).collect();
+            services.iter().map(|(_, recipe)| open_sockets(&self.sockets, recipe)).collect();
         for ((name, recipe), sockets) in services.into_iter().zip(opened?) {
             let id = ServiceId(self.next_id);
             self.logs.introduce(Stamp::read(), id, &name, recipe.log);
@@ -282,8 +285,8 @@ fn is_worth_a_line(news: &News) -> bool {
     }
 }
 
-fn open_sockets(recipe: &Recipe) -> Result<Sockets, String> {
-    let mut sockets = Sockets::default();
+fn open_sockets(shared: &Shared, recipe: &Recipe) -> Result<Sockets, String> {
+    let mut sockets = Sockets::sharing(shared);
     sockets.apply(&recipe.sockets).map_err(|error| error.to_string())?;
     Ok(sockets)
 }

@@ -145,3 +145,23 @@ fn the_variables_name_the_fds_in_their_order() {
     assert_eq!(count, ("LISTEN_FDS".to_owned(), "2".to_owned()));
     assert_eq!(names, ("LISTEN_FDNAMES".to_owned(), "web:stored".to_owned()));
 }
+
+#[test]
+fn instances_of_a_service_accept_from_one_queue() {
+    let Some(port) = free_port("127.0.0.1") else { panic!("loopback has free ports") };
+    let place = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
+    let shared = Shared::default();
+    let mut instances = [Sockets::sharing(&shared), Sockets::sharing(&shared)];
+    for sockets in &mut instances {
+        sockets.apply(&[tcp(place)]).expect("the same address is no conflict within the family");
+    }
+    let listeners = instances.map(|sockets| {
+        let (_, fd) = sockets.fds().next().expect("one");
+        TcpListener::from(fd.try_clone_to_owned().expect("dup"))
+    });
+    // The first connection is taken by the second instance: there is one queue.
+    let _client = TcpStream::connect(place).expect("connect");
+    listeners[1].accept().expect("it is in the queue of both");
+    drop(listeners);
+    TcpListener::bind(place).expect("with the last instance the socket is closed");
+}
