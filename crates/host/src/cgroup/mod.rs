@@ -126,7 +126,14 @@ fn plain(name: &str) -> String {
 }
 
 /// Removes a cgroup and those in it, as far as nobody lives in them.
+///
+/// Most have none in them, so that a look inside is only for those that cannot be removed at once.
 fn remove_tree(path: &Path) -> bool {
+    match std::fs::remove_dir(path) {
+        Ok(()) => return true,
+        Err(error) if error.kind() == ErrorKind::NotFound => return true,
+        Err(_) => {}
+    }
     if let Ok(entries) = std::fs::read_dir(path) {
         for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
             remove_tree(&entry.path());
@@ -248,10 +255,7 @@ impl Leaf {
     /// Removes the leaf and what the service may have made in it. `true` proves that nobody lived in it (or
     /// that it was gone already); `false`: somebody does.
     pub fn try_remove(&self) -> bool {
-        match std::fs::remove_dir(&self.path) {
-            Ok(()) => true,
-            Err(_) => remove_tree(&self.path),
-        }
+        remove_tree(&self.path)
     }
 
     /// Its directory.

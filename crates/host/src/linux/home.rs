@@ -240,11 +240,11 @@ impl Home {
         let name = name.unwrap_or_else(|| "the family".to_owned());
         let stamp = Stamp::read();
         if is_worth_a_line(&report.news) {
-            self.logs.say(stamp, &format!("{name} {}", report.news));
+            self.logs.say_soon(stamp, &format!("{name} {}", report.news));
         }
         let service = report.service.and_then(|id| self.services.get_mut(id));
         if let Some(complaint) = service.and_then(Service::take_fresh_complaint) {
-            self.logs.say(stamp, &format!("{name}: {complaint}"));
+            self.logs.say_soon(stamp, &format!("{name}: {complaint}"));
         }
     }
 }

@@ -36,7 +36,10 @@ use std::time::Duration;
 use token::Token;
 
 /// How many events one look at the epoll set takes.
-const EVENTS_AT_ONCE: usize = 256;
+const EVENTS_AT_ONCE: usize = 1024;
+
+/// So many looks in a row that show ended children may put off the signals; then they have their turn.
+const SIGNALS_PUT_OFF_MOST: u32 = 16;
 
 /// The real world.
 pub(crate) struct Linux {
@@ -46,6 +49,10 @@ pub(crate) struct Linux {
     /// What happened outside of a call and waits to be told.
     pending: VecDeque<Event>,
     happenings: Vec<Happening>,
+    /// How often the signals were put off in a row.
+    put_off: u32,
+    /// No child was stopped or continued since the last SIGCHLD, or that is told already.
+    stops_told: bool,
 }
 
 impl Linux {
@@ -56,7 +63,8 @@ impl Linux {
         home.epoll.add(&home.schedules, Interest::READ, Token::Schedule.pack())?;
         home.epoll.add(&people, Interest::READ, Token::Control.pack())?;
         let happenings = vec![Happening::EMPTY; EVENTS_AT_ONCE];
-        Ok(Linux { signals, home, people, pending: VecDeque::new(), happenings })
+        let pending = VecDeque::new();
+        Ok(Linux { signals, home, people, pending, happenings, put_off: 0, stops_told: false })
     }
 
     /// Takes everything apart; the last lines of the log are written.
@@ -104,6 +112,20 @@ impl Linux {
         }
     }
 
+    /// Puts the signals behind the ended children that were seen together with them, mostly to a later look: they
+    /// stay readable. Children that we have a handle of are buried by it, in the time of one; SIGCHLD is for
+    /// the others, and finding those takes a walk over all children for each.
+    fn put_off_signals(&mut self, wakes: &mut Vec<Wake>) {
+        let ended = wakes.iter().any(|wake| matches!(wake, Wake::Child(_)));
+        if ended && self.put_off < SIGNALS_PUT_OFF_MOST {
+            self.put_off += 1;
+            wakes.retain(|wake| !matches!(wake, Wake::Signals));
+        } else {
+            self.put_off = 0;
+            wakes.sort_by_key(|wake| matches!(wake, Wake::Signals));
+        }
+    }
+
     /// When we have to look again though nothing happens.
     fn own_deadline(&self) -> Option<Time> {
         let deadlines = [self.home.trees.deadline(), self.home.logs.deadline(), self.people.deadline()];
@@ -136,8 +158,10 @@ impl Kernel for Linux {
     }
 
     fn next_change(&mut self) -> Option<(Pid, Change)> {
-        // A stop is taken; an end is only looked at, and would hide the stops of others if it came first.
-        let stop = wait::waitid(Who::Any, For::STOPS).ok().flatten();
+        // A stop is taken; an end is only looked at, and would hide the stops of others if it came first. All
+        // stops are told before the first end: whoever stops later sends another SIGCHLD.
+        let stop = if self.stops_told { None } else { wait::waitid(Who::Any, For::STOPS).ok().flatten() };
+        self.stops_told = stop.is_none();
         let news = stop.or_else(|| wait::waitid(Who::Any, For::END.peeking()).ok().flatten())?;
         let change = match news.change {
             wait::Change::Exited(status) => Change::Exited(status),
@@ -162,7 +186,9 @@ impl Kernel for Linux {
     }
 
     fn next_signal(&mut self) -> Option<Signal> {
-        signal::next(&self.signals).ok().flatten().map(|arrived| arrived.signal)
+        let signal = signal::next(&self.signals).ok().flatten()?.signal;
+        self.stops_told &= signal != Signal::CHLD;
+        Some(signal)
     }
 
     fn signalled(&mut self, signal: Signal) {
@@ -172,6 +198,7 @@ impl Kernel for Linux {
     }
 
     fn poll(&mut self, deadline: Option<Time>, wakes: &mut Vec<Wake>) {
+        self.home.logs.write_out(Stamp::read());
         let deadline = self.own_deadline().into_iter().chain(deadline).min();
         let timeout = deadline.map(|at| at.since(time::monotonic()));
         let timeout = if self.pending.is_empty() { timeout } else { Some(Duration::ZERO) };
@@ -185,8 +212,7 @@ impl Kernel for Linux {
             }
         }
         self.happenings = buffer;
-        // Children that we have a handle of are buried by it; SIGCHLD is for the others.
-        wakes.sort_by_key(|wake| matches!(wake, Wake::Signals));
+        self.put_off_signals(wakes);
         let swept = self.home.trees.due(time::monotonic());
         wakes.extend(swept.into_iter().map(|(service, generation)| Wake::Tree(service, generation)));
         self.turn_logs();

@@ -31,6 +31,10 @@ const DRAIN_MOST: usize = 1024 * 1024;
 /// A standstill of standard output that was shorter is not worth a word.
 const STANDSTILL: Duration = Duration::from_secs(1);
 
+/// So much text of our own is not kept for later: a death of ours would lose it, and more does not make it
+/// cheaper.
+const WRITE_AT_ONCE: usize = 4 * 1024;
+
 /// Tokens of the outer set.
 const SOURCES: u64 = 0;
 const SCREEN: u64 = 1;
@@ -237,6 +241,22 @@ impl Collector {
     pub fn say(&mut self, stamp: Stamp, text: &str) {
         self.sinks.say(stamp, text);
         self.flush(stamp);
+    }
+
+    /// As [`Collector::say`], but standard output gets it together with what else is said soon:
+    /// [`Collector::write_out`] must be called before the next wait. A thousand births are a few writes so.
+    pub fn say_soon(&mut self, stamp: Stamp, text: &str) {
+        self.sinks.say(stamp, text);
+        if self.sinks.screen.waiting() >= WRITE_AT_ONCE {
+            self.flush(stamp);
+        }
+    }
+
+    /// Writes what was said by [`Collector::say_soon`].
+    pub fn write_out(&mut self, stamp: Stamp) {
+        if self.sinks.screen.waiting() > 0 && self.sinks.screen.blocked_on().is_none() {
+            self.flush(stamp);
+        }
     }
 
     /// The kept records that are wanted, oldest first, at most the last `last`.

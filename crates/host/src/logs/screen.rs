@@ -195,6 +195,11 @@ impl Screen {
         }
     }
 
+    /// How many bytes wait to be written.
+    pub(crate) fn waiting(&self) -> usize {
+        self.pending.len() - self.written
+    }
+
     /// Whether the services must wait.
     pub(crate) fn is_full(&self) -> bool {
         self.pending.len() - self.written >= FULL

@@ -362,3 +362,16 @@ fn fill_the_disk(directory: &std::path::Path) {
     assert_eq!(told.iter().filter(|text| text.contains("failed to write")).count(), 1);
     assert!(told.iter().any(|text| text.starts_with("log files are written again")));
 }
+
+#[test]
+fn what_is_said_soon_is_written_with_one_call_and_in_order() {
+    let (reader, writer) = fd::pipe().expect("pipe");
+    let mut collector = collector(Options { output: Some(writer), style: plain(), ..Options::default() });
+    collector.say_soon(at(0), "one");
+    collector.say_soon(at(0), "two");
+    assert_eq!(poll::readable(&reader, Some(Duration::ZERO)), Ok(false));
+    collector.write_out(at(0));
+    let mut text = [0; 256];
+    let length = fd::read(&reader, &mut text).expect("read");
+    assert_eq!(&text[..length], b"doula | one\ndoula | two\n");
+}
