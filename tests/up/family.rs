@@ -1,0 +1,247 @@
+//! A family under test: its configuration in a folder of its own, its supervisor as a child of this test, and
+//! the proof at the end that nothing of it is left.
+
+use crate::actors::actor;
+use regex::{Captures, Regex};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+/// No test waits longer for anything. Long, because the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// A folder with the configuration of one family, and the environment that its commands run in.
+pub(crate) struct Home {
+    pub(crate) dir: PathBuf,
+    pub(crate) name: String,
+}
+
+/// How a command ended, and what it said.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+/// A running `doula up`.
+pub(crate) struct Family {
+    pub(crate) home: Home,
+    child: Child,
+    lines: Receiver<String>,
+    seen: Vec<String>,
+    deadline: Instant,
+}
+
+impl Home {
+    /// A new folder with this configuration; `ACTORS/x` in it becomes the path of the actor `x`.
+    pub(crate) fn new(configuration: &str) -> Home {
+        let name = format!("t{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let dir = std::env::temp_dir().join(format!("doula-up-{name}"));
+        fs::create_dir_all(&dir).expect("a folder for the test");
+        let home = Home { dir, name };
+        home.write(configuration);
+        home
+    }
+
+    /// Writes the configuration anew.
+    pub(crate) fn write(&self, configuration: &str) {
+        let text = format!("name = \"{}\"\n{}", self.name, with_actors(configuration));
+        fs::write(self.dir.join("doula.toml"), text).expect("to write the configuration");
+    }
+
+    /// A command that finds nothing of the user's, and runs in the folder.
+    pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(&self.dir).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("HOME", &self.dir).env("XDG_RUNTIME_DIR", &self.dir).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs doula to its end.
+    pub(crate) fn doula(&self, words: &[&str]) -> Said {
+        run(self.command(env!("CARGO_BIN_EXE_doula")).args(words))
+    }
+
+    /// Asks the supervisor for something.
+    pub(crate) fn ctl(&self, words: &[&str]) -> Said {
+        run(self.command(env!("CARGO_BIN_EXE_doula")).args(["ctl", "--name", &self.name]).args(words))
+    }
+
+    /// The processes that carry the mark of this family.
+    fn left(&self) -> Vec<String> {
+        let mark = format!("DOULA_ID={}.", self.name);
+        let marked = |pid: &Path| {
+            let environment = fs::read(pid.join("environ")).unwrap_or_default();
+            environment.split(|byte| *byte == 0).any(|entry| entry.starts_with(mark.as_bytes()))
+        };
+        let processes = fs::read_dir("/proc").expect("/proc").flatten().map(|entry| entry.path());
+        processes.filter(|path| marked(path)).map(|path| path.display().to_string()).collect()
+    }
+
+    /// Fails if a process or a cgroup of this family is left.
+    pub(crate) fn expect_nothing_left(&self) {
+        assert_eq!(self.left(), Vec::<String>::new(), "processes are left");
+        assert_eq!(leaves(&format!("doula-{}", self.name)), Vec::<PathBuf>::new(), "cgroups are left");
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.dir));
+    }
+}
+
+impl Family {
+    /// Starts a family of this configuration.
+    pub(crate) fn up(configuration: &str) -> Family {
+        Family::start(Home::new(configuration), &[])
+    }
+
+    /// Starts the family of this folder.
+    pub(crate) fn start(home: Home, words: &[&str]) -> Family {
+        let mut command = home.command(env!("CARGO_BIN_EXE_doula"));
+        command.arg("up").args(words);
+        Family::with(home, command)
+    }
+
+    /// Starts a family by this command.
+    pub(crate) fn with(home: Home, mut command: Command) -> Family {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("doula up");
+        let (sender, lines) = channel();
+        pass_on(child.stdout.take().expect("a pipe"), sender.clone());
+        pass_on(child.stderr.take().expect("a pipe"), sender);
+        Family { home, child, lines, seen: Vec::new(), deadline: Instant::now() + PATIENCE }
+    }
+
+    /// Reads on until a line contains this, and gives that line. Panics when the family ends before.
+    pub(crate) fn expect(&mut self, part: &str) -> String {
+        loop {
+            let Some(line) = self.next() else { panic!("no line has `{part}` in\n{}", self.seen.join("\n")) };
+            if line.contains(part) {
+                return line;
+            }
+        }
+    }
+
+    fn next(&mut self) -> Option<String> {
+        let patience = self.deadline.saturating_duration_since(Instant::now());
+        match self.lines.recv_timeout(patience) {
+            Ok(line) => {
+                self.seen.push(line.clone());
+                Some(line)
+            }
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("waited too long after\n{}", self.seen.join("\n")),
+        }
+    }
+
+    /// Sends the supervisor a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("to signal our own child");
+    }
+
+    /// Asks for something that must succeed, and gives the answer.
+    pub(crate) fn ask(&self, words: &[&str]) -> Value {
+        let said = self.home.ctl(&[words, &["--json"]].concat());
+        assert_eq!(said.code, Some(0), "{words:?}: {said:?}\n{}", self.seen.join("\n"));
+        serde_json::from_str(&said.out).expect("an answer in JSON")
+    }
+
+    /// How a service is.
+    pub(crate) fn status(&self, service: &str) -> Value {
+        self.ask(&["status", service])["services"][0].clone()
+    }
+
+    /// Waits for the end, proves that nothing is left, and gives the exit code and all that was said.
+    pub(crate) fn end(mut self) -> (Option<i32>, Vec<String>) {
+        while self.next().is_some() {}
+        let status = self.child.wait().expect("to wait for our own child");
+        self.home.expect_nothing_left();
+        (status.code(), std::mem::take(&mut self.seen))
+    }
+
+    /// Asks the supervisor to end, as SIGTERM does, and waits.
+    pub(crate) fn shut_down(self) -> (Option<i32>, Vec<String>) {
+        self.signal(Signal::TERM);
+        self.end()
+    }
+}
+
+impl Drop for Family {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            self.home.ctl(&["shutdown", "--kill"]);
+            drop(self.child.kill());
+            drop(self.child.wait());
+        }
+    }
+}
+
+/// Where a line is, or a panic that shows them all.
+pub(crate) fn place(lines: &[String], part: &str) -> usize {
+    let found = lines.iter().position(|line| line.contains(part));
+    found.unwrap_or_else(|| panic!("no line has `{part}` in\n{}", lines.join("\n")))
+}
+
+/// How many lines contain this.
+pub(crate) fn count(lines: &[String], part: &str) -> usize {
+    lines.iter().filter(|line| line.contains(part)).count()
+}
+
+fn run(command: &mut Command) -> Said {
+    let output = command.output().expect("doula");
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    Said { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
+}
+
+fn with_actors(configuration: &str) -> String {
+    let names = Regex::new(r"ACTORS/([a-z_]+)").expect("a regular expression");
+    let path = |found: &Captures<'_>| actor(&found[1]).display().to_string();
+    names.replace_all(configuration, path).into_owned()
+}
+
+/// Sends each line on, without its time and the padding of names.
+fn pass_on(pipe: impl Read + Send + 'static, sender: Sender<String>) {
+    let dressing = Regex::new(r"^[0-9]{4}-[^ ]+Z ([^ ]+) +\| ").expect("a regular expression");
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line);
+            let line = dressing.replace(&line, "$1 | ").into_owned();
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+/// The cgroup directories whose names begin so.
+fn leaves(prefix: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![PathBuf::from("/sys/fs/cgroup")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                let ours = entry
+                    .file_name()
+                    .to_string_lossy()
+                    .strip_prefix(prefix)
+                    .is_some_and(|rest| rest.starts_with('.'));
+                if ours {
+                    found.push(entry.path());
+                }
+                folders.push(entry.path());
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,10 @@
+//! `doula up` and `doula ctl` from outside: real families of difficult children, on this kernel.
+
+#[path = "../common/actors.rs"]
+mod actors;
+mod end;
+mod errors;
+mod family;
+mod people;
+mod restart;
+mod start;
