@@ -2,8 +2,7 @@
 //! they make and whoever adopts them. So "stopped" can be proven: a leaf that can be removed was empty.
 //!
 //! One directory for the family below our own cgroup, one leaf for each service in it. A leaf is kept over
-//! restarts, because making and removing one costs about as much as a birth (50 and 60 µs here), while asking
-//! whether it is empty costs a few.
+//! restarts, because making and removing one is far more work for the kernel than asking whether it is empty.
 //!
 //! Deliberately absent: moving processes of others; killing by number.
 

@@ -40,9 +40,7 @@ fn become_program(prepared: &mut Prepared<'_>) -> Done {
     if !plan.keep_fds {
         close_rest(&prepared.kept).or_fail(Step::CloseRest)?;
     }
-    if let Some(limit) = prepared.late_nofile {
-        prlimit(limit).or_fail(Step::Rlimit(Resource::Nofile))?;
-    }
+    set_late_rlimits(prepared)?;
     change_privileges(prepared)?;
     if plan.no_new_privs {
         prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).or_fail(Step::NoNewPrivs)?;
@@ -132,12 +130,21 @@ fn stand_in_session(session: Session) -> Done {
 
 fn set_rlimits(prepared: &Prepared<'_>) -> Done {
     for &limit in &prepared.plan.rlimits {
-        let late = limit.resource == Resource::Nofile && prepared.late_nofile.is_some();
+        let late = limit.resource == Resource::Nofile && prepared.late_nofile;
         if !late {
             prlimit(limit).or_fail(Step::Rlimit(limit.resource))?;
         }
     }
     Ok(())
+}
+
+/// Fewer open files than we may have: that would be in the way of the fds on their way, so it comes after them.
+fn set_late_rlimits(prepared: &Prepared<'_>) -> Done {
+    if !prepared.late_nofile {
+        return Ok(());
+    }
+    let nofile = prepared.plan.rlimits.iter().filter(|limit| limit.resource == Resource::Nofile);
+    nofile.copied().try_for_each(|limit| prlimit(limit).or_fail(Step::Rlimit(Resource::Nofile)))
 }
 
 fn prlimit(limit: Rlimit) -> Result<usize> {
@@ -213,6 +220,7 @@ fn close_range(first: u32, last: u32) -> Result<()> {
     }
 }
 
+/// Every number up to the hard limit.
 fn close_one_by_one(first: u32, last: u32) -> Result<()> {
     let mut limit = [0u64; 2];
     let resource = Resource::Nofile as usize;
@@ -339,6 +347,11 @@ fn clean_signals(prepared: &Prepared<'_>) -> Result<()> {
     Ok(())
 }
 
+/// What execvp(3) takes for "not in this directory": also a network file system that does not answer.
+const fn is_missing(errno: Errno) -> bool {
+    matches!(errno.0, libc::ENOENT | libc::ENOTDIR | libc::ENODEV | libc::ESTALE | libc::ETIMEDOUT)
+}
+
 /// Tries the candidates as execvp(3) does: goes on after what is missing or forbidden, and remembers the
 /// latter. A file without `#!` is an error, not a shell script.
 fn execute(prepared: &Prepared<'_>) -> Result<()> {
@@ -347,7 +360,7 @@ fn execute(prepared: &Prepared<'_>) -> Result<()> {
     for &program in &prepared.programs {
         match call(libc::SYS_execve, program as usize, args, env) {
             Err(Errno::EACCES) => error = Errno::EACCES,
-            Err(errno @ (Errno::ENOENT | Errno::ENOTDIR)) => {
+            Err(errno) if is_missing(errno) => {
                 if error != Errno::EACCES {
                     error = errno;
                 }

@@ -14,7 +14,7 @@ mod stack;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use crate::fd::OwnedFd;
+use crate::fd::{AsFd as _, OwnedFd};
 use crate::signal::{SignalSet, set_mask};
 use crate::wait::{self, Who};
 use crate::{Result, fd, raw};
@@ -55,8 +55,10 @@ pub fn spawn(plan: &ChildPlan) -> core::result::Result<Born, SpawnError> {
     fds.give_back();
     match born {
         // Before Linux 5.9, or in a sandbox that does not know close_range.
-        Err(SpawnError { step: Step::CloseRest, .. }) if shared => {
-            Fds::refuse();
+        Err(SpawnError { step: Step::CloseRest, errno }) if shared => {
+            if matches!(errno, Errno::ENOSYS | Errno::EPERM) {
+                Fds::refuse();
+            }
             spawn_with(plan, &Fds::in_place(plan))
         }
         born => born,
@@ -84,7 +86,7 @@ fn spawn_with(plan: &ChildPlan, fds: &Fds) -> core::result::Result<Born, SpawnEr
 /// The child that failed before its program is ours to bury; ECHILD means that somebody was faster (a
 /// waiting thread), or that SIGCHLD is ignored.
 fn bury(born: &Born) {
-    let end = wait::end(Who::Pid(born.pid));
+    let end = wait::end(Who::Pidfd(born.pidfd.as_fd()));
     debug_assert!(matches!(end, Ok(_) | Err(Errno::ECHILD)));
 }
 

@@ -5,7 +5,7 @@ use crate::Result;
 use crate::limits::MAX_CPUS;
 use crate::signal::SignalSet;
 use alloc::vec::Vec;
-use doula_model::plan::{ChildPlan, Errno, FdMapping, Resource, Rlimit, SpawnError};
+use doula_model::plan::{ChildPlan, Errno, FdMapping, Resource, SpawnError};
 
 /// A plan in the form in which the kernel takes it. The child reads it, and writes [`Prepared::fail`].
 pub(super) struct Prepared<'a> {
@@ -29,9 +29,9 @@ pub(super) struct Prepared<'a> {
     pub(super) free_number: i32,
     /// What stays open after the moves, in ascending order, without repetition.
     pub(super) kept: Vec<i32>,
-    /// The limit of open files, when it would be in the way of the moves: set after them.
-    pub(super) late_nofile: Option<Rlimit>,
-    /// The groups are those of the plan already, and we may not set them.
+    /// The limit of open files is lower than ours and would be in the way of the moves: it is set after them.
+    pub(super) late_nofile: bool,
+    /// The groups are those of the plan already: no privilege is needed for them.
     pub(super) groups_are_right: bool,
     pub(super) ignored: u64,
     pub(super) blocked: SignalSet,
@@ -88,7 +88,7 @@ impl<'a> Prepared<'a> {
             affinity: affinity(&plan.affinity)?,
             oom_score_adj: plan.oom_score_adj.map(decimal),
             kept: kept(&plan.fds),
-            late_nofile: late_nofile(plan, free_number),
+            late_nofile: late_nofile(plan),
             moves,
             free_number,
             groups_are_right: groups_are_right(plan),
@@ -190,10 +190,11 @@ fn kept(fds: &[FdMapping]) -> Vec<i32> {
     kept
 }
 
-/// A limit of open files so low that the fds could not be placed under it.
-fn late_nofile(plan: &ChildPlan, free_number: i32) -> Option<Rlimit> {
-    let needed = free_number as u64 + plan.fds.len() as u64 + 1;
-    plan.rlimits.iter().rev().copied().find(|limit| limit.resource == Resource::Nofile && limit.soft < needed)
+/// Whether the limit of open files gets lower than it is here. How low does not matter: our own fds are in the
+/// child's table until they are closed, and stand where the limit allows no new one.
+fn late_nofile(plan: &ChildPlan) -> bool {
+    let ours = crate::limits::get(Resource::Nofile).map_or(u64::MAX, |limit| limit.soft);
+    plan.rlimits.iter().any(|limit| limit.resource == Resource::Nofile && limit.soft < ours)
 }
 
 fn affinity(cpus: &[u16]) -> Result<Vec<u64>> {
@@ -211,9 +212,6 @@ fn affinity(cpus: &[u16]) -> Result<Vec<u64>> {
 
 fn groups_are_right(plan: &ChildPlan) -> bool {
     let Some(wanted) = &plan.credentials else { return false };
-    if crate::group::users().1 == 0 {
-        return false;
-    }
     let Ok(mut ours) = crate::group::supplementary() else { return false };
     let mut theirs = wanted.groups.clone();
     ours.sort_unstable();

@@ -124,3 +124,43 @@ fn what_is_to_be_kept_is_kept_fds_and_blocked_signals() {
     assert_eq!(&text[..25], b"SigBlk:\t0000000000004001\n");
     assert_eq!(wait::end(Who::Pidfd(born.pidfd.as_fd())), Ok(ExitStatus::code(0)));
 }
+
+#[test]
+fn a_low_limit_of_files_is_in_the_way_of_no_earlier_step() {
+    let (_reader, writer) = fd::pipe().expect("pipe");
+    let crowd: Vec<_> = (0..100).map(|_| fd::duplicate(&writer, 3).expect("fcntl")).collect();
+    let mut plan = shell("ulimit -n; cat /proc/self/oom_score_adj");
+    let score = std::fs::read_to_string("/proc/self/oom_score_adj").expect("/proc");
+    plan.oom_score_adj = score.trim().parse().ok();
+    let limit =
+        doula_model::plan::Rlimit { resource: doula_model::plan::Resource::Nofile, soft: 20, hard: 20 };
+    plan.rlimits = [limit].into();
+    // Two that swap their numbers need a third one for a moment.
+    let (one, two) = (crowd[0].as_raw_fd(), crowd[1].as_raw_fd());
+    plan.fds = [FdMapping { from: one, to: two }, FdMapping { from: two, to: one }].into();
+    assert_eq!(output(plan), std::format!("20\n{}", score.trim()));
+}
+
+#[test]
+fn candidates_are_tried_as_execvp_tries_them() {
+    let cases: [(&[&str], Option<Errno>); 5] = [
+        (&["/nonexistent/sh", "/etc/passwd/sh", "/bin/sh"], None),
+        (&["/etc", "/bin/sh"], None),
+        (&["/etc", "/nonexistent"], Some(Errno::EACCES)),
+        (&["/nonexistent", "/etc/passwd/sh"], Some(Errno::ENOTDIR)),
+        (&["/nonexistent/sh", "/etc/passwd"], Some(Errno::EACCES)),
+    ];
+    for (programs, expected) in cases {
+        let mut plan = shell("exit 0");
+        plan.programs = programs.iter().map(|program| program.as_bytes().to_vec()).collect();
+        match (spawn(&plan), expected) {
+            (Ok(born), None) => {
+                assert_eq!(wait::end(Who::Pidfd(born.pidfd.as_fd())), Ok(ExitStatus::code(0)));
+            }
+            (answer, expected) => {
+                let error = expected.map(|errno| SpawnError { step: Step::Exec, errno });
+                assert_eq!(answer.err(), error, "{programs:?}");
+            }
+        }
+    }
+}
