@@ -1,6 +1,7 @@
 //! How a family ends: patiently, hurried, or by force; and nothing is left.
 
 use crate::family::{Family, place};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
 #[test]
@@ -64,4 +65,18 @@ fn a_post_stop_command_runs_when_nothing_of_the_service_is_left() {
     let (code, lines) = family.shut_down();
     assert!(place(&lines, "web exited cleanly") < place(&lines, "swept up"));
     assert_eq!(code, Some(0));
+}
+
+#[test]
+fn a_test_that_fails_leaves_nothing_even_if_its_supervisor_cannot_be_asked() {
+    let mut family = Family::up("[service.web]\ncommand = \"ACTORS/polite\"\n");
+    family.expect("polite: ready");
+    // Without its socket `doula ctl` does not find it, so that it is killed and cannot end its services.
+    let pidfd = family.main_of("web");
+    std::fs::remove_dir_all(family.home.dir.join("doula")).expect("the supervisor's folder");
+    drop(family);
+    // Readable as soon as it has ended.
+    let mut polled = [PollFd::new(&pidfd, PollFlags::IN)];
+    let limit = Timespec { tv_sec: 20, tv_nsec: 0 };
+    assert_eq!(poll(&mut polled, Some(&limit)), Ok(1), "the service is left");
 }

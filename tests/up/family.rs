@@ -3,11 +3,12 @@
 
 use crate::actors::actor;
 use regex::{Captures, Regex};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -76,20 +77,34 @@ impl Home {
         run(self.command(env!("CARGO_BIN_EXE_doula")).args(["ctl", "--name", &self.name]).args(words))
     }
 
-    /// The processes that carry the mark of this family.
-    fn left(&self) -> Vec<String> {
+    /// Whether a process carries the mark of this family.
+    fn is_ours(&self, pid: Pid) -> bool {
         let mark = format!("DOULA_ID={}.", self.name);
-        let marked = |pid: &Path| {
-            let environment = fs::read(pid.join("environ")).unwrap_or_default();
-            environment.split(|byte| *byte == 0).any(|entry| entry.starts_with(mark.as_bytes()))
-        };
-        let processes = fs::read_dir("/proc").expect("/proc").flatten().map(|entry| entry.path());
-        processes.filter(|path| marked(path)).map(|path| path.display().to_string()).collect()
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|entry| entry.starts_with(mark.as_bytes()))
+    }
+
+    fn left(&self) -> Vec<Pid> {
+        let names = fs::read_dir("/proc").expect("/proc").flatten().map(|entry| entry.file_name());
+        let pids = names.filter_map(|name| Pid::from_raw(name.to_str()?.parse().ok()?));
+        pids.filter(|pid| self.is_ours(*pid)).collect()
+    }
+
+    /// Ends what a supervisor that had to be killed has left behind. Looks again once a process is held, because
+    /// its number may belong to somebody else by then.
+    fn sweep(&self) {
+        for pid in self.left() {
+            let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
+            if self.is_ours(pid) {
+                // It may have ended by itself meanwhile.
+                let _: rustix::io::Result<()> = pidfd_send_signal(&handle, Signal::KILL);
+            }
+        }
     }
 
     /// Fails if a process or a cgroup of this family is left.
     pub(crate) fn expect_nothing_left(&self) {
-        assert_eq!(self.left(), Vec::<String>::new(), "processes are left");
+        assert_eq!(self.left(), Vec::<Pid>::new(), "processes are left");
         assert_eq!(leaves(&format!("doula-{}", self.name)), Vec::<PathBuf>::new(), "cgroups are left");
     }
 }
@@ -162,6 +177,12 @@ impl Family {
         self.ask(&["status", service])["services"][0].clone()
     }
 
+    /// The main process of a service, held.
+    pub(crate) fn main_of(&self, service: &str) -> OwnedFd {
+        let pid = self.status(service)["pid"].as_i64().and_then(|pid| Pid::from_raw(pid as i32));
+        pidfd_open(pid.expect("it runs"), PidfdFlags::empty()).expect("to hold it")
+    }
+
     /// Waits for the end, proves that nothing is left, and gives the exit code and all that was said.
     pub(crate) fn end(mut self) -> (Option<i32>, Vec<String>) {
         while self.next().is_some() {}
@@ -183,6 +204,7 @@ impl Drop for Family {
             self.home.ctl(&["shutdown", "--kill"]);
             drop(self.child.kill());
             drop(self.child.wait());
+            self.home.sweep();
         }
     }
 }
@@ -198,10 +220,28 @@ pub(crate) fn count(lines: &[String], part: &str) -> usize {
     lines.iter().filter(|line| line.contains(part)).count()
 }
 
+/// Runs it to its end; whoever hangs is killed, and the test fails.
 fn run(command: &mut Command) -> Said {
-    let output = command.output().expect("doula");
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    Said { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("doula");
+    let out = collect(child.stdout.take().expect("a pipe"));
+    let err = collect(child.stderr.take().expect("a pipe"));
+    let texts = [out, err].map(|text| text.recv_timeout(PATIENCE));
+    if texts.iter().any(Result::is_err) {
+        drop(child.kill());
+    }
+    let status = child.wait().expect("to wait for our own child");
+    let [out, err] = texts.map(|text| text.unwrap_or_else(|_| panic!("{command:?} hangs")));
+    Said { code: status.code(), out, err }
+}
+
+fn collect(mut pipe: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        drop(pipe.read_to_end(&mut bytes));
+        drop(sender.send(String::from_utf8_lossy(&bytes).into_owned()));
+    });
+    receiver
 }
 
 fn with_actors(configuration: &str) -> String {
