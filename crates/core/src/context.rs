@@ -26,6 +26,8 @@ pub(crate) struct Context {
     pub(crate) random: Random,
     /// Services that changed: they and their neighbours are to be looked at again.
     pub(crate) changed: VecDeque<ServiceId>,
+    /// Services that wait and may perhaps start, once nothing else is left to be settled.
+    pub(crate) starts: VecDeque<ServiceId>,
     /// Services that came to their final end by themselves, in this order.
     pub(crate) ended: Vec<ServiceId>,
 }
@@ -41,6 +43,7 @@ impl Context {
             timers: Timers::default(),
             random: Random::new(seed),
             changed: VecDeque::new(),
+            starts: VecDeque::new(),
             ended: Vec::new(),
         }
     }

@@ -67,16 +67,29 @@ impl Service {
 }
 
 impl Engine {
-    /// Lets everybody who changed, and their neighbours, do what they may do now.
+    /// Lets everybody who changed, and their neighbours, do what they may do now. Who may start does so only when
+    /// nothing else is left to be done: one loss may take down others, end the family, or both.
     pub(crate) fn settle(&mut self) {
-        while let Some(id) = self.cx.changed.pop_front() {
-            self.settle_one(id);
-            for place in 0..self.graph.needs(id).len() {
-                self.settle_one(self.graph.needs(id)[place].0);
+        loop {
+            while let Some(id) = self.cx.changed.pop_front() {
+                self.settle_with_neighbours(id);
             }
-            for place in 0..self.graph.needed_by(id).len() {
-                self.settle_one(self.graph.needed_by(id)[place].0);
+            self.mourn();
+            if !self.cx.changed.is_empty() {
+                continue;
             }
+            let Some(id) = self.cx.starts.pop_front() else { return };
+            self.settle_start(id);
+        }
+    }
+
+    fn settle_with_neighbours(&mut self, id: ServiceId) {
+        self.settle_one(id);
+        for place in 0..self.graph.needs(id).len() {
+            self.settle_one(self.graph.needs(id)[place].0);
+        }
+        for place in 0..self.graph.needed_by(id).len() {
+            self.settle_one(self.graph.needed_by(id)[place].0);
         }
     }
 
@@ -96,7 +109,7 @@ impl Engine {
 
     fn settle_wanted(&mut self, id: ServiceId, state: State) {
         match state {
-            State::Waiting => self.settle_start(id),
+            State::Waiting => self.cx.starts.push_back(id),
             State::Preparing | State::Starting | State::Up | State::BackingOff => self.settle_life(id),
             State::Stopped
             | State::Scheduled
@@ -126,8 +139,12 @@ impl Engine {
         }
     }
 
-    /// It waits: is everything there?
+    /// It waits, if it still does: is everything there?
     fn settle_start(&mut self, id: ServiceId) {
+        let waits = |service: &Service| service.state == State::Waiting && service.wish == Wish::Up;
+        if !self.service(id).is_some_and(waits) {
+            return;
+        }
         if let Some(other) = self.lost_requirement(id) {
             return self.lose(id, other);
         }
