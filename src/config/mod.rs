@@ -116,4 +116,6 @@ fn fingerprint(recipe: &Recipe) -> u64 {
 }
 
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod tests;
