@@ -3,6 +3,9 @@
 # Installs what the tests need by apt (as root or by sudo), leaves no daemon running, and counts what was skipped.
 set -eu
 cd "$(dirname "$0")"
+# The random families and inputs of the property tests are the same in each run, so that a failure can be replayed;
+# PROPTEST_RNG_SEED and PROPTEST_CASES of the caller's choice search on.
+export PROPTEST_RNG_SEED="${PROPTEST_RNG_SEED:-20261124}"
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}" DEBIAN_FRONTEND=noninteractive
 log=target/test.log
 mkdir -p target

@@ -80,10 +80,10 @@ fn write_section(section: &Section, page: &mut String) {
         section.what
     );
     for key in section.keys {
-        let words = match key.kind {
-            Kind::Choice(words) => format!(" One of `{}`.", words.join("`, `")),
-            _ => String::new(),
-        };
+        let mut words = String::new();
+        if let Kind::Choice(choice) = key.kind {
+            words = format!(" One of `{}`.", choice.join("`, `"));
+        }
         let (doc, default, example) = (cell(key.doc), cell(key.default), cell(key.example));
         let _ = writeln!(page, "| `{}` | {doc}{words} | {default} | `{example}` |", key.name);
     }

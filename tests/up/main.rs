@@ -2,6 +2,7 @@
 
 #[path = "../common/actors.rs"]
 mod actors;
+mod contain;
 mod end;
 mod errors;
 mod family;

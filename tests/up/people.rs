@@ -1,6 +1,6 @@
 //! What people do with a running family by `doula ctl`.
 
-use crate::family::Family;
+use crate::family::{Family, Home};
 
 #[test]
 fn services_are_stopped_started_and_restarted_by_name_and_an_unknown_one_is_refused() {
@@ -44,4 +44,50 @@ fn a_reload_touches_only_what_changed_and_a_wrong_file_touches_nothing() {
     let after = pids(&family);
     assert!(after[0] == before[0] && after[1] != before[1], "{before:?} {after:?}");
     family.shut_down();
+}
+
+#[test]
+fn changed_rules_take_effect_without_a_restart() {
+    let text = |grace: &str| {
+        format!("[service.web]\ncommand = \"ACTORS/polite\"\nstop = {{ grace = \"{grace}\" }}\n")
+    };
+    let mut family = Family::up(&text("10s"));
+    family.expect("polite: ready");
+    let before = family.status("web")["pid"].clone();
+    family.home.write(&text("11s"));
+    let said = family.home.ctl(&["reload"]);
+    assert!(said.code == Some(0) && said.out.contains("not restarted"), "{said:?}");
+    assert_eq!(family.status("web")["pid"], before);
+    let said = family.home.ctl(&["reload"]);
+    assert!(!said.out.contains("web"), "the second time nothing is different: {said:?}");
+    family.shut_down();
+}
+
+#[test]
+fn a_signal_reaches_the_service_and_its_lines_can_be_read_again() {
+    let mut family = Family::up(
+        "[service.web]\nshell = true\nrestart = \"never\"\n\
+         command = \"trap 'echo heard; exit 0' USR1; echo listening; while :; do sleep 0.01; done\"\n",
+    );
+    family.expect("web | listening");
+    let said = family.home.ctl(&["signal", "USR1", "web"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    family.expect("web | heard");
+    assert_eq!(family.end().0, Some(0));
+}
+
+#[test]
+fn a_family_in_the_background_is_under_way_when_the_launcher_returns() {
+    let home = Home::new("[service.web]\ncommand = \"ACTORS/polite\"\n");
+    let said = home.doula(&["up", "--detach"]);
+    assert!(said.code == Some(0) && said.out.contains(&home.name), "{said:?}");
+    let said = home.ctl(&["wait", "web", "--until", "ready"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let said = home.ctl(&["logs", "web"]);
+    assert!(said.out.contains("polite: ready"), "{said:?}");
+    let said = home.ctl(&["shutdown"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    home.expect_nothing_left();
+    let said = home.doula(&["up", "--detach", "nowhere.toml"]);
+    assert!(said.code == Some(2) && said.err.contains("nowhere.toml"), "{said:?}");
 }

@@ -167,6 +167,7 @@ fn reload_config(desk: &mut Desk<'_>, dry_run: bool) -> Result<Reply, Refusal> {
     };
     let mut changes = listed(&diff.added, ChangeKind::Added);
     changes.extend(listed(&diff.removed, ChangeKind::Removed));
+    changes.extend(listed(&diff.adjusted, ChangeKind::Adjusted));
     changes.extend(desk.home.describe(listed(&diff.changed, ChangeKind::Changed), desk.engine, &family));
     if !dry_run && !changes.is_empty() {
         let refused = |text| refuse(RefusalKind::Configuration, text);
