@@ -208,7 +208,18 @@ mod tests {
     #[test]
     fn we_know_who_we_are() {
         assert_eq!(pid().get() as u32, std::process::id());
-        assert!(getsid(None).is_ok());
+        assert_eq!(getsid(Some(pid())), getsid(None));
         assert_eq!(getpgid(Some(pid())), getpgid(None));
+    }
+
+    /// As in a container: whoever started us leads our session and has no number in our namespace.
+    #[test]
+    fn a_leader_outside_of_our_namespace_is_enxio_and_no_number() {
+        let stat = std::fs::read_to_string("/proc/self/stat").expect("/proc");
+        let fields = stat.rsplit_once(')').expect("a name in brackets").1;
+        let numbers: Vec<i32> =
+            fields.split_whitespace().skip(2).map_while(|word| word.parse().ok()).collect();
+        let told = |number: i32| Pid::new(number).ok_or(doula_model::plan::Errno::ENXIO);
+        assert_eq!((getpgid(None), getsid(None)), (told(numbers[0]), told(numbers[1])), "{stat}");
     }
 }
