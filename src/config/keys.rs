@@ -568,9 +568,12 @@ pub(crate) static RESTART_TABLE: Section = Section {
         },
         Key {
             name: "limit",
-            kind: Kind::Table(&START_LIMIT),
-            default: "none",
-            doc: "How many restarts in which time are too many; then it has failed.",
+            kind: Kind::Either(&[Kind::Table(&START_LIMIT), Kind::False]),
+            default: "{ burst = 8, interval = \"1m\" }",
+            doc: "How many restarts in which time are too many; then it has failed. A program that cannot be \
+                  executed (it is missing, or not allowed) has failed after 5 restarts in a row; one for which \
+                  processes, memory or descriptors ran short is tried for ever. `false`: everything is tried \
+                  for ever.",
             example: "{ burst = 5, interval = \"1m\" }",
         },
     ],
@@ -583,14 +586,14 @@ pub(crate) static START_LIMIT: Section = Section {
         Key {
             name: "burst",
             kind: Kind::Whole(1, u32::MAX as i64),
-            default: "5",
+            default: "8",
             doc: "So many restarts …",
             example: "3",
         },
         Key {
             name: "interval",
             kind: Kind::Duration,
-            default: "\"10s\"",
+            default: "\"1m\"",
             doc: "… within this time.",
             example: "\"30s\"",
         },

@@ -20,8 +20,6 @@ const HOOK_TIMEOUT: Duration = Duration::from_secs(90);
 const READY_INTERVAL: Duration = Duration::from_millis(250);
 /// The pause between two looks at whether a service lives.
 const LIVENESS_INTERVAL: Duration = Duration::from_secs(10);
-/// The start limit of a table that names only one half of it (systemd's figures).
-const START_LIMIT: StartLimit = StartLimit { burst: 5, interval: Duration::from_secs(10) };
 
 /// Everything about a service but its dependencies and its fingerprint.
 pub(crate) fn spec(service: &View<'_>, name: &str) -> ServiceSpec {
@@ -75,10 +73,6 @@ fn restart(service: &View<'_>, kind: Kind) -> RestartPolicy {
     let policy =
         RestartPolicy { when: service.text("restart").map_or(usual, when), ..RestartPolicy::default() };
     let Some(table) = service.joined("restart", &keys::RESTART_TABLE) else { return policy };
-    let limit = table.joined("limit", &keys::START_LIMIT).map(|limit| StartLimit {
-        burst: limit.whole("burst").unwrap_or(START_LIMIT.burst),
-        interval: limit.duration("interval").unwrap_or(START_LIMIT.interval),
-    });
     RestartPolicy {
         when: table.text("when").map_or(usual, when),
         success: table.list("success").filter_map(outcome).collect(),
@@ -87,8 +81,20 @@ fn restart(service: &View<'_>, kind: Kind) -> RestartPolicy {
         factor: table.number("factor").map_or(policy.factor, |factor| factor as f32),
         jitter: table.number("jitter").map_or(policy.jitter, |jitter| jitter as f32),
         reset_after: table.duration("reset-after").unwrap_or(policy.reset_after),
-        limit,
+        limit: start_limit(&table),
     }
+}
+
+fn start_limit(restart: &View<'_>) -> Option<StartLimit> {
+    if restart.bool("limit") == Some(false) {
+        return None;
+    }
+    let usual = StartLimit::default();
+    let Some(limit) = restart.joined("limit", &keys::START_LIMIT) else { return Some(usual) };
+    Some(StartLimit {
+        burst: limit.whole("burst").unwrap_or(usual.burst),
+        interval: limit.duration("interval").unwrap_or(usual.interval),
+    })
 }
 
 fn outcome(item: &Item<'_>) -> Option<Outcome> {

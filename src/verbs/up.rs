@@ -20,7 +20,8 @@ const RING: usize = 256 * 1024;
 /// is started again as its configuration says. Ctrl-C (or SIGTERM) stops all in the opposite order; a second
 /// one stops all at once, a third kills. At the end nothing is left: every descendant has ended.
 ///
-/// The exit code is that of the essential service that ended the family, else 1 if a service failed, else 0.
+/// The exit code is 0 if the family was asked to end, that of the essential service that ended it, or, when no
+/// service is left that could run, 1 if one of them failed and else 0.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The configuration [default: doula.toml, else Procfile]

@@ -9,3 +9,4 @@ mod family;
 mod people;
 mod restart;
 mod start;
+mod trouble;

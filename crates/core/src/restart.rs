@@ -6,6 +6,8 @@
 //! - The row ends when the service was up for `reset_after`, when a one-shot succeeded, or by hand.
 //! - The start limit counts automatic *starts* within the interval before the planned one. Restarts by hand
 //!   are not counted, and a start by hand forgets the counted ones.
+//! - A birth that fails by a mistake (no such program) is tried a few times, for the program may just be
+//!   replaced; one that fails for a shortage (processes, memory) is tried for ever: shortages end.
 //! - A scheduled service does not start again after a success before its schedule says so, even with `always`.
 
 use crate::random::Random;
@@ -18,6 +20,9 @@ use doula_model::time::Time;
 /// The shortest pause after a child could not even be born. Without it a missing program or a full process
 /// table would make a family without pauses spin.
 pub(crate) const STILLBORN_PAUSE: Duration = Duration::from_millis(100);
+
+/// So many restarts in a row follow births that fail by a mistake, unless the policy has no limit at all.
+pub(crate) const STILLBORN_TRIES: u32 = 5;
 
 /// How a generation came to its end.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,9 +93,11 @@ impl History {
             return if ending.bad { Verdict::Failed(ending.cause.clone()) } else { Verdict::Done };
         }
         self.row = self.row.saturating_add(1);
-        let mut delay = pause(policy, self.row, random);
-        if matches!(ending.cause, Cause::SpawnFailed { .. }) {
-            delay = delay.max(STILLBORN_PAUSE);
+        let delay = pause(policy, self.row, random);
+        if let Cause::SpawnFailed { error } = ending.cause {
+            let hopeless = !error.errno.is_shortage() && policy.limit.is_some() && self.row > STILLBORN_TRIES;
+            let again = Verdict::Again { delay: delay.max(STILLBORN_PAUSE), attempt: self.row };
+            return if hopeless { Verdict::Failed(ending.cause.clone()) } else { again };
         }
         if self.would_pass_limit(policy, now.after(delay)) {
             return Verdict::Failed(Cause::StartLimit);
@@ -179,7 +186,7 @@ mod tests {
 
     #[test]
     fn the_pause_doubles_up_to_its_longest_and_starts_anew_by_hand() {
-        let (mut history, policy) = (History::default(), steady());
+        let (mut history, policy) = (History::default(), RestartPolicy { limit: None, ..steady() });
         let mut pauses = alloc::vec::Vec::new();
         for _ in 0..11 {
             match judge(&mut history, &policy, 0) {
@@ -243,5 +250,52 @@ mod tests {
         let ending = Ending { cause: Cause::SpawnFailed { error }, bad: true };
         let verdict = History::default().judge(&policy, DAEMON, &ending, (Time::ZERO, &mut Random::new(1)));
         assert_eq!(verdict, Verdict::Again { delay: STILLBORN_PAUSE, attempt: 1 });
+    }
+
+    #[test]
+    fn a_mistake_ends_the_tries_of_a_birth_and_a_shortage_does_not() {
+        use doula_model::plan::{Errno, SpawnError, Step};
+        let endless = RestartPolicy { limit: None, ..steady() };
+        for (errno, policy, ends) in [
+            (Errno::ENOENT, steady(), true),
+            (Errno::EACCES, steady(), true),
+            (Errno::ENOENT, endless, false),
+            (Errno::EAGAIN, steady(), false),
+            (Errno::EMFILE, steady(), false),
+        ] {
+            let error = SpawnError { step: Step::Exec, errno };
+            let ending = Ending { cause: Cause::SpawnFailed { error }, bad: true };
+            let (mut history, mut random, mut now) = (History::default(), Random::new(1), Time::ZERO);
+            let mut tries = 0;
+            let verdict = loop {
+                match history.judge(&policy, DAEMON, &ending, (now, &mut random)) {
+                    Verdict::Again { delay, .. } if tries < 100 => now = now.after(delay),
+                    verdict @ (Verdict::Again { .. } | Verdict::Done | Verdict::Failed(_)) => break verdict,
+                }
+                history.started(&policy, now);
+                tries += 1;
+            };
+            assert_eq!(tries == STILLBORN_TRIES, ends, "{errno}");
+            assert_eq!(verdict == Verdict::Failed(ending.cause), ends, "{errno}");
+        }
+    }
+
+    #[test]
+    fn without_a_word_about_it_who_ends_at_once_has_failed_soon_and_who_lives_a_little_never() {
+        for (lives, fails) in [(0, true), (1_000, true), (2_000, false), (12_000, false)] {
+            let policy = RestartPolicy { reset_after: Duration::from_secs(10), ..steady() };
+            let (mut history, mut now) = (History::default(), 0);
+            let failed = (0..500).any(|_| {
+                now += lives;
+                if lives >= 10_000 {
+                    history.row = 0;
+                }
+                let Verdict::Again { delay, .. } = judge(&mut history, &policy, now) else { return true };
+                now += delay.as_millis() as u64;
+                history.started(&policy, Time::ZERO.after(Duration::from_millis(now)));
+                false
+            });
+            assert_eq!(failed, fails, "{lives} ms");
+        }
     }
 }

@@ -244,6 +244,23 @@ macro_rules! errnos {
             pub const fn what(self) -> Option<&'static str> {
                 match self.0 { $($number => Some($what),)* _ => None }
             }
+
+            /// Whether something ran short that may come back by itself: processes, memory, descriptors, room.
+            /// Everything else is a mistake that stays one until somebody mends it.
+            pub const fn is_shortage(self) -> bool {
+                matches!(
+                    self,
+                    Errno::EAGAIN
+                        | Errno::ENOMEM
+                        | Errno::EMFILE
+                        | Errno::ENFILE
+                        | Errno::ENOSPC
+                        | Errno::EBUSY
+                        | Errno::ETXTBSY
+                        | Errno::EINTR
+                        | Errno::EIO
+                )
+            }
         }
     };
 }

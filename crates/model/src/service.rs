@@ -109,7 +109,7 @@ pub struct RestartPolicy {
     /// After being up this long the pause starts from `delay` again.
     pub reset_after: Duration,
     /// No more than `burst` automatic restarts within `interval`; then the service has failed.
-    /// Restarts by hand are not counted.
+    /// Restarts by hand are not counted. `None`: it is tried for ever.
     pub limit: Option<StartLimit>,
 }
 
@@ -122,6 +122,14 @@ pub struct StartLimit {
     pub interval: Duration,
 }
 
+impl Default for StartLimit {
+    /// With the usual pauses a service that ends at once has failed after half a minute; whoever lives for two
+    /// seconds or more never comes to the limit, because the pauses grow.
+    fn default() -> StartLimit {
+        StartLimit { burst: 8, interval: Duration::from_secs(60) }
+    }
+}
+
 impl Default for RestartPolicy {
     fn default() -> RestartPolicy {
         RestartPolicy {
@@ -132,7 +140,7 @@ impl Default for RestartPolicy {
             factor: 2.0,
             jitter: 0.1,
             reset_after: Duration::from_secs(10),
-            limit: None,
+            limit: Some(StartLimit::default()),
         }
     }
 }

@@ -76,7 +76,9 @@ fn in_unit(service: &mut Service, section: &Section) {
             _ => service.lost(key, value, "no equal"),
         }
     }
-    if !limit.is_empty() && limit.get("interval") != Some(&Value::from("0s")) {
+    if limit.get("interval") == Some(&Value::from("0s")) {
+        restart_table(service).insert("limit".to_owned(), false.into());
+    } else if !limit.is_empty() {
         restart_table(service).insert("limit".to_owned(), limit.into());
     }
 }
