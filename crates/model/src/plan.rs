@@ -168,7 +168,7 @@ pub enum Step {
     Clone,
     /// prctl(2) `PR_SET_PDEATHSIG`.
     ParentDeathSignal,
-    /// Writing to `cgroup.procs` of a v1 hierarchy.
+    /// `CLONE_INTO_CGROUP` of clone3(2), or writing to `cgroup.procs`.
     Cgroup,
     /// setsid(2).
     Session,
@@ -352,7 +352,7 @@ impl fmt::Display for Step {
             Step::Prepare => "preparing the plan",
             Step::Clone => "clone3",
             Step::ParentDeathSignal => "prctl(PR_SET_PDEATHSIG)",
-            Step::Cgroup => "writing cgroup.procs",
+            Step::Cgroup => "joining the cgroup",
             Step::Session => "setsid",
             Step::Group => "setpgid",
             Step::Terminal => "taking the terminal",

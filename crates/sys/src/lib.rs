@@ -2,7 +2,8 @@
 //!
 //! The chapters follow a life: [`fork`] and [`exec`] give birth to a [`doula_model::plan::ChildPlan`];
 //! [`group`], [`limits`] and [`fd`] are its context; [`signal`], [`pidfd`] and [`socket`] are how it is
-//! spoken to; [`wait`] and [`adopt`] are its end; [`poll`] and [`time`] are how the supervisor sleeps.
+//! spoken to; [`wait`] and [`adopt`] are its end; [`poll`] and [`time`] are how the supervisor sleeps; [`sandbox`] makes a
+//! kernel that can do less.
 //!
 //! Nothing here calls a function of a C library, so that the small static `doula-init` can use all of it:
 //! either rustix speaks to the kernel directly, or the few lines of assembly in the private module `raw` do.
@@ -21,6 +22,7 @@ pub mod limits;
 pub mod pidfd;
 pub mod poll;
 mod raw;
+pub mod sandbox;
 pub mod signal;
 pub mod socket;
 pub mod start;

@@ -37,7 +37,6 @@ pub fn send(pidfd: impl AsFd, signal: Signal) -> Result<()> {
 /// EINVAL on kernels before 6.9: then, while the leader is not reaped, its number is still its own, and
 /// [`send_group`] is as safe.
 pub fn send_to_group(pidfd: impl AsFd, signal: Signal) -> Result<()> {
-    const PROCESS_GROUP: usize = 1 << 2;
     send_signal(pidfd, signal.number(), PROCESS_GROUP)
 }
 
@@ -73,6 +72,12 @@ fn send_signal(pidfd: impl AsFd, signal: i32, flags: usize) -> Result<()> {
     unsafe { raw::call(libc::SYS_pidfd_send_signal, args) }.map(drop)
 }
 
+/// `PIDFD_SIGNAL_PROCESS_GROUP`.
+pub(crate) const PROCESS_GROUP: usize = 1 << 2;
+
+/// `PIDFD_GET_INFO`.
+pub(crate) const GET_INFO: usize = 0xc040_ff0b;
+
 /// The first version of `struct pidfd_info` (Linux 6.13).
 #[repr(C)]
 #[derive(Default)]
@@ -92,11 +97,10 @@ struct Info {
 /// <https://man7.org/linux/man-pages/man2/pidfd_open.2.html>
 #[doc(alias = "PIDFD_GET_INFO")]
 pub fn exit_status(pidfd: impl AsFd) -> Option<ExitStatus> {
-    const PIDFD_GET_INFO: usize = 0xc040_ff0b;
     const PIDFD_INFO_EXIT: u64 = 1 << 3;
     const { assert!(size_of::<Info>() == 64) };
     let mut info = Info { mask: PIDFD_INFO_EXIT, ..Info::default() };
-    let args = [pidfd.as_fd().as_raw_fd() as usize, PIDFD_GET_INFO, &raw mut info as usize, 0, 0, 0];
+    let args = [pidfd.as_fd().as_raw_fd() as usize, GET_INFO, &raw mut info as usize, 0, 0, 0];
     // SAFETY: the request number says 64 bytes, which is the size of what the last argument points to.
     unsafe { raw::call(libc::SYS_ioctl, args) }.ok()?;
     if info.mask & PIDFD_INFO_EXIT == 0 {

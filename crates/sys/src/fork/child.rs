@@ -6,6 +6,7 @@
 use super::prepared::{PID_DIGITS, Prepared};
 use crate::signal::Action;
 use crate::{Result, raw, signal};
+use core::ffi::CStr;
 use doula_model::plan::{Capabilities, Credentials, Errno, Resource, Rlimit, Session, SpawnError, Step};
 use doula_model::signal::Signal;
 
@@ -29,7 +30,7 @@ fn become_program(prepared: &mut Prepared<'_>) -> Done {
     let plan = prepared.plan;
     own_fd_table(prepared.fds.shared_up_to).or_fail(Step::CloseRest)?;
     parent_death_signal(prepared).or_fail(Step::ParentDeathSignal)?;
-    join_cgroups(&prepared.fds.cgroup_procs).or_fail(Step::Cgroup)?;
+    join_cgroups(prepared).or_fail(Step::Cgroup)?;
     stand_in_session(prepared.fds.session)?;
     set_rlimits(prepared)?;
     set_affinity(&prepared.affinity).or_fail(Step::Affinity)?;
@@ -67,8 +68,8 @@ impl<T> OrFail for Result<T> {
 
 /// A system call that takes numbers, or addresses inside of `Prepared`.
 #[inline(always)]
-fn call(number: i64, a: usize, b: usize, c: usize) -> Result<usize> {
-    // SAFETY: every caller in this file passes numbers, or pointers to data that the parent keeps for us.
+pub(super) fn call(number: i64, a: usize, b: usize, c: usize) -> Result<usize> {
+    // SAFETY: every caller, here and in `close`, passes numbers, or pointers to data that the parent keeps for us.
     unsafe { raw::call(number, [a, b, c, 0, 0, 0]) }
 }
 
@@ -96,8 +97,20 @@ fn parent_death_signal(prepared: &Prepared<'_>) -> Result<()> {
     }
 }
 
-fn join_cgroups(procs: &[i32]) -> Result<()> {
-    procs.iter().try_for_each(|&fd| write_all(fd as usize, b"0".as_ptr(), 1))
+/// A cgroup into which we were not born, then those of the v1 hierarchies. "0" is whoever writes.
+fn join_cgroups(prepared: &Prepared<'_>) -> Result<()> {
+    let join = |fd: usize| write_all(fd, b"0".as_ptr(), 1);
+    if let Some(directory) = prepared.fds.cgroup {
+        let fd = open_at(directory as usize, c"cgroup.procs", libc::O_WRONLY)?;
+        let joined = join(fd);
+        call(libc::SYS_close, fd, 0, 0)?;
+        joined?;
+    }
+    prepared.fds.cgroup_procs.iter().try_for_each(|&fd| join(fd as usize))
+}
+
+pub(super) fn open_at(directory: usize, path: &CStr, flags: i32) -> Result<usize> {
+    call(libc::SYS_openat, directory, path.as_ptr() as usize, (flags | libc::O_CLOEXEC) as usize)
 }
 
 fn write_all(fd: usize, bytes: *const u8, length: usize) -> Result<()> {
@@ -167,9 +180,7 @@ fn set_nice(nice: Option<i8>) -> Result<()> {
 /// The kernel knows that a vfork child means itself only, although the memory is its parent's too.
 fn set_oom_score(prepared: &Prepared<'_>) -> Result<()> {
     let Some(text) = &prepared.oom_score_adj else { return Ok(()) };
-    let path = c"/proc/self/oom_score_adj".as_ptr() as usize;
-    let flags = (libc::O_WRONLY | libc::O_CLOEXEC) as usize;
-    let fd = call(libc::SYS_openat, libc::AT_FDCWD as usize, path, flags)?;
+    let fd = open_at(libc::AT_FDCWD as usize, c"/proc/self/oom_score_adj", libc::O_WRONLY)?;
     let written = write_all(fd, text.as_ptr(), text.length());
     call(libc::SYS_close, fd, 0, 0)?;
     written
@@ -215,28 +226,12 @@ fn close_rest(kept: &[i32]) -> Result<()> {
 fn close_range(first: u32, last: u32) -> Result<()> {
     match call(libc::SYS_close_range, first as usize, last as usize, 0) {
         // Before Linux 5.9, or in a sandbox that does not know it.
-        Err(Errno::ENOSYS | Errno::EPERM) => close_one_by_one(first, last),
+        Err(Errno::ENOSYS | Errno::EPERM) => {
+            super::close::listed(first, last).or_else(|_| super::close::every(first, last))
+        }
         answer => answer.map(drop),
     }
 }
-
-/// Every number up to the hard limit.
-fn close_one_by_one(first: u32, last: u32) -> Result<()> {
-    let mut limit = [0u64; 2];
-    let resource = Resource::Nofile as usize;
-    let at = limit.as_mut_ptr() as usize;
-    // SAFETY: the fourth argument points to the two numbers that the kernel writes.
-    unsafe { raw::call(libc::SYS_prlimit64, [0, resource, 0, at, 0, 0]) }?;
-    let end = u64::from(last).min(limit[1].min(HIGHEST_FD));
-    for number in u64::from(first)..=end {
-        // EBADF: there is none.
-        let _ = call(libc::SYS_close, number as usize, 0, 0);
-    }
-    Ok(())
-}
-
-/// The default of `/proc/sys/fs/nr_open`, above which no number can be unless somebody raised it.
-const HIGHEST_FD: u64 = 1024 * 1024;
 
 /// Bounding set first, while we may; then groups, user, and what is to be held by an ordinary user.
 fn change_privileges(prepared: &Prepared<'_>) -> Done {

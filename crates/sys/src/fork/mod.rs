@@ -8,6 +8,9 @@
 //! Deliberately absent: fork(2) into arbitrary Rust code.
 
 mod child;
+mod clone;
+mod close;
+mod dumpable;
 mod prepared;
 mod slots;
 mod stack;
@@ -17,8 +20,7 @@ pub(crate) mod tests;
 use crate::fd::{AsFd as _, OwnedFd};
 use crate::signal::{SignalSet, set_mask};
 use crate::wait::{self, Who};
-use crate::{Result, fd, raw};
-use core::sync::atomic::{AtomicBool, Ordering};
+use clone::{Refusals, Way};
 use doula_model::id::Pid;
 use doula_model::plan::{ChildPlan, Errno, SpawnError, Step};
 use prepared::Prepared;
@@ -39,8 +41,9 @@ pub struct Born {
 /// Returns when the program is being executed, or with the first step that failed; then no child is left. The
 /// calling *thread* stands still meanwhile (with all signals blocked), other threads go on.
 ///
-/// When the kernel or a sandbox knows no clone3 (before 5.3), clone(2) is used; a plan with a cgroup then
-/// fails at [`Step::Cgroup`].
+/// Where the kernel or a sandbox refuses what is newer than Linux 5.2, lesser ways are taken, with the same
+/// outcome (`docs/births.md`): clone(2) instead of clone3; a child that moves to its cgroup instead of being
+/// born there; a copy of our whole fd table, closed one by one.
 ///
 /// The parent-death signal of the plan is bound to the calling thread.
 ///
@@ -49,36 +52,83 @@ pub struct Born {
 #[doc(alias = "fork")]
 #[doc(alias = "posix_spawn")]
 pub fn spawn(plan: &ChildPlan) -> core::result::Result<Born, SpawnError> {
-    let mut fds = Fds::lowered(plan);
-    let shared = fds.shared_up_to.is_some();
-    let born = spawn_with(plan, &fds);
-    fds.give_back();
-    match born {
-        // Before Linux 5.9, or in a sandbox that does not know close_range.
-        Err(SpawnError { step: Step::CloseRest, errno }) if shared => {
-            if matches!(errno, Errno::ENOSYS | Errno::EPERM) {
-                Fds::refuse();
+    static REFUSALS: Refusals = Refusals::none();
+    spawn_knowing(plan, &REFUSALS)
+}
+
+fn spawn_knowing(plan: &ChildPlan, refusals: &Refusals) -> core::result::Result<Born, SpawnError> {
+    let best = refusals.best(plan);
+    let mut way = best;
+    loop {
+        let tried = spawn_by(plan, way);
+        match lesser(way, &tried) {
+            Some(next) => way = next,
+            None => {
+                if !matches!(tried, Err(Failure::Clone(_))) {
+                    refusals.learn(best, way);
+                }
+                return tried.map_err(|failure| failure.told(way));
             }
-            spawn_with(plan, &Fds::in_place(plan))
         }
-        born => born,
     }
 }
 
-fn spawn_with(plan: &ChildPlan, fds: &Fds) -> core::result::Result<Born, SpawnError> {
-    let failed = |step| move |errno| SpawnError { step, errno };
-    let mut prepared = Prepared::new(plan, fds).map_err(failed(Step::Prepare))?;
-    let stack = Stack::take().map_err(failed(Step::Prepare))?;
+/// The way to try next, if this one was refused.
+fn lesser(way: Way, tried: &core::result::Result<Born, Failure>) -> Option<Way> {
+    match tried {
+        Err(Failure::Clone(errno)) => way.after_clone(*errno),
+        Err(Failure::Step(SpawnError { step: Step::CloseRest, errno })) => way.after_unshare(*errno),
+        Ok(_) | Err(Failure::Step(_)) => None,
+    }
+}
+
+/// Why a birth by one way failed.
+enum Failure {
+    /// There never was a child.
+    Clone(Errno),
+    /// The child, or we before it, could not take this step.
+    Step(SpawnError),
+}
+
+impl Failure {
+    /// A clone that fails for want of processes or memory is about the clone; into a cgroup, anything else is
+    /// about that.
+    fn told(self, way: Way) -> SpawnError {
+        match self {
+            Failure::Step(error) => error,
+            Failure::Clone(errno) => {
+                let limits = matches!(errno, Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE);
+                let step = if way.into_cgroup && !limits { Step::Cgroup } else { Step::Clone };
+                SpawnError { step, errno }
+            }
+        }
+    }
+}
+
+fn spawn_by(plan: &ChildPlan, way: Way) -> core::result::Result<Born, Failure> {
+    let mut fds = Fds::new(plan, way);
+    let born = spawn_with(plan, &fds, way);
+    fds.give_back();
+    born
+}
+
+fn spawn_with(plan: &ChildPlan, fds: &Fds, way: Way) -> core::result::Result<Born, Failure> {
+    let failed = |errno| Failure::Step(SpawnError { step: Step::Prepare, errno });
+    let mut prepared = Prepared::new(plan, fds).map_err(failed)?;
+    let stack = Stack::take().map_err(failed)?;
+    let changes_user = plan.credentials.is_some() || plan.capabilities.is_some();
+    let guard = changes_user.then(dumpable::Guard::new);
     let before = set_mask(SignalSet::FULL);
-    let cloned = clone(&mut prepared, &stack);
+    let cloned = clone::clone(&mut prepared, &stack, way);
     set_mask(before);
+    drop(guard);
     stack.give_back();
-    let born = cloned.map_err(|errno| SpawnError { step: step_of_clone(plan, errno), errno })?;
+    let born = cloned.map_err(Failure::Clone)?;
     match prepared.failure() {
         None => Ok(born),
         Some(error) => {
             bury(&born);
-            Err(error)
+            Err(Failure::Step(error))
         }
     }
 }
@@ -88,94 +138,4 @@ fn spawn_with(plan: &ChildPlan, fds: &Fds) -> core::result::Result<Born, SpawnEr
 fn bury(born: &Born) {
     let end = wait::end(Who::Pidfd(born.pidfd.as_fd()));
     debug_assert!(matches!(end, Ok(_) | Err(Errno::ECHILD)));
-}
-
-/// A clone that fails for want of processes or memory is about the clone; with a cgroup, anything else is
-/// about that.
-fn step_of_clone(plan: &ChildPlan, errno: Errno) -> Step {
-    let limits = matches!(errno, Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE);
-    if plan.cgroup.is_some() && !limits { Step::Cgroup } else { Step::Clone }
-}
-
-/// Whether clone3 was refused as such before: then it is not tried again.
-static NO_CLONE3: AtomicBool = AtomicBool::new(false);
-
-fn clone(prepared: &mut Prepared<'_>, stack: &Stack) -> Result<Born> {
-    if !NO_CLONE3.load(Ordering::Relaxed) {
-        match clone3(prepared, stack) {
-            // Sandboxes answer EPERM for what they do not know; clone3 itself has no reason to.
-            Err(Errno::ENOSYS | Errno::EPERM) if prepared.plan.cgroup.is_none() => {}
-            answer => return answer,
-        }
-        NO_CLONE3.store(true, Ordering::Relaxed);
-    }
-    if prepared.plan.cgroup.is_some() {
-        return Err(Errno::ENOSYS);
-    }
-    clone_old(prepared, stack)
-}
-
-/// `struct clone_args` up to what Linux 5.7 knows.
-#[repr(C)]
-#[derive(Default)]
-struct CloneArgs {
-    flags: u64,
-    pidfd: u64,
-    child_tid: u64,
-    parent_tid: u64,
-    exit_signal: u64,
-    stack: u64,
-    stack_size: u64,
-    tls: u64,
-    set_tid: u64,
-    set_tid_size: u64,
-    cgroup: u64,
-}
-
-const FLAGS: u64 = (libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD) as u64;
-const CLONE_CLEAR_SIGHAND: u64 = 1 << 32;
-const CLONE_INTO_CGROUP: u64 = 1 << 33;
-
-fn clone3(prepared: &mut Prepared<'_>, stack: &Stack) -> Result<Born> {
-    let mut pidfd: i32 = -1;
-    let mut args = CloneArgs {
-        flags: FLAGS | CLONE_CLEAR_SIGHAND,
-        pidfd: &raw mut pidfd as u64,
-        exit_signal: libc::SIGCHLD as u64,
-        stack: stack.bottom() as u64,
-        stack_size: stack.size() as u64,
-        ..CloneArgs::default()
-    };
-    args.flags |= shared_files(prepared) as u64;
-    if let Some(cgroup) = prepared.plan.cgroup {
-        args.flags |= CLONE_INTO_CGROUP;
-        args.cgroup = u64::try_from(cgroup).map_err(|_| Errno::EBADF)?;
-    }
-    let list = [&raw const args as usize, size_of::<CloneArgs>(), 0, 0, 0, 0];
-    let argument = core::ptr::from_mut(prepared) as usize;
-    // SAFETY: the stack is the child's alone until we go on, and `child::main` makes do with what it finds.
-    let answer = unsafe { raw::clone(libc::SYS_clone3, list, child::main, argument) };
-    born(answer, pidfd)
-}
-
-/// The child takes its own copy of the fd table, if it can do with a part of ours.
-fn shared_files(prepared: &Prepared<'_>) -> i32 {
-    if prepared.fds.shared_up_to.is_some() { libc::CLONE_FILES } else { 0 }
-}
-
-fn clone_old(prepared: &mut Prepared<'_>, stack: &Stack) -> Result<Born> {
-    let mut pidfd: i32 = -1;
-    let flags = FLAGS as usize | libc::SIGCHLD as usize | shared_files(prepared) as usize;
-    let top = stack.bottom() + stack.size();
-    let list = [flags, top, &raw mut pidfd as usize, 0, 0, 0];
-    let argument = core::ptr::from_mut(prepared) as usize;
-    // SAFETY: the stack is the child's alone until we go on, and `child::main` makes do with what it finds.
-    let answer = unsafe { raw::clone(libc::SYS_clone, list, child::main, argument) };
-    born(answer, pidfd)
-}
-
-fn born(answer: isize, pidfd: i32) -> Result<Born> {
-    let pid = raw::check(answer)?;
-    let pid = Pid::new(pid as i32).ok_or(Errno::ESRCH)?;
-    Ok(Born { pid, pidfd: fd::adopt(pidfd as usize) })
 }

@@ -8,6 +8,7 @@
 //! The slots belong to one birth at a time; another thread that gives birth meanwhile, or a plan that needs
 //! more of them, goes the slow way.
 
+use super::clone::Way;
 use crate::fd::{self, Access, IntoRawFd, RawFd};
 use crate::raw;
 use alloc::vec::Vec;
@@ -23,14 +24,14 @@ static NUMBERS: [AtomicI32; COUNT + 1] = [const { AtomicI32::new(-1) }; COUNT + 
 /// Whether a birth uses them.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// Whether the kernel or a sandbox refuses to copy a part of a table.
-static REFUSED: AtomicBool = AtomicBool::new(false);
-
 /// The fds of a plan, by the numbers at which the child finds them.
+#[derive(Clone)]
 pub(super) struct Fds {
     pub(super) mappings: Vec<FdMapping>,
     pub(super) session: Session,
     pub(super) cgroup_procs: Vec<i32>,
+    /// The directory of the cgroup that the child moves to by itself.
+    pub(super) cgroup: Option<i32>,
     /// The child shares our table: it must take its copy, without what is above this number.
     pub(super) shared_up_to: Option<u32>,
     /// How many slots are in use.
@@ -38,32 +39,40 @@ pub(super) struct Fds {
 }
 
 impl Fds {
+    /// For a birth by this way.
+    pub(super) fn new(plan: &ChildPlan, way: Way) -> Fds {
+        let in_place = Fds::in_place(plan, way);
+        // The lower end of our table is not enough for a child that keeps what it finds.
+        if way.shared_files && !plan.keep_fds { in_place.lowered() } else { in_place }
+    }
+
     /// As they are: the child gets a copy of our whole table.
-    pub(super) fn in_place(plan: &ChildPlan) -> Fds {
+    fn in_place(plan: &ChildPlan, way: Way) -> Fds {
         Fds {
             mappings: plan.fds.clone(),
             session: plan.session,
             cgroup_procs: plan.cgroup_procs.clone(),
+            cgroup: plan.cgroup.filter(|_| !way.into_cgroup),
             shared_up_to: None,
             used: 0,
         }
     }
 
     /// In slots, if they are free and enough.
-    pub(super) fn lowered(plan: &ChildPlan) -> Fds {
-        let mut fds = Fds::in_place(plan);
-        let needed = fds.mappings.len() + fds.cgroup_procs.len() + 1;
-        if needed > COUNT || REFUSED.load(Ordering::Relaxed) || TAKEN.swap(true, Ordering::Acquire) {
-            return fds;
+    fn lowered(self) -> Fds {
+        let needed = self.mappings.len() + self.cgroup_procs.len() + usize::from(self.cgroup.is_some()) + 1;
+        if needed > COUNT || TAKEN.swap(true, Ordering::Acquire) {
+            return self;
         }
-        match fds.move_into_slots() {
-            Ok(highest) => fds.shared_up_to = Some(highest),
+        let mut lowered = self.clone();
+        match lowered.move_into_slots() {
+            Ok(highest) => lowered.shared_up_to = Some(highest),
             Err(_) => {
-                fds.give_back();
-                fds = Fds::in_place(plan);
+                lowered.give_back();
+                return self;
             }
         }
-        fds
+        lowered
     }
 
     /// The highest number that the child needs.
@@ -76,6 +85,9 @@ impl Fds {
         }
         for index in 0..self.cgroup_procs.len() {
             self.cgroup_procs[index] = self.lower(self.cgroup_procs[index])?;
+        }
+        if let Some(cgroup) = self.cgroup {
+            self.cgroup = Some(self.lower(cgroup)?);
         }
         if let Some(terminal) = terminal_of(self.session) {
             let slot = self.lower(terminal)?;
@@ -103,11 +115,6 @@ impl Fds {
         self.used = 0;
         self.shared_up_to = None;
         TAKEN.store(false, Ordering::Release);
-    }
-
-    /// The child could not take its copy: nobody tries again.
-    pub(super) fn refuse() {
-        REFUSED.store(true, Ordering::Relaxed);
     }
 }
 

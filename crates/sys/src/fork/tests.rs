@@ -1,13 +1,18 @@
 //! What a birth does and how it fails, step by step, seen from outside through `/proc`.
 
 use super::*;
-use crate::fd::{AsFd as _, AsRawFd as _};
+use crate::fd::{self, AsFd as _, AsRawFd as _};
 use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec::Vec;
 use doula_model::exit::ExitStatus;
 use doula_model::plan::FdMapping;
 use doula_model::signal::Signal;
+
+pub(crate) mod apart;
+mod effects;
+mod failures;
+mod fallbacks;
 
 /// A plan for `/bin/sh -c SCRIPT` with a `PATH` and nothing else.
 pub(crate) fn shell(script: &str) -> ChildPlan {
@@ -19,13 +24,18 @@ pub(crate) fn shell(script: &str) -> ChildPlan {
     }
 }
 
+/// As the product's, without what other births have learnt: some of them are in sandboxes.
+fn spawn(plan: &ChildPlan) -> core::result::Result<Born, SpawnError> {
+    spawn_knowing(plan, &Refusals::none())
+}
+
 /// Gives birth to it.
 pub(crate) fn run(plan: &ChildPlan) -> Born {
     spawn(plan).expect("a birth")
 }
 
 /// Runs it to its end and returns what it wrote to standard output.
-fn output(mut plan: ChildPlan) -> String {
+pub(super) fn output(mut plan: ChildPlan) -> String {
     let (reader, writer) = fd::pipe().expect("pipe");
     plan.fds.push(FdMapping { from: writer.as_raw_fd(), to: 1 });
     let born = run(&plan);
