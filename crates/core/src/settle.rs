@@ -67,8 +67,9 @@ impl Service {
 }
 
 impl Engine {
-    /// Lets everybody who changed, and their neighbours, do what they may do now. Who may start does so only when
-    /// nothing else is left to be done: one loss may take down others, end the family, or both.
+    /// Lets everybody who changed, and their neighbours, do what they may do now. Every loss and every end comes
+    /// before any start, because a loss may take down others, end the family, or both: who may start does so only
+    /// when nothing else is left to be done.
     pub(crate) fn settle(&mut self) {
         loop {
             while let Some(id) = self.cx.changed.pop_front() {
@@ -109,8 +110,13 @@ impl Engine {
 
     fn settle_wanted(&mut self, id: ServiceId, state: State) {
         match state {
-            State::Waiting => self.cx.starts.push_back(id),
-            State::Preparing | State::Starting | State::Up | State::BackingOff => self.settle_life(id),
+            State::Waiting | State::Preparing | State::Starting | State::Up | State::BackingOff => {
+                match self.lost_requirement(id) {
+                    Some(other) => self.lose(id, other),
+                    None if state == State::Waiting => self.cx.starts.push_back(id),
+                    None => self.settle_life(id),
+                }
+            }
             State::Stopped
             | State::Scheduled
             | State::Stopping
@@ -128,11 +134,8 @@ impl Engine {
         }
     }
 
-    /// It runs, or is to run again: does it have what it requires, and is it to be restarted?
+    /// It runs, or is to run again, and has what it requires: is it to be restarted?
     fn settle_life(&mut self, id: ServiceId) {
-        if let Some(other) = self.lost_requirement(id) {
-            return self.lose(id, other);
-        }
         let restarts = self.service(id).is_some_and(|service| service.again.is_some());
         if restarts && !self.is_held(id) {
             self.input(id, Input::Stop);
@@ -145,9 +148,6 @@ impl Engine {
         if !self.service(id).is_some_and(waits) {
             return;
         }
-        if let Some(other) = self.lost_requirement(id) {
-            return self.lose(id, other);
-        }
         let waits_for = self.graph.needs(id).iter().find_map(|&(on, kind)| {
             let other = self.service(on)?;
             let blocks = match (kind, other.standing()) {
@@ -157,7 +157,7 @@ impl Engine {
                     !other.fails_again_and_again()
                 }
                 (DependencyKind::Requires, Standing::Gone) => {
-                    unreachable!("a lost requirement was found before")
+                    unreachable!("losses come before starts")
                 }
                 (DependencyKind::Wants | DependencyKind::After, Standing::Gone) => false,
             };

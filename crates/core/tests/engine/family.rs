@@ -454,3 +454,19 @@ fn a_thousand_services_start_and_stop_without_a_deadline_or_a_word_too_much() {
     }
     assert_eq!(stage.did().last().map(String::as_str), Some("quit 0"));
 }
+
+#[test]
+fn a_loss_that_ends_the_family_comes_before_a_start_that_it_would_allow() {
+    let edge = service("edge", |spec| {
+        spec.deps = vec![needs(DependencyKind::Wants, "db"), needs(DependencyKind::Requires, "job")];
+    });
+    let job = service("job", |spec| spec.kind = Kind::Scheduled { overlap: Overlap::Skip });
+    let mut web = requiring("web", &["db"]);
+    web.essential = true;
+    // `edge` waits only until `db` has failed; `web`, which is looked at after it, takes the family down with `db`.
+    let mut stage = Stage::new(vec![failing("db"), job, edge, web]);
+    stage.stillborn("db", Role::Main, doula_model::plan::Errno::ENOENT);
+    stage.did();
+    stage.emptied("db");
+    assert_eq!(stage.did(), ["quit 1"], "`edge` is not started into a family that ends");
+}
