@@ -115,9 +115,9 @@ impl Service {
         self.probe_after(cx, policy.interval.max(SHORTEST_PROBE_PAUSE), role);
     }
 
-    /// The service spoke about itself.
+    /// The service spoke about itself. Before its birth was told nobody can have spoken, so it is not believed.
     pub(crate) fn noticed(&mut self, cx: &mut Context, notice: Notice) {
-        if self.children.get(Role::Main).is_none() {
+        if self.children.pid(Role::Main).is_none() {
             return;
         }
         match notice {

@@ -52,7 +52,7 @@ pub enum Event {
         /// How many processes were found after the main process had ended.
         leftovers: u32,
     },
-    /// The service spoke about itself.
+    /// The service spoke about itself. Only after its [`Event::Born`]; what comes before is not believed.
     Noticed {
         /// Who.
         service: ServiceId,

@@ -625,3 +625,18 @@ fn a_scheduled_service_can_be_run_by_hand_and_taken_off_its_schedule() {
     stage.due("backup");
     assert_eq!(stage.did(), NOTHING);
 }
+
+#[test]
+fn nobody_has_spoken_before_its_birth_was_told() {
+    let web = service("web", |spec| {
+        (spec.ready.by, spec.reload) = (ReadyBy::Notice, Reload::Signal(Signal::HUP));
+    });
+    let mut stage = Stage::new(vec![web]);
+    stage.did();
+    stage.says("web", Notice::Ready);
+    stage.reload("web");
+    assert_eq!((stage.state("web"), stage.did()), (State::Starting, vec![]), "no signal goes to nobody");
+    stage.born("web");
+    stage.says("web", Notice::Ready);
+    assert_eq!(stage.did(), ["web: HUP main"]);
+}
