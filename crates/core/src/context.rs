@@ -55,12 +55,13 @@ impl Context {
 
     /// Tells something about a service.
     pub(crate) fn report(&mut self, service: ServiceId, generation: Generation, news: News) {
-        self.act(Action::Report(Report { service: Some(service), generation, news }));
+        self.act(Action::Report(Report { at: self.now, service: Some(service), generation, news }));
     }
 
     /// Tells something about the family.
     pub(crate) fn announce(&mut self, news: News) {
-        self.act(Action::Report(Report { service: None, generation: Generation::default(), news }));
+        let generation = Generation::default();
+        self.act(Action::Report(Report { at: self.now, service: None, generation, news }));
     }
 
     /// Keeps the count of the live services, and remembers who changed.

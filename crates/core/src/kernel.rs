@@ -129,7 +129,8 @@ pub trait Kernel {
     /// An adopted process was buried.
     fn buried(&mut self, pid: Pid, status: ExitStatus);
 
-    /// News for people.
+    /// News for people. What happened at [`Report::at`] may be told later: a batch of births is told when it is
+    /// over.
     fn report(&mut self, report: &Report);
 
     /// The world's own business (logs, sockets, people), one event at a time until there is none.

@@ -6,6 +6,7 @@ use crate::id::{ChildKey, Generation, Pid, ServiceId};
 use crate::plan::SpawnError;
 use crate::service::Scope;
 use crate::signal::Signal;
+use crate::time::Time;
 use alloc::string::String;
 use core::time::Duration;
 
@@ -69,6 +70,8 @@ pub enum Action {
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Report {
+    /// When it happened: the time of the event that led to it, which may be long before anybody is told.
+    pub at: Time,
     /// About whom; `None`: the family.
     pub service: Option<ServiceId>,
     /// In which life.

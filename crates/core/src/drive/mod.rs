@@ -113,8 +113,9 @@ impl<K: Kernel> Driver<K> {
 
     fn act(&mut self, world: &mut K) {
         while let Some(action) = self.engine.poll_action() {
-            let now = world.now();
             if let Some(event) = self.perform(world, action) {
+                // Read after it was done: a birth takes its time.
+                let now = world.now();
                 self.engine.handle(now, event);
             }
         }

@@ -113,3 +113,17 @@ fn a_birth_that_fails_leaves_nothing_to_bury() {
     assert_eq!(run(&mut world, vec![service("missing")]), 1);
     assert_eq!(ends(&world), []);
 }
+
+#[test]
+fn a_birth_is_told_with_the_time_at_which_it_happened_and_not_that_of_the_last_of_its_batch() {
+    let mut world = Paper::new(Mischief::default());
+    world.labour = Duration::from_millis(1);
+    world.later(Duration::from_secs(1), Event::Command(Command::Shutdown(Haste::Orderly)));
+    run(&mut world, (0..50).map(|index| service(&format!("s{index}"))).collect());
+    let born = |(at, service, news): &(_, Option<ServiceId>, News)| {
+        matches!(news, News::Born { .. }).then_some((*at, (*service)?))
+    };
+    let told: Vec<_> = world.news.iter().filter_map(born).collect();
+    assert_eq!(told, world.births);
+    assert!(told[49].0.since(told[0].0) >= Duration::from_millis(49), "a batch takes its time");
+}

@@ -64,6 +64,10 @@ struct Proc {
 pub(crate) struct Paper {
     pub(crate) habits: BTreeMap<ServiceId, Habit>,
     pub(crate) mischief: Mischief,
+    /// How long each birth takes.
+    pub(crate) labour: Duration,
+    pub(crate) births: Vec<(Time, ServiceId)>,
+    /// What was told, with the time at which it happened.
     pub(crate) news: Vec<(Time, Option<ServiceId>, News)>,
     /// Events that people (or schedules) bring, by time.
     pub(crate) agenda: VecDeque<(Time, Event)>,
@@ -80,6 +84,8 @@ impl Paper {
         Paper {
             habits: BTreeMap::new(),
             mischief,
+            labour: Duration::ZERO,
+            births: Vec::new(),
             news: Vec::new(),
             agenda: VecDeque::new(),
             released: Vec::new(),
@@ -173,6 +179,8 @@ impl Kernel for Paper {
         if let Some(error) = habit.stillborn {
             return Err(error);
         }
+        self.now = self.now.after(self.labour);
+        self.births.push((self.now, key.service));
         let tree = (key.service, key.generation);
         let pid = self.add(tree, Some(key.role), &habit);
         for _ in 0..habit.orphans {
@@ -275,7 +283,7 @@ impl Kernel for Paper {
     fn buried(&mut self, _: Pid, _: ExitStatus) {}
 
     fn report(&mut self, report: &Report) {
-        self.news.push((self.now, report.service, report.news.clone()));
+        self.news.push((report.at, report.service, report.news.clone()));
     }
 
     fn attend(&mut self, _: &Engine) -> Option<Event> {

@@ -238,7 +238,7 @@ impl Home {
     pub(super) fn tell(&mut self, report: &Report) {
         let name = report.service.map(|id| self.logs.name(Some(id)).to_owned());
         let name = name.unwrap_or_else(|| "the family".to_owned());
-        let stamp = Stamp::read();
+        let stamp = Stamp::read().back_at(report.at);
         if is_worth_a_line(&report.news) {
             self.logs.say_soon(stamp, &format!("{name} {}", report.news));
         }

@@ -55,6 +55,12 @@ impl Stamp {
     pub fn read() -> Stamp {
         Stamp { now: doula_sys::time::monotonic(), wall: doula_sys::time::realtime() }
     }
+
+    /// An earlier moment on both clocks, as this one sees it.
+    #[must_use]
+    pub fn back_at(self, at: Time) -> Stamp {
+        Stamp { now: at, wall: self.wall.saturating_sub(self.now.since(at)) }
+    }
 }
 
 /// What kind of record.

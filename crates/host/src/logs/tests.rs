@@ -31,6 +31,11 @@ fn collector(options: Options) -> Collector {
     collector
 }
 
+#[test]
+fn an_earlier_moment_is_as_much_earlier_on_both_clocks() {
+    assert_eq!(at(5_000).back_at(at(4_250).now), at(4_250));
+}
+
 /// A service's pipe: its source, and the end that it writes to.
 fn pipe(collector: &mut Collector, service: ServiceId, ready: Option<&str>) -> (SourceId, OwnedFd) {
     let (output, writer) = fd::pipe().expect("pipe");

@@ -43,7 +43,7 @@ impl History {
         if self.entries.len() == REMEMBERED {
             self.entries.pop_front();
         }
-        let Report { service, generation, news } = report.clone();
+        let Report { at: _, service, generation, news } = report.clone();
         self.entries.push_back(Entry { number: self.next, at, service, generation, news });
         self.next += 1;
     }
@@ -73,11 +73,13 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use doula_model::time::Time;
 
     #[test]
     fn the_oldest_events_are_forgotten_first_and_numbers_go_on() {
         let mut history = History::default();
-        let report = Report { service: None, generation: Generation(0), news: News::FamilyEmpty };
+        let report =
+            Report { at: Time::ZERO, service: None, generation: Generation(0), news: News::FamilyEmpty };
         for _ in 0..REMEMBERED + 10 {
             history.push(Wall(0), &report);
         }

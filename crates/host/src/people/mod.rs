@@ -122,7 +122,7 @@ impl People {
         if let News::ShuttingDown { haste, .. } = report.news {
             self.haste = Some(haste);
         }
-        self.history.push(wall(Stamp::read().wall), report);
+        self.history.push(Clocks::read().wall_of(report.at), report);
         self.news = true;
     }
 
