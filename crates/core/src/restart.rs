@@ -5,7 +5,7 @@
 //! - The pause grows by `factor` with each restart in a row, up to `max_delay`, with a random share.
 //! - The row ends when the service was up for `reset_after`, when a one-shot succeeded, or by hand.
 //! - The start limit counts automatic *starts* within the interval before the planned one. Restarts by hand
-//!   are not counted, and a start by hand forgets the counted ones.
+//!   are not counted, nor are those after births that failed; a start by hand forgets the counted ones.
 //! - A birth that fails by a mistake (no such program) is tried a few times, for the program may just be
 //!   replaced; one that fails for a shortage (processes, memory) is tried for ever: shortages end.
 //! - A scheduled service does not start again after a success before its schedule says so, even with `always`.
@@ -56,8 +56,10 @@ pub(crate) struct History {
     pub(crate) total: u64,
     /// Those in a row, without a stable time between them.
     pub(crate) row: u32,
-    /// When the last ones happened; only kept within the interval of the start limit.
+    /// When the last counted ones happened; only kept within the interval of the start limit.
     starts: VecDeque<Time>,
+    /// The next one follows a birth that failed: it is not counted.
+    after_stillbirth: bool,
 }
 
 impl History {
@@ -70,7 +72,7 @@ impl History {
     /// An automatic start happens now.
     pub(crate) fn started(&mut self, policy: &RestartPolicy, now: Time) {
         self.total += 1;
-        let Some(limit) = policy.limit else { return };
+        let Some(limit) = policy.limit.filter(|_| !self.after_stillbirth) else { return };
         self.starts.push_back(now);
         while self.starts.front().is_some_and(|start| start.after(limit.interval) <= now) {
             self.starts.pop_front();
@@ -94,6 +96,7 @@ impl History {
         }
         self.row = self.row.saturating_add(1);
         let delay = pause(policy, self.row, random);
+        self.after_stillbirth = matches!(ending.cause, Cause::SpawnFailed { .. });
         if let Cause::SpawnFailed { error } = ending.cause {
             let hopeless = !error.errno.is_shortage() && policy.limit.is_some() && self.row > STILLBORN_TRIES;
             let again = Verdict::Again { delay: delay.max(STILLBORN_PAUSE), attempt: self.row };
@@ -278,6 +281,25 @@ mod tests {
             assert_eq!(tries == STILLBORN_TRIES, ends, "{errno}");
             assert_eq!(verdict == Verdict::Failed(ending.cause), ends, "{errno}");
         }
+    }
+
+    #[test]
+    fn a_shortage_does_not_use_up_the_start_limit() {
+        use doula_model::plan::{Errno, SpawnError, Step};
+        let limit = StartLimit { burst: 1, interval: Duration::from_secs(60) };
+        let policy = RestartPolicy { limit: Some(limit), ..steady() };
+        let error = SpawnError { step: Step::Exec, errno: Errno::EAGAIN };
+        let shortage = Ending { cause: Cause::SpawnFailed { error }, bad: true };
+        let mut history = History::default();
+        for second in 0..3 {
+            let now = Time::ZERO.after(Duration::from_secs(second));
+            let verdict = history.judge(&policy, DAEMON, &shortage, (now, &mut Random::new(1)));
+            assert!(matches!(verdict, Verdict::Again { .. }), "{verdict:?}");
+            history.started(&policy, now);
+        }
+        assert!(matches!(judge(&mut history, &policy, 4_000), Verdict::Again { .. }), "its first crash");
+        history.started(&policy, Time::ZERO.after(Duration::from_secs(5)));
+        assert_eq!(judge(&mut history, &policy, 6_000), Verdict::Failed(Cause::StartLimit), "its second");
     }
 
     #[test]

@@ -298,7 +298,8 @@ proptest! {
                 let view = world.engine.status(ServiceId(who));
                 world.quit.is_some() || view.is_none_or(|it| matches!(it.state, Up | Done | Failed | Scheduled))
             };
-            for _ in 0..2_000 {
+            // A stop may be extended for an hour, while schedules come due every second.
+            for _ in 0..200_000 {
                 if settled(&world) || !world.step() {
                     break;
                 }

@@ -5,7 +5,7 @@
 
 use doula_core::engine::Engine;
 use doula_core::random::Random;
-use doula_model::action::{Action, News, Report, State};
+use doula_model::action::{Action, Cause, News, Report, State};
 use doula_model::event::{Command, Event, Haste, Notice};
 use doula_model::exit::ExitStatus;
 use doula_model::id::{ChildKey, Generation, Pid, Role, ServiceId};
@@ -302,11 +302,12 @@ impl World {
         let others = self.alive.keys().any(|it| it.service == key.service && it.generation != key.generation);
         assert!(!others, "two generations at the same time");
         // A start begins with its first step. What crashes after that does not stop it, as it would not later.
-        let spec = self.engine.spec(key.service).expect("known");
-        if key.role == Role::PreStart || key.role == Role::Main && spec.pre_start.is_none() {
+        let spec_begins_with_main = self.engine.spec(key.service).expect("known").pre_start.is_none();
+        if key.role == Role::PreStart || spec_begins_with_main && key.role == Role::Main {
             self.check_requirements(key.service);
         }
-        if key.role == Role::Main && self.announced.remove(&key.service) {
+        let first_step = key.role == Role::PreStart || spec_begins_with_main && key.role == Role::Main;
+        if first_step && self.announced.remove(&key.service) {
             self.automatic.entry(key.service).or_default().push(self.now);
         }
         if self.chance(self.temper(key.service).stillborn) {
@@ -338,11 +339,7 @@ impl World {
     /// In an orderly shutdown nobody is asked to end while somebody who needs it lives.
     fn check_order(&self, id: ServiceId, signal: Signal) {
         let view = self.engine.status(id).expect("known");
-        if !self.shutting_down
-            || self.hurried
-            || signal == Signal::KILL
-            || view.cause != doula_model::action::Cause::Shutdown
-        {
+        if !self.shutting_down || self.hurried || signal == Signal::KILL || view.cause != Cause::Shutdown {
             return;
         }
         for key in self.alive.keys().filter(|key| key.role == Role::Main) {
@@ -379,8 +376,14 @@ impl World {
             assert_eq!(before, *from, "a report left a state out");
             assert_ne!(from, to);
         }
-        if let (Some(id), News::RestartIn { .. }) = (report.service, &report.news) {
-            self.announced.insert(id);
+        match (report.service, &report.news) {
+            (Some(id), News::RestartIn { .. }) => drop(self.announced.insert(id)),
+            // Another way on than the announced one, or a start that the limit does not count.
+            (Some(id), News::Turned { to: State::Stopped | State::Scheduled | State::Failed, .. })
+            | (Some(id), News::Turned { because: Cause::SpawnFailed { .. }, .. }) => {
+                self.announced.remove(&id);
+            }
+            _ => {}
         }
         self.reports.push(report);
     }
