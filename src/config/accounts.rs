@@ -2,7 +2,6 @@
 
 use super::problem::Complaint;
 use doula_model::plan::Credentials;
-use toml::de::DeValue;
 use uzers::os::unix::UserExt;
 
 /// A user that exists: what the environment wants to know of it.
@@ -21,12 +20,12 @@ pub(crate) fn own() -> Account {
     Account { credentials, variables: Vec::new() }
 }
 
-/// Looks up a user. A number need not be known; it then has the group of the same number.
-pub(crate) fn user(value: &DeValue<'_>) -> Result<Account, Complaint> {
-    let number = number(value);
-    let found = match (number, value.as_str()) {
-        (Some(uid), _) => uzers::get_user_by_uid(uid),
-        (None, name) => uzers::get_user_by_name(name.unwrap_or_default()),
+/// Looks up a user by name or number. A number need not be known; it then has the group of the same number.
+pub(crate) fn user(text: &str) -> Result<Account, Complaint> {
+    let number = text.parse().ok();
+    let found = match number {
+        Some(uid) => uzers::get_user_by_uid(uid),
+        None => uzers::get_user_by_name(text),
     };
     match (found, number) {
         (Some(user), _) => Ok(known(&user)),
@@ -35,9 +34,9 @@ pub(crate) fn user(value: &DeValue<'_>) -> Result<Account, Complaint> {
             Ok(Account { credentials, variables: Vec::new() })
         }
         (None, None) => {
-            let name = value.as_str().unwrap_or_default();
-            Err(Complaint::new(format!("there is no user `{name}` on this machine"), "unknown user")
-                .help("create it, or write an existing user or a number"))
+            let complaint =
+                Complaint::new(format!("there is no user `{text}` on this machine"), "unknown user");
+            Err(complaint.help("create it, or write an existing user or a number"))
         }
     }
 }
@@ -58,22 +57,13 @@ fn known(user: &uzers::User) -> Account {
     Account { credentials: Credentials { uid: user.uid(), gid, groups }, variables }
 }
 
-/// Looks up a group. A number need not be known.
-pub(crate) fn group(value: &DeValue<'_>) -> Result<u32, Complaint> {
-    if let Some(gid) = number(value) {
+/// Looks up a group by name or number. A number need not be known.
+pub(crate) fn group(text: &str) -> Result<u32, Complaint> {
+    if let Ok(gid) = text.parse() {
         return Ok(gid);
     }
-    let name = value.as_str().unwrap_or_default();
-    uzers::get_group_by_name(name).map(|group| group.gid()).ok_or_else(|| {
-        Complaint::new(format!("there is no group `{name}` on this machine"), "unknown group")
+    uzers::get_group_by_name(text).map(|group| group.gid()).ok_or_else(|| {
+        Complaint::new(format!("there is no group `{text}` on this machine"), "unknown group")
             .help("create it, or write an existing group or a number")
     })
-}
-
-/// The number, also if it stands between quotes.
-fn number(value: &DeValue<'_>) -> Option<u32> {
-    match value.as_str() {
-        Some(text) => text.parse().ok(),
-        None => u32::try_from(super::view::integer(value)?).ok(),
-    }
 }

@@ -330,7 +330,8 @@ const SERVICE_KEYS: &[Key] = &[
         name: "user",
         kind: Kind::Account,
         default: "that of doula",
-        doc: "Who it runs as; its groups come along, and HOME, USER, LOGNAME and SHELL are set unless `env` sets them.",
+        doc: "Who it runs as; its groups come along, and HOME, USER, LOGNAME and SHELL are set unless `env` sets them. \
+              Variables in it, and in `group` and `groups`, are those of doula itself.",
         example: "\"root\"",
     },
     Key {

@@ -7,7 +7,7 @@ use super::keys;
 use super::policy;
 use super::problem::Complaint;
 use super::value;
-use super::view::{Item, Table, View};
+use super::view::{Item, Table, View, integer};
 use doula_model::plan::{Capabilities, Credentials, Resource, Rlimit};
 use doula_model::recipe::{Limits, LogPolicy, Recipe, Socket, SocketAddress, Stdin};
 use doula_model::service::{Kind, ServiceSpec};
@@ -144,16 +144,21 @@ impl Texts<'_> {
     }
 }
 
-/// Who the service runs as, if it says so.
+/// Who the service runs as, if it says so. Variables in it are doula's own: those of the service depend on who
+/// it runs as.
 fn account(service: &View<'_>, around: &Surroundings<'_>) -> Option<Account> {
     let note = |item: &Item<'_>, complaint| around.report.note(&item.span(), complaint);
+    let text = |item: &Item<'_>| match item.get_ref().as_str() {
+        Some(text) => around.expand(text, around.inherited, &item.span()),
+        None => integer(item.get_ref()).map(|number| number.to_string()).unwrap_or_default(),
+    };
     let user = service.item("user");
     let group = service.item("group");
     let groups = service.item("groups");
     if user.is_none() && group.is_none() && groups.is_none() {
         return None;
     }
-    let mut account = match user.map(|item| (item, accounts::user(item.get_ref()))) {
+    let mut account = match user.map(|item| (item, accounts::user(&text(item)))) {
         None => accounts::own(),
         Some((_, Ok(account))) => account,
         Some((item, Err(complaint))) => {
@@ -161,7 +166,7 @@ fn account(service: &View<'_>, around: &Surroundings<'_>) -> Option<Account> {
             accounts::own()
         }
     };
-    let mut gid = |item: &Item<'_>| accounts::group(item.get_ref()).map_err(|error| note(item, error)).ok();
+    let mut gid = |item: &Item<'_>| accounts::group(&text(item)).map_err(|error| note(item, error)).ok();
     let Credentials { gid: primary, groups: others, .. } = &mut account.credentials;
     if let Some(found) = group.and_then(&mut gid) {
         *primary = found;
@@ -210,7 +215,7 @@ fn limit(item: &Item<'_>) -> Option<u64> {
 fn bytes(value: &DeValue<'_>, parse: fn(&str) -> Result<u64, Complaint>) -> Option<u64> {
     match value.as_str() {
         Some(text) => parse(text).ok(),
-        None => u64::try_from(super::view::integer(value)?).ok(),
+        None => u64::try_from(integer(value)?).ok(),
     }
 }
 
@@ -228,7 +233,7 @@ fn cpus(item: &Item<'_>) -> Vec<u16> {
     if let Some(text) = item.get_ref().as_str() {
         return value::cpus(text).unwrap_or_default();
     }
-    let number = |item: &Item<'_>| u16::try_from(super::view::integer(item.get_ref())?).ok();
+    let number = |item: &Item<'_>| u16::try_from(integer(item.get_ref())?).ok();
     let list = item.get_ref().as_array().into_iter().flatten();
     let mut cpus: Vec<u16> = list.filter_map(number).collect();
     cpus.sort_unstable();

@@ -82,6 +82,6 @@ fn every_line_of_a_service_is_in_its_log_file() {
 }
 
 #[expect(clippy::print_stdout, reason = "the reason of a skipped test is read in the test's output")]
-fn skipped(reason: &str) {
+pub(crate) fn skipped(reason: &str) {
     println!("skipped: {reason}");
 }

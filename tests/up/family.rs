@@ -140,6 +140,7 @@ impl Family {
 
     /// Reads on until a line contains this, and gives that line. Panics when the family ends before.
     pub(crate) fn expect(&mut self, part: &str) -> String {
+        self.deadline = Instant::now() + PATIENCE;
         loop {
             let Some(line) = self.next() else { panic!("no line has `{part}` in\n{}", self.seen.join("\n")) };
             if line.contains(part) {
@@ -185,6 +186,7 @@ impl Family {
 
     /// Waits for the end, proves that nothing is left, and gives the exit code and all that was said.
     pub(crate) fn end(mut self) -> (Option<i32>, Vec<String>) {
+        self.deadline = Instant::now() + PATIENCE;
         while self.next().is_some() {}
         let status = self.child.wait().expect("to wait for our own child");
         self.home.expect_nothing_left();
@@ -221,7 +223,7 @@ pub(crate) fn count(lines: &[String], part: &str) -> usize {
 }
 
 /// Runs it to its end; whoever hangs is killed, and the test fails.
-fn run(command: &mut Command) -> Said {
+pub(crate) fn run(command: &mut Command) -> Said {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("doula");
     let out = collect(child.stdout.take().expect("a pipe"));
     let err = collect(child.stderr.take().expect("a pipe"));

@@ -8,5 +8,6 @@ mod errors;
 mod family;
 mod people;
 mod restart;
+mod servers;
 mod start;
 mod trouble;
