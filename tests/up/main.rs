@@ -2,12 +2,14 @@
 
 #[path = "../common/actors.rs"]
 mod actors;
+mod attributes;
 mod contain;
 mod end;
 mod errors;
 mod family;
 mod people;
 mod restart;
+mod sandboxes;
 mod servers;
 mod start;
 mod trouble;

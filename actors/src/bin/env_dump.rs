@@ -7,7 +7,7 @@ use std::fs;
 use std::io::Write;
 
 /// Lines of `/proc/self/status` that a supervisor can set.
-const STATUS: [&str; 13] = [
+const STATUS: [&str; 14] = [
     "Umask",
     "Uid",
     "Gid",
@@ -18,6 +18,7 @@ const STATUS: [&str; 13] = [
     "CapInh",
     "CapPrm",
     "CapEff",
+    "CapBnd",
     "CapAmb",
     "NoNewPrivs",
     "Cpus_allowed_list",

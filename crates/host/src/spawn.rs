@@ -124,6 +124,14 @@ pub fn explain(plan: &ChildPlan, error: SpawnError) -> Explained {
     Explained { what, hint }
 }
 
+/// Says why the file of a standard input could not be opened.
+#[must_use]
+pub fn explain_input(path: &str, errno: Errno) -> Explained {
+    let why = errno.what().map_or_else(|| errno.to_string(), str::to_owned);
+    let what = format!("its standard input `{}` cannot be opened: {why}", printable(path.as_bytes()));
+    Explained { what, hint: None }
+}
+
 /// The program as the user wrote it.
 fn name_of(plan: &ChildPlan) -> String {
     printable(plan.args.first().map_or(b"", Vec::as_slice))
@@ -164,7 +172,9 @@ fn hint_for(error: SpawnError) -> Option<&'static str> {
             "without root this value can only be raised"
         }
         (Step::Affinity, Errno::EINVAL) => "none of these CPUs is there for us",
-        (Step::Capabilities, Errno::EPERM) => "a capability can only be passed on by who holds it",
+        (Step::Capabilities, Errno::EPERM) => {
+            "a capability can only be passed on by who holds it, and taken away for ever by root"
+        }
         (Step::Terminal, Errno::EPERM) => "the terminal belongs to another session",
         (Step::Fds, Errno::EMFILE | Errno::EBADF) => "the number is above the limit of open files (`nofile`)",
         _ => return None,
@@ -190,6 +200,7 @@ fn explain_exec(plan: &ChildPlan, errno: Errno) -> Explained {
             (format!("`{name}` does not exist{from}"), String::new())
         }
         (Errno::EACCES, Some(file)) => not_allowed(&name, file),
+        (Errno::EACCES, None) => may_not(&name),
         (Errno::ENOEXEC, _) => {
             let hint = "is it made for another machine, or does it lack its first line `#!/bin/sh`?";
             (format!("`{name}` is not a program"), hint.to_owned())
@@ -251,11 +262,13 @@ fn not_allowed(name: &str, file: &Path) -> (String, String) {
         Ok(meta) if meta.permissions().mode() & 0o111 == 0 => {
             (format!("`{name}` is not executable"), format!("chmod +x {shown}"))
         }
-        _ => {
-            let hint = "its user may not read a directory on the way, or the file system is mounted noexec";
-            (format!("`{name}` may not be executed: permission denied"), hint.to_owned())
-        }
+        _ => may_not(name),
     }
+}
+
+fn may_not(name: &str) -> (String, String) {
+    let hint = "its user may not read a directory on the way, or the file system is mounted noexec";
+    (format!("`{name}` may not be executed: permission denied"), hint.to_owned())
 }
 
 #[cfg(test)]

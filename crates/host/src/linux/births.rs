@@ -155,8 +155,14 @@ impl Wiring {
         match stdin {
             Stdin::Null | Stdin::Terminal => self.hand_over(fd::open(c"/dev/null", Access::Read)?, 0),
             Stdin::File(path) => {
-                let path = CString::new(path).map_err(|_| Errno::EINVAL)?;
-                self.hand_over(fd::open(&path, Access::Read)?, 0);
+                let opened = CString::new(path.as_str()).map_err(|_| Errno::EINVAL);
+                match opened.and_then(|path| fd::open(&path, Access::Read)) {
+                    Ok(file) => self.hand_over(file, 0),
+                    Err(errno) => {
+                        service.complain(spawn::explain_input(&path, errno).to_string());
+                        return Err(errno);
+                    }
+                }
             }
             Stdin::Pipe => {
                 let (read, write) = fd::pipe()?;
