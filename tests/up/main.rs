@@ -8,6 +8,7 @@ mod end;
 mod errors;
 mod family;
 mod people;
+mod ready;
 mod restart;
 mod sandboxes;
 mod servers;

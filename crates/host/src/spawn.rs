@@ -157,7 +157,7 @@ fn hint_for(error: SpawnError) -> Option<&'static str> {
         (Step::Clone, Errno::EAGAIN) => {
             "a limit of processes was reached: `pids.max` of the cgroup, `ulimit -u`, or kernel.pid_max"
         }
-        (Step::Clone | Step::Cgroup, Errno::EMFILE) => {
+        (Step::Prepare | Step::Clone | Step::Cgroup, Errno::EMFILE) => {
             "our own limit of open files was reached: raise `ulimit -n`"
         }
         (Step::Clone, Errno::EPERM | Errno::ENOSYS) => "a sandbox (seccomp) forbids it",

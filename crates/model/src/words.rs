@@ -91,6 +91,9 @@ impl Display for News {
             }
             News::Exited { role, status, lived } => write!(f, "{role} {status} after {}", Span(*lived)),
             News::Ready { after } => write!(f, "is ready after {}", Span(*after)),
+            News::RestartIn { delay: Duration::ZERO, attempt } => {
+                write!(f, "starts again at once (restart {attempt} in a row)")
+            }
             News::RestartIn { delay, attempt } => {
                 write!(f, "starts again in {} (restart {attempt} in a row)", Span(*delay))
             }

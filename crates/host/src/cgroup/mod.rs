@@ -2,7 +2,8 @@
 //! they make and whoever adopts them. So "stopped" can be proven: a leaf that can be removed was empty.
 //!
 //! One directory for the family below our own cgroup, one leaf for each service in it. A leaf is kept over
-//! restarts, because making and removing one is far more work for the kernel than asking whether it is empty.
+//! restarts, because making and removing one is far more work for the kernel than asking whether it is empty;
+//! unless it was killed as a whole ([`Leaf::kill`]).
 //!
 //! Deliberately absent: moving processes of others; killing by number.
 
@@ -230,7 +231,8 @@ impl Leaf {
 
     /// Ends every process in it and below with SIGKILL, at once and without a race (`cgroup.kill`, Linux
     /// 5.14); before that, by freezing it first and then one by one. They are dead when the leaf is empty,
-    /// not when this returns.
+    /// not when this returns. Nobody can be born in it from then on (Linux 6.14 and later kill them at birth): make
+    /// it anew.
     ///
     /// # Errors
     /// Those of write(2), or of [`Leaf::signal_all`].

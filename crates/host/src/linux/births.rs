@@ -2,6 +2,7 @@
 
 use super::home::Home;
 use super::services::Service;
+use crate::logs::Stamp;
 use crate::{listen, spawn};
 use doula_model::id::{ChildKey, Pid, Role};
 use doula_model::plan::{Errno, FdMapping, Resource, Rlimit, Session, SpawnError, Step};
@@ -17,8 +18,26 @@ const LISTEN_FDS_START: RawFd = 3;
 pub(super) const OURSELVES: &str = "/proc/self/exe";
 
 impl Home {
-    /// Gives birth to the child with this key, in the containment of its service.
+    /// Gives birth to the child with this key, in the containment of its service. A failure is told in words.
     pub(super) fn give_birth(&mut self, key: ChildKey) -> Result<(Pid, OwnedFd), SpawnError> {
+        self.bear(key).inspect_err(|error| self.complain_of_birth(key, *error))
+    }
+
+    fn complain_of_birth(&mut self, key: ChildKey, error: SpawnError) {
+        let Some(service) = self.services.get_mut(key.service) else { return };
+        let plan = spawn::plan(&service.recipe, &command(service, key.role), &[]);
+        let text = spawn::explain(&plan, error).to_string();
+        match key.role {
+            Role::Main | Role::PreStart | Role::ReadyProbe | Role::LiveProbe => service.complain(text),
+            // No news of the service follows that the complaint could come with.
+            Role::PostStop | Role::Reload => {
+                let text = format!("{}: {}: {text}", service.name, key.role);
+                self.logs.say(Stamp::read(), &text);
+            }
+        }
+    }
+
+    fn bear(&mut self, key: ChildKey) -> Result<(Pid, OwnedFd), SpawnError> {
         let mut wiring = Wiring::default();
         self.connect(key, &mut wiring).map_err(|errno| SpawnError { step: Step::Prepare, errno })?;
         let missing = SpawnError { step: Step::Prepare, errno: Errno::ENOENT };
@@ -29,16 +48,9 @@ impl Home {
         plan.listen_pid = wiring.listens;
         give_back_our_limit(&mut plan.rlimits, self.open_files);
         let _leaf = self.trees.contain(key, &service.name, service.recipe.limits, &mut plan)?;
-        match fork::spawn(&plan) {
-            Ok(born) => {
-                self.trees.born(key, born.pid);
-                Ok((born.pid, born.pidfd))
-            }
-            Err(error) => {
-                service.complain(spawn::explain(&plan, error).to_string());
-                Err(error)
-            }
-        }
+        let born = fork::spawn(&plan)?;
+        self.trees.born(key, born.pid);
+        Ok((born.pid, born.pidfd))
     }
 
     /// Lays the fds for a child, and what its environment says about them.

@@ -14,7 +14,7 @@ use doula_model::action::{News, Report};
 use doula_model::control::Change;
 use doula_model::event::Event;
 use doula_model::exit::ExitStatus;
-use doula_model::id::{Generation, Pid, ServiceId};
+use doula_model::id::{Generation, Pid, Role, ServiceId};
 use doula_model::plan::{Errno, Resource, Rlimit};
 use doula_model::recipe::{FamilySpec, Recipe};
 use doula_model::service::ServiceSpec;
@@ -270,7 +270,9 @@ fn is_worth_a_line(news: &News) -> bool {
         News::Turned { because: Cause::Asked, .. } => true,
         // Ready at birth: the line about the birth says it.
         News::Turned { .. } | News::Empty { leftovers: 0 } | News::Ready { after: Duration::ZERO } => false,
-        News::Born { role, .. } | News::Exited { role, .. } => *role == doula_model::id::Role::Main,
+        News::Born { role, .. } => *role == Role::Main,
+        // A command beside the main process that did what it should is not worth a word.
+        News::Exited { role, status, .. } => *role == Role::Main || !status.success(),
         News::Ready { .. }
         | News::RestartIn { .. }
         | News::Empty { .. }

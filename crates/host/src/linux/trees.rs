@@ -46,6 +46,9 @@ struct Held {
     limited: Limited,
     /// Watched while somebody waits for the leaf to become empty.
     events: Option<OwnedFd>,
+    /// It was killed as a whole, and is of no use any more: Linux 6.14 and later (seen on 6.18) kill whoever is
+    /// born into a cgroup (`CLONE_INTO_CGROUP`) on which `cgroup.kill` was ever used.
+    killed: bool,
 }
 
 impl Trees {
@@ -84,6 +87,9 @@ impl Trees {
         plan: &mut ChildPlan,
     ) -> Result<Option<OwnedFd>, SpawnError> {
         let failed = |error: io::Error| SpawnError { step: Step::Cgroup, errno: errno(&error) };
+        if self.leaves.get(&key.service).is_some_and(|held| held.killed) {
+            self.forget(key.service);
+        }
         if !self.leaves.contains_key(&key.service) {
             let held = self.make_leaf(name, limits).map_err(failed)?;
             self.leaves.extend(held.map(|held| (key.service, held)));
@@ -103,7 +109,7 @@ impl Trees {
         } else {
             self.limiters.apply(Some(cgroups), Some(&leaf), name, limits)?
         };
-        Ok(Some(Held { leaf, limited, events: None }))
+        Ok(Some(Held { leaf, limited, events: None, killed: false }))
     }
 
     /// A child was born. The session of a main process is a trace to its descendants.
@@ -146,13 +152,16 @@ impl Trees {
 
     /// Sends a signal to every process of a life.
     pub(super) fn signal(&mut self, life: Life, signal: Signal) {
-        let Some(held) = self.leaves.get(&life.0) else {
+        let Some(held) = self.leaves.get_mut(&life.0) else {
             let order = if signal == Signal::KILL { Order::Kill } else { Order::Signal(signal) };
             return self.order(life, order);
         };
         // Whoever is gone meanwhile needs no signal; whoever cannot be reached is still there at the next look.
         let _ = match signal {
-            Signal::KILL => held.leaf.kill(),
+            Signal::KILL => {
+                held.killed = true;
+                held.leaf.kill()
+            }
             _ => held.leaf.signal_all(signal).map(drop),
         };
     }
@@ -168,7 +177,10 @@ impl Trees {
     /// The service is gone for good.
     pub(super) fn forget(&mut self, service: ServiceId) {
         if let Some(held) = self.leaves.remove(&service) {
-            held.leaf.try_remove();
+            let Held { leaf, limited, .. } = held;
+            // The limits have a directory of their own in each old hierarchy, which goes first.
+            drop(limited);
+            leaf.try_remove();
         }
     }
 
