@@ -140,7 +140,12 @@ impl Family {
 
     /// Reads on until a line contains this, and gives that line. Panics when the family ends before.
     pub(crate) fn expect(&mut self, part: &str) -> String {
-        self.deadline = Instant::now() + PATIENCE;
+        self.expect_within(part, PATIENCE)
+    }
+
+    /// The same for what takes longer than anything else.
+    pub(crate) fn expect_within(&mut self, part: &str, patience: Duration) -> String {
+        self.deadline = Instant::now() + patience;
         loop {
             let Some(line) = self.next() else { panic!("no line has `{part}` in\n{}", self.seen.join("\n")) };
             if line.contains(part) {
@@ -246,7 +251,7 @@ fn collect(mut pipe: impl Read + Send + 'static) -> Receiver<String> {
     receiver
 }
 
-fn with_actors(configuration: &str) -> String {
+pub(crate) fn with_actors(configuration: &str) -> String {
     let names = Regex::new(r"ACTORS/([a-z_]+)").expect("a regular expression");
     let path = |found: &Captures<'_>| actor(&found[1]).display().to_string();
     names.replace_all(configuration, path).into_owned()

@@ -52,14 +52,13 @@ fn descriptors_left_with_doula_survive_a_restart_and_a_sigkill() {
          restart = { when = \"always\", delay = \"10ms\" }\n",
     );
     family.expect("fdstore: stored");
-    family.expect("web is ready");
     let first = family.status("web")["pid"].to_string();
     family.ask(&["restart", "web"]);
     family.expect(&format!("web | fdstore: given memory: kept by {first}"));
-    family.expect("web is ready");
+    family.expect("fdstore: stored");
     pidfd_send_signal(family.main_of("web"), Signal::KILL).expect("a process of ours");
     family.expect(&format!("web | fdstore: given memory: kept by {first}"));
-    family.expect("web is ready");
+    family.expect("fdstore: stored");
     assert_eq!(family.shut_down().0, Some(0));
 }
 
@@ -93,13 +92,13 @@ fn who_was_killed_as_a_whole_cleans_up_and_lives_again() {
         "[service.web]\ncommand = [\"ACTORS/ignore_term\"]\nstop = { grace = \"100ms\" }\nshell = true\n\
          post-stop = \"echo cleaned\"\nlimits = { pids = 50 }\n",
     );
-    family.expect("web started");
+    family.expect("ignore_term: ready");
     for _ in 0..2 {
         let answer = family.ask(&["restart", "web"]);
         assert_eq!(answer[0]["state"], "up");
         family.expect("web did not end in its grace time: SIGKILL for all of it");
         family.expect("web | cleaned");
-        family.expect("web started");
+        family.expect("ignore_term: ready");
     }
     let (code, lines) = family.shut_down();
     assert_eq!(count(&lines, "web was killed by SIGKILL"), 3, "{}", lines.join("\n"));

@@ -183,6 +183,12 @@ impl Home {
         }
     }
 
+    /// How long it is until the next run of a scheduled service.
+    pub(crate) fn next_run(&self, service: ServiceId) -> Option<Duration> {
+        let at = self.schedules.next(service)?;
+        Some(at.saturating_sub(Stamp::read().wall))
+    }
+
     /// The schedules that came due.
     pub(super) fn due(&mut self) -> Vec<Event> {
         let due = self.schedules.due(Stamp::read().wall).unwrap_or_default();

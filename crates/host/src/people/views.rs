@@ -3,6 +3,7 @@
 use super::{Clocks, Desk};
 use doula_core::engine::Engine;
 use doula_core::view::{Awaited, ServiceView};
+use doula_model::action::State;
 use doula_model::control::{Refusal, RefusalKind, ServiceStatus, Settled, Verdict};
 use doula_model::id::ServiceId;
 
@@ -53,12 +54,13 @@ fn unknown(engine: &Engine, name: &str) -> Refusal {
 /// One service as people see it.
 pub(super) fn status(clocks: &Clocks, desk: &Desk<'_>, id: ServiceId) -> Option<ServiceStatus> {
     let view = desk.engine.status(id)?;
-    let restart = view.next.filter(|(_, what)| *what == Awaited::Restart);
+    let restart = view.next.filter(|(_, what)| *what == Awaited::Restart).map(|(at, _)| at.since(clocks.now));
+    let run = desk.home.next_run(id).filter(|_| view.state == State::Scheduled);
     let complaint = desk.home.services.get(id).and_then(|service| service.complaint.clone());
     Some(ServiceStatus {
         since: clocks.wall_of(view.since),
         age: clocks.now.since(view.since),
-        next_start: restart.map(|(at, _)| at.since(clocks.now)),
+        next_start: restart.or(run),
         restarts: u32::try_from(view.restarts).unwrap_or(u32::MAX),
         status: said(&view).or(complaint),
         name: view.name,
