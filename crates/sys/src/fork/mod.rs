@@ -5,12 +5,15 @@
 //! can tell the step that failed by writing it into our memory. In exchange it may do nothing but bare system
 //! calls on data that was prepared before (see `child`): no allocation, no lock, no libc, no closure.
 //!
-//! Deliberately absent: fork(2) into arbitrary Rust code.
+//! fork(2) into arbitrary Rust code is in `copy` (feature `std`), for those who must.
 
 mod child;
 mod clone;
 mod close;
+#[cfg(feature = "std")]
+pub mod copy;
 mod dumpable;
+mod explain;
 mod prepared;
 mod slots;
 mod stack;
@@ -23,8 +26,9 @@ use crate::wait::{self, Who};
 use clone::{Refusals, Way};
 use doula_model::id::Pid;
 use doula_model::plan::{ChildPlan, Errno, SpawnError, Step};
+pub use explain::explain;
 use prepared::Prepared;
-use slots::Fds;
+use slots::{Fds, Place};
 use stack::Stack;
 
 /// A process that was born: it executes its program.
@@ -52,15 +56,29 @@ pub struct Born {
 #[doc(alias = "fork")]
 #[doc(alias = "posix_spawn")]
 pub fn spawn(plan: &ChildPlan) -> core::result::Result<Born, SpawnError> {
-    static REFUSALS: Refusals = Refusals::none();
     spawn_knowing(plan, &REFUSALS)
 }
 
+/// As [`spawn`], for a process whose fds others open and close too: nothing is kept open for later births.
+///
+/// The child takes a copy of our fd table up to the highest number that its plan names, so with many open fds
+/// a plan with low numbers is the cheaper one.
+pub fn spawn_in_place(plan: &ChildPlan) -> core::result::Result<Born, SpawnError> {
+    spawn_from(plan, &REFUSALS, Place::AsTheyAre)
+}
+
+/// What this process has learnt.
+static REFUSALS: Refusals = Refusals::none();
+
 fn spawn_knowing(plan: &ChildPlan, refusals: &Refusals) -> core::result::Result<Born, SpawnError> {
+    spawn_from(plan, refusals, Place::Slots)
+}
+
+fn spawn_from(plan: &ChildPlan, refusals: &Refusals, place: Place) -> core::result::Result<Born, SpawnError> {
     let best = refusals.best(plan);
     let mut way = best;
     loop {
-        let tried = spawn_by(plan, way);
+        let tried = spawn_by(plan, way, place);
         match lesser(way, &tried) {
             Some(next) => way = next,
             None => {
@@ -105,8 +123,8 @@ impl Failure {
     }
 }
 
-fn spawn_by(plan: &ChildPlan, way: Way) -> core::result::Result<Born, Failure> {
-    let mut fds = Fds::new(plan, way);
+fn spawn_by(plan: &ChildPlan, way: Way, place: Place) -> core::result::Result<Born, Failure> {
+    let mut fds = Fds::new(plan, way, place);
     let born = spawn_with(plan, &fds, way);
     fds.give_back();
     born

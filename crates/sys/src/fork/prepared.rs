@@ -192,7 +192,7 @@ fn kept(fds: &[FdMapping]) -> Vec<i32> {
 
 /// Whether the limit of open files gets lower than it is here. How low does not matter: our own fds are in the
 /// child's table until they are closed, and stand where the limit allows no new one.
-fn late_nofile(plan: &ChildPlan) -> bool {
+pub(super) fn late_nofile(plan: &ChildPlan) -> bool {
     let ours = crate::limits::get(Resource::Nofile).map_or(u64::MAX, |limit| limit.soft);
     plan.rlimits.iter().any(|limit| limit.resource == Resource::Nofile && limit.soft < ours)
 }

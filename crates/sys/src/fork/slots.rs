@@ -15,6 +15,18 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use doula_model::plan::{ChildPlan, Errno, FdMapping, Session};
 
+/// Standard error, up to which a child inherits what its plan does not mention.
+const HIGHEST_STANDARD: RawFd = 2;
+
+/// Where the fds of a plan are for the child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In slots, if they are free and enough: for a process whose fds are all its own business.
+    Slots,
+    /// Where they are: nothing is kept open, and no number is written to that somebody else may have closed.
+    AsTheyAre,
+}
+
 /// As many as a service with a few sockets needs.
 const COUNT: usize = 12;
 
@@ -39,11 +51,24 @@ pub(super) struct Fds {
 }
 
 impl Fds {
-    /// For a birth by this way.
-    pub(super) fn new(plan: &ChildPlan, way: Way) -> Fds {
+    /// For a birth by this way, from this place.
+    pub(super) fn new(plan: &ChildPlan, way: Way, place: Place) -> Fds {
         let in_place = Fds::in_place(plan, way);
         // The lower end of our table is not enough for a child that keeps what it finds.
-        if way.shared_files && !plan.keep_fds { in_place.lowered() } else { in_place }
+        match place {
+            _ if plan.keep_fds || !way.shared_files => in_place,
+            Place::Slots => in_place.lowered(),
+            Place::AsTheyAre => in_place.low_end(),
+        }
+    }
+
+    /// The child takes a copy of our table up to the highest number that it needs.
+    fn low_end(mut self) -> Fds {
+        let terminal = terminal_of(self.session);
+        let named = self.mappings.iter().map(|fd| fd.from).chain(self.cgroup_procs.iter().copied());
+        let highest = named.chain(self.cgroup).chain(terminal).chain([HIGHEST_STANDARD]).max();
+        self.shared_up_to = highest.and_then(|number| u32::try_from(number).ok());
+        self
     }
 
     /// As they are: the child gets a copy of our whole table.

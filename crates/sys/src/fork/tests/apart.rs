@@ -30,7 +30,7 @@ pub(super) fn own_fds() {
     // The slots have one number in all tables: they must be there before the tables part.
     loop {
         let plan = shell("");
-        let mut fds = Fds::new(&plan, way);
+        let mut fds = Fds::new(&plan, way, Place::Slots);
         let ready = fds.shared_up_to.is_some();
         fds.give_back();
         if ready {
