@@ -33,6 +33,18 @@ pub enum Evidence {
 }
 
 /// The end of a process: what ended it, and how we know.
+///
+/// Prints as the rest of a sentence that begins with the process.
+///
+/// ```
+/// use doula_model::exit::{Evidence, ExitStatus};
+/// // exit(256): only the low eight bits arrive.
+/// let status = ExitStatus::from_wait((256 & 0xff) << 8, Evidence::Waited).expect("an end");
+/// assert_eq!(status.exit_code(), Some(0));
+/// // SIGSEGV with a core dump.
+/// let status = ExitStatus::from_wait(11 | 0x80, Evidence::Waited).expect("an end");
+/// assert_eq!(format!("the server {status}"), "the server was killed by SIGSEGV and dumped core");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ExitStatus {
@@ -73,6 +85,45 @@ impl ExitStatus {
     /// Exit code 0, and known to be.
     pub const fn success(self) -> bool {
         matches!(self.outcome, Outcome::Code(0))
+    }
+
+    /// The code of a process that ended by itself.
+    ///
+    /// ```
+    /// use doula_model::{exit::ExitStatus, signal::Signal};
+    /// assert_eq!(ExitStatus::code(3).exit_code(), Some(3));
+    /// assert_eq!(ExitStatus::signal(Signal::KILL).exit_code(), None);
+    /// ```
+    pub const fn exit_code(self) -> Option<u8> {
+        match self.outcome {
+            Outcome::Code(code) => Some(code),
+            Outcome::Signal { .. } | Outcome::Unknown => None,
+        }
+    }
+
+    /// The signal that ended it.
+    ///
+    /// ```
+    /// use doula_model::{exit::ExitStatus, signal::Signal};
+    /// assert_eq!(ExitStatus::signal(Signal::KILL).killed_by(), Some(Signal::KILL));
+    /// assert_eq!(ExitStatus::code(137).killed_by(), None);
+    /// ```
+    pub const fn killed_by(self) -> Option<Signal> {
+        match self.outcome {
+            Outcome::Signal { signal, .. } => Some(signal),
+            Outcome::Code(_) | Outcome::Unknown => None,
+        }
+    }
+
+    /// Whether a core was really dumped.
+    ///
+    /// ```
+    /// use doula_model::exit::{Evidence, ExitStatus};
+    /// let status = ExitStatus::from_wait(6 | 0x80, Evidence::Waited).expect("an end");
+    /// assert!(status.dumped_core());
+    /// ```
+    pub const fn dumped_core(self) -> bool {
+        matches!(self.outcome, Outcome::Signal { core: true, .. })
     }
 
     /// The number a shell would show: the code, or 128 plus the signal. An unknown end is 125 (our own
