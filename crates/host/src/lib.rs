@@ -7,26 +7,48 @@ pub mod init;
 #[cfg(feature = "std")]
 pub mod cgroup;
 #[cfg(feature = "std")]
-pub mod control;
+pub mod child;
 #[cfg(feature = "std")]
+pub mod command;
+#[cfg(feature = "supervisor")]
+pub mod control;
+#[cfg(feature = "supervisor")]
 pub mod detach;
 #[cfg(feature = "std")]
+pub mod fork;
+#[cfg(feature = "supervisor")]
 mod linux;
-#[cfg(feature = "std")]
+#[cfg(feature = "supervisor")]
 pub mod listen;
-#[cfg(feature = "std")]
+#[cfg(feature = "supervisor")]
 pub mod logs;
-#[cfg(feature = "std")]
+#[cfg(feature = "supervisor")]
 pub mod notify;
-#[cfg(feature = "std")]
+#[cfg(feature = "supervisor")]
 mod people;
-#[cfg(feature = "std")]
+#[cfg(feature = "supervisor")]
 pub mod schedule;
 #[cfg(feature = "std")]
 pub mod spawn;
-#[cfg(feature = "std")]
+#[cfg(feature = "supervisor")]
 pub mod supervisor;
 #[cfg(feature = "std")]
 pub mod sweep;
-#[cfg(feature = "std")]
+#[cfg(feature = "supervisor")]
 pub mod terminal;
+
+#[cfg(feature = "std")]
+pub use child::{
+    Capture, CaptureError, Child, Holder, NotEmpty, OnDrop, Output, Proof, Survivor, TreeEnd, reap_left,
+};
+#[cfg(feature = "std")]
+pub use command::{Command, CommandError, Stdio};
+#[cfg(feature = "std")]
+pub use doula_model::{
+    exit::{Evidence, ExitStatus, Outcome},
+    id::Pid,
+    plan::{Capabilities, Credentials, Errno, Resource, Rlimit, Step},
+    signal::Signal,
+};
+#[cfg(feature = "std")]
+pub use doula_sys::wait::Usage;

@@ -52,7 +52,7 @@ fn environment(base: &[(String, String)], more: &[(String, String)]) -> Vec<Vec<
 }
 
 /// The value of `PATH` in an environment, [`DEFAULT_PATH`] if it has none.
-fn path_of(env: &[Vec<u8>]) -> &[u8] {
+pub(crate) fn path_of(env: &[Vec<u8>]) -> &[u8] {
     env.iter().find_map(|entry| entry.strip_prefix(b"PATH=")).unwrap_or(DEFAULT_PATH.as_bytes())
 }
 
@@ -138,7 +138,7 @@ fn name_of(plan: &ChildPlan) -> String {
 }
 
 /// No control byte of a name ever reaches a terminal.
-fn printable(bytes: &[u8]) -> String {
+pub(crate) fn printable(bytes: &[u8]) -> String {
     let lossy = String::from_utf8_lossy(bytes);
     lossy.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
@@ -221,7 +221,7 @@ fn explain_exec(plan: &ChildPlan, errno: Errno) -> Explained {
 }
 
 /// The first candidate that is there, as we see it.
-fn existing(plan: &ChildPlan) -> Option<PathBuf> {
+pub(crate) fn existing(plan: &ChildPlan) -> Option<PathBuf> {
     let dir = plan.dir.as_deref().unwrap_or(b".");
     let seen =
         plan.programs.iter().map(|file| Path::new(OsStr::from_bytes(dir)).join(OsStr::from_bytes(file)));

@@ -20,6 +20,7 @@ use doula_sys::poll;
 use doula_sys::wait::{self, For, Who};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -54,7 +55,18 @@ pub struct Found {
 #[derive(Debug)]
 pub struct Sweeper {
     us: Pid,
+    scope: Scope,
     targets: BTreeMap<Rc<str>, Target>,
+}
+
+/// Among whom is looked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    /// Our descendants, who cannot leave us because we are their subreaper; their mark is [`MARK`].
+    Descendants,
+    /// All processes, because orphans are given to others; their mark is a list of ids in this variable. Those of the
+    /// orphans that became ours all the same are buried.
+    Everybody(&'static str),
 }
 
 #[derive(Debug)]
@@ -84,7 +96,27 @@ impl Sweeper {
     /// Looks for nobody yet.
     #[must_use]
     pub fn new() -> Sweeper {
-        Sweeper { us: doula_sys::group::pid(), targets: BTreeMap::new() }
+        Sweeper { us: doula_sys::group::pid(), scope: Scope::Descendants, targets: BTreeMap::new() }
+    }
+
+    /// As [`Sweeper::new`], for a process that is no subreaper: looks among all processes for those whose variable
+    /// `mark` has the id in its list (separated by commas).
+    pub(crate) fn everywhere(mark: &'static str) -> Sweeper {
+        Sweeper { scope: Scope::Everybody(mark), ..Sweeper::new() }
+    }
+
+    /// The main process belongs to the tree also if it has neither a mark nor a session of its own.
+    pub(crate) fn include_main(&mut self, id: &str) {
+        let Some(target) = self.targets.get_mut(id) else { return };
+        let Some((pid, start)) = target.main else { return };
+        if let Ok(Some(handle)) = handle(pid, start) {
+            target.members.insert(pid, Member { handle, start, got: None });
+        }
+    }
+
+    /// Who was seen and is not gone, by number.
+    pub(crate) fn members(&self, id: &str) -> Vec<Pid> {
+        self.targets.get(id).map(|target| target.members.keys().copied().collect()).unwrap_or_default()
     }
 
     /// Looks for the processes of `id` from the next pass on, or changes what is to be done with them. `main`
@@ -123,17 +155,27 @@ impl Sweeper {
         // In ascending order, as new processes are numbered: whoever is born meanwhile is met further on.
         for pid in numbers()? {
             let Some(stat) = stat(pid) else { continue };
-            if !(ours.contains(&stat.parent) || descends(stat.parent, self.us)) {
+            if pid == self.us || !self.is_in_scope(&stat, &ours) {
                 continue;
             }
             ours.insert(pid);
-            let Some(id) = index.owner(pid, &stat) else { continue };
+            let Some(id) = index.owner(pid, &stat, self.scope) else { continue };
             if let Some(target) = self.targets.get_mut(&*id) {
                 target.meet(pid, &stat);
+                if matches!(self.scope, Scope::Everybody(_)) && stat.parent == self.us {
+                    target.bury(pid, &stat);
+                }
                 index.members.insert(pid, (stat.start, id));
             }
         }
         Ok(self.targets.iter_mut().map(|(id, target)| (id.to_string(), target.end())).collect())
+    }
+
+    fn is_in_scope(&self, stat: &Stat, ours: &BTreeSet<Pid>) -> bool {
+        match self.scope {
+            Scope::Everybody(_) => true,
+            Scope::Descendants => ours.contains(&stat.parent) || descends(stat.parent, self.us),
+        }
     }
 }
 
@@ -143,11 +185,13 @@ struct Index {
     sessions: BTreeMap<i32, (u64, Rc<str>)>,
     /// Those seen before, or in this pass, with their start times.
     members: BTreeMap<Pid, (u64, Rc<str>)>,
+    targets: BTreeSet<Rc<str>>,
 }
 
 impl Index {
     fn of(targets: &BTreeMap<Rc<str>, Target>) -> Index {
-        let mut index = Index { sessions: BTreeMap::new(), members: BTreeMap::new() };
+        let ids = targets.keys().cloned().collect();
+        let mut index = Index { sessions: BTreeMap::new(), members: BTreeMap::new(), targets: ids };
         for (id, target) in targets {
             if let Some((pid, start)) = target.main {
                 index.sessions.insert(pid.get(), (start, id.clone()));
@@ -160,14 +204,24 @@ impl Index {
     }
 
     /// Seen before, in the session of a main process, child of one seen before, or marked.
-    fn owner(&self, pid: Pid, stat: &Stat) -> Option<Rc<str>> {
+    fn owner(&self, pid: Pid, stat: &Stat, scope: Scope) -> Option<Rc<str>> {
         let seen = self.members.get(&pid).filter(|(start, _)| *start == stat.start);
         // The index holds handles of all of them, and a number is free only after its process was reaped; a
         // parent that was reaped has no children.
         let child = || self.members.get(&stat.parent);
         let session = || self.sessions.get(&stat.session).filter(|(start, _)| in_session(*start, stat));
         let known = seen.or_else(session).or_else(child).map(|(_, id)| id.clone());
-        known.or_else(|| mark(pid).map(Rc::from))
+        known.or_else(|| self.marked(pid, scope))
+    }
+
+    fn marked(&self, pid: Pid, scope: Scope) -> Option<Rc<str>> {
+        match scope {
+            Scope::Descendants => mark(pid, MARK).map(Rc::from),
+            Scope::Everybody(name) => {
+                let list = mark(pid, name)?;
+                list.split(',').find_map(|id| self.targets.get(id).cloned())
+            }
+        }
     }
 }
 
@@ -202,6 +256,14 @@ impl Target {
             Order::Kill => Signal::STOP,
         };
         self.send(pid, wanted);
+    }
+
+    /// Buries an orphan of this target that became our child; the main process is its owner's to bury.
+    fn bury(&mut self, pid: Pid, stat: &Stat) {
+        if stat.dead() && self.main.is_none_or(|(main, _)| main != pid) {
+            // ECHILD: somebody was faster.
+            let _ = wait::waitid(Who::Pid(pid), For::END);
+        }
     }
 
     /// Sends it a signal that it has not got yet.
@@ -279,6 +341,30 @@ fn bury_children() {
     while let Ok(Some(_)) = wait::waitid(Who::Any, For::END) {}
 }
 
+/// Buries the dead children of ours that lived in this cgroup or below: orphans that became ours, if we are PID 1 or a
+/// subreaper.
+pub(crate) fn bury_orphans_of(cgroup: &Path) {
+    let us = doula_sys::group::pid();
+    if us != Pid::INIT && !doula_sys::adopt::is_subreaper().unwrap_or(false) {
+        return;
+    }
+    let Some(name) = cgroup.file_name().and_then(|name| name.to_str()) else { return };
+    let dead = |pid: &Pid| stat(*pid).is_some_and(|stat| stat.parent == us && stat.dead());
+    let lived = |pid: &Pid| {
+        let places = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        places.lines().any(|place| place.starts_with("0::") && place.contains(name))
+    };
+    for pid in numbers().into_iter().flatten().filter(dead).filter(lived) {
+        let _ = wait::waitid(Who::Pid(pid), For::END);
+    }
+}
+
+/// What a process calls itself, escaped, and the letter of its state.
+pub(crate) fn name_and_state(pid: Pid) -> Option<(String, char)> {
+    let name = std::fs::read(format!("/proc/{pid}/comm")).ok()?;
+    Some((crate::spawn::printable(name.trim_ascii_end()), char::from(stat(pid)?.state)))
+}
+
 /// Whether this process has that ancestor (or is it).
 fn descends(mut pid: Pid, ancestor: Pid) -> bool {
     /// Deeper than any tree that fits under `pid_max` in practice, and an end if parents change while we climb.
@@ -296,10 +382,10 @@ fn descends(mut pid: Pid, ancestor: Pid) -> bool {
 }
 
 /// The id that this process was started with. `None` also when we may not see it (another user's process).
-fn mark(pid: Pid) -> Option<String> {
+fn mark(pid: Pid, name: &str) -> Option<String> {
     let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
     let value = environment.split(|&byte| byte == 0).find_map(|entry| {
-        let rest = entry.strip_prefix(MARK.as_bytes())?;
+        let rest = entry.strip_prefix(name.as_bytes())?;
         rest.strip_prefix(b"=")
     })?;
     String::from_utf8(value.to_vec()).ok()

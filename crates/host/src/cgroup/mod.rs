@@ -22,6 +22,8 @@ use std::ffi::CString;
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The directory of a family of services. Removed when dropped, as far as it is empty.
 #[derive(Debug)]
@@ -152,6 +154,23 @@ pub struct Leaf {
 }
 
 impl Leaf {
+    /// A leaf for one child and its descendants, beside no family. `None` where we may make none.
+    pub(crate) fn single() -> Option<Leaf> {
+        static OWN: OnceLock<Option<PathBuf>> = OnceLock::new();
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let own = OWN.get_or_init(|| find::own_v2().inspect(|own| remove_stale(own))).as_ref()?;
+        let name = format!("{PREFIX}command-{}{}", COUNT.fetch_add(1, Ordering::Relaxed), signature()?);
+        let path = own.join(name);
+        std::fs::create_dir(&path).ok()?;
+        // Without this file in it, this is no cgroup v2.
+        let leaf = Leaf { path };
+        if leaf.path.join("cgroup.procs").exists() {
+            return Some(leaf);
+        }
+        leaf.try_remove();
+        None
+    }
+
     /// An fd of the directory, for [`doula_model::plan::ChildPlan::cgroup`]. Needed for the birth only: keeping
     /// it open for a thousand services would make every birth dearer.
     ///

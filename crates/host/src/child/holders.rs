@@ -1,0 +1,65 @@
+//! Who holds a pipe open: processes that inherited an end of it.
+
+use super::Child;
+use crate::spawn::printable;
+use doula_model::id::Pid;
+use doula_sys::fd::{AsFd, AsRawFd as _};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// A process that holds the other end of a pipe of ours open.
+///
+/// ```
+/// use doula_host::Command;
+/// // The child ends, its own child keeps standard output open: the capture ends all the same, and names it.
+/// let output = Command::new("sh").args(["-c", "sleep 1000 & echo $!"]).output()?;
+/// assert_eq!(output.holders[0].pid.to_string(), output.stdout_text().trim());
+/// assert!(output.holders[0].to_string().ends_with("(sleep)"));
+/// # doula_host::Command::new("kill").arg(output.stdout_text().trim()).status()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Its number, for display.
+    pub pid: Pid,
+    /// Its name (`/proc/PID/comm`), with control characters escaped.
+    pub name: String,
+}
+
+impl fmt::Display for Holder {
+    /// `4711 (sleep)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.pid, self.name)
+    }
+}
+
+/// Everybody but us who has one of these pipes open, as far as we may see it: `/proc/PID/fd` of another user's
+/// process is not for us.
+pub(super) fn of(child: &Child) -> Vec<Holder> {
+    let ends = [child.stdout.as_ref().map(AsFd::as_fd), child.stderr.as_ref().map(AsFd::as_fd)];
+    let pipes: Vec<PathBuf> =
+        ends.iter().flatten().filter_map(|fd| std::fs::read_link(own(fd.as_raw_fd())).ok()).collect();
+    let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let numbers = processes.flatten().filter_map(|entry| Pid::new(entry.file_name().to_str()?.parse().ok()?));
+    let us = doula_sys::group::pid();
+    let mut holders: Vec<Holder> =
+        numbers.filter(|&pid| pid != us && holds(pid, &pipes)).map(named).collect();
+    holders.sort_unstable_by_key(|holder| holder.pid);
+    holders
+}
+
+fn own(number: i32) -> String {
+    format!("/proc/self/fd/{number}")
+}
+
+fn holds(pid: Pid, pipes: &[PathBuf]) -> bool {
+    let Ok(fds) = std::fs::read_dir(Path::new("/proc").join(pid.to_string()).join("fd")) else {
+        return false;
+    };
+    fds.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok()).any(|file| pipes.contains(&file))
+}
+
+fn named(pid: Pid) -> Holder {
+    let name = std::fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+    Holder { pid, name: printable(name.trim_ascii_end()) }
+}

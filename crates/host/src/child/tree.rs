@@ -1,0 +1,260 @@
+//! A child with all its descendants: holding them together, ending them, and the proof that none is left.
+
+use super::{Child, pause};
+use crate::cgroup::{Leaf, read_events};
+use crate::sweep::{self, Order, Sweeper};
+use doula_model::exit::ExitStatus;
+use doula_model::id::Pid;
+use doula_model::plan::ChildPlan;
+use doula_sys::fd::{AsRawFd as _, OwnedFd};
+use doula_sys::poll::{Epoll, Happening, Interest};
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// The variable that marks a tree: the ids of all trees to which a process belongs, the outermost first.
+const MARK: &str = "DOULA_TREE";
+/// The pause between two looks at `/proc`: long enough for a signal to do its work, too short to be felt.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+/// How a tree is held together.
+#[derive(Debug)]
+pub(crate) enum Tree {
+    /// Not at all.
+    Open,
+    /// By a cgroup of its own.
+    Leaf(Leaf),
+    /// By a mark in the environment.
+    Marked(String),
+}
+
+impl Tree {
+    /// Holds the child of a plan in a cgroup of its own if we may make one, else by a mark. The directory must stay
+    /// open until the child is born.
+    pub(crate) fn around(plan: &mut ChildPlan) -> (Tree, Option<OwnedFd>) {
+        let leaf = if plan.cgroup.is_none() { Leaf::single() } else { None };
+        let opened = leaf.and_then(|leaf| leaf.open().ok().map(|directory| (leaf, directory)));
+        match opened {
+            Some((leaf, directory)) => {
+                plan.cgroup = Some(directory.as_raw_fd());
+                (Tree::Leaf(leaf), Some(directory))
+            }
+            None => (Tree::marked(plan), None),
+        }
+    }
+
+    /// Holds it by a mark.
+    pub(crate) fn marked(plan: &mut ChildPlan) -> Tree {
+        let id = new_id();
+        let name = [MARK.as_bytes(), b"="].concat();
+        let at = plan.env.iter().position(|entry| entry.starts_with(&name));
+        match at {
+            Some(at) => plan.env[at].extend_from_slice(format!(",{id}").as_bytes()),
+            None => plan.env.push([name.as_slice(), id.as_bytes()].concat()),
+        }
+        Tree::Marked(id)
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self, Tree::Open)
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        if let Tree::Leaf(leaf) = self {
+            // It stays as long as somebody lives in it; a later birth of another process removes it then.
+            leaf.try_remove();
+        }
+    }
+}
+
+/// Never given twice on this machine since it was started.
+fn new_id() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let us = doula_sys::group::pid();
+    let (start, count) = (sweep::start_ticks(us).unwrap_or_default(), COUNT.fetch_add(1, Ordering::Relaxed));
+    format!("{us}.{start}.{}.{count}", doula_sys::time::realtime().as_nanos())
+}
+
+/// How we know that nobody is left.
+///
+/// ```
+/// assert_eq!(doula_host::Proof::Cgroup.to_string(), "its cgroup");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Proof {
+    /// The kernel says that the cgroup of the tree is empty: nobody can leave it.
+    Cgroup,
+    /// Two looks through `/proc` saw nobody with the tree's mark, in its session, or with a parent of it. Only who
+    /// emptied its environment, made a session of its own and lost its parent before the first look is not seen.
+    Mark,
+    /// As [`Proof::Mark`], for a tree without a mark: who made a session of its own and lost its parent before is not
+    /// seen.
+    Parents,
+}
+
+impl fmt::Display for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Proof::Cgroup => "its cgroup",
+            Proof::Mark => "two looks through /proc for its mark",
+            Proof::Parents => "two looks through /proc for its session and parents",
+        })
+    }
+}
+
+/// The end of a tree.
+///
+/// ```
+/// use doula_host::Command;
+/// use std::time::Duration;
+/// let end = Command::new("sleep").arg("1000").spawn()?.kill_tree(Duration::from_secs(20))?;
+/// assert_eq!(end.status.to_string(), "was killed by SIGKILL");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TreeEnd {
+    /// How the child itself ended; it is buried.
+    pub status: ExitStatus,
+    /// How we know that nobody is left.
+    pub proof: Proof,
+}
+
+/// One who lives still.
+///
+/// ```
+/// use doula_host::{Pid, Survivor};
+/// let survivor = Survivor { pid: Pid::INIT, name: "init".into(), state: 'D' };
+/// assert_eq!(survivor.to_string(), "1 (init, state D)");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Survivor {
+    /// Its number.
+    pub pid: Pid,
+    /// Its name, with control characters escaped.
+    pub name: String,
+    /// Its state, as in `/proc/PID/stat`: `D` waits in the kernel and dies when that is over.
+    pub state: char,
+}
+
+impl fmt::Display for Survivor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}, state {})", self.pid, self.name, self.state)
+    }
+}
+
+/// A tree that was not empty in time.
+///
+/// ```
+/// use doula_host::{NotEmpty, Pid, Survivor};
+/// let stuck = Survivor { pid: Pid::INIT, name: "dd".into(), state: 'D' };
+/// assert_eq!(NotEmpty { survivors: vec![stuck] }.to_string(), "1 process of the tree lives still: 1 (dd, state D)");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotEmpty {
+    /// Who lives, as far as we may see.
+    pub survivors: Vec<Survivor>,
+}
+
+impl fmt::Display for NotEmpty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let who: Vec<String> = self.survivors.iter().map(Survivor::to_string).collect();
+        match who.as_slice() {
+            [] => f.write_str("the tree could not be seen to its end"),
+            [one] => write!(f, "1 process of the tree lives still: {one}"),
+            all => write!(f, "{} processes of the tree live still: {}", all.len(), all.join(", ")),
+        }
+    }
+}
+
+impl std::error::Error for NotEmpty {}
+
+impl From<NotEmpty> for io::Error {
+    fn from(error: NotEmpty) -> io::Error {
+        io::Error::new(io::ErrorKind::TimedOut, error)
+    }
+}
+
+pub(super) fn kill(child: &mut Child, within: Duration) -> Result<TreeEnd, NotEmpty> {
+    let deadline = Instant::now().checked_add(within);
+    let proof = match &child.tree {
+        Tree::Leaf(leaf) => {
+            let leaf = leaf.clone();
+            end_leaf(&leaf, deadline).map_err(|_| NotEmpty { survivors: seen(leaf.members()) })?;
+            Proof::Cgroup
+        }
+        Tree::Marked(id) => {
+            let id = id.clone();
+            end_by_sweep(child, &id, deadline)?;
+            Proof::Mark
+        }
+        Tree::Open => {
+            end_by_sweep(child, &new_id(), deadline)?;
+            Proof::Parents
+        }
+    };
+    let ended = child.wait_until(deadline);
+    let status = ended.ok_or_else(|| NotEmpty { survivors: seen(vec![child.pid]) })?;
+    Ok(TreeEnd { status, proof })
+}
+
+fn is_over(deadline: Option<Instant>) -> bool {
+    deadline.is_some_and(|deadline| deadline <= Instant::now())
+}
+
+/// Who is dead when the kernel says so; orphans that became ours are buried.
+fn end_leaf(leaf: &Leaf, deadline: Option<Instant>) -> io::Result<()> {
+    let epoll = Epoll::new().map_err(super::os_error)?;
+    let events = match leaf.events() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        events => events?,
+    };
+    epoll.add(&events, Interest::PRIORITY, 0).map_err(super::os_error)?;
+    leaf.kill()?;
+    while !read_events(&events)? {
+        if is_over(deadline) {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        // Interrupted or not: looked at again.
+        let _ = epoll.wait(&mut [Happening::EMPTY], left);
+    }
+    sweep::bury_orphans_of(leaf.path());
+    Ok(())
+}
+
+/// Empty when two looks in a row saw nobody: one alone can miss a process that was born behind its back.
+fn end_by_sweep(child: &mut Child, id: &str, deadline: Option<Instant>) -> Result<(), NotEmpty> {
+    const LOOKS: u32 = 2;
+    let mut sweeper = Sweeper::everywhere(MARK);
+    // Until it is buried, its number is its own.
+    let start = if child.end.is_none() { sweep::start_ticks(child.pid) } else { None };
+    sweeper.set(id, start.map(|start| (child.pid, start)), Order::Kill);
+    sweeper.include_main(id);
+    let mut empty = 0;
+    loop {
+        let found = sweeper.pass().unwrap_or_default();
+        let alive = found.iter().any(|(_, found)| found.alive > 0);
+        empty = if alive || found.is_empty() { 0 } else { empty + 1 };
+        if empty == LOOKS {
+            return Ok(());
+        }
+        if is_over(deadline) {
+            return Err(NotEmpty { survivors: seen(sweeper.members(id)) });
+        }
+        if alive {
+            pause(LOOK_AGAIN);
+        }
+    }
+}
+
+/// Those of them that live, with names and states.
+fn seen(pids: Vec<Pid>) -> Vec<Survivor> {
+    let survivor = |pid| {
+        let (name, state) = sweep::name_and_state(pid)?;
+        (!matches!(state, 'Z' | 'X')).then_some(Survivor { pid, name, state })
+    };
+    pids.into_iter().filter_map(survivor).collect()
+}

@@ -1,0 +1,129 @@
+//! Trees: whoever is born of a child is ended with it, and that is proven.
+
+use crate::{LONG, actors::actor, is_dead};
+use doula_host::cgroup::Cgroups;
+use doula_host::{Child, Command, ExitStatus, Pid, Proof, Signal, Stdio};
+use std::io::{BufRead as _, BufReader};
+
+/// Its first line.
+fn line(child: &mut Child) -> String {
+    let mut text = String::new();
+    let out = child.stdout.as_mut().expect("a pipe");
+    BufReader::new(out).read_line(&mut text).expect("a line");
+    text.trim().to_owned()
+}
+
+fn last_number(line: &str) -> Pid {
+    let number = line.rsplit(' ').next().and_then(|word| word.parse().ok()).expect("a number");
+    Pid::new(number).expect("a number")
+}
+
+/// Those who have this mark in their environment, dead or alive.
+fn marked(mark: &str) -> Vec<Pid> {
+    let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let pids = processes.filter_map(|entry| Pid::new(entry.file_name().to_str()?.parse().ok()?));
+    let has = |pid: &Pid| {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|&byte| byte == 0).any(|entry| entry == mark.as_bytes())
+    };
+    pids.filter(has).collect()
+}
+
+/// Ends a storm of children, half of them in sessions of their own; `cgroup` is given to have the tree held by marks.
+fn storm(name: &str, cgroup: Option<std::os::fd::OwnedFd>) -> Proof {
+    let mut command = Command::exact(actor("fork_storm"));
+    command.arg("40").contained().env("DOULA_TEST", name).stdout(Stdio::pipe_out());
+    if let Some(cgroup) = cgroup {
+        command.cgroup(cgroup);
+    }
+    let mut child = command.spawn().expect("a birth");
+    assert_eq!(line(&mut child), "fork_storm: 40 children");
+    let mark = format!("DOULA_TEST={name}");
+    assert!(marked(&mark).len() > 1);
+    let end = child.kill_tree(LONG).expect("nobody is left");
+    assert_eq!(end.status, ExitStatus::signal(Signal::KILL));
+    assert!(marked(&mark).iter().all(|&pid| is_dead(pid)));
+    end.proof
+}
+
+#[test]
+fn a_storm_of_children_is_ended_by_what_this_machine_has() {
+    let proof = storm(&format!("storm-{}", std::process::id()), None);
+    assert!(matches!(proof, Proof::Cgroup | Proof::Mark));
+    if proof == Proof::Mark {
+        println!("skipped: no cgroup may be made here, so that only marks were tried");
+    }
+}
+
+#[test]
+fn a_storm_of_children_is_ended_by_its_marks_where_no_cgroup_can_be_made() {
+    let cgroups = Cgroups::discover("test-marks");
+    let leaf = cgroups.as_ref().and_then(|cgroups| cgroups.leaf("one").ok());
+    let directory = leaf.as_ref().and_then(|leaf| leaf.open().ok());
+    let proof = storm(&format!("marks-{}", std::process::id()), directory);
+    assert_eq!(proof, Proof::Mark);
+}
+
+#[test]
+fn a_daemon_that_forked_twice_is_found_by_its_mark() {
+    let cgroups = Cgroups::discover("test-daemon");
+    let leaf = cgroups.as_ref().and_then(|cgroups| cgroups.leaf("one").ok());
+    let mut command = Command::exact(actor("double_fork"));
+    command.arg("stay").contained().stdout(Stdio::pipe_out());
+    if let Some(directory) = leaf.as_ref().and_then(|leaf| leaf.open().ok()) {
+        command.cgroup(directory);
+    }
+    let mut child = command.spawn().expect("a birth");
+    let daemon = last_number(&line(&mut child));
+    assert!(!is_dead(daemon));
+    assert_eq!(child.kill_tree(LONG).map(|end| end.proof), Ok(Proof::Mark));
+    assert!(is_dead(daemon));
+}
+
+#[test]
+fn marks_of_a_tree_within_a_tree_are_both_kept() {
+    let mut command = Command::exact(actor("env_dump"));
+    command.env("DOULA_TREE", "outer").contained();
+    let cgroups = Cgroups::discover("test-nested");
+    let leaf = cgroups.as_ref().and_then(|cgroups| cgroups.leaf("one").ok());
+    if let Some(directory) = leaf.as_ref().and_then(|leaf| leaf.open().ok()) {
+        command.cgroup(directory);
+    }
+    let text = command.output().expect("a capture").stdout_text();
+    let mark = text.lines().find_map(|line| line.strip_prefix("env.DOULA_TREE ")).expect("a mark");
+    assert!(mark.starts_with("outer,"), "{mark}");
+}
+
+#[test]
+fn without_a_mark_descendants_are_found_by_their_parents() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "setsid sleep 1000 & echo $!; wait"]).stdout(Stdio::pipe_out());
+    let mut child = command.spawn().expect("a birth");
+    let grandchild = last_number(&line(&mut child));
+    let end = child.kill_tree(LONG).expect("nobody is left");
+    assert_eq!(end.proof, Proof::Parents);
+    assert!(is_dead(grandchild));
+}
+
+#[test]
+fn the_tree_of_a_child_that_has_ended_is_ended_too() {
+    let mut command = Command::exact(actor("double_fork"));
+    command.contained().stdout(Stdio::pipe_out());
+    let mut child = command.spawn().expect("a birth");
+    let daemon = last_number(&line(&mut child));
+    assert_eq!(child.wait(), ExitStatus::code(0));
+    assert!(!is_dead(daemon));
+    let end = child.kill_tree(LONG).expect("nobody is left");
+    assert_eq!(end.status, ExitStatus::code(0));
+    assert!(is_dead(daemon));
+}
+
+#[test]
+fn a_dropped_tree_is_ended_as_a_whole() {
+    let mut command = Command::exact(actor("double_fork"));
+    command.arg("stay").contained().stdout(Stdio::pipe_out());
+    let mut child = command.spawn().expect("a birth");
+    let daemon = last_number(&line(&mut child));
+    drop(child);
+    assert!(is_dead(daemon));
+}

@@ -1,0 +1,94 @@
+//! Births from many threads at once, beside forks of others and programs that were just written. Alone in its program,
+//! because it counts what is left.
+
+use doula_host::{Command, Errno, Step};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+const THREADS: usize = 8;
+const BIRTHS: usize = 200;
+
+/// What is open, by number.
+fn open_fds() -> usize {
+    std::fs::read_dir("/proc/self/fd").expect("/proc").count()
+}
+
+/// Dead children that nobody buried.
+fn zombies() -> usize {
+    let us = process::id().to_string();
+    let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let stats = processes.filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok());
+    stats
+        .filter(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(&format!("Z {us} "))))
+        .count()
+}
+
+/// Writes a program and runs it at once, again and again.
+fn write_and_run(folder: &Path, thread: usize) {
+    let program = std::fs::read("/bin/true").expect("a program");
+    for birth in 0..BIRTHS {
+        let file = folder.join(format!("{thread}-{}", birth % 4));
+        let _ = std::fs::remove_file(&file);
+        std::fs::write(&file, &program).expect("a file");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).expect("chmod");
+        let status = Command::exact(&file).status();
+        assert!(status.as_ref().is_ok_and(|status| status.success()), "{birth}: {status:?}");
+    }
+}
+
+/// What another library does meanwhile: the standard library forks when it is to set a user.
+fn fork_and_exec(stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        let ours = doula_sys::group::users().0;
+        let mut command = process::Command::new("/bin/true");
+        let done = command.uid(ours).status();
+        assert!(done.is_ok_and(|status| status.success()));
+    }
+}
+
+fn folder() -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("doula-stress-{}", process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    folder
+}
+
+#[test]
+fn births_from_many_threads_leave_no_fd_no_zombie_and_meet_no_busy_program() {
+    let folder = folder();
+    let before = open_fds();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let other = scope.spawn(|| fork_and_exec(&stop));
+        let writers: Vec<_> = (0..THREADS)
+            .map(|thread| {
+                scope.spawn({
+                    let folder = &folder;
+                    move || write_and_run(folder, thread)
+                })
+            })
+            .collect();
+        writers.into_iter().for_each(|writer| writer.join().expect("no panic"));
+        stop.store(true, Ordering::Relaxed);
+        other.join().expect("no panic");
+    });
+    std::fs::remove_dir_all(&folder).expect("our own folder");
+    assert_eq!((open_fds(), zombies()), (before, 0));
+    a_program_that_we_hold_open_ourselves_is_told_at_once();
+}
+
+/// No race, and so nothing to wait for; here, because the other test must be alone.
+fn a_program_that_we_hold_open_ourselves_is_told_at_once() {
+    let folder = folder();
+    let file = folder.join("busy");
+    std::fs::copy("/bin/true", &file).expect("a file");
+    let held = std::fs::File::options().append(true).open(&file).expect("a file");
+    let error = Command::exact(&file).spawn().expect_err("it is open for writing");
+    assert_eq!((error.step(), error.errno()), (Step::Exec, Errno::ETXTBSY));
+    drop(held);
+    assert!(Command::exact(&file).status().is_ok_and(|status| status.success()));
+    std::fs::remove_dir_all(&folder).expect("our own folder");
+}

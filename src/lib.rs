@@ -1,0 +1,30 @@
+//! The whole life of a Linux process: birth, life, end and burial, as a library.
+//!
+//! ```
+//! use doula::{Command, Signal};
+//! use std::time::Duration;
+//!
+//! // Captured within limits: never a deadlock, never a hang on a grandchild that keeps the pipe.
+//! let output = Command::new("sort").env("LC_ALL", "C").output_of(b"pear\napple\n")?;
+//! assert_eq!(output.stdout_text(), "apple\npear\n");
+//!
+//! // A handle that can hit no stranger, and an end that is proven.
+//! let mut child = Command::new("sh").args(["-c", "sleep 1000 & wait"]).contained().spawn()?;
+//! child.signal(Signal::CONT)?;
+//! let end = child.kill_tree(Duration::from_secs(20))?;
+//! println!("sh {}; nobody is left, proven by {}", end.status, end.proof);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A program that wants the library alone says `doula = { …, default-features = false }`: then nothing is built of
+//! what the command `doula` needs.
+//!
+//! - [`command`]: giving birth, with the whole context of the child as data;
+//! - [`child`]: waiting, signalling, capturing, ending a whole tree.
+
+pub use doula_host::{
+    Capabilities, Capture, CaptureError, Child, Command, CommandError, Credentials, Errno, Evidence,
+    ExitStatus, Holder, NotEmpty, OnDrop, Outcome, Output, Pid, Proof, Resource, Rlimit, Signal, Stdio, Step,
+    Survivor, TreeEnd, Usage, reap_left,
+};
+pub use doula_host::{child, command};
