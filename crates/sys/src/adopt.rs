@@ -1,8 +1,8 @@
 //! Orphans: who inherits them, and what an orphan-to-be hears.
 
-use crate::{Result, errno};
+use crate::{Result, errno, raw};
 use doula_model::signal::Signal;
-use rustix::process::{Pid, Signal as RawSignal};
+use rustix::process::Pid;
 
 /// `prctl(PR_SET_CHILD_SUBREAPER, on)`—orphans among our descendants become our children, as if we were
 /// PID 1. Kept across execve, not inherited by children.
@@ -26,6 +26,31 @@ pub fn is_subreaper() -> Result<bool> {
 /// <https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html>
 #[doc(alias = "prctl")]
 pub fn set_parent_death_signal(signal: Option<Signal>) -> Result<()> {
-    let signal = signal.and_then(|signal| RawSignal::from_named_raw(signal.number()));
-    rustix::process::set_parent_process_death_signal(signal).map_err(errno)
+    let number = signal.map_or(0, Signal::number) as usize;
+    // SAFETY: prctl takes numbers only here. Not by rustix, whose signals have no real-time ones.
+    unsafe { raw::call(libc::SYS_prctl, [libc::PR_SET_PDEATHSIG as usize, number, 0, 0, 0, 0]) }.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `prctl(PR_GET_PDEATHSIG)`.
+    fn parent_death_signal() -> i32 {
+        let mut number = 0i32;
+        let args = [libc::PR_GET_PDEATHSIG as usize, &raw mut number as usize, 0, 0, 0, 0];
+        // SAFETY: the kernel writes one number, which is there.
+        unsafe { raw::call(libc::SYS_prctl, args) }.expect("prctl");
+        number
+    }
+
+    #[test]
+    fn every_signal_can_be_that_of_the_parents_death() {
+        for signal in [Signal::USR2, Signal::new(40).expect("a real-time signal")] {
+            set_parent_death_signal(Some(signal)).expect("prctl");
+            assert_eq!(parent_death_signal(), signal.number());
+        }
+        set_parent_death_signal(None).expect("prctl");
+        assert_eq!(parent_death_signal(), 0);
+    }
 }

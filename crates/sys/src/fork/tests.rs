@@ -136,6 +136,22 @@ fn what_is_to_be_kept_is_kept_fds_and_blocked_signals() {
 }
 
 #[test]
+fn fds_that_are_kept_are_kept_whatever_their_number() {
+    let (reader, writer) = fd::pipe().expect("pipe");
+    let high = fd::duplicate(&writer, 400).expect("fcntl");
+    fd::set_cloexec(&high, false).expect("fcntl");
+    let mut plan = shell(&std::format!("echo here >&{}", high.as_raw_fd()));
+    plan.programs = [b"/bin/bash".to_vec()].into();
+    plan.keep_fds = true;
+    let born = run(&plan);
+    drop((writer, high));
+    let mut text = [0; 8];
+    assert_eq!(fd::read_full(&reader, &mut text), Ok(5));
+    assert_eq!(&text[..5], b"here\n");
+    assert_eq!(wait::end(Who::Pidfd(born.pidfd.as_fd())), Ok(ExitStatus::code(0)));
+}
+
+#[test]
 fn a_low_limit_of_files_is_in_the_way_of_no_earlier_step() {
     let (_reader, writer) = fd::pipe().expect("pipe");
     let crowd: Vec<_> = (0..100).map(|_| fd::duplicate(&writer, 3).expect("fcntl")).collect();
