@@ -58,6 +58,7 @@ fn look_after(options: &Options, env: Vec<Vec<u8>>) -> u8 {
                 terminal::QUIRKS.iter().for_each(|signal| voice.tell(&Line::HandOver(*signal)));
             }
             let family = Init::new(options, suspend);
+            let reach = look_around(reach);
             Keeper { voice, reach, main, family, acts: Vec::new(), status: ExitStatus::UNKNOWN }.run()
         }
         Err(error) => {
@@ -75,8 +76,11 @@ fn look_after(options: &Options, env: Vec<Vec<u8>>) -> u8 {
 /// How far our arm reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reach {
-    /// Everybody in this PID namespace is ours.
-    Namespace,
+    /// Everybody in this PID namespace is ours. With `listed`, `/proc` shows them all.
+    Namespace {
+        /// Whether it does.
+        listed: bool,
+    },
     /// Every descendant: orphans come to us.
     Descendants,
     /// The main process and its group; orphans go to others.
@@ -91,7 +95,7 @@ fn prepare(options: &Options, own: Pid, voice: &Voice<'_>) -> Result<Reach, u8> 
         return Err(if options.face == Face::Native { 125 } else { 1 });
     }
     if own == Pid::INIT {
-        return Ok(Reach::Namespace);
+        return Ok(Reach::Namespace { listed: false });
     }
     if options.subreaper {
         match adopt::set_subreaper(true) {
@@ -110,6 +114,17 @@ fn prepare(options: &Options, own: Pid, voice: &Voice<'_>) -> Result<Reach, u8> 
     }
     voice.tell(&Line::NoReaper);
     Ok(Reach::Group)
+}
+
+/// What can be done before it is needed, while the main process begins its life: the first signal shall not
+/// wait for it.
+fn look_around(reach: Reach) -> Reach {
+    // The first look at the clock finds out where the kernel's fast one is.
+    let _ = time::monotonic();
+    match reach {
+        Reach::Namespace { .. } => Reach::Namespace { listed: sweep::proc_is_ours() },
+        Reach::Descendants | Reach::Group => reach,
+    }
 }
 
 /// Ends us by this signal. PID 1 is spared by the kernel, and goes on.
@@ -196,7 +211,9 @@ impl Keeper<'_> {
     /// The next signal that is meant for us, `None` when a deadline passed first.
     fn next_signal(&self) -> Result<Option<Signal>, Errno> {
         let timeout = self.family.deadline().map(|deadline| deadline.since(time::monotonic()));
-        let arrived = signal::wait(SignalSet::FULL, timeout)?;
+        let deaths = self.family.listens_to_deaths();
+        let set = if deaths { SignalSet::FULL } else { SignalSet::FULL.without(Signal::CHLD) };
+        let arrived = signal::wait(set, timeout)?;
         match arrived {
             // Our own words to somebody who does not listen any more.
             Some(arrived) if arrived.signal == Signal::PIPE && arrived.sender == Some(self.voice.own) => {
@@ -209,15 +226,17 @@ impl Keeper<'_> {
 
     /// Buries everybody who can be.
     fn bury(&mut self) -> Option<Ending> {
+        let mut buried = false;
         loop {
             let news = match wait::waitid(Who::Any, For::CHANGE) {
                 Ok(Some(news)) => news,
-                Ok(None) => return self.happened(Happened::Drained { empty: false }),
-                Err(_) => return self.happened(Happened::Drained { empty: true }),
+                Ok(None) => return self.happened(Happened::Drained { empty: false, buried }),
+                Err(_) => return self.happened(Happened::Drained { empty: true, buried }),
             };
             let is_main = news.pid == self.main.pid && !self.main.buried;
             let happened = match news.change {
                 Change::Exited(status) => {
+                    buried = true;
                     self.voice.tell(&Line::Buried { pid: news.pid, status });
                     if is_main {
                         self.main.buried = true;
@@ -265,7 +284,7 @@ impl Keeper<'_> {
         let told = match (scope, self.reach) {
             (Scope::Main, _) => pidfd::send(&self.main.handle, signal),
             (Scope::Group, _) | (Scope::Tree, Reach::Group) => self.main.send_group(signal),
-            (Scope::Tree, Reach::Namespace) => pidfd::send_all(signal),
+            (Scope::Tree, Reach::Namespace { listed }) => self.send_namespace(signal, listed),
             (Scope::Tree, Reach::Descendants) => {
                 let main = pidfd::send(&self.main.handle, signal);
                 sweep::send_to_descendants(
@@ -279,5 +298,19 @@ impl Keeper<'_> {
         };
         let _ = told;
         self.voice.tell(&Line::PassedOn(signal));
+    }
+
+    /// Sends a signal to everybody in our namespace: to the main process's group first, for that is who is
+    /// waited for, and kill(-1) reaches it only at the end of a walk over all processes of the machine.
+    /// SIGKILL goes to all at once, so that nobody can be born past it.
+    fn send_namespace(&self, signal: Signal, listed: bool) -> Result<(), Errno> {
+        if !listed || !self.main.leads || self.main.buried || signal == Signal::KILL {
+            return pidfd::send_all(signal);
+        }
+        let first = self.main.send_group(signal);
+        // It may have been woken on our CPU, and would wait there until we have looked for the others.
+        limits::give_way();
+        // Without `/proc` after all, some hear it twice, which is better than never.
+        sweep::send_to_other_groups(self.main.pid, signal).or_else(|_| pidfd::send_all(signal)).and(first)
     }
 }

@@ -1,4 +1,4 @@
-//! Resource limits and the number of CPUs.
+//! Resource limits, the number of CPUs, and who has them.
 
 use crate::{Result, raw};
 use core::ptr;
@@ -44,6 +44,15 @@ pub fn cpu_count() -> Result<usize> {
 
 /// As many as any kernel can be built for (`CONFIG_NR_CPUS` ends at 8192).
 pub(crate) const MAX_CPUS: usize = 8192;
+
+/// `sched_yield()`—lets others who wait for this CPU have it first, those we have just woken among them.
+/// Returns at once when there are none.
+///
+/// <https://man7.org/linux/man-pages/man2/sched_yield.2.html>
+#[doc(alias = "sched_yield")]
+pub fn give_way() {
+    rustix::thread::sched_yield();
+}
 
 #[cfg(test)]
 mod tests {

@@ -52,10 +52,12 @@ pub enum Happened {
     MainStopped,
     /// Another child ended and was buried.
     OrphanEnded(Pid),
-    /// All that could be buried was; `empty` says that we have no child any more.
+    /// All that could be buried was.
     Drained {
-        /// Whether nobody is left.
+        /// Whether nobody is left: we have no child any more.
         empty: bool,
+        /// Whether anybody was buried.
+        buried: bool,
     },
     /// Time passed.
     Tick,
@@ -92,6 +94,14 @@ const KILL_AGAIN: Duration = Duration::from_millis(10);
 /// such a one would hang us for as long.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Rounds of burials that follow each other within this time are a stream of deaths, not one.
+const STREAM: Duration = Duration::from_millis(1);
+
+/// How long a stream of deaths flows by before the next round. To be woken for each death costs those who die
+/// and are born meanwhile: the wake-up itself, and the locks that each burial takes. Short, because the end of
+/// the main process may be among them.
+const REST: Duration = Duration::from_millis(2);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Running,
@@ -114,6 +124,10 @@ pub struct Init {
     die_by_signal: bool,
     phase: Phase,
     status: Option<ExitStatus>,
+    /// When the last round of burials was over.
+    last_round: Option<Time>,
+    /// Until when no death is listened to.
+    rest: Option<Time>,
 }
 
 impl Init {
@@ -129,16 +143,25 @@ impl Init {
             die_by_signal: options.die_by_signal,
             phase: Phase::Running,
             status: None,
+            last_round: None,
+            rest: None,
         }
     }
 
     /// When [`Happened::Tick`] is wanted; `None`: not at all.
     pub fn deadline(&self) -> Option<Time> {
-        match self.phase {
+        let phase = match self.phase {
             Phase::Running | Phase::Ended | Phase::Over => None,
             Phase::Asked { until } | Phase::Leftovers { until } => Some(until),
             Phase::Killing { again, until } => Some(again.min(until)),
-        }
+        };
+        phase.into_iter().chain(self.rest).min()
+    }
+
+    /// Whether SIGCHLD is wanted now. While it is not, it waits, and the next [`Happened::Tick`] is a reason to
+    /// bury.
+    pub fn listens_to_deaths(&self) -> bool {
+        self.rest.is_none()
     }
 
     /// Takes what happened, and appends what is to be done about it.
@@ -156,7 +179,10 @@ impl Init {
                     acts.push(Act::Tell(Line::OrphanBuried(pid)));
                 }
             }
-            Happened::Drained { empty } => self.drained(now, empty, acts),
+            Happened::Drained { empty, buried } => {
+                self.pace(now, buried);
+                self.drained(now, empty, acts);
+            }
             Happened::Tick => self.tick(now, acts),
         }
     }
@@ -213,6 +239,16 @@ impl Init {
                     self.phase = Phase::Ended;
                 }
             },
+        }
+    }
+
+    /// Looks away for a moment while deaths come in a stream and the main process lives.
+    fn pace(&mut self, now: Time, buried: bool) {
+        let rested = self.rest.take().is_some();
+        let last = self.last_round.replace(now);
+        let stream = buried && (rested || last.is_some_and(|last| now.since(last) < STREAM));
+        if stream && matches!(self.phase, Phase::Running | Phase::Asked { .. }) {
+            self.rest = Some(now.after(REST));
         }
     }
 

@@ -116,7 +116,7 @@ pub(super) struct Main {
     /// Whether it leads a session of its own.
     pub(super) session: bool,
     /// Whether it leads a group of its own.
-    leads: bool,
+    pub(super) leads: bool,
     /// Whether our terminal's foreground was given to its group.
     borrowed: bool,
     /// Whether we gave up our own terminal for it.

@@ -1,6 +1,7 @@
-//! Every descendant, found through `/proc`, when we are not PID 1 and the kernel cannot do it for us.
+//! Every descendant, found through `/proc`.
 //!
-//! A number that was read may pass to a stranger at any time, and no stranger may be hit. So nothing is
+//! As PID 1 all is simple: everybody in the namespace is ours, and no number can name a stranger. Elsewhere a
+//! number that was read may pass to a stranger at any time, and no stranger may be hit. So nothing is
 //! believed before it was seen twice: a handle is taken, the parent is read again, and then both handles, the
 //! process's and its parent's, still name living (or unburied) processes. Our own children need no such care:
 //! only we bury them.
@@ -11,11 +12,56 @@ use doula_model::plan::Errno;
 use doula_model::signal::Signal;
 use doula_sys::fd::{self, Access, AsFd, BorrowedFd};
 use doula_sys::signal::SignalSet;
-use doula_sys::{Result, pidfd};
+use doula_sys::{Result, group, pidfd};
 
 /// How deep the tree is followed; one handle is held for each level. Deeper ones come up to us when those
 /// above them end.
 const DEEPEST: u32 = 200;
+
+/// How often is looked for those who were born into a new group meanwhile. Whoever is faster than this all the
+/// time cannot be had by looking.
+const MOST_LOOKS: u32 = 16;
+
+/// Whether `/proc` is the one of the namespace in which we are PID 1: only in its own is our number 1.
+pub(super) fn proc_is_ours() -> bool {
+    let mut buffer = [0; 2];
+    let file = fd::open(c"/proc/self/stat", Access::Read);
+    file.and_then(|file| fd::read_full(&file, &mut buffer)).is_ok() && buffer == *b"1 "
+}
+
+/// As PID 1: sends a signal to everybody whose group was not told yet, group by group, so that nobody can be
+/// born past it within a group.
+///
+/// Never a part of its caller: its large buffer would cost a page of stack before the main process is told.
+///
+/// # Errors
+/// When `/proc` cannot be read.
+#[inline(never)]
+pub(super) fn send_to_other_groups(told: Pid, signal: Signal) -> Result<()> {
+    let ours = group::getpgid(None).ok();
+    let mut told = Vec::from([told]);
+    for _ in 0..MOST_LOOKS {
+        let before = told.len();
+        processes(|pid| {
+            // A group whose leader lives outside of the namespace has no number here; and ours has us in it.
+            let group = group::getpgid(Some(pid)).ok().filter(|group| Some(*group) != ours);
+            let target = group.unwrap_or(pid);
+            if pid == Pid::INIT || told.contains(&target) {
+                return;
+            }
+            told.push(target);
+            // It may be gone by now.
+            let _ = match group {
+                Some(group) => pidfd::send_group(group, signal),
+                None => pidfd::open(pid).and_then(|handle| pidfd::send(handle, signal)),
+            };
+        })?;
+        if told.len() == before {
+            break;
+        }
+    }
+    Ok(())
+}
 
 /// Sends a signal to every descendant but `except`, whose own descendants are not left out.
 ///
@@ -66,18 +112,28 @@ impl Sweep {
 }
 
 fn everybody() -> Result<Vec<Pair>> {
-    let proc = fd::open(c"/proc", Access::Directory)?;
     let mut found = Vec::new();
-    fd::entries(&proc, |name| {
-        let pid = core::str::from_utf8(name).ok().and_then(|name| name.parse().ok()).and_then(Pid::new);
-        if let Some(pid) = pid
-            && let Some(parent) = parent_of(pid)
-        {
+    processes(|pid| {
+        if let Some(parent) = parent_of(pid) {
             found.push((pid.get(), parent));
         }
     })?;
+    Ok(found)
+}
+
+/// Calls `each` with the number of every process that `/proc` shows.
+fn processes(mut each: impl FnMut(Pid)) -> Result<()> {
+    let proc = fd::open(c"/proc", Access::Directory)?;
+    let mut any = false;
+    fd::entries(&proc, |name| {
+        let pid = core::str::from_utf8(name).ok().and_then(|name| name.parse().ok()).and_then(Pid::new);
+        if let Some(pid) = pid {
+            any = true;
+            each(pid);
+        }
+    })?;
     // An empty /proc (not mounted) must not pass for an empty family.
-    if found.is_empty() { Err(Errno::ENOENT) } else { Ok(found) }
+    if any { Ok(()) } else { Err(Errno::ENOENT) }
 }
 
 /// The fourth field of `/proc/PID/stat`. The second is the name, which may hold anything, parentheses too.
