@@ -100,6 +100,17 @@ pub struct Reason {
     pub cause: Cause,
 }
 
+/// The family in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// All services.
+    pub all: usize,
+    /// Those that are up.
+    pub up: usize,
+    /// Those that start, or wait for others to start.
+    pub starting: usize,
+}
+
 impl Engine {
     /// The numbers of all services, in the order of their appearance.
     pub fn ids(&self) -> impl Iterator<Item = ServiceId> + '_ {
@@ -167,6 +178,27 @@ impl Engine {
             next = named(&service.cause).and_then(|name| self.service(*self.names.get(name)?));
         }
         chain
+    }
+
+    /// How many services there are, are up, and are on their way to it.
+    pub fn census(&self) -> Census {
+        let mut census = Census::default();
+        for service in self.services.iter().flatten() {
+            census.all += 1;
+            match service.state {
+                State::Up => census.up += 1,
+                State::Waiting | State::Preparing | State::Starting => census.starting += 1,
+                State::Stopped
+                | State::Scheduled
+                | State::Stopping
+                | State::Clearing
+                | State::Cleaning
+                | State::BackingOff
+                | State::Done
+                | State::Failed => {}
+            }
+        }
+        census
     }
 
     /// How many services run, wait or have a schedule: 0 when nothing can happen by itself any more.

@@ -83,6 +83,7 @@ fn look_after(options: Options, place: &Place) -> Result<u8, Failed> {
     let mut home = Home::new(&family.name, place.dir().to_owned(), collector, reader)
         .map_err(kernel("open our own fds"))?;
     let (specs, recipes) = unzip(family.services);
+    home.above = above;
     home.admit(recipes).map_err(Failed::Socket)?;
     let identity = Identity { family: family.name, pid: group::pid(), version };
     let people = People::new(place.listen()?, identity, home.warnings())
@@ -95,11 +96,9 @@ fn look_after(options: Options, place: &Place) -> Result<u8, Failed> {
     if let Some(tell) = on_ready {
         tell();
     }
-    say(above.as_ref(), "READY=1");
     while code.is_none() {
         code = driver.turn(&mut world);
     }
-    say(above.as_ref(), "STOPPING=1");
     world.close();
     Ok(code.unwrap_or_default())
 }
@@ -134,11 +133,4 @@ fn take_signals() -> Result<OwnedFd, Errno> {
 /// The random share of pauses needs no secret, only that two machines differ.
 fn seed() -> u64 {
     time::realtime().as_nanos() as u64 ^ (group::pid().get() as u64).rotate_left(40)
-}
-
-/// Tells the service manager above us, if there is one. Whether it listens is its own business.
-fn say(above: Option<&Above>, words: &str) {
-    if let Some(above) = above {
-        let _ = above.send(words);
-    }
 }

@@ -5,6 +5,7 @@ use super::services::{Service, Services};
 use super::trees::{Life, Trees};
 use crate::listen::{Shared, Sockets};
 use crate::logs::{Collector, Lost, Stamp};
+use crate::notify::Above;
 use crate::schedule::Schedules;
 use crate::spawn;
 use crate::sweep::end_strangers;
@@ -44,6 +45,8 @@ pub(crate) struct Home {
     /// Our limit of open files before we raised it.
     pub(super) open_files: Option<Rlimit>,
     pub(super) reader: Reader,
+    /// The service manager above us.
+    pub(crate) above: Option<Above>,
     /// The child that compresses a log file.
     pub(super) compressing: Option<Pid>,
     /// The number that the engine gives to the next new service.
@@ -74,6 +77,7 @@ impl Home {
             notify_dir,
             open_files,
             reader,
+            above: None,
             compressing: None,
             next_id: 0,
         })

@@ -16,10 +16,12 @@ mod token;
 mod trees;
 
 use crate::logs::{self, Stamp};
+use crate::notify::Above;
 use crate::people::{Desk, People};
 use doula_core::engine::Engine;
 use doula_core::kernel::{Change, Kernel, Tree, Wake};
-use doula_model::action::Report;
+use doula_core::view::Census;
+use doula_model::action::{News, Report};
 use doula_model::event::{Event, Notice};
 use doula_model::exit::ExitStatus;
 use doula_model::id::{ChildKey, Generation, Pid, ServiceId};
@@ -53,6 +55,8 @@ pub(crate) struct Linux {
     put_off: u32,
     /// No child was stopped or continued since the last SIGCHLD, or that is told already.
     stops_told: bool,
+    /// There was news since who is above us was told of the family.
+    changed: bool,
 }
 
 impl Linux {
@@ -64,11 +68,14 @@ impl Linux {
         home.epoll.add(&people, Interest::READ, Token::Control.pack())?;
         let happenings = vec![Happening::EMPTY; EVENTS_AT_ONCE];
         let pending = VecDeque::new();
-        Ok(Linux { signals, home, people, pending, happenings, put_off: 0, stops_told: false })
+        Ok(Linux { signals, home, people, pending, happenings, put_off: 0, stops_told: false, changed: true })
     }
 
     /// Takes everything apart; the last lines of the log are written.
-    pub(crate) fn close(self) -> logs::Lost {
+    pub(crate) fn close(mut self) -> logs::Lost {
+        if let Some(above) = &mut self.home.above {
+            above.stopping();
+        }
         self.home.close()
     }
 
@@ -126,9 +133,23 @@ impl Linux {
         }
     }
 
+    /// Tells who is above us how the family is.
+    fn tell_above(&mut self, engine: &Engine) {
+        let Some(above) = self.home.above.as_mut().filter(|_| std::mem::take(&mut self.changed)) else {
+            return;
+        };
+        let Census { all, up, starting } = engine.census();
+        above.status(&format!("{up} of {all} services are up"));
+        if starting == 0 {
+            above.ready();
+        }
+    }
+
     /// When we have to look again though nothing happens.
     fn own_deadline(&self) -> Option<Time> {
-        let deadlines = [self.home.trees.deadline(), self.home.logs.deadline(), self.people.deadline()];
+        let above = self.home.above.as_ref().and_then(Above::deadline);
+        let deadlines =
+            [self.home.trees.deadline(), self.home.logs.deadline(), self.people.deadline(), above];
         deadlines.into_iter().flatten().min()
     }
 }
@@ -199,9 +220,13 @@ impl Kernel for Linux {
 
     fn poll(&mut self, deadline: Option<Time>, wakes: &mut Vec<Wake>) {
         self.home.logs.write_out(Stamp::read());
+        if let Some(above) = &mut self.home.above {
+            above.turn(time::monotonic());
+        }
         let deadline = self.own_deadline().into_iter().chain(deadline).min();
         let timeout = deadline.map(|at| at.since(time::monotonic()));
-        let timeout = if self.pending.is_empty() { timeout } else { Some(Duration::ZERO) };
+        let untold = self.changed && self.home.above.is_some();
+        let timeout = if self.pending.is_empty() && !untold { timeout } else { Some(Duration::ZERO) };
         let mut buffer = std::mem::take(&mut self.happenings);
         // EINTR (a debugger, a freezer) is a wake-up like any other: nothing happened.
         let happened = self.home.epoll.wait(&mut buffer, timeout).unwrap_or_default();
@@ -246,12 +271,17 @@ impl Kernel for Linux {
     fn report(&mut self, report: &Report) {
         self.home.tell(report);
         self.people.report(report);
+        self.changed = true;
+        if let (News::ShuttingDown { .. }, Some(above)) = (&report.news, &mut self.home.above) {
+            above.stopping();
+        }
     }
 
     fn attend(&mut self, engine: &Engine) -> Option<Event> {
         if self.pending.is_empty() {
             let mut desk = Desk { engine, home: &mut self.home, events: &mut self.pending };
             self.people.attend(&mut desk);
+            self.tell_above(engine);
         }
         self.pending.pop_front()
     }

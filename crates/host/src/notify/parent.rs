@@ -4,6 +4,7 @@
 //! `WATCHDOG_USEC` and `WATCHDOG_PID` out of it.
 
 use core::time::Duration;
+use doula_model::time::Time;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::linux::net::SocketAddrExt as _;
@@ -30,7 +31,29 @@ pub struct Above {
     address: SocketAddr,
     socket: UnixDatagram,
     watchdog: Option<Duration>,
+    /// When the next `WATCHDOG=1` is due.
+    pet: Option<Time>,
+    /// What it heard last about how we are.
+    stage: Stage,
+    /// The last `STATUS=`.
+    status: String,
+    /// Lines that its queue had no room for.
+    owed: String,
 }
+
+/// How we are, in the words of sd_notify(3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Starting,
+    Ready,
+    Stopping,
+}
+
+/// When a full queue is tried again.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// So much is kept for whoever does not listen for long; a datagram must hold it.
+const LONGEST_DEBT: usize = 4096;
 
 impl Above {
     /// Who is above us, by the variables that `variable` looks up (such as [`std::env::var_os`]); `None` when
@@ -43,7 +66,15 @@ impl Above {
         let address = address(&text).ok_or(AboveError::Address(text))?;
         let socket = UnixDatagram::unbound().map_err(AboveError::Socket)?;
         socket.set_nonblocking(true).map_err(AboveError::Socket)?;
-        Ok(Some(Above { address, socket, watchdog: watchdog(variable) }))
+        Ok(Some(Above {
+            address,
+            socket,
+            watchdog: watchdog(variable),
+            pet: None,
+            stage: Stage::Starting,
+            status: String::new(),
+            owed: String::new(),
+        }))
     }
 
     /// How often [`Above::send`] must say `WATCHDOG=1`: half of the time that is allowed, as
@@ -58,6 +89,83 @@ impl Above {
     /// When nobody listens, or the listener's queue is full (try again later).
     pub fn send(&self, text: &str) -> Result<(), AboveError> {
         self.socket.send_to_addr(text.as_bytes(), &self.address).map(drop).map_err(AboveError::Send)
+    }
+
+    /// When [`Above::turn`] has something to do though nothing happens; never, if nobody waits for a sign of life.
+    pub fn deadline(&self) -> Option<Time> {
+        self.pet
+    }
+
+    /// To be called by the loop itself, and by nobody else: a loop that is stuck gives no sign of life.
+    pub fn turn(&mut self, now: Time) {
+        let interval = self.watchdog();
+        let due = self.pet.is_some_and(|due| now >= due);
+        if due && interval.is_some() {
+            self.say("WATCHDOG=1");
+        } else if due {
+            self.say("");
+        }
+        if due || self.pet.is_none() {
+            self.pet = interval.map(|interval| now.after(interval));
+        }
+        if !self.owed.is_empty() {
+            let again = now.after(AGAIN);
+            self.pet = Some(self.pet.map_or(again, |pet| pet.min(again)));
+        }
+    }
+
+    /// All that start with us have started, or have failed to.
+    pub fn ready(&mut self) {
+        if self.stage == Stage::Starting {
+            self.stage = Stage::Ready;
+            self.say("READY=1");
+        }
+    }
+
+    /// The configuration is read again, from now until [`Above::reloaded`].
+    pub fn reloading(&mut self, now: Time) {
+        if self.stage == Stage::Ready {
+            self.say(&format!("RELOADING=1\nMONOTONIC_USEC={}", now.as_nanos() / 1_000));
+        }
+    }
+
+    /// It was read, or refused.
+    pub fn reloaded(&mut self) {
+        if self.stage == Stage::Ready {
+            self.say("READY=1");
+        }
+    }
+
+    /// The family ends.
+    pub fn stopping(&mut self) {
+        if self.stage != Stage::Stopping {
+            self.stage = Stage::Stopping;
+            self.say("STOPPING=1");
+        }
+    }
+
+    /// How the family is, in one line for people.
+    pub fn status(&mut self, status: &str) {
+        if self.status != status {
+            status.clone_into(&mut self.status);
+            self.say(&format!("STATUS={status}"));
+        }
+    }
+
+    /// Says it, or the first time there is room for it. Whether anybody listens is not our business.
+    fn say(&mut self, lines: &str) {
+        if !lines.is_empty() && !self.owed.is_empty() {
+            self.owed.push('\n');
+        }
+        self.owed.push_str(lines);
+        if self.owed.is_empty() {
+            return;
+        }
+        match self.send(&self.owed) {
+            Err(AboveError::Send(error))
+                if error.kind() == io::ErrorKind::WouldBlock && self.owed.len() < LONGEST_DEBT => {}
+            _ => self.owed.clear(),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use super::*;
 use crate::logs::test_directory::Scratch;
 use core::time::Duration;
 use doula_model::event::Notice;
+use doula_model::time::Time;
 use doula_sys::fd::AsRawFd as _;
 use doula_sys::poll;
 use proptest::prelude::*;
@@ -243,6 +244,80 @@ fn who_is_above_us_hears_us_by_path_and_by_abstract_name() {
         _ => Some("@x".into()),
     };
     assert_eq!(Above::find(not_us).expect("an address").expect("somebody").watchdog(), None);
+}
+
+/// A socket as a service manager has it, and what we are to it. Signs of life are wanted each three seconds.
+fn above(scratch: &Scratch, watchdog: bool) -> (UnixDatagram, Above) {
+    let path = scratch.path("above");
+    let manager = UnixDatagram::bind(&path).expect("bind");
+    manager.set_nonblocking(true).expect("fcntl");
+    let variable = |name: &str| match name {
+        "NOTIFY_SOCKET" => Some(path.clone().into()),
+        "WATCHDOG_USEC" if watchdog => Some("3000000".into()),
+        _ => None,
+    };
+    (manager, Above::find(variable).expect("an address").expect("somebody"))
+}
+
+fn all_of(manager: &UnixDatagram) -> Vec<String> {
+    let mut buffer = [0; 4096];
+    let next =
+        || manager.recv(&mut buffer).ok().map(|length| String::from_utf8_lossy(&buffer[..length]).into());
+    std::iter::from_fn(next).collect()
+}
+
+const fn at(millis: u64) -> Time {
+    Time::from_nanos(millis * 1_000_000)
+}
+
+#[test]
+fn who_is_above_us_hears_each_stage_once_and_signs_of_life_in_time() {
+    let scratch = Scratch::new();
+    let (manager, mut above) = above(&scratch, true);
+    above.turn(at(0));
+    assert_eq!(above.deadline(), Some(at(1500)));
+    above.turn(at(1499));
+    above.reloading(at(1499));
+    assert_eq!(all_of(&manager), Vec::<String>::new(), "too early for all of it");
+    above.status("1 of 1 services are up");
+    above.status("1 of 1 services are up");
+    above.ready();
+    above.ready();
+    assert_eq!(all_of(&manager), ["STATUS=1 of 1 services are up", "READY=1"]);
+    above.turn(at(1600));
+    assert_eq!(
+        (all_of(&manager).as_slice(), above.deadline()),
+        (&["WATCHDOG=1".to_owned()][..], Some(at(3100)))
+    );
+    above.reloading(at(2000));
+    above.reloaded();
+    above.stopping();
+    above.stopping();
+    above.reloading(at(2001));
+    assert_eq!(all_of(&manager), ["RELOADING=1\nMONOTONIC_USEC=2000000", "READY=1", "STOPPING=1"]);
+}
+
+#[test]
+fn who_wants_no_signs_of_life_costs_no_wake_up() {
+    let scratch = Scratch::new();
+    let (manager, mut above) = above(&scratch, false);
+    above.turn(at(0));
+    above.ready();
+    above.turn(at(1));
+    assert_eq!((above.deadline(), all_of(&manager).len()), (None, 1));
+}
+
+#[test]
+fn what_a_full_queue_did_not_take_is_said_again() {
+    let scratch = Scratch::new();
+    let (manager, mut above) = above(&scratch, false);
+    while above.send("STATUS=a flood").is_ok() {}
+    above.ready();
+    above.turn(at(0));
+    assert_eq!(above.deadline(), Some(at(100)));
+    assert!(!all_of(&manager).contains(&"READY=1".to_owned()));
+    above.turn(at(100));
+    assert_eq!((all_of(&manager).as_slice(), above.deadline()), (&["READY=1".to_owned()][..], None));
 }
 
 #[test]

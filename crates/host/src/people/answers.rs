@@ -12,7 +12,7 @@ use doula_model::id::ServiceId;
 use doula_model::plan::Errno;
 use doula_model::service::{DependencyKind, Scope};
 use doula_model::signal::Signal;
-use doula_sys::pidfd;
+use doula_sys::{pidfd, time};
 
 /// Which client asked, by which request.
 pub(super) type Asker = (ClientId, RequestId);
@@ -159,6 +159,17 @@ fn send_signal(desk: &mut Desk<'_>, ids: &[ServiceId], signal: Signal, scope: Sc
 }
 
 fn reload_config(desk: &mut Desk<'_>, dry_run: bool) -> Result<Reply, Refusal> {
+    if let Some(above) = desk.home.above.as_mut().filter(|_| !dry_run) {
+        above.reloading(time::monotonic());
+    }
+    let result = read_and_compare(desk, dry_run);
+    if let Some(above) = desk.home.above.as_mut().filter(|_| !dry_run) {
+        above.reloaded();
+    }
+    result
+}
+
+fn read_and_compare(desk: &mut Desk<'_>, dry_run: bool) -> Result<Reply, Refusal> {
     let family = desk.home.read_configuration().map_err(|text| refuse(RefusalKind::Configuration, text))?;
     let specs: Vec<_> = family.services.iter().map(|(spec, _)| spec.clone()).collect();
     let diff = desk.engine.diff(&specs);
