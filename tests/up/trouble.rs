@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt;
 fn a_program_that_does_not_exist_is_tried_a_few_times_and_has_then_failed_with_the_reason() {
     let mut family = Family::up(
         "[service.web]\ncommand = \"no-such-program --port 80\"\nrestart = { delay = \"1ms\" }\n\
+         env = { PATH = \"/usr/bin:/bin\" }\n\
          [service.other]\ncommand = \"ACTORS/polite\"\n",
     );
     family.expect("web is failed, because it could not be started (execve: ENOENT");
