@@ -3,6 +3,7 @@
 use crate::fd::{AsFd, AsRawFd, OwnedFd};
 use crate::{Result, fd, raw};
 use core::mem::{MaybeUninit, size_of};
+use core::sync::atomic::{AtomicU8, Ordering};
 use core::time::Duration;
 use doula_model::id::Pid;
 use doula_model::plan::Errno;
@@ -116,7 +117,34 @@ pub fn disposition(signal: Signal) -> Disposition {
 /// stays ignored over execve. EINVAL for KILL and STOP.
 #[doc(alias = "sigaction")]
 pub fn ignore(signal: Signal) -> Result<()> {
+    if is_real_time(signal) {
+        REAL_TIME.store(SOME_IGNORED, Ordering::Relaxed);
+    }
     set(signal, &Action::IGNORE)
+}
+
+/// What is known of our real-time signals: a value of the three below.
+static REAL_TIME: AtomicU8 = AtomicU8::new(UNKNOWN);
+const UNKNOWN: u8 = 0;
+const NONE_IGNORED: u8 = 1;
+const SOME_IGNORED: u8 = 2;
+
+/// Whether this process may ignore a real-time signal. All are looked at once, and [`ignore`] is remembered.
+pub(crate) fn real_time_may_be_ignored() -> bool {
+    if REAL_TIME.load(Ordering::Relaxed) == UNKNOWN {
+        let ignored = Signal::all().filter(|&signal| is_real_time(signal));
+        let some = ignored.map(disposition).any(|found| found == Disposition::Ignored);
+        let seen = if some { SOME_IGNORED } else { NONE_IGNORED };
+        // Whoever was told of one meanwhile knows better.
+        let _ = REAL_TIME.compare_exchange(UNKNOWN, seen, Ordering::Relaxed, Ordering::Relaxed);
+    }
+    REAL_TIME.load(Ordering::Relaxed) == SOME_IGNORED
+}
+
+/// Also those two that the C library keeps for itself.
+pub(crate) const fn is_real_time(signal: Signal) -> bool {
+    const LAST_STANDARD: i32 = 31;
+    signal.number() > LAST_STANDARD
 }
 
 /// `rt_sigaction(signal, SIG_DFL)`—gives the signal its default action back. EINVAL for KILL and STOP.

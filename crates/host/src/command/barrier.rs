@@ -81,8 +81,12 @@ impl Births {
         state.under_way += 1;
         drop(state);
         let born = birth();
-        self.lock().under_way -= 1;
-        self.changed.notify_all();
+        let mut state = self.lock();
+        state.under_way -= 1;
+        // Nobody waits for a birth but who wants to be alone.
+        if state.alone {
+            self.changed.notify_all();
+        }
         born
     }
 

@@ -35,6 +35,9 @@
 //! | cgroup | ours | [`Command::cgroup`], [`Command::contained`] |
 //! | when our thread dies | lives on | [`Command::parent_death_signal`] |
 //!
+//! One thing is not seen: a real-time signal (32 to 64) that this process began to ignore after its first birth, by other
+//! means than this library, stays ignored in its children.
+//!
 //! # Coming from exec(3)
 //!
 //! | C | here |
@@ -362,7 +365,6 @@ impl Command {
     ///     "close_range(3, ~0, CLOSE_RANGE_UNSHARE)",
     ///     "umask(022)",
     ///     "chdir(\"/\")",
-    ///     "close_range(3, ~0, 0)",
     ///     "rt_sigaction(every signal, SIG_DFL)",
     ///     "rt_sigprocmask(SIG_SETMASK, [])",
     ///     "execve(\"/bin/ls\", [\"/bin/ls\"], 0 variables)",

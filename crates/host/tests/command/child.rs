@@ -96,3 +96,16 @@ fn what_a_child_has_used_is_known_after_its_end() {
     assert!(child.wait().success());
     assert!(child.usage().is_some_and(|usage| usage.max_rss_kb > 0));
 }
+
+#[test]
+fn a_child_ignores_nothing_of_what_we_ignore() {
+    let real_time = Signal::new(50).expect("a signal");
+    for signal in [Signal::WINCH, real_time] {
+        doula_sys::signal::ignore(signal).expect("sigaction");
+    }
+    let output = Command::new("grep").args(["SigIgn", "/proc/self/status"]).output().expect("a capture");
+    for signal in [Signal::WINCH, real_time] {
+        doula_sys::signal::reset(signal).expect("sigaction");
+    }
+    assert_eq!(output.stdout_text(), "SigIgn:\t0000000000000000\n");
+}

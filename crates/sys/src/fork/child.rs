@@ -39,7 +39,7 @@ fn become_program(prepared: &mut Prepared<'_>) -> Done {
     change_directory(prepared).or_fail(Step::Directory)?;
     place_fds(prepared).or_fail(Step::Fds)?;
     if !plan.keep_fds {
-        close_rest(&prepared.kept).or_fail(Step::CloseRest)?;
+        close_rest(&prepared.kept, prepared.nothing_above()).or_fail(Step::CloseRest)?;
     }
     set_late_rlimits(prepared)?;
     change_privileges(prepared)?;
@@ -211,16 +211,16 @@ fn place_fds(prepared: &mut Prepared<'_>) -> Result<()> {
     Ok(())
 }
 
-fn close_rest(kept: &[i32]) -> Result<()> {
+fn close_rest(kept: &[i32], nothing_above: u32) -> Result<()> {
     let mut first = 0u32;
     for &number in kept {
         let number = number as u32;
-        if number > first {
+        if number > first && first <= nothing_above {
             close_range(first, number - 1)?;
         }
         first = number.saturating_add(1);
     }
-    close_range(first, u32::MAX)
+    if first <= nothing_above { close_range(first, u32::MAX) } else { Ok(()) }
 }
 
 fn close_range(first: u32, last: u32) -> Result<()> {
@@ -332,7 +332,8 @@ fn write_listen_pid(prepared: &Prepared<'_>) {
 /// calls, so that the C library's own 32 and 33 are clean too.
 fn clean_signals(prepared: &Prepared<'_>) -> Result<()> {
     for signal in Signal::all() {
-        if signal == Signal::KILL || signal == Signal::STOP {
+        let clean = prepared.real_time_is_clean && signal::is_real_time(signal);
+        if clean || signal == Signal::KILL || signal == Signal::STOP {
             continue;
         }
         let ignore = prepared.ignored >> (signal.number() - 1) & 1 == 1;

@@ -123,22 +123,24 @@ impl Calls {
         }
         let plan = prepared.plan;
         if !plan.keep_fds {
-            self.close_rest(&prepared.kept);
+            self.close_rest(&prepared.kept, i64::from(prepared.nothing_above()));
         }
         if prepared.late_nofile {
             plan.rlimits.iter().filter(|limit| is_late(limit, true)).for_each(|limit| self.rlimit(limit));
         }
     }
 
-    fn close_rest(&mut self, kept: &[i32]) {
+    fn close_rest(&mut self, kept: &[i32], nothing_above: i64) {
         let mut first = 0;
-        for &number in kept {
-            if number > first {
+        for number in kept.iter().copied().map(i64::from) {
+            if number > first && first <= nothing_above {
                 self.say(format!("close_range({first}, {}, 0)", number - 1));
             }
             first = number + 1;
         }
-        self.say(format!("close_range({first}, ~0, 0)"));
+        if first <= nothing_above {
+            self.say(format!("close_range({first}, ~0, 0)"));
+        }
     }
 
     fn privileges(&mut self, plan: &ChildPlan, groups_are_right: bool) {

@@ -21,7 +21,7 @@ mod stack;
 pub(crate) mod tests;
 
 use crate::fd::{AsFd as _, OwnedFd};
-use crate::signal::{SignalSet, set_mask};
+use crate::signal::{self, SignalSet, set_mask};
 use crate::wait::{self, Who};
 use clone::{Refusals, Way};
 use doula_model::id::Pid;
@@ -49,7 +49,9 @@ pub struct Born {
 /// outcome (`docs/births.md`): clone(2) instead of clone3; a child that moves to its cgroup instead of being
 /// born there; a copy of our whole fd table, closed one by one.
 ///
-/// The parent-death signal of the plan is bound to the calling thread.
+/// The parent-death signal of the plan is bound to the calling thread. Whether we ignore any real-time signal is
+/// looked at before the first birth, and told by [`crate::signal::ignore`]; one that is ignored later by other means
+/// stays so in the child.
 ///
 /// <https://man7.org/linux/man-pages/man2/clone.2.html>
 #[doc(alias = "clone3")]
@@ -133,6 +135,10 @@ fn spawn_by(plan: &ChildPlan, way: Way, place: Place) -> core::result::Result<Bo
 fn spawn_with(plan: &ChildPlan, fds: &Fds, way: Way) -> core::result::Result<Born, Failure> {
     let failed = |errno| Failure::Step(SpawnError { step: Step::Prepare, errno });
     let mut prepared = Prepared::new(plan, fds).map_err(failed)?;
+    // clone3 leaves the child nothing but what we ignore; most of the calls would change nothing.
+    let ignored = signal::real_time_may_be_ignored()
+        || plan.ignored_signals.iter().any(|&one| signal::is_real_time(one));
+    prepared.real_time_is_clean = way.clone3 && !ignored;
     let stack = Stack::take().map_err(failed)?;
     let changes_user = plan.credentials.is_some() || plan.capabilities.is_some();
     let guard = changes_user.then(dumpable::Guard::new);

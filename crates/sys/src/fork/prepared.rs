@@ -35,7 +35,10 @@ pub(super) struct Prepared<'a> {
     pub(super) groups_are_right: bool,
     pub(super) ignored: u64,
     pub(super) blocked: SignalSet,
+    /// Our number, if the child has to know it.
     pub(super) parent: i32,
+    /// The child finds every real-time signal with its default action already.
+    pub(super) real_time_is_clean: bool,
     failure: Option<SpawnError>,
 }
 
@@ -94,11 +97,19 @@ impl<'a> Prepared<'a> {
             groups_are_right: groups_are_right(plan),
             ignored: plan.ignored_signals.iter().copied().collect::<SignalSet>().bits(),
             blocked: plan.blocked_signals.iter().copied().collect(),
-            parent: crate::group::pid().get(),
+            parent: plan.parent_death_signal.map_or(0, |_| crate::group::pid().get()),
+            real_time_is_clean: false,
             failure: None,
         };
         prepared.lay_out_strings()?;
         Ok(prepared)
+    }
+
+    /// The number above which the child's table has nothing but what was moved there: it is a copy of our lower end, and
+    /// nobody stepped aside.
+    pub(super) fn nothing_above(&self) -> u32 {
+        let aside = self.moves.iter().any(|step| step.aside);
+        self.fds.shared_up_to.filter(|_| !aside).unwrap_or(u32::MAX)
     }
 
     /// One buffer for all strings, and the lists of pointers into it.
@@ -193,8 +204,8 @@ fn kept(fds: &[FdMapping]) -> Vec<i32> {
 /// Whether the limit of open files gets lower than it is here. How low does not matter: our own fds are in the
 /// child's table until they are closed, and stand where the limit allows no new one.
 pub(super) fn late_nofile(plan: &ChildPlan) -> bool {
-    let ours = crate::limits::get(Resource::Nofile).map_or(u64::MAX, |limit| limit.soft);
-    plan.rlimits.iter().any(|limit| limit.resource == Resource::Nofile && limit.soft < ours)
+    let ours = || crate::limits::get(Resource::Nofile).map_or(u64::MAX, |limit| limit.soft);
+    plan.rlimits.iter().any(|limit| limit.resource == Resource::Nofile && limit.soft < ours())
 }
 
 fn affinity(cpus: &[u16]) -> Result<Vec<u64>> {
