@@ -115,8 +115,16 @@ impl Engine {
         if self.is_over() { Some(self.cx.now) } else { self.cx.timers.next() }
     }
 
-    /// Fires every deadline that has passed.
+    /// Fires every deadline that has passed, and then those that this has set to now. Who starts does so after all
+    /// of a round: when nobody looked for hours, what it needs may have failed in the same round.
     fn tick(&mut self) {
+        while self.cx.timers.next().is_some_and(|at| at <= self.cx.now) {
+            self.fire();
+            self.settle();
+        }
+    }
+
+    fn fire(&mut self) {
         while let Some((id, alarm)) = self.cx.timers.pop_due(self.cx.now) {
             let Some(service) = seat(&mut self.services, id) else {
                 unreachable!("who is forgotten has no deadlines")
@@ -128,7 +136,7 @@ impl Engine {
                 Alarm::Watchdog => service.input(&mut self.cx, Input::Fault(Cause::WatchdogExpired)),
                 Alarm::Reload => service.kill_child(&mut self.cx, Role::Reload),
             }
-            self.settle();
+            self.settle_ends();
         }
     }
 

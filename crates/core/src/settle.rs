@@ -72,15 +72,19 @@ impl Engine {
     /// when nothing else is left to be done.
     pub(crate) fn settle(&mut self) {
         loop {
+            self.settle_ends();
+            let Some(id) = self.cx.starts.pop_front() else { return };
+            self.settle_start(id);
+        }
+    }
+
+    /// Everything but starts.
+    pub(crate) fn settle_ends(&mut self) {
+        while !self.cx.changed.is_empty() || !self.cx.ended.is_empty() {
             while let Some(id) = self.cx.changed.pop_front() {
                 self.settle_with_neighbours(id);
             }
             self.mourn();
-            if !self.cx.changed.is_empty() {
-                continue;
-            }
-            let Some(id) = self.cx.starts.pop_front() else { return };
-            self.settle_start(id);
         }
     }
 
