@@ -3,7 +3,8 @@
 //! Where only our own rules differ (restart and stop policy, dependencies, limits of steps), they are exchanged and
 //! the processes go on. Any other changed service that runs is ended with what it was (its stop signal, its grace) and started with what it
 //! is now. Those who require it are not touched: they did not change. A changed service that had failed gets
-//! another chance. One that is done, or was stopped by hand, stays so.
+//! another chance. One that is done, or was stopped by hand, stays so; but a task that is done and becomes a daemon
+//! starts as that.
 
 use crate::context::{has_processes, is_live};
 use crate::engine::{Engine, seat};
@@ -82,7 +83,8 @@ impl Engine {
             }
         }
         for (id, cause) in fresh {
-            if self.service(id).is_some_and(|service| service.effective().autostart) {
+            let wanted = |it: &Service| it.effective().autostart || it.wish == Wish::Up;
+            if self.service(id).is_some_and(wanted) {
                 self.start(id, cause, false);
             }
         }
@@ -122,19 +124,23 @@ impl Engine {
             }
             return returns.then_some(Cause::Reconfigured);
         }
+        let other_kind = service.spec.kind != spec.kind;
         *service.spec = spec;
         if is_live(service.state) {
             self.change_idle(id);
             return None;
         }
-        (returns || failed).then_some(Cause::Reconfigured)
+        // A task that is done says nothing about the daemon that it has become.
+        service.fulfilled &= !other_kind;
+        let new_job = other_kind && service.state == State::Done;
+        (returns || failed || new_job).then_some(Cause::Reconfigured)
     }
 
     /// It changed while it waited for something.
     fn change_idle(&mut self, id: ServiceId) {
         let Some(service) = seat(&mut self.services, id) else { return };
         service.history.forget();
-        service.automatic = false;
+        (service.automatic, service.fulfilled) = (false, false);
         service.reason = Cause::Reconfigured;
         match (service.is_scheduled(), service.state) {
             (true, _) => {

@@ -70,7 +70,11 @@ impl Service {
             | State::Failed => return,
         }
         match self.spec.reload {
-            Reload::Restart => unreachable!("the family restarts it"),
+            Reload::Restart => {
+                // It was to be reloaded later, and has got this rule meanwhile.
+                self.again = Some(Cause::Asked);
+                cx.changed.push_back(self.id);
+            }
             Reload::Signal(signal) => {
                 let (service, generation) = (self.id, self.generation);
                 cx.act(Action::Signal { service, generation, signal, scope: Scope::Main });
