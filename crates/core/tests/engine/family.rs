@@ -470,3 +470,50 @@ fn a_loss_that_ends_the_family_comes_before_a_start_that_it_would_allow() {
     stage.emptied("db");
     assert_eq!(stage.did(), ["quit 1"], "`edge` is not started into a family that ends");
 }
+
+#[test]
+fn a_task_that_is_done_and_becomes_a_daemon_is_started_before_anybody_counts_on_it() {
+    let db = |kind| {
+        service("db", |spec| (spec.kind, spec.autostart, spec.ready.by) = (kind, false, ReadyBy::Notice))
+    };
+    let mut stage = Stage::kept(vec![requiring("web", &["db"]), db(Kind::Oneshot)]);
+    stage.born("db");
+    stage.gone("db", 0);
+    stage.born("web");
+    stage.did();
+    stage.apply(vec![requiring("web", &["db"]), db(Kind::Daemon)]);
+    assert_eq!(stage.did(), ["db: spawn main"]);
+    stage.gone("web", 1);
+    stage.pass(200);
+    assert_eq!(stage.state("web"), State::Waiting, "the task of before is no daemon");
+}
+
+#[test]
+fn a_scheduled_service_that_becomes_a_task_has_not_done_it_yet() {
+    let job = |kind| service("job", |spec| spec.kind = kind);
+    let mut stage =
+        Stage::kept(vec![job(Kind::Scheduled { overlap: Overlap::Skip }), requiring("web", &["job"])]);
+    stage.born("web");
+    stage.due("job");
+    stage.born("job");
+    stage.gone("job", 0);
+    stage.gone("web", 1);
+    stage.apply(vec![job(Kind::Oneshot), requiring("web", &["job"])]);
+    stage.pass(200);
+    assert_eq!(stage.states(&["job", "web"]), [State::Starting, State::Waiting]);
+}
+
+#[test]
+fn when_nobody_looked_for_hours_a_loss_still_comes_before_a_start() {
+    let db = service("db", |spec| spec.watchdog = Some(std::time::Duration::from_secs(10)));
+    let mut stage = Stage::new(vec![requiring("web", &["db"]), db]);
+    stage.born("db");
+    stage.born("web");
+    stage.gone("web", 1);
+    stage.did();
+    // The pause of `web` was over long before the silence of `db` was too long; now both have passed.
+    stage.now = stage.now.after(std::time::Duration::from_secs(3_600));
+    stage.tell(doula_model::event::Event::Tick);
+    assert_eq!(stage.did(), ["db: KILL tree"]);
+    assert_eq!(stage.state("web"), State::Waiting);
+}

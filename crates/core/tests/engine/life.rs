@@ -640,3 +640,22 @@ fn nobody_has_spoken_before_its_birth_was_told() {
     stage.says("web", Notice::Ready);
     assert_eq!(stage.did(), ["web: HUP main"]);
 }
+
+#[test]
+fn a_reload_that_waits_becomes_a_restart_when_the_configuration_says_so_meanwhile() {
+    let web = |reload| {
+        let edit = |spec: &mut doula_model::service::ServiceSpec| {
+            (spec.ready.by, spec.reload) = (ReadyBy::Notice, reload);
+        };
+        service("web", edit)
+    };
+    let mut stage = Stage::new(vec![web(Reload::Signal(Signal::HUP))]);
+    stage.born("web");
+    stage.reload("web");
+    stage.apply(vec![web(Reload::Restart)]);
+    stage.did();
+    stage.says("web", Notice::Ready);
+    assert_eq!(stage.did(), ["web: TERM main", "web: CONT main"]);
+    stage.gone("web", 0);
+    assert_eq!(stage.did(), ["web: clear TERM", "web: spawn main"]);
+}

@@ -1,5 +1,6 @@
 //! The engine from outside: scenes with one service, scenes with several, and random families in a random world.
 
+mod checkers;
 mod family;
 mod life;
 mod random;

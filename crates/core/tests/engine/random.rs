@@ -4,7 +4,8 @@ use crate::world::{Temper, World};
 use doula_core::engine::Engine;
 use doula_model::action::State;
 use doula_model::event::{Command, Event, Haste, Notice};
-use doula_model::id::{ChildKey, Role, ServiceId};
+use doula_model::exit::ExitStatus;
+use doula_model::id::{ChildKey, Generation, Role, ServiceId};
 use doula_model::service::{
     Dependency, DependencyKind, Kind, Overlap, ProbePolicy, ReadyBy, Reload, RestartWhen, ServiceSpec,
     StartLimit,
@@ -15,6 +16,9 @@ use proptest::prelude::*;
 use std::time::Duration;
 
 const MS: Duration = Duration::from_millis(1);
+
+/// The largest family.
+const MOST: u32 = 9;
 
 fn kind() -> impl Strategy<Value = Kind> {
     prop_oneof![
@@ -54,7 +58,9 @@ prop_compose! {
             prop::option::of(0_u32..60), prop::option::weighted(0.2, 0_u32..60),
             prop::option::weighted(0.3, 0_u32..60), prop::option::weighted(0.3, 0_u32..60)),
         liveness in prop::option::weighted(0.2, probe()),
-        (delay, burst) in (0_u32..100, prop::option::of(0_u32..5)),
+        (delay, burst, factor, jitter) in
+            (0_u32..100, prop::option::of(0_u32..5), 0_u8..4, prop_oneof![Just(0.0), Just(0.1), Just(1.0)]),
+        reset_after in 0_u32..150,
         (grace, leftover_grace) in (0_u32..30, 0_u32..30),
         deps in prop::collection::vec((0..place.max(1), 0..3_u8), 0..3),
     ) -> ServiceSpec {
@@ -65,6 +71,8 @@ prop_compose! {
         (spec.pre_start, spec.post_stop) = (pre.map(|n| MS * n), post.map(|n| MS * n));
         spec.liveness = liveness;
         (spec.restart.when, spec.restart.delay, spec.restart.max_delay) = (when, MS * delay, MS * 200);
+        (spec.restart.factor, spec.restart.jitter) = (1.0 + f32::from(factor), jitter);
+        spec.restart.reset_after = MS * reset_after;
         spec.restart.limit = burst.map(|burst| StartLimit { burst, interval: MS * 300 });
         (spec.stop.grace, spec.stop.leftover_grace) = (MS * grace, MS * leftover_grace);
         if place > 0 {
@@ -81,14 +89,16 @@ prop_compose! {
     fn temper()(
         stillborn in prop_oneof![3 => Just(0_u64), 1 => 0..60_u64], mortal in 0..100_u64, lifespan in 1..100_u64,
         (bad, deaf, speaks, leftovers) in (0..100_u64, 0..100_u64, 0..101_u64, 0..60_u64),
+        stolen in prop_oneof![4 => Just(0_u64), 1 => 0..100_u64],
     ) -> Temper {
-        Temper { stillborn, mortal, lifespan, bad, deaf, speaks, leftovers }
+        Temper { stillborn, mortal, lifespan, bad, deaf, speaks, leftovers, stolen }
     }
 }
 
 /// Services that need only earlier ones.
 fn family() -> impl Strategy<Value = Vec<(ServiceSpec, Temper)>> {
-    (1..7_usize).prop_flat_map(|count| (0..count).map(|place| (spec(place), temper())).collect::<Vec<_>>())
+    (1..=MOST as usize)
+        .prop_flat_map(|count| (0..count).map(|place| (spec(place), temper())).collect::<Vec<_>>())
 }
 
 /// What people and processes do to a family, from outside.
@@ -101,10 +111,27 @@ enum Deed {
     Reload(u32),
     Notice(u32, Notice),
     Pause(u32),
+    Resume(u32),
     Change(u32, u64),
+    /// Another service under this name, or a new one.
+    Replace(u32, Box<ServiceSpec>),
     Remove(u32),
     Shutdown(Haste),
-    Stale(u32),
+    /// The end of a child of so many lives ago.
+    Stale(u32, u32, Role),
+    /// What was told so many events ago is told again.
+    Echo(usize),
+    /// So many hours pass without anybody's looking.
+    Jump(u32),
+}
+
+fn role() -> impl Strategy<Value = Role> {
+    use Role::{LiveProbe, Main, PostStop, PreStart, ReadyProbe, Reload};
+    prop::sample::select(vec![Main, PreStart, PostStop, Reload, ReadyProbe, LiveProbe])
+}
+
+fn replacement() -> impl Strategy<Value = Deed> {
+    (0..MOST).prop_flat_map(|n| spec(n as usize).prop_map(move |spec| Deed::Replace(n, Box::new(spec))))
 }
 
 fn notice() -> impl Strategy<Value = Notice> {
@@ -122,7 +149,7 @@ fn notice() -> impl Strategy<Value = Notice> {
 }
 
 fn deed() -> impl Strategy<Value = Deed> {
-    let who = 0..7_u32;
+    let who = 0..MOST;
     prop_oneof![
         8 => (0..120_u64).prop_map(Deed::Pass),
         3 => who.clone().prop_map(Deed::Start),
@@ -131,10 +158,14 @@ fn deed() -> impl Strategy<Value = Deed> {
         2 => who.clone().prop_map(Deed::Reload),
         3 => (who.clone(), notice()).prop_map(|(who, notice)| Deed::Notice(who, notice)),
         1 => who.clone().prop_map(Deed::Pause),
+        1 => who.clone().prop_map(Deed::Resume),
         1 => (who.clone(), any::<u64>()).prop_map(|(who, mark)| Deed::Change(who, mark)),
         1 => who.clone().prop_map(Deed::Remove),
         1 => prop_oneof![Just(Haste::Orderly), Just(Haste::Hurried)].prop_map(Deed::Shutdown),
-        1 => who.prop_map(Deed::Stale),
+        1 => replacement(),
+        1 => (who, 1..3_u32, role()).prop_map(|(who, back, role)| Deed::Stale(who, back, role)),
+        2 => (0..30_usize).prop_map(Deed::Echo),
+        1 => (1..50_u32).prop_map(Deed::Jump),
     ]
 }
 
@@ -161,10 +192,10 @@ fn perform(world: &mut World, deed: Deed) {
                 world.tell(Event::Noticed { service: ServiceId(n), generation, notice });
             }
         }
-        Deed::Pause(n) => {
+        Deed::Pause(n) => world.freeze(ServiceId(n)),
+        Deed::Resume(n) => {
             if let Some(generation) = generation(world, n) {
-                let key = ChildKey { service: ServiceId(n), generation, role: Role::Main };
-                world.tell(Event::Paused { key });
+                world.thaw(ChildKey { service: ServiceId(n), generation, role: Role::Main });
             }
         }
         Deed::Change(n, mark) => {
@@ -176,6 +207,10 @@ fn perform(world: &mut World, deed: Deed) {
                 true
             });
         }
+        Deed::Replace(n, spec) => {
+            world.by_hand();
+            replace(world, n, *spec);
+        }
         Deed::Remove(n) => {
             world.by_hand();
             apply(world, |spec| {
@@ -184,17 +219,46 @@ fn perform(world: &mut World, deed: Deed) {
             });
         }
         Deed::Shutdown(haste) => world.ask(Command::Shutdown(haste)),
-        Deed::Stale(n) => {
-            let key = ChildKey { service: ServiceId(n), generation: Default::default(), role: Role::Main };
-            world.tell(Event::Exited { key, status: doula_model::exit::ExitStatus::code(0) });
+        Deed::Stale(n, back, role) => {
+            let Some(Generation(now)) = generation(world, n) else { return };
+            let Some(generation) = now.checked_sub(back).map(Generation) else { return };
+            let key = ChildKey { service: ServiceId(n), generation, role };
+            world.tell(Event::Exited { key, status: ExitStatus::code(0) });
+            world.tell(Event::Emptied { service: key.service, generation, leftovers: 1 });
+        }
+        Deed::Echo(back) => world.echo(back),
+        Deed::Jump(hours) => {
+            world.jump(Duration::from_secs(3_600) * hours);
+            world.tell(Event::Tick);
         }
     }
 }
 
+/// Another service under the name of this one, or a new one of this name. Whom it needs must exist.
+fn replace(world: &mut World, n: u32, mut spec: ServiceSpec) {
+    let mut found = false;
+    let names: Vec<String> = family_of(world).into_iter().map(|spec| spec.name).collect();
+    spec.deps.retain(|dep| names.contains(&dep.on));
+    let mut family = family_of(world);
+    for old in &mut family {
+        if old.name == format!("s{n}") {
+            (*old, found) = (spec.clone(), true);
+        }
+    }
+    if !found {
+        family.push(spec);
+    }
+    world.ask(Command::Apply(family));
+}
+
+/// The services as they are configured, and those who leave as they were.
+fn family_of(world: &World) -> Vec<ServiceSpec> {
+    world.engine.ids().map(|id| world.specs[&id].clone()).collect()
+}
+
 /// The same family, but for what `edit` does to it; `false` removes a service.
 fn apply(world: &mut World, mut edit: impl FnMut(&mut ServiceSpec) -> bool) {
-    let ids: Vec<ServiceId> = world.engine.ids().collect();
-    let mut family: Vec<ServiceSpec> = ids.iter().map(|id| world.specs[id].clone()).collect();
+    let mut family = family_of(world);
     family.retain_mut(|spec| edit(spec));
     world.ask(Command::Apply(family));
 }
@@ -232,7 +296,6 @@ proptest! {
     /// always be ended.
     #[test]
     fn from_everywhere_a_kill_ends_the_family(family in family(), deeds in prop::collection::vec(deed(), 0..40), seed: u64) {
-        let limits: Vec<_> = family.iter().map(|(spec, _)| spec.restart.limit).collect();
         let mut world = world_of(family, seed);
         for deed in deeds {
             if world.quit.is_some() {
@@ -240,7 +303,7 @@ proptest! {
             }
             perform(&mut world, deed);
             for (id, starts) in &world.automatic {
-                if let Some(Some(limit)) = limits.get(id.0 as usize) {
+                if let Some(limit) = world.specs[id].restart.limit {
                     prop_assert!(busiest(starts, limit.interval) <= limit.burst as usize);
                 }
             }
@@ -249,7 +312,7 @@ proptest! {
             world.ask(Command::Shutdown(Haste::Kill));
             world.run(Duration::from_millis(200));
         }
-        prop_assert!(world.quit.is_some(), "it does not end:\n{}", world.trace.join("\n"));
+        prop_assert!(world.quit.is_some(), "it does not end:\n{}", world.last(80));
     }
 
     #[test]
@@ -260,7 +323,7 @@ proptest! {
             world.ask(Command::Shutdown(Haste::Orderly));
             world.run(Duration::from_secs(5));
         }
-        prop_assert!(world.quit.is_some(), "it does not end:\n{}", world.trace.join("\n"));
+        prop_assert!(world.quit.is_some(), "it does not end:\n{}", world.last(80));
     }
 
     #[test]
@@ -278,12 +341,17 @@ proptest! {
     }
 
     #[test]
-    fn whoever_is_started_in_a_good_world_comes_up_or_ends(family in family(), who in 0..7_u32, deeds in prop::collection::vec(deed(), 0..10), seed: u64) {
+    fn whoever_is_started_in_a_good_world_comes_up_or_ends(family in family(), who in 0..MOST, deeds in prop::collection::vec(deed(), 0..10), seed: u64) {
         let (mut specs, tempers): (Vec<_>, Vec<_>) = family.into_iter().unzip();
         specs.iter_mut().for_each(patient);
         let engine = Engine::new(specs.clone(), seed, Time::ZERO).keep_alive(true);
         let mut world = World::around(engine, specs, tempers, seed);
-        for deed in deeds.into_iter().filter(|deed| !matches!(deed, Deed::Shutdown(_))) {
+        // Whoever has its stop extended may take an hour for it.
+        let fits = |deed: &Deed| !matches!(deed, Deed::Shutdown(_) | Deed::Notice(_, Notice::ExtendTimeout(_)));
+        for mut deed in deeds.into_iter().filter(fits) {
+            if let Deed::Replace(_, spec) = &mut deed {
+                patient(spec);
+            }
             if world.quit.is_none() {
                 perform(&mut world, deed);
             }
@@ -298,14 +366,12 @@ proptest! {
                 let view = world.engine.status(ServiceId(who));
                 world.quit.is_some() || view.is_none_or(|it| matches!(it.state, Up | Done | Failed | Scheduled))
             };
-            // A stop may be extended for an hour, while schedules come due every second.
-            for _ in 0..200_000 {
+            for _ in 0..5_000 {
                 if settled(&world) || !world.step() {
                     break;
                 }
             }
-            let last = world.trace.len().saturating_sub(80);
-            prop_assert!(settled(&world), "stuck in {:?}:\n{}", world.state(ServiceId(who)), world.trace[last..].join("\n"));
+            prop_assert!(settled(&world), "stuck in {:?}:\n{}", world.state(ServiceId(who)), world.last(80));
         }
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! What its processes do is a [`Temper`] for each service. Time jumps to whatever comes first.
 
+use crate::checkers::Checkers;
 use doula_core::engine::Engine;
 use doula_core::random::Random;
 use doula_model::action::{Action, Cause, News, Report, State};
@@ -14,6 +15,7 @@ use doula_model::service::{DependencyKind, Kind, ServiceSpec};
 use doula_model::signal::Signal;
 use doula_model::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 /// How the processes of a service behave.
@@ -33,12 +35,40 @@ pub(crate) struct Temper {
     pub(crate) speaks: u64,
     /// How often processes outlive the main process, in percent, deaf to SIGTERM.
     pub(crate) leftovers: u64,
+    /// How often somebody else buries a process that ended by itself, in percent.
+    pub(crate) stolen: u64,
 }
 
 impl Temper {
     /// Everything works.
-    pub(crate) const GOOD: Temper =
-        Temper { stillborn: 0, mortal: 0, lifespan: 50, bad: 0, deaf: 0, speaks: 100, leftovers: 0 };
+    pub(crate) const GOOD: Temper = Temper {
+        stillborn: 0,
+        mortal: 0,
+        lifespan: 50,
+        bad: 0,
+        deaf: 0,
+        speaks: 100,
+        leftovers: 0,
+        stolen: 0,
+    };
+}
+
+/// One step of a story.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Line {
+    /// An event.
+    Told(Time, Event),
+    /// An action.
+    Asked(Time, Action),
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Line::Told(at, event) => write!(f, "{} < {event:?}", at.as_nanos()),
+            Line::Asked(at, action) => write!(f, "{} > {action:?}", at.as_nanos()),
+        }
+    }
 }
 
 /// Something that will happen.
@@ -52,11 +82,12 @@ pub(crate) struct World {
     pub(crate) specs: BTreeMap<ServiceId, ServiceSpec>,
     pub(crate) random: Random,
     /// What happened, in order, for people and for comparisons.
-    pub(crate) trace: Vec<String>,
+    pub(crate) trace: Vec<Line>,
     pub(crate) quit: Option<u8>,
     /// The longest time the world takes to answer, in milliseconds; 0: at once.
     pub(crate) latency: u64,
     pub(crate) reports: Vec<Report>,
+    checkers: Checkers,
     pending: Vec<Pending>,
     serial: u64,
     /// Children that were asked for.
@@ -65,6 +96,8 @@ pub(crate) struct World {
     /// Clears that were not answered, and whether SIGKILL was asked.
     clearing: BTreeMap<(ServiceId, Generation), bool>,
     stubborn: BTreeSet<(ServiceId, Generation)>,
+    /// Main processes that were stopped by SIGSTOP, and the ends that wait until they go on.
+    frozen: BTreeMap<ChildKey, Vec<Event>>,
     states: BTreeMap<ServiceId, State>,
     /// The starts that followed `RestartIn`.
     pub(crate) automatic: BTreeMap<ServiceId, Vec<Time>>,
@@ -80,8 +113,7 @@ impl Drop for World {
     #[expect(clippy::print_stderr, reason = "shown only by a failing test")]
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let from = self.trace.len().saturating_sub(60);
-            eprintln!("the last events (<) and actions (>):\n{}", self.trace[from..].join("\n"));
+            eprintln!("the last events (<) and actions (>):\n{}", self.last(60));
         }
     }
 }
@@ -107,12 +139,14 @@ impl World {
             quit: None,
             latency: 3,
             reports: Vec::new(),
+            checkers: Checkers::default(),
             pending: Vec::new(),
             serial: 0,
             asked: BTreeSet::new(),
             alive: BTreeMap::new(),
             clearing: BTreeMap::new(),
             stubborn: BTreeSet::new(),
+            frozen: BTreeMap::new(),
             states: BTreeMap::new(),
             automatic: BTreeMap::new(),
             announced: BTreeSet::new(),
@@ -125,12 +159,20 @@ impl World {
         world
     }
 
+    /// The last lines of the story.
+    pub(crate) fn last(&self, lines: usize) -> String {
+        let from = self.trace.len().saturating_sub(lines);
+        self.trace[from..].iter().map(|line| format!("{line}\n")).collect()
+    }
+
     /// Hands an event to the engine and does what it answers.
     pub(crate) fn tell(&mut self, event: Event) {
-        self.trace.push(format!("{} < {event:?}", self.now.as_nanos()));
+        self.trace.push(Line::Told(self.now, event.clone()));
+        self.checkers.told(&self.engine, self.now, &event);
         let tick = event == Event::Tick;
         self.engine.handle(self.now, event);
         self.obey();
+        self.checkers.settled(&self.engine);
         if tick && self.quit.is_none() {
             assert!(self.engine.deadline().is_none_or(|at| at > self.now), "the deadline lies in the past");
         }
@@ -142,7 +184,9 @@ impl World {
             let hurried = self.hurried || haste != Haste::Orderly;
             (self.shutting_down, self.hurried) = (true, hurried);
         }
-        if let Command::Apply(family) = &command {
+        if let Command::Apply(family) = &command
+            && !self.checkers.shuts_down()
+        {
             self.adopt(family);
         }
         self.tell(Event::Command(command));
@@ -196,7 +240,7 @@ impl World {
                 return;
             }
         }
-        panic!("busy without end:\n{}", self.trace[self.trace.len() - 60..].join("\n"));
+        panic!("busy without end:\n{}", self.last(60));
     }
 
     /// The state of a service, as it was reported.
@@ -204,8 +248,61 @@ impl World {
         self.engine.status(id).map_or(State::Stopped, |view| view.state)
     }
 
+    /// A main process is stopped by somebody, as by SIGSTOP: it does nothing until SIGCONT or SIGKILL.
+    pub(crate) fn freeze(&mut self, id: ServiceId) {
+        let Some(generation) = self.engine.status(id).map(|view| view.generation) else { return };
+        let key = ChildKey { service: id, generation, role: Role::Main };
+        if self.alive.contains_key(&key) {
+            self.frozen.entry(key).or_default();
+        }
+        self.tell(Event::Paused { key });
+    }
+
+    /// It goes on, if it was stopped.
+    pub(crate) fn thaw(&mut self, key: ChildKey) {
+        if let Some(late) = self.frozen.remove(&key) {
+            self.later(1, Event::Resumed { key });
+            late.into_iter().for_each(|event| self.later(3, event));
+        }
+    }
+
+    /// Time passes without anybody's looking: the supervisor was stopped, or the machine was.
+    pub(crate) fn jump(&mut self, time: Duration) {
+        self.now = self.now.after(time);
+    }
+
+    /// Tells once more what was told before, so many events ago: the world is late, or stutters. What is told about
+    /// those who are there must be true, so only what is over is told again.
+    pub(crate) fn echo(&mut self, back: usize) {
+        let told = self.trace.iter().rev().filter_map(|line| match line {
+            Line::Told(_, Event::Command(_) | Event::Tick) | Line::Asked(..) => None,
+            Line::Told(_, event) => Some(event),
+        });
+        let Some(event) = told.skip(back).map(Event::clone).next() else { return };
+        let harmless = match &event {
+            Event::Born { key, .. } | Event::Stillborn { key, .. } | Event::Exited { key, .. } => {
+                !self.alive.contains_key(key) && !self.asked.contains(key)
+            }
+            Event::Emptied { service, generation, .. } => {
+                !self.clearing.contains_key(&(*service, *generation))
+            }
+            Event::Paused { .. } | Event::Resumed { .. } | Event::Noticed { .. } | Event::Due { .. } => true,
+            Event::Tick | Event::Command(_) => false,
+        };
+        if harmless {
+            self.tell(event);
+        }
+    }
+
     /// Something comes to pass, unless it became impossible meanwhile.
     fn happen(&mut self, event: Event) {
+        if let Event::Exited { key, status } = &event
+            && *status != ExitStatus::signal(Signal::KILL)
+            && let Some(late) = self.frozen.get_mut(key)
+        {
+            late.push(event);
+            return;
+        }
         match &event {
             Event::Born { key, pid } => {
                 assert!(self.asked.remove(key));
@@ -218,6 +315,7 @@ impl World {
                 if self.alive.remove(key).is_none() {
                     return;
                 }
+                self.frozen.remove(key);
                 if key.role == Role::Main && self.chance(self.temper(key.service).leftovers) {
                     self.stubborn.insert((key.service, key.generation));
                 }
@@ -247,14 +345,18 @@ impl World {
             self.later(5, Event::Noticed { service: key.service, generation: key.generation, notice });
         }
         if ends && !self.chance(temper.deaf / 4) {
-            let code = u8::from(self.chance(temper.bad)) * 3;
-            self.later(temper.lifespan, Event::Exited { key, status: ExitStatus::code(code) });
+            let bad = self.chance(temper.bad);
+            // Somebody else buried it: nobody knows how it ended.
+            let stolen = self.chance(temper.stolen);
+            let status = if stolen { ExitStatus::UNKNOWN } else { ExitStatus::code(u8::from(bad) * 3) };
+            self.later(temper.lifespan, Event::Exited { key, status });
         }
     }
 
     fn obey(&mut self) {
         while let Some(action) = self.engine.poll_action() {
-            self.trace.push(format!("{} > {action:?}", self.now.as_nanos()));
+            self.trace.push(Line::Asked(self.now, action.clone()));
+            self.checkers.asked(&self.engine, &action);
             assert!(self.quit.is_none(), "nothing is asked after the end");
             self.carry_out(action);
         }
@@ -353,7 +455,9 @@ impl World {
         let status = ExitStatus::signal(signal);
         if signal == Signal::KILL {
             self.later(2, Event::Exited { key, status });
-        } else if signal != Signal::CONT && !self.chance(self.temper(key.service).deaf) {
+        } else if signal == Signal::CONT {
+            self.thaw(key);
+        } else if !self.chance(self.temper(key.service).deaf) {
             self.later(20, Event::Exited { key, status });
         }
     }
