@@ -52,6 +52,10 @@ impl Service {
     /// Asks the service to read its configuration again, if it can be asked. One that is not up yet is asked when
     /// it is; one that does not run reads it when it starts.
     pub(crate) fn reload(&mut self, cx: &mut Context) {
+        if cx.haste.is_some() {
+            // It may have been asked for before the family began to end.
+            return;
+        }
         match self.state {
             State::Up => {}
             State::Starting => {

@@ -659,3 +659,26 @@ fn a_reload_that_waits_becomes_a_restart_when_the_configuration_says_so_meanwhil
     stage.gone("web", 0);
     assert_eq!(stage.did(), ["web: clear TERM", "web: spawn main"]);
 }
+
+#[test]
+fn a_reload_that_waits_is_forgotten_when_the_family_ends() {
+    let db = service("db", |spec| {
+        (spec.ready.by, spec.reload) = (ReadyBy::Notice, Reload::Command(MS * 100));
+    });
+    let web = service("web", |spec| {
+        spec.deps = vec![crate::stage::needs(doula_model::service::DependencyKind::After, "db")];
+    });
+    let mut stage = Stage::new(vec![db, web]);
+    stage.born("db");
+    stage.says("db", Notice::Ready);
+    stage.born("web");
+    stage.exits_as("db", Role::Main, 1);
+    stage.emptied("db");
+    stage.pass(200);
+    stage.born("db");
+    stage.reload("db");
+    stage.shut_down(Haste::Orderly);
+    stage.did();
+    stage.says("db", Notice::Ready);
+    assert_eq!((stage.state("db"), stage.did()), (State::Up, vec![]), "it waits for the end of web");
+}
