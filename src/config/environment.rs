@@ -1,14 +1,19 @@
 //! The environment of a service: inherited, from files, of the family, its own; each layer over the last.
+//!
+//! What doula has itself is kept once for all services that inherit it.
 
 use super::accounts::Account;
 use super::envfile;
-use super::expand::{self, Variables};
+use super::expand::{self, Values, Variables};
 use super::keys::ENV_FILE_TABLE;
 use super::problem::{Complaint, Report, Source};
 use super::view::{Item, Table, View, variable};
+use doula_model::env;
+use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read as _};
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 /// The largest file that is read: more is no configuration.
 pub(crate) const MAX_FILE: u64 = 1 << 20;
@@ -19,18 +24,36 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) dir: &'a Path,
     /// doula's own environment.
     pub(crate) inherited: &'a Variables,
+    /// The same as services share it, and its digest.
+    shared: (Arc<env::Variables>, u64),
     /// Where problems go.
     pub(crate) report: &'a Report,
 }
 
-impl Surroundings<'_> {
+impl<'a> Surroundings<'a> {
+    /// Everything outside of the file.
+    pub(crate) fn new(dir: &'a Path, inherited: &'a Variables, report: &'a Report) -> Surroundings<'a> {
+        let all: env::Variables =
+            inherited.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        let digest = digest_of(&all, DIGEST_START);
+        Surroundings { dir, inherited, shared: (Arc::new(all), digest), report }
+    }
+
+    /// A digest of an environment. That of the shared layer is made once.
+    pub(crate) fn digest(&self, env: &env::Environment) -> u64 {
+        let (shared, digest) = &self.shared;
+        let base =
+            if Arc::ptr_eq(shared, env.base()) { *digest } else { digest_of(env.base(), DIGEST_START) };
+        digest_of(env.own(), base)
+    }
+
     /// A path, relative to the file.
     pub(crate) fn path(&self, path: &str) -> String {
         self.dir.join(path).to_string_lossy().into_owned()
     }
 
     /// The text with its variables filled in; as it is, and a problem noted, if that cannot be done.
-    pub(crate) fn expand(&self, text: &str, variables: &Variables, span: &Range<usize>) -> String {
+    pub(crate) fn expand(&self, text: &str, variables: &impl Values, span: &Range<usize>) -> String {
         expand::expand(text, variables).unwrap_or_else(|complaint| {
             self.report.note(span, complaint);
             text.to_owned()
@@ -38,46 +61,51 @@ impl Surroundings<'_> {
     }
 }
 
-/// The variables of one service: those it gets, and those its values may use.
+/// The variables of one service: those it gets, and behind them, for its values, all that doula has itself.
 #[derive(Clone)]
-pub(crate) struct Environment {
-    /// What the service gets.
-    pub(crate) own: Variables,
-    /// `own`, and behind it everything that doula has itself.
-    pub(crate) known: Variables,
+pub(crate) struct Environment<'a> {
+    /// What it inherits.
+    base: Arc<env::Variables>,
+    /// What is set for it.
+    own: BTreeMap<String, String>,
+    around: &'a Variables,
 }
 
-impl Environment {
+impl Values for Environment<'_> {
+    fn value(&self, name: &str) -> Option<&str> {
+        self.own.get(name).or_else(|| self.around.get(name)).map(String::as_str)
+    }
+
+    fn names(&self) -> Vec<&str> {
+        self.own.keys().chain(self.around.keys()).map(String::as_str).collect()
+    }
+}
+
+impl<'a> Environment<'a> {
     /// What a service inherits.
-    pub(crate) fn inherit(service: &View<'_>, around: &Surroundings<'_>) -> Environment {
-        let patterns: Vec<&str> =
-            service.list("env-inherit").filter_map(|item| item.get_ref().as_str()).collect();
+    pub(crate) fn inherit(service: &View<'_>, around: &Surroundings<'a>) -> Environment<'a> {
         let all = match service.item("env-inherit").map(toml::Spanned::get_ref) {
             None => true,
             Some(value) => value.as_str() == Some("all"),
         };
-        let wanted = |name: &str| all || patterns.iter().any(|pattern| matches(pattern, name));
-        let own = around.inherited.iter().filter(|(name, _)| wanted(name));
-        Environment {
-            own: own.map(|(name, value)| (name.clone(), value.clone())).collect(),
-            known: around.inherited.clone(),
+        if all {
+            return Environment::all(around);
         }
+        let patterns: Vec<&str> =
+            service.list("env-inherit").filter_map(|item| item.get_ref().as_str()).collect();
+        let wanted = |name: &str| patterns.iter().any(|pattern| matches(pattern, name));
+        let base = around.shared.0.iter().filter(|(name, _)| wanted(name)).cloned().collect();
+        Environment { base: Arc::new(base), ..Environment::all(around) }
     }
 
     /// Everything that doula has itself.
-    pub(crate) fn all(around: &Surroundings<'_>) -> Environment {
-        Environment { own: around.inherited.clone(), known: around.inherited.clone() }
-    }
-
-    /// The value of a variable that the service gets.
-    pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.own.get(name).map(String::as_str)
+    pub(crate) fn all(around: &Surroundings<'a>) -> Environment<'a> {
+        Environment { base: around.shared.0.clone(), own: BTreeMap::new(), around: around.inherited }
     }
 
     /// Sets a variable.
     pub(crate) fn set(&mut self, name: &str, value: &str) {
         self.own.insert(name.to_owned(), value.to_owned());
-        self.known.insert(name.to_owned(), value.to_owned());
     }
 
     /// Sets the variables of a table in the order of the file, so that later ones can use earlier ones.
@@ -86,7 +114,7 @@ impl Environment {
         entries.sort_by_key(|(key, _)| key.span().start);
         for (key, item) in entries {
             if let Some(text) = variable(item.get_ref()) {
-                let text = around.expand(&text, &self.known, &item.span());
+                let text = around.expand(&text, self, &item.span());
                 self.set(key.get_ref(), &text);
             }
         }
@@ -104,7 +132,7 @@ impl Environment {
     fn file(&mut self, item: &Item<'_>, around: &Surroundings<'_>) {
         let table = View::new(&ENV_FILE_TABLE, item.get_ref().as_table(), None);
         let Some(path) = item.get_ref().as_str().or_else(|| table.text("path")) else { return };
-        let path = around.path(&around.expand(path, &self.known, &item.span()));
+        let path = around.path(&around.expand(path, self, &item.span()));
         if let Err(error) = self.assign(&path, around) {
             let missing = error.kind() == ErrorKind::NotFound;
             if missing && table.bool("optional") == Some(true) {
@@ -133,19 +161,19 @@ impl Environment {
         Ok(())
     }
 
-    /// What the service gets, sorted by name.
-    pub(crate) fn finish(self) -> Vec<(String, String)> {
-        self.own.into_iter().collect()
+    /// What the service gets.
+    pub(crate) fn finish(self) -> env::Environment {
+        env::Environment::new(self.base, self.own.into_iter().collect())
     }
 }
 
 /// The whole environment of one service before its instance is known.
-pub(crate) fn of_service(
+pub(crate) fn of_service<'a>(
     service: &View<'_>,
     family: &View<'_>,
     account: Option<&Account>,
-    around: &Surroundings<'_>,
-) -> Environment {
+    around: &Surroundings<'a>,
+) -> Environment<'a> {
     let mut environment = Environment::inherit(service, around);
     for (name, value) in account.iter().flat_map(|account| &account.variables) {
         environment.set(name, value);
@@ -154,6 +182,23 @@ pub(crate) fn of_service(
     environment.files(service.item("env-file"), around);
     family.layers("env").for_each(|table| environment.table(table, around));
     environment
+}
+
+/// Where a digest begins (FNV-1a, 64 bits).
+pub(crate) const DIGEST_START: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// A digest continued by these bytes: the same from one run of doula to the next, on every machine.
+pub(crate) fn digest(bytes: &[u8], before: u64) -> u64 {
+    const PRIME: u64 = 0x0100_0000_01b3;
+    bytes.iter().fold(before, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME))
+}
+
+fn digest_of(variables: &[(String, String)], before: u64) -> u64 {
+    variables.iter().fold(before, |hash, (name, value)| {
+        // A NUL is in no name and no value, so that nothing can be mistaken for something else.
+        let hash = digest(b"\0", digest(name.as_bytes(), hash));
+        digest(b"\0", digest(value.as_bytes(), hash))
+    })
 }
 
 /// Whether a name fits a pattern that may end with `*`.

@@ -6,6 +6,24 @@
 use super::problem::{Complaint, did_you_mean};
 use std::collections::BTreeMap;
 
+/// Where the values of variables are looked up.
+pub(crate) trait Values {
+    /// The value of a variable.
+    fn value(&self, name: &str) -> Option<&str>;
+    /// All names, to guess what was meant.
+    fn names(&self) -> Vec<&str>;
+}
+
+impl Values for Variables {
+    fn value(&self, name: &str) -> Option<&str> {
+        self.get(name).map(String::as_str)
+    }
+
+    fn names(&self) -> Vec<&str> {
+        self.keys().map(String::as_str).collect()
+    }
+}
+
 /// The longest text that an expansion may give: more is a mistake or an attack (each variable doubling the last).
 const MAX_EXPANDED: usize = 1 << 20;
 
@@ -20,7 +38,7 @@ pub(crate) fn is_name(text: &str) -> bool {
 }
 
 /// The text with its variables filled in.
-pub(crate) fn expand(text: &str, variables: &Variables) -> Result<String, Complaint> {
+pub(crate) fn expand(text: &str, variables: &impl Values) -> Result<String, Complaint> {
     let mut result = String::new();
     let mut rest = text;
     while let Some(at) = rest.find('$') {
@@ -47,7 +65,7 @@ pub(crate) fn expand(text: &str, variables: &Variables) -> Result<String, Compla
 }
 
 /// The value of what stands between `${` and `}`.
-fn lookup<'a>(inside: &'a str, variables: &'a Variables) -> Result<&'a str, Complaint> {
+fn lookup<'a>(inside: &'a str, variables: &'a impl Values) -> Result<&'a str, Complaint> {
     let (name, default) = match inside.split_once(":-") {
         Some((name, default)) => (name, Some(default)),
         None => (inside, None),
@@ -59,12 +77,12 @@ fn lookup<'a>(inside: &'a str, variables: &'a Variables) -> Result<&'a str, Comp
         )
         .help("`${VAR}` and `${VAR:-default}` are understood; a literal `${` is written `$${`"));
     }
-    let value = variables.get(name).map(String::as_str);
+    let value = variables.value(name);
     match (value, default) {
         (Some(""), Some(default)) | (None, Some(default)) => Ok(default),
         (Some(value), _) => Ok(value),
         (None, None) => {
-            let close = did_you_mean(name, variables.keys().map(String::as_str));
+            let close = did_you_mean(name, variables.names().into_iter());
             let help = close.unwrap_or_else(|| format!("set it, or give a default: `${{{name}:-…}}`"));
             Err(Complaint::new(format!("the variable `{name}` is not set"), "not set").help(help))
         }

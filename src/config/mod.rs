@@ -28,7 +28,7 @@ pub(crate) use schema::text as schema;
 pub(crate) use value::MAX_NAME;
 
 use doula_model::recipe::{FamilySpec, Recipe};
-use environment::Surroundings;
+use environment::{Environment, Surroundings};
 use expand::Variables;
 use problem::{Report, Source};
 use std::ffi::OsString;
@@ -95,7 +95,7 @@ fn own_environment() -> Variables {
 /// The same from a text: everything that is not in the text is an argument.
 fn parse(source: Source, dir: &Path, inherited: &Variables) -> Result<FamilySpec, Problems> {
     let report = Report::new(source);
-    let around = Surroundings { dir, inherited, report: &report };
+    let around = Surroundings::new(dir, inherited, &report);
     let is_procfile = is_procfile(Path::new(report.name()), report.text());
     let spec = if is_procfile { procfile::read(&around) } else { family::read(&around) };
     report.finish(spec)
@@ -107,12 +107,12 @@ fn directory(path: &Path) -> std::io::Result<PathBuf> {
     std::path::absolute(parent.unwrap_or(Path::new(".")))
 }
 
-/// A digest of a recipe that stays the same from one run of doula to the next: FNV-1a over its JSON.
-fn fingerprint(recipe: &Recipe) -> u64 {
-    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-    const PRIME: u64 = 0x0100_0000_01b3;
-    let json = serde_json::to_vec(recipe).unwrap_or_default();
-    json.iter().fold(OFFSET, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME))
+/// A recipe with its environment, and the digest of both: over its JSON and the variables.
+fn finish(mut recipe: Recipe, env: Environment<'_>, around: &Surroundings<'_>) -> (Recipe, u64) {
+    let json = serde_json::to_vec(&recipe).unwrap_or_default();
+    recipe.env = env.finish();
+    let fingerprint = environment::digest(&json, around.digest(&recipe.env));
+    (recipe, fingerprint)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! turns the file into a doula.toml (`doula import`).
 
 use super::environment::{Environment, Surroundings};
+use super::expand::Values as _;
 use super::family;
 use super::problem::{Complaint, Report};
 use super::value;
@@ -94,7 +95,7 @@ pub(crate) fn read(around: &Surroundings<'_>) -> FamilySpec {
     }
     let mut common = Environment::all(around);
     common.optional_file(".env", around);
-    let base = common.get("PORT").and_then(|port| port.parse().ok()).unwrap_or(FIRST_PORT);
+    let base = common.value("PORT").and_then(|port| port.parse().ok()).unwrap_or(FIRST_PORT);
     let services = entries.iter().enumerate().map(|(index, entry)| {
         let mut environment = common.clone();
         environment.set("PORT", &(base.saturating_add(PORT_STEP.saturating_mul(index as u32))).to_string());
@@ -104,20 +105,24 @@ pub(crate) fn read(around: &Surroundings<'_>) -> FamilySpec {
     FamilySpec { name: family::directory_name(around.dir), services: services.collect() }
 }
 
-fn service(entry: &Entry<'_>, environment: Environment, around: &Surroundings<'_>) -> (ServiceSpec, Recipe) {
+fn service(
+    entry: &Entry<'_>,
+    environment: Environment<'_>,
+    around: &Surroundings<'_>,
+) -> (ServiceSpec, Recipe) {
     if entry.command.contains('\0') {
         around.report.note(&entry.span, Complaint::new("a NUL byte cannot be part of a command", "here"));
     }
     let recipe = Recipe {
         command: vec!["/bin/sh".to_owned(), "-c".to_owned(), entry.command.to_owned()],
         dir: Some(around.dir.to_string_lossy().into_owned()),
-        env: environment.finish(),
         ..Recipe::default()
     };
+    let (recipe, fingerprint) = super::finish(recipe, environment, around);
     let spec = ServiceSpec {
         essential: true,
         restart: RestartPolicy { when: RestartWhen::Never, ..RestartPolicy::default() },
-        fingerprint: super::fingerprint(&recipe),
+        fingerprint,
         ..ServiceSpec::new(entry.name)
     };
     (spec, recipe)

@@ -58,22 +58,22 @@ pub(crate) fn read(written: &Written<'_>, around: &Surroundings<'_>) -> Vec<(Ser
             environment.set("DOULA_INSTANCE", &(index + 1).to_string());
         }
         written.keys.layers("env").for_each(|table: &Table<'_>| environment.table(table, around));
-        let recipe = recipe(written, environment, account.as_ref(), around);
-        let mut spec = policy::spec(&written.keys, name);
-        spec.fingerprint = super::fingerprint(&recipe);
-        (spec, recipe)
+        let recipe = recipe(written, &environment, account.as_ref(), around);
+        let (recipe, fingerprint) = super::finish(recipe, environment, around);
+        (ServiceSpec { fingerprint, ..policy::spec(&written.keys, name) }, recipe)
     };
     names.iter().enumerate().map(one).collect()
 }
 
+/// A recipe that lacks its environment.
 fn recipe(
     written: &Written<'_>,
-    environment: Environment,
+    environment: &Environment<'_>,
     account: Option<&Account>,
     around: &Surroundings<'_>,
 ) -> Recipe {
     let service = &written.keys;
-    let texts = Texts { environment: &environment, around };
+    let texts = Texts { environment, around };
     let shell = service.bool("shell") == Some(true);
     let command = |item| commands::read(item, shell, &texts);
     let hook = |name| commands::hook(service, name, &keys::HOOK_TABLE).map_or_else(Vec::new, command);
@@ -81,7 +81,7 @@ fn recipe(
     let watchdog = service.duration("watchdog");
     let fd_store = service.whole("fd-store").unwrap_or(0);
     let dir = service.item("dir").map(|item| around.path(&texts.of(item)));
-    let mut recipe = Recipe {
+    Recipe {
         command: service.item("command").map_or_else(Vec::new, command),
         pre_start: hook("pre-start"),
         post_stop: hook("post-stop"),
@@ -97,9 +97,7 @@ fn recipe(
         log: log(service),
         ready,
         ..rights(service, account)
-    };
-    recipe.env = environment.finish();
-    recipe
+    }
 }
 
 /// The part of a recipe that holds it in bounds.
@@ -121,7 +119,7 @@ fn rights(service: &View<'_>, account: Option<&Account>) -> Recipe {
 
 /// Texts of one service with its variables filled in.
 pub(crate) struct Texts<'a> {
-    environment: &'a Environment,
+    environment: &'a Environment<'a>,
     /// Everything outside of the file.
     pub(crate) around: &'a Surroundings<'a>,
 }
@@ -130,12 +128,12 @@ impl Texts<'_> {
     /// A string with its variables filled in; empty if it is none.
     pub(crate) fn of(&self, item: &Item<'_>) -> String {
         let text = item.get_ref().as_str().unwrap_or_default();
-        self.around.expand(text, &self.environment.known, &item.span())
+        self.around.expand(text, self.environment, &item.span())
     }
 
     /// The same of a part of an item.
     pub(crate) fn part(&self, text: &str, item: &Item<'_>) -> String {
-        self.around.expand(text, &self.environment.known, &item.span())
+        self.around.expand(text, self.environment, &item.span())
     }
 
     /// Notes a problem at an item.

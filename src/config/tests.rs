@@ -37,8 +37,8 @@ fn the_first_example_means_what_it_says() {
     assert_eq!(web.restart.when, RestartWhen::Always);
     assert_eq!((web.deps[0].on.as_str(), web.deps[0].kind), ("db", DependencyKind::Requires));
     assert_eq!(recipe.sockets[0].address, SocketAddress::Tcp("127.0.0.1:8080".to_owned()));
-    assert!(recipe.env.contains(&("DOULA_INSTANCE".to_owned(), "2".to_owned())));
-    assert!(recipe.env.contains(&("RUST_LOG".to_owned(), "info".to_owned())));
+    assert_eq!(recipe.env.get("DOULA_INSTANCE"), Some("2"));
+    assert_eq!(recipe.env.get("RUST_LOG"), Some("info"));
     let (nightly, recipe) = &family.services[3];
     assert_eq!(nightly.kind, Kind::Scheduled { overlap: Overlap::Skip });
     assert_eq!(recipe.schedule.as_deref(), Some("0 3 * * * Europe/Berlin"));
@@ -63,7 +63,7 @@ fn a_procfile_runs_as_foreman_runs_it() {
     assert_eq!((spec.name.as_str(), spec.essential, spec.restart.when), ("worker", true, RestartWhen::Never));
     assert_eq!(recipe.command, ["/bin/sh", "-c", "sleep 100 #"]);
     for variable in [("PORT", "5100"), ("PS", "worker.1"), ("HOME", "/root")] {
-        assert!(recipe.env.contains(&(variable.0.to_owned(), variable.1.to_owned())), "{variable:?}");
+        assert_eq!(recipe.env.get(variable.0), Some(variable.1));
     }
 }
 

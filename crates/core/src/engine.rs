@@ -24,6 +24,9 @@ use doula_model::id::{ChildKey, Generation, Role, ServiceId};
 use doula_model::service::ServiceSpec;
 use doula_model::time::Time;
 
+/// Room for so many actions is kept when all are carried out.
+const ACTIONS_KEPT: usize = 64;
+
 /// The decisions for one family.
 #[derive(Debug)]
 pub struct Engine {
@@ -107,7 +110,12 @@ impl Engine {
 
     /// What is to be done next, in order; `None` when nothing is to be done before the next event.
     pub fn poll_action(&mut self) -> Option<Action> {
-        self.cx.actions.pop_front()
+        let next = self.cx.actions.pop_front();
+        if next.is_none() {
+            // A family that starts or stops as a whole has thousands at once, and none for weeks afterwards.
+            self.cx.actions.shrink_to(ACTIONS_KEPT);
+        }
+        next
     }
 
     /// When [`Event::Tick`] is needed next; `None`: not before something else happens.

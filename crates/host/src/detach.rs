@@ -5,6 +5,7 @@
 //! with our terminal afterwards.
 
 use crate::spawn;
+use doula_model::env::Environment;
 use doula_model::exit::ExitStatus;
 use doula_model::id::Pid;
 use doula_model::plan::{Errno, FdMapping, Session};
@@ -14,6 +15,7 @@ use doula_sys::fork::{self, Born};
 use doula_sys::wait::{self, Who};
 use std::ffi::OsString;
 use std::io;
+use std::sync::Arc;
 
 /// The number of the pipe to the launcher in the child.
 const PIPE: RawFd = 3;
@@ -41,7 +43,11 @@ pub fn launch(args: impl Iterator<Item = OsString>) -> io::Result<Detached> {
     let words = words.map_err(|word| io::Error::other(format!("{word:?} is not UTF-8")))?;
     let env = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let mut plan = spawn::plan(&Recipe { env: env.collect(), ..Recipe::default() }, &words, &[]);
+    let mut plan = spawn::plan(
+        &Recipe { env: Environment::new(Arc::default(), env.collect()), ..Recipe::default() },
+        &words,
+        &[],
+    );
     plan.session = Session::NewSession { terminal: None };
     let map = |from: &OwnedFd, to| FdMapping { from: from.as_raw_fd(), to };
     plan.fds = vec![map(&null, 0), map(&null, 1), map(&write, PIPE)];

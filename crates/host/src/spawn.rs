@@ -3,6 +3,7 @@
 //! What a plan needs beside the recipe (fds, session, cgroup, ignored signals) is filled in by whoever gives
 //! birth.
 
+use doula_model::env::Environment;
 use doula_model::plan::{ChildPlan, Errno, Resource, SpawnError, Step};
 use doula_model::recipe::Recipe;
 use std::ffi::OsStr;
@@ -40,15 +41,12 @@ pub fn plan(recipe: &Recipe, command: &[String], more_env: &[(String, String)]) 
     }
 }
 
-/// `NAME=value` of both lists; the last one of a name counts.
-fn environment(base: &[(String, String)], more: &[(String, String)]) -> Vec<Vec<u8>> {
-    let all: Vec<&(String, String)> = base.iter().chain(more).collect();
-    let mut last = std::collections::BTreeMap::new();
-    for (index, (name, _)) in all.iter().enumerate() {
-        last.insert(name.as_str(), index);
-    }
-    let lasting = all.iter().enumerate().filter(|(index, (name, _))| last.get(name.as_str()) == Some(index));
-    lasting.map(|(_, (name, value))| format!("{name}={value}").into_bytes()).collect()
+/// `NAME=value` of both, of which each names a variable once; `more` hides what has the same name.
+fn environment(base: &Environment, more: &[(String, String)]) -> Vec<Vec<u8>> {
+    let hidden = |name: &str| more.iter().any(|(other, _)| other == name);
+    let base = base.iter().filter(|(name, _)| !hidden(name));
+    let more = more.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    base.chain(more).map(|(name, value)| [name, "=", value].concat().into_bytes()).collect()
 }
 
 /// The value of `PATH` in an environment, [`DEFAULT_PATH`] if it has none.
@@ -276,7 +274,8 @@ mod tests {
     use super::*;
 
     fn recipe(dir: Option<&str>) -> Recipe {
-        let env = vec![("PATH".to_owned(), "/nonexistent:/usr/bin:/bin".to_owned())];
+        let mut env = Environment::default();
+        env.set("PATH", "/nonexistent:/usr/bin:/bin");
         Recipe { env, dir: dir.map(str::to_owned), ..Recipe::default() }
     }
 
@@ -313,7 +312,7 @@ mod tests {
     #[test]
     fn later_variables_win() {
         let mut recipe = recipe(None);
-        recipe.env.push(("A".into(), "1".into()));
+        recipe.env.set("A", "1");
         let plan = plan(&recipe, &command(&["x"]), &[("A".into(), "2".into()), ("B".into(), "3".into())]);
         assert_eq!(plan.env[1..], [b"A=2".to_vec(), b"B=3".to_vec()]);
     }

@@ -15,7 +15,7 @@ use doula_model::service::ServiceSpec;
 use doula_model::signal::Signal;
 use doula_sys::fd::OwnedFd;
 use doula_sys::signal::SignalSet;
-use doula_sys::{adopt, group, signal, time};
+use doula_sys::{adopt, group, memory, signal, time};
 
 pub use crate::linux::home::Reader;
 
@@ -92,15 +92,14 @@ fn look_after(options: Options, place: &Place) -> Result<u8, Failed> {
     let mut world = Linux::new(home, people, signals).map_err(kernel("watch our own fds"))?;
     let engine = Engine::new(specs, seed(), time::monotonic()).keep_alive(keep_alive);
     let mut driver = Driver::new(engine);
-    let mut code = driver.turn(&mut world);
+    driver.begin(&mut world);
     if let Some(tell) = on_ready {
         tell();
     }
-    while code.is_none() {
-        code = driver.turn(&mut world);
-    }
+    give_back_memory();
+    let code = driver.run(&mut world);
     world.close();
-    Ok(code.unwrap_or_default())
+    Ok(code)
 }
 
 fn unzip(services: Vec<(ServiceSpec, Recipe)>) -> (Vec<ServiceSpec>, Vec<(String, Recipe)>) {
@@ -128,6 +127,14 @@ fn take_signals() -> Result<OwnedFd, Errno> {
     signal::set_mask(set);
     adopt::set_subreaper(true)?;
     signal::signalfd(set)
+}
+
+/// What was needed to read the configuration and to start everybody is not needed while they run.
+pub(crate) fn give_back_memory() {
+    memory::trim_heap();
+    if let Ok(maps) = std::fs::read_to_string("/proc/self/maps") {
+        memory::forget_code(&maps);
+    }
 }
 
 /// The random share of pauses needs no secret, only that two machines differ.

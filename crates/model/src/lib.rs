@@ -15,6 +15,7 @@ extern crate alloc;
 pub mod action;
 #[cfg(feature = "serde")]
 pub mod control;
+pub mod env;
 pub mod event;
 pub mod exit;
 pub mod id;

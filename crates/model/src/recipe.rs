@@ -3,6 +3,7 @@
 //! Everything is resolved: names of users are numbers, the environment is complete, paths are absolute. The
 //! world turns a recipe into a [`crate::plan::ChildPlan`] for each birth.
 
+use crate::env::Environment;
 use crate::plan::{Capabilities, Credentials, Rlimit};
 use crate::service::ServiceSpec;
 use alloc::string::String;
@@ -33,7 +34,7 @@ pub struct Recipe {
     /// Working directory; that of the supervisor if `None`.
     pub dir: Option<String>,
     /// The whole environment, without what doula adds itself (`NOTIFY_SOCKET`, `LISTEN_FDS` …).
-    pub env: Vec<(String, String)>,
+    pub env: Environment,
     /// Who it runs as.
     pub credentials: Option<Credentials>,
     /// Which capabilities it has.

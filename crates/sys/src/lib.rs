@@ -5,7 +5,7 @@
 //! spoken to; [`wait`] and [`adopt`] are its end; [`poll`] and [`time`] are how the supervisor sleeps; [`sandbox`] makes a
 //! kernel that can do less.
 //!
-//! Nothing here calls a function of a C library, so that the small static `doula-init` can use all of it:
+//! Nothing here (but one function of [`memory`]) calls a function of a C library, so that the small static `doula-init` can use all of it:
 //! either rustix speaks to the kernel directly, or the few lines of assembly in the private module `raw` do.
 //! There is no policy: no retry, no time limit, no decision. Errors are the kernel's [`Errno`].
 #![no_std]
@@ -19,6 +19,7 @@ pub mod fd;
 pub mod fork;
 pub mod group;
 pub mod limits;
+pub mod memory;
 pub mod pidfd;
 pub mod poll;
 mod raw;

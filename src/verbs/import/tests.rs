@@ -142,7 +142,7 @@ fn a_supervisord_conf_becomes_services() {
     let (_, web) = &family.services[1];
     assert_eq!(family.services.len(), 4);
     assert_eq!(web.command, ["/usr/bin/gunicorn", "app:app", "--name", "web", "-b", "127.0.0.1:802"]);
-    assert!(web.env.contains(&("A".to_owned(), "1, 2".to_owned())));
+    assert_eq!(web.env.get("A"), Some("1, 2"));
     let (_, worker) = &family.services[3];
     assert_eq!(worker.command, ["python", "worker.py", "two words", "$HOME"]);
 }
@@ -171,7 +171,7 @@ fn a_procfile_becomes_services_of_a_shell() {
     let (_, family) = imported("Procfile", "web: ./server -p $PORT | cat\nworker: x\n");
     let (_, web) = &family.services[0];
     assert_eq!(web.command, ["/bin/sh", "-c", "./server -p $PORT | cat"]);
-    assert!(family.services[1].1.env.contains(&("PORT".to_owned(), "5100".to_owned())));
+    assert_eq!(family.services[1].1.env.get("PORT"), Some("5100"));
 }
 
 #[test]

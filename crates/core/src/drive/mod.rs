@@ -75,6 +75,11 @@ impl<K: Kernel> Driver<K> {
         }
     }
 
+    /// Does what was decided already, without waiting for anything.
+    pub fn begin(&mut self, world: &mut K) {
+        self.act(world);
+    }
+
     /// Does what was decided, waits until something happens, and tells the engine. The exit code, once the
     /// engine has said to quit.
     pub fn turn(&mut self, world: &mut K) -> Option<u8> {

@@ -61,7 +61,8 @@ impl Home {
         wiring.say("DOULA_SERVICE", service.name.clone());
         let main = key.role == Role::Main;
         if matches!(key.role, Role::ReadyProbe | Role::LiveProbe) {
-            return wiring.nothing();
+            wiring.nothing(self.null.as_raw_fd());
+            return Ok(());
         }
         if main && service.recipe.stdin == Stdin::Terminal {
             wiring.terminal(service.terminal(key, &mut self.logs)?);
@@ -70,7 +71,7 @@ impl Home {
             wiring.map(output, 1);
             wiring.map(output, 2);
             let stdin = if main { service.recipe.stdin.clone() } else { Stdin::Null };
-            wiring.stdin(stdin, service)?;
+            wiring.stdin(stdin, self.null.as_raw_fd(), service)?;
         }
         if !main {
             return Ok(());
@@ -146,12 +147,8 @@ impl Wiring {
     }
 
     /// A probe answers by its exit code; what it says once a second is not for the log.
-    fn nothing(&mut self) -> Result<(), Errno> {
-        let null = fd::open(c"/dev/null", Access::ReadWrite)?;
-        let number = null.as_raw_fd();
-        (0..=2).for_each(|to| self.map(number, to));
-        self.held.push(null);
-        Ok(())
+    fn nothing(&mut self, null: RawFd) {
+        (0..=2).for_each(|to| self.map(null, to));
     }
 
     fn terminal(&mut self, terminal: OwnedFd) {
@@ -163,9 +160,9 @@ impl Wiring {
         self.held.push(terminal);
     }
 
-    fn stdin(&mut self, stdin: Stdin, service: &mut Service) -> Result<(), Errno> {
+    fn stdin(&mut self, stdin: Stdin, null: RawFd, service: &mut Service) -> Result<(), Errno> {
         match stdin {
-            Stdin::Null | Stdin::Terminal => self.hand_over(fd::open(c"/dev/null", Access::Read)?, 0),
+            Stdin::Null | Stdin::Terminal => self.map(null, 0),
             Stdin::File(path) => {
                 let opened = CString::new(path.as_str()).map_err(|_| Errno::EINVAL);
                 match opened.and_then(|path| fd::open(&path, Access::Read)) {

@@ -20,8 +20,11 @@ use doula_model::plan::{Errno, Resource, Rlimit};
 use doula_model::recipe::{FamilySpec, Recipe};
 use doula_model::service::ServiceSpec;
 use doula_model::signal::Signal;
+use doula_sys::fd::{self, Access, OwnedFd};
 use doula_sys::poll::Epoll;
 use doula_sys::{fork, limits};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -42,6 +45,8 @@ pub(crate) struct Home {
     sockets: Shared,
     /// Where the notify sockets are made.
     pub(super) notify_dir: PathBuf,
+    /// `/dev/null`, for every child that gets no input. Its number is low, which a birth likes.
+    pub(super) null: OwnedFd,
     /// Our limit of open files before we raised it.
     pub(super) open_files: Option<Rlimit>,
     pub(super) reader: Reader,
@@ -65,6 +70,7 @@ impl Home {
         logs: Collector,
         reader: Reader,
     ) -> Result<Home, Errno> {
+        let null = fd::open(c"/dev/null", Access::ReadWrite)?;
         let schedules = Schedules::new().map_err(|_| Errno::EMFILE)?;
         let open_files = raise_open_files();
         Ok(Home {
@@ -75,6 +81,7 @@ impl Home {
             schedules,
             sockets: Shared::default(),
             notify_dir,
+            null,
             open_files,
             reader,
             above: None,
@@ -130,7 +137,7 @@ impl Home {
         for (spec, recipe) in known {
             let service = of_family(&spec).and_then(|id| self.services.get_mut(id));
             if let Some(service) = service.filter(|service| service.recipe != recipe) {
-                service.next_recipe = Some(recipe);
+                service.next_recipe = Some(Box::new(recipe));
             }
         }
         Ok(())
@@ -246,6 +253,9 @@ impl Home {
 
     /// News of the family in the log.
     pub(super) fn tell(&mut self, report: &Report) {
+        if matches!(report.news, News::ShuttingDown { .. }) {
+            self.trees.end();
+        }
         let name = report.service.map(|id| self.logs.name(Some(id)).to_owned());
         let name = name.unwrap_or_else(|| "the family".to_owned());
         let stamp = Stamp::read().back_at(report.at);
@@ -303,16 +313,37 @@ fn open_sockets(shared: &Shared, recipe: &Recipe) -> Result<Sockets, String> {
     Ok(sockets)
 }
 
-/// One line for each key that differs.
+/// One line for each key that differs, and for each variable of the environment.
 fn differences(old: &Recipe, new: &Recipe) -> Vec<String> {
     let fields = |recipe| match serde_json::to_value(recipe) {
-        Ok(serde_json::Value::Object(fields)) => fields,
-        Ok(_) | Err(_) => serde_json::Map::new(),
+        Ok(Value::Object(mut fields)) => {
+            let variables = fields.remove("env");
+            let variables = variables.as_ref().and_then(Value::as_object).cloned().unwrap_or_default();
+            let variables = variables.into_iter().map(|(name, value)| (format!("env.{name}"), value));
+            fields.into_iter().map(|(key, value)| (key.replace('_', "-"), value)).chain(variables).collect()
+        }
+        Ok(_) | Err(_) => BTreeMap::new(),
     };
-    let (old, new) = (fields(old), fields(new));
-    let differs = old.iter().filter_map(|(key, before)| {
-        let after = new.get(key).filter(|after| *after != before)?;
-        Some(format!("{}: {before} → {after}", key.replace('_', "-")))
-    });
-    differs.collect()
+    let (old, new): (BTreeMap<String, Value>, BTreeMap<String, Value>) = (fields(old), fields(new));
+    let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let shown = |value: Option<&Value>| value.map_or_else(|| "not set".to_owned(), Value::to_string);
+    let differs = keys.into_iter().filter(|key| old.get(*key) != new.get(*key));
+    differs.map(|key| format!("{key}: {} → {}", shown(old.get(key)), shown(new.get(key)))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_keys_and_the_variables_that_differ_are_told() {
+        let mut old = Recipe { nice: Some(1), ..Recipe::default() };
+        old.env.set("KEPT", "a");
+        old.env.set("GONE", "b");
+        let mut new = Recipe { nice: Some(2), ..Recipe::default() };
+        new.env.set("KEPT", "a");
+        new.env.set("NEW", "c");
+        let told = ["env.GONE: \"b\" → not set", "env.NEW: not set → \"c\"", "nice: 1 → 2"];
+        assert_eq!(differences(&old, &new), told);
+    }
 }

@@ -11,7 +11,6 @@ use doula_model::recipe::{ReadySign, Recipe, Stdin};
 use doula_sys::fd::{self, AsRawFd, OwnedFd, RawFd};
 use doula_sys::poll::{Epoll, Interest};
 use regex::bytes::Regex;
-use std::collections::BTreeMap;
 use std::path::Path;
 
 /// One service.
@@ -19,7 +18,7 @@ pub(crate) struct Service {
     pub(crate) name: String,
     pub(crate) recipe: Recipe,
     /// What it will be from the next life on.
-    pub(super) next_recipe: Option<Recipe>,
+    pub(super) next_recipe: Option<Box<Recipe>>,
     /// The life that goes on, or the last one.
     pub(crate) generation: Generation,
     /// The end of the output that the children of this life get.
@@ -61,7 +60,7 @@ impl Service {
 
     /// The recipe that counts for whoever reads the configuration.
     pub(super) fn effective(&self) -> &Recipe {
-        self.next_recipe.as_ref().unwrap_or(&self.recipe)
+        self.next_recipe.as_deref().unwrap_or(&self.recipe)
     }
 
     /// A child of this life is about to be born: with a new life begins what was changed.
@@ -76,7 +75,7 @@ impl Service {
             if let Err(error) = self.sockets.apply(&recipe.sockets) {
                 self.complain(error.to_string());
             }
-            self.recipe = recipe;
+            self.recipe = *recipe;
         }
     }
 
@@ -210,33 +209,39 @@ fn errno(error: &std::io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EIO, Errno)
 }
 
-/// All services.
+/// All services, by number. Numbers are given in order and never again.
 #[derive(Default)]
 pub(crate) struct Services {
-    table: BTreeMap<ServiceId, Service>,
+    table: Vec<Option<Box<Service>>>,
 }
 
 impl Services {
     /// Makes a service known.
     pub(super) fn insert(&mut self, id: ServiceId, service: Service) {
-        self.table.insert(id, service);
+        let index = id.0 as usize;
+        if self.table.len() <= index {
+            self.table.resize_with(index + 1, || None);
+        }
+        self.table[index] = Some(Box::new(service));
     }
 
     pub(crate) fn get(&self, id: ServiceId) -> Option<&Service> {
-        self.table.get(&id)
+        self.table.get(id.0 as usize)?.as_deref()
     }
 
     pub(crate) fn get_mut(&mut self, id: ServiceId) -> Option<&mut Service> {
-        self.table.get_mut(&id)
+        self.table.get_mut(id.0 as usize)?.as_deref_mut()
     }
 
     pub(super) fn remove(&mut self, id: ServiceId) {
-        self.table.remove(&id);
+        if let Some(service) = self.table.get_mut(id.0 as usize) {
+            *service = None;
+        }
     }
 
     /// The readiness pipe of a service has something to show.
     pub(super) fn look_at_ready_pipe(&mut self, id: ServiceId) -> Option<Event> {
-        let service = self.table.get_mut(&id)?;
+        let service = self.get_mut(id)?;
         let shown = service.ready_pipe.as_ref()?.look();
         if shown != Shown::Silent {
             service.ready_pipe = None;
@@ -247,7 +252,7 @@ impl Services {
 
     /// A life is over: what its children could write to is closed.
     pub(super) fn end_of_life(&mut self, id: ServiceId) {
-        if let Some(service) = self.table.get_mut(&id) {
+        if let Some(service) = self.get_mut(id) {
             service.output = None;
             service.source = None;
             service.console = None;

@@ -38,12 +38,15 @@ pub(super) struct Trees {
     /// Those who are looked for: what was ordered, and what the last pass saw since.
     swept: BTreeMap<Life, (Order, Option<Found>)>,
     next_pass: Option<Time>,
+    /// No further life is expected: a leaf is removed when its service has ended.
+    ending: bool,
 }
 
 /// The leaf of a service.
 struct Held {
     leaf: Leaf,
-    limited: Limited,
+    /// Most services have no limits.
+    limited: Option<Box<Limited>>,
     /// Watched while somebody waits for the leaf to become empty.
     events: Option<OwnedFd>,
     /// It was killed as a whole, and is of no use any more: Linux 6.14 and later (seen on 6.18) kill whoever is
@@ -65,6 +68,7 @@ impl Trees {
             mains: BTreeMap::new(),
             swept: BTreeMap::new(),
             next_pass: None,
+            ending: false,
         }
     }
 
@@ -95,7 +99,7 @@ impl Trees {
             self.leaves.extend(held.map(|held| (key.service, held)));
         }
         let Some(held) = self.leaves.get(&key.service) else { return Ok(None) };
-        plan.cgroup_procs = held.limited.cgroup_procs();
+        plan.cgroup_procs = held.limited.as_ref().map(|limited| limited.cgroup_procs()).unwrap_or_default();
         let directory = held.leaf.open().map_err(failed)?;
         plan.cgroup = Some(directory.as_raw_fd());
         Ok(Some(directory))
@@ -105,9 +109,9 @@ impl Trees {
         let Some(cgroups) = &mut self.cgroups else { return Ok(None) };
         let leaf = cgroups.leaf(name)?;
         let limited = if limits.is_empty() {
-            Limited::default()
+            None
         } else {
-            self.limiters.apply(Some(cgroups), Some(&leaf), name, limits)?
+            Some(Box::new(self.limiters.apply(Some(cgroups), Some(&leaf), name, limits)?))
         };
         Ok(Some(Held { leaf, limited, events: None, killed: false }))
     }
@@ -120,8 +124,17 @@ impl Trees {
         }
     }
 
+    /// The family ends. A leaf that can be removed was empty: that is the cheapest proof.
+    pub(super) fn end(&mut self) {
+        self.ending = true;
+    }
+
     /// What is left of a life. If something is, [`Token::Tree`] or [`Trees::due`] tells when to ask again.
     pub(super) fn look(&mut self, life: Life, epoll: &Epoll) -> Tree {
+        if self.ending && self.leaves.get(&life.0).is_some_and(|held| held.leaf.try_remove()) {
+            self.leaves.remove(&life.0);
+            return Tree::Empty;
+        }
         match self.leaves.get_mut(&life.0) {
             Some(held) => held.look(life.0, epoll),
             None if self.cgroups.is_some() => Tree::Empty,

@@ -185,6 +185,7 @@ fn read_and_compare(desk: &mut Desk<'_>, dry_run: bool) -> Result<Reply, Refusal
         desk.home.adopt(desk.engine, family).map_err(refused)?;
         desk.events.push_back(Event::Command(Command::Apply(specs)));
     }
+    crate::supervisor::give_back_memory();
     Ok(Reply::Changes { changes, applied: !dry_run })
 }
 

@@ -105,27 +105,43 @@ impl Fds {
         // Slot 0 is the filler; `used` counts what must be given back.
         self.used = 1;
         reserve()?;
-        for index in 0..self.mappings.len() {
-            self.mappings[index].from = self.lower(self.mappings[index].from)?;
+        let highest = NUMBERS.iter().map(|number| number.load(Ordering::Relaxed)).max();
+        let highest = highest.unwrap_or(2).max(2);
+        let wanted = self.mappings.clone();
+        for index in 0..wanted.len() {
+            self.lower_mapping(index, highest, &wanted)?;
         }
         for index in 0..self.cgroup_procs.len() {
-            self.cgroup_procs[index] = self.lower(self.cgroup_procs[index])?;
+            self.cgroup_procs[index] = self.lower(self.cgroup_procs[index], highest)?;
         }
         if let Some(cgroup) = self.cgroup {
-            self.cgroup = Some(self.lower(cgroup)?);
+            self.cgroup = Some(self.lower(cgroup, highest)?);
         }
         if let Some(terminal) = terminal_of(self.session) {
-            let slot = self.lower(terminal)?;
+            let slot = self.lower(terminal, highest)?;
             self.session = with_terminal(self.session, slot);
         }
-        let highest = NUMBERS.iter().map(|number| number.load(Ordering::Relaxed)).max();
-        Ok(highest.unwrap_or(2).max(2) as u32)
+        Ok(highest as u32)
     }
 
-    fn lower(&mut self, number: RawFd) -> Result<RawFd, Errno> {
+    /// A low number for an fd of ours: its own, if it is low already.
+    fn lower(&mut self, number: RawFd, highest: RawFd) -> Result<RawFd, Errno> {
+        if (0..=highest).contains(&number) {
+            return Ok(number);
+        }
         let slot = lower_into(self.used, number)?;
         self.used += 1;
         Ok(slot)
+    }
+
+    /// The same for the next mapping. Standard output and error are often one pipe, which takes one slot.
+    fn lower_mapping(&mut self, index: usize, highest: RawFd, wanted: &[FdMapping]) -> Result<(), Errno> {
+        let twin = wanted[..index].iter().position(|before| before.from == wanted[index].from);
+        self.mappings[index].from = match twin {
+            Some(before) => self.mappings[before].from,
+            None => self.lower(wanted[index].from, highest)?,
+        };
+        Ok(())
     }
 
     /// The child has its own table: the slots are for the next birth.
