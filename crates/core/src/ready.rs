@@ -176,6 +176,9 @@ impl Service {
         if self.paused != paused {
             self.paused = paused;
             self.report(cx, if paused { News::Paused } else { News::Resumed });
+            if paused {
+                self.go_on_to_end(cx);
+            }
         }
     }
 }

@@ -2,8 +2,8 @@
 //! post-stop command. No step waits without a limit, except for the kernel itself (a process that cannot be
 //! killed now because it sleeps in the kernel).
 //!
-//! The stop signal is followed by SIGCONT, as systemd does: a stopped process (SIGSTOP) would hear the signal
-//! only when somebody continues it.
+//! A stopped process (SIGSTOP) would hear the stop signal only when somebody continues it, so SIGCONT follows: to
+//! a main process that is stopped, or that stops while it is to end; to a group or a tree always, as systemd does.
 
 use crate::context::Context;
 use crate::service::{Service, Wish};
@@ -76,8 +76,15 @@ impl Service {
         self.asked = true;
         let policy = self.spec.stop;
         self.signal(cx, policy.signal, policy.scope);
-        if policy.signal != Signal::KILL {
-            self.signal(cx, Signal::CONT, policy.scope);
+        if self.paused || policy.scope != Scope::Main {
+            self.go_on_to_end(cx);
+        }
+    }
+
+    /// Continues whoever was asked to end and cannot hear it.
+    pub(crate) fn go_on_to_end(&mut self, cx: &mut Context) {
+        if self.asked && self.spec.stop.signal != Signal::KILL {
+            self.signal(cx, Signal::CONT, self.spec.stop.scope);
         }
     }
 

@@ -33,13 +33,28 @@ fn a_plain_service_is_up_as_soon_as_it_is_born() {
 fn a_stop_is_a_signal_then_a_proof_that_nothing_is_left() {
     let mut stage = Stage::up(service("web", |_| {}));
     stage.shut_down(Haste::Orderly);
-    assert_eq!(stage.did(), ["web: TERM main", "web: CONT main"]);
+    assert_eq!(stage.did(), ["web: TERM main"]);
     stage.exits("web", 143);
     assert_eq!(stage.did(), ["web: clear TERM"]);
     assert_eq!(stage.state("web"), State::Clearing);
     stage.emptied("web");
     assert_eq!(stage.did(), ["quit 0"]);
     assert_eq!(stage.engine.deadline(), None);
+}
+
+#[test]
+fn a_stopped_process_is_continued_so_that_it_hears_its_end() {
+    let mut stage = Stage::up(service("web", |_| {}));
+    let key = stage.key("web", Role::Main);
+    stage.tell(Event::Paused { key });
+    stage.stop("web");
+    assert_eq!(stage.did(), ["web: TERM main", "web: CONT main"]);
+    let mut stage = Stage::up(service("web", |_| {}));
+    let key = stage.key("web", Role::Main);
+    stage.stop("web");
+    assert_eq!(stage.did(), ["web: TERM main"]);
+    stage.tell(Event::Paused { key });
+    assert_eq!(stage.did(), ["web: CONT main"], "it stopped on its way to the end");
 }
 
 #[test]
@@ -185,7 +200,7 @@ fn a_notice_makes_ready_and_a_silent_service_fails_in_time() {
 
     let mut stage = Stage::up(spec);
     stage.pass(500);
-    assert_eq!(stage.did(), ["db: TERM main", "db: CONT main"]);
+    assert_eq!(stage.did(), ["db: TERM main"]);
     assert_eq!(stage.view("db").cause, Cause::ReadyTimeout);
     stage.exits("db", 0);
     stage.did();
@@ -317,7 +332,7 @@ fn a_service_that_says_it_ends_is_left_in_peace_for_its_grace_time() {
     assert_eq!((stage.state("web"), stage.view("web").cause), (State::Stopping, Cause::OwnWish));
     assert_eq!(stage.did(), NOTHING);
     stage.stop("web");
-    assert_eq!(stage.did(), ["web: TERM main", "web: CONT main"]);
+    assert_eq!(stage.did(), ["web: TERM main"]);
     stage.gone("web", 0);
     assert_eq!(stage.state("web"), State::Stopped);
 }
@@ -410,7 +425,7 @@ fn a_stop_before_the_birth_is_carried_out_after_it() {
     assert_eq!(stage.did(), NOTHING);
     stage.pass(4_000);
     stage.born("web");
-    assert_eq!(stage.did(), ["web: TERM main", "web: CONT main"]);
+    assert_eq!(stage.did(), ["web: TERM main"]);
     assert_eq!(stage.next(), Some(10_000), "its grace time begins when it can hear");
 }
 
@@ -559,7 +574,7 @@ fn a_reload_is_a_signal_a_command_or_a_restart() {
 
     let mut stage = Stage::up(service("web", |_| {}));
     stage.reload("web");
-    assert_eq!(stage.did(), ["web: TERM main", "web: CONT main"]);
+    assert_eq!(stage.did(), ["web: TERM main"]);
 }
 
 #[test]

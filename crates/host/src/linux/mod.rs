@@ -40,8 +40,8 @@ use token::Token;
 /// How many events one look at the epoll set takes.
 const EVENTS_AT_ONCE: usize = 1024;
 
-/// So many looks in a row that show ended children may put off the signals; then they have their turn.
-const SIGNALS_PUT_OFF_MOST: u32 = 16;
+/// So long the children that we have handles of may put off the look for other changes.
+const CHANGES_PUT_OFF_MOST: Duration = Duration::from_millis(50);
 
 /// The real world.
 pub(crate) struct Linux {
@@ -51,8 +51,10 @@ pub(crate) struct Linux {
     /// What happened outside of a call and waits to be told.
     pending: VecDeque<Event>,
     happenings: Vec<Happening>,
-    /// How often the signals were put off in a row.
-    put_off: u32,
+    /// Since when a SIGCHLD waits.
+    changes: Option<Time>,
+    /// It waits no longer.
+    changes_are_next: bool,
     /// No child was stopped or continued since the last SIGCHLD, or that is told already.
     stops_told: bool,
     /// There was news since who is above us was told of the family.
@@ -68,7 +70,17 @@ impl Linux {
         home.epoll.add(&people, Interest::READ, Token::Control.pack())?;
         let happenings = vec![Happening::EMPTY; EVENTS_AT_ONCE];
         let pending = VecDeque::new();
-        Ok(Linux { signals, home, people, pending, happenings, put_off: 0, stops_told: false, changed: true })
+        Ok(Linux {
+            signals,
+            home,
+            people,
+            pending,
+            happenings,
+            changes: None,
+            changes_are_next: false,
+            stops_told: false,
+            changed: true,
+        })
     }
 
     /// Takes everything apart; the last lines of the log are written.
@@ -119,18 +131,16 @@ impl Linux {
         }
     }
 
-    /// Puts the signals behind the ended children that were seen together with them, mostly to a later look: they
-    /// stay readable. Children that we have a handle of are buried by it, in the time of one; SIGCHLD is for
-    /// the others, and finding those takes a walk over all children for each.
-    fn put_off_signals(&mut self, wakes: &mut Vec<Wake>) {
+    /// Puts the looks for changes behind the ended children that were seen, mostly to a later turn. Children that
+    /// we have a handle of are buried by it, in the time of one; SIGCHLD is for the others, and finding those
+    /// takes a walk over all children for each.
+    fn put_off_changes(&mut self, wakes: &mut Vec<Wake>) {
         let ended = wakes.iter().any(|wake| matches!(wake, Wake::Child(_)));
-        if ended && self.put_off < SIGNALS_PUT_OFF_MOST {
-            self.put_off += 1;
-            wakes.retain(|wake| !matches!(wake, Wake::Signals));
-        } else {
-            self.put_off = 0;
-            wakes.sort_by_key(|wake| matches!(wake, Wake::Signals));
-        }
+        let recently = |since: &Time| time::monotonic().since(*since) < CHANGES_PUT_OFF_MOST;
+        self.changes_are_next = self.changes.is_some_and(|since| !(ended && recently(&since)));
+        let signals = wakes.iter().any(|wake| matches!(wake, Wake::Signals)) || self.changes_are_next;
+        wakes.retain(|wake| !matches!(wake, Wake::Signals));
+        wakes.extend(signals.then_some(Wake::Signals));
     }
 
     /// Tells who is above us how the family is.
@@ -207,9 +217,17 @@ impl Kernel for Linux {
     }
 
     fn next_signal(&mut self) -> Option<Signal> {
-        let signal = signal::next(&self.signals).ok().flatten()?.signal;
-        self.stops_told &= signal != Signal::CHLD;
-        Some(signal)
+        while let Some(news) = signal::next(&self.signals).ok().flatten() {
+            if news.signal != Signal::CHLD {
+                return Some(news.signal);
+            }
+            self.changes.get_or_insert_with(time::monotonic);
+        }
+        if !std::mem::take(&mut self.changes_are_next) {
+            return None;
+        }
+        (self.changes, self.stops_told) = (None, false);
+        Some(Signal::CHLD)
     }
 
     fn signalled(&mut self, signal: Signal) {
@@ -226,7 +244,8 @@ impl Kernel for Linux {
         let deadline = self.own_deadline().into_iter().chain(deadline).min();
         let timeout = deadline.map(|at| at.since(time::monotonic()));
         let untold = self.changed && self.home.above.is_some();
-        let timeout = if self.pending.is_empty() && !untold { timeout } else { Some(Duration::ZERO) };
+        let busy = !self.pending.is_empty() || self.changes.is_some() || untold;
+        let timeout = if busy { Some(Duration::ZERO) } else { timeout };
         let mut buffer = std::mem::take(&mut self.happenings);
         // EINTR (a debugger, a freezer) is a wake-up like any other: nothing happened.
         let happened = self.home.epoll.wait(&mut buffer, timeout).unwrap_or_default();
@@ -237,7 +256,7 @@ impl Kernel for Linux {
             }
         }
         self.happenings = buffer;
-        self.put_off_signals(wakes);
+        self.put_off_changes(wakes);
         let swept = self.home.trees.due(time::monotonic());
         wakes.extend(swept.into_iter().map(|(service, generation)| Wake::Tree(service, generation)));
         self.turn_logs();

@@ -111,6 +111,8 @@ pub struct Collector {
     outer: Epoll,
     inner: Epoll,
     open: BTreeMap<SourceId, Open>,
+    /// The open sources of each service: one, and those of earlier lives that somebody still holds.
+    of: BTreeMap<ServiceId, Vec<SourceId>>,
     next_source: u64,
     sinks: Sinks,
     news: VecDeque<News>,
@@ -141,6 +143,7 @@ impl Collector {
             outer,
             inner,
             open: BTreeMap::new(),
+            of: BTreeMap::new(),
             next_source: 0,
             sinks: Sinks::open(options)?,
             news: VecDeque::new(),
@@ -172,6 +175,7 @@ impl Collector {
         self.inner.add(&source.output, Interest::READ, id.0)?;
         self.next_source += 1;
         let splitter = Splitter::default();
+        self.of.entry(source.service).or_default().push(id);
         self.open.insert(id, Open { source, splitter, tapped: false, warned: false });
         Ok(id)
     }
@@ -219,18 +223,16 @@ impl Collector {
     /// Nobody of a generation is left: reads its last words now, before anybody is told that it is over.
     /// Sources that still have a writer elsewhere, or that standard output does not take yet, stay open.
     pub fn finish(&mut self, stamp: Stamp, service: ServiceId, generation: Generation) {
-        let of_it = |open: &Open| open.source.service == service && open.source.generation == generation;
-        let ids: Vec<_> = self.open.iter().filter(|(_, open)| of_it(open)).map(|(id, _)| *id).collect();
-        for id in ids {
-            self.drain(stamp, id);
+        for id in self.of.get(&service).cloned().unwrap_or_default() {
+            if self.open.get(&id).is_some_and(|open| open.source.generation == generation) {
+                self.drain(stamp, id);
+            }
         }
     }
 
     /// The service is gone from the family: its sources are read for the last time and closed.
     pub fn forget(&mut self, stamp: Stamp, service: ServiceId) {
-        let of_it = |open: &Open| open.source.service == service;
-        let ids: Vec<_> = self.open.iter().filter(|(_, open)| of_it(open)).map(|(id, _)| *id).collect();
-        for id in ids {
+        for id in self.of.get(&service).cloned().unwrap_or_default() {
             self.drain(stamp, id);
             self.end(stamp, id);
         }
@@ -378,6 +380,12 @@ impl Collector {
     fn end(&mut self, stamp: Stamp, id: SourceId) {
         let Some(mut open) = self.open.remove(&id) else { return };
         let service = open.source.service;
+        if let Some(sources) = self.of.get_mut(&service) {
+            sources.retain(|source| *source != id);
+            if sources.is_empty() {
+                self.of.remove(&service);
+            }
+        }
         Passing { stamp, open: &mut open, sinks: &mut self.sinks, news: &mut self.news }.finish();
         self.sinks.end_gap(stamp, service);
         // It was added when it was attached; a set that does not know it does not hold it either.
