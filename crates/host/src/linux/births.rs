@@ -28,7 +28,9 @@ impl Home {
         let plan = spawn::plan(&service.recipe, &command(service, key.role), &[]);
         let text = spawn::explain(&plan, error).to_string();
         match key.role {
-            Role::Main | Role::PreStart | Role::ReadyProbe | Role::LiveProbe => service.complain(text),
+            Role::Main | Role::PreStart | Role::ReadyProbe | Role::LiveProbe => {
+                service.complain_unless_told(text);
+            }
             // No news of the service follows that the complaint could come with.
             Role::PostStop | Role::Reload => {
                 let text = format!("{}: {}: {text}", service.name, key.role);
