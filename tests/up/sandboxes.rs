@@ -5,7 +5,7 @@ use crate::contain::skipped;
 use crate::family::{Family, Home, count, place};
 
 const FAMILY: &str = "[service.web]\ncommand = \"ACTORS/env_dump\"\nkind = \"oneshot\"\n\
-    [service.confined]\nshell = true\nrequires = [\"web\"]\nstop = { signal = \"TERM\", scope = \"group\" }\n\
+    [service.confined]\nshell = true\nrequires = [\"web\"]\nready = { log-line = \"Seccomp\" }\nstop = { signal = \"TERM\", scope = \"group\" }\n\
     command = \"grep Seccomp: /proc/self/status; sleep 1000 & exec sleep 1000\"\n\
     [service.runaway]\nshell = true\nrequires = [\"web\"]\nready = { log-line = \"away\" }\n\
     command = \"(setsid sh -c 'trap '' TERM; echo away; exec sleep 1000' &); exec sleep 1000\"\n\
