@@ -54,3 +54,59 @@ mod tests {
         assert_eq!(parent_death_signal(), 0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fd::{self, AsFd as _, AsRawFd as _, Standard};
+    use crate::fork::tests::apart::{again, alone, apart};
+    use crate::fork::tests::{run, shell};
+    use crate::wait::{self, Change, For, News, Who};
+    use doula_model::exit::ExitStatus;
+    use doula_model::plan::{Errno, FdMapping};
+
+    #[test]
+    fn orphans_of_a_subreaper_become_its_children() {
+        alone(
+            "adopt::tests::orphans_of_a_subreaper_become_its_children",
+            |_| {},
+            || {
+                assert_eq!(
+                    (is_subreaper(), set_subreaper(true), is_subreaper()),
+                    (Ok(false), Ok(()), Ok(true))
+                );
+                let born = run(&shell("(sh -c 'exit 5' &); exit 3"));
+                assert_eq!(wait::end(Who::Pid(born.pid)), Ok(ExitStatus::code(3)));
+                let orphan = wait::waitid(Who::Any, For::END.blocking()).expect("a child").expect("news");
+                assert_eq!(orphan, News { pid: orphan.pid, change: Change::Exited(ExitStatus::code(5)) });
+                assert_eq!(wait::waitid(Who::Any, For::END), Err(Errno::ECHILD));
+                assert_eq!((set_subreaper(false), is_subreaper()), (Ok(()), Ok(false)));
+            },
+        );
+    }
+
+    #[test]
+    fn the_end_of_the_thread_that_bore_us_is_told_if_we_asked_for_it() {
+        let name = "adopt::tests::the_end_of_the_thread_that_bore_us_is_told_if_we_asked_for_it";
+        let Some(mut plan) = again(name) else {
+            set_parent_death_signal(Some(Signal::USR1)).expect("prctl");
+            fd::write(fd::standard(Standard::Err), b"!").expect("somebody reads");
+            loop {
+                std::thread::park();
+            }
+        };
+        let born = apart(move || {
+            let (reader, writer) = fd::pipe().expect("pipe");
+            let (said, silent) = fd::pipe().expect("pipe");
+            plan.fds = [(silent.as_raw_fd(), 1), (writer.as_raw_fd(), 2)]
+                .map(|(from, to)| FdMapping { from, to })
+                .into();
+            let born = run(&plan);
+            drop((writer, silent));
+            assert_eq!(fd::read(&reader, &mut [0; 1]), Ok(1), "it asked");
+            drop(said);
+            born
+        });
+        assert_eq!(wait::end(Who::Pidfd(born.pidfd.as_fd())), Ok(ExitStatus::signal(Signal::USR1)));
+    }
+}

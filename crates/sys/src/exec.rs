@@ -30,6 +30,21 @@ fn pointers(strings: &[&CStr]) -> Vec<*const core::ffi::c_char> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fork::tests::apart::alone;
+
+    #[test]
+    fn we_become_another_program_with_its_arguments_and_environment() {
+        let name = "exec::tests::we_become_another_program_with_its_arguments_and_environment";
+        alone(
+            name,
+            |_| {},
+            || {
+                let script = c"test \"$0 $1 $A\" = 'name one 1' && test -z \"$HOME\"";
+                let args = [c"sh", c"-c", script, c"name", c"one"];
+                panic!("{}", execve(c"/bin/sh", &args, &[c"A=1"]));
+            },
+        );
+    }
 
     #[test]
     fn a_missing_program_is_said_to_be_missing() {

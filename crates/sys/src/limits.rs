@@ -57,6 +57,8 @@ pub fn give_way() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fork::tests::apart::alone;
+    use doula_model::plan::Errno;
 
     #[test]
     fn a_limit_set_to_what_it_is_stays_what_it_is() {
@@ -65,6 +67,21 @@ mod tests {
             set(before).expect("no change is always allowed");
             assert_eq!(get(resource), Ok(before));
         }
+    }
+
+    #[test]
+    fn a_limit_can_be_lowered_and_its_soft_part_not_above_the_hard_one() {
+        let name = "limits::tests::a_limit_can_be_lowered_and_its_soft_part_not_above_the_hard_one";
+        alone(
+            name,
+            |_| {},
+            || {
+                let lower = Rlimit { resource: Resource::Nofile, soft: 50, hard: 60 };
+                assert_eq!((set(lower), get(Resource::Nofile)), (Ok(()), Ok(lower)));
+                assert_eq!(set(Rlimit { soft: 61, ..lower }), Err(Errno::EINVAL));
+                assert_eq!(get(Resource::Nofile), Ok(lower));
+            },
+        );
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub(crate) fn run(plan: &ChildPlan) -> Born {
 }
 
 /// Runs it to its end and returns what it wrote to standard output.
-pub(super) fn output(mut plan: ChildPlan) -> String {
+pub(crate) fn output(mut plan: ChildPlan) -> String {
     let (reader, writer) = fd::pipe().expect("pipe");
     plan.fds.push(FdMapping { from: writer.as_raw_fd(), to: 1 });
     let born = run(&plan);

@@ -98,18 +98,23 @@ pub(super) fn expect_no_child() {
     assert_eq!(child, Err(Errno::ECHILD), "a child is left");
 }
 
-/// Runs `inner` in a process of its own that is born of a plan; `outer` is the path of the calling test, which
-/// runs again there.
-pub(super) fn alone(outer: &str, change: impl FnOnce(&mut ChildPlan), inner: impl FnOnce()) {
+/// The plan of a process in which the test with this path runs again; `None` in that process.
+pub(crate) fn again(test: &str) -> Option<ChildPlan> {
     const MARK: &str = "DOULA_TEST_ALONE";
     if std::env::var_os(MARK).is_some() {
-        return inner();
+        return None;
     }
     let ourselves = std::env::current_exe().expect("/proc").into_os_string().into_encoded_bytes();
     let mut plan = shell("");
     plan.programs = [ourselves].into();
-    plan.args = ["test", "--exact", outer, "--nocapture"].map(|word| word.as_bytes().to_vec()).into();
+    plan.args = ["test", "--exact", test, "--nocapture"].map(|word| word.as_bytes().to_vec()).into();
     plan.env.push([MARK.as_bytes(), b"=1"].concat());
+    Some(plan)
+}
+
+/// Runs `inner` in a process of its own that is born of a plan; `outer` is the path of the calling test.
+pub(crate) fn alone(outer: &str, change: impl FnOnce(&mut ChildPlan), inner: impl FnOnce()) {
+    let Some(mut plan) = again(outer) else { return inner() };
     let (reader, writer) = fd::pipe().expect("pipe");
     plan.fds = [1, 2].map(|to| FdMapping { from: writer.as_raw_fd(), to }).into();
     change(&mut plan);
