@@ -7,7 +7,8 @@ use crate::family::{Family, Home, count, place};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
+use std::path::PathBuf;
 
 /// What the service `web` of this family says before it ends well.
 fn dump(home: Home) -> Vec<String> {
@@ -322,8 +323,30 @@ fn a_service_that_cannot_be_born_is_told_once_and_leaves_the_others_alone() {
     expect_each_told(Family::start(home, &[]), &cases);
 }
 
+/// A directory that nobody but root may enter, removed when dropped.
+struct Locked(PathBuf);
+
+impl Locked {
+    fn new() -> Locked {
+        let place = std::env::temp_dir().join(format!("doula-up-locked-{}", std::process::id()));
+        fs::DirBuilder::new().mode(0o000).create(&place).expect("a directory");
+        Locked(place)
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        drop(fs::remove_dir(&self.0));
+    }
+}
+
 #[test]
 fn what_only_root_can_give_is_told_once_to_an_ordinary_user() {
+    let locked = Locked::new();
+    let within = |keys: &str| keys.replace("LOCKED", &locked.0.display().to_string());
+    let dir = within("dir = \"LOCKED\"");
+    let program = within("command = \"LOCKED/program\"");
+    let input = within("stdin = { file = \"LOCKED/text\" }");
     let cases = [
         (
             "user = 0",
@@ -334,16 +357,11 @@ fn what_only_root_can_give_is_told_once_to_an_ordinary_user() {
         ("oom-score = -1000", "writing oom_score_adj: EACCES"),
         ("capabilities = []", "setting capabilities: EPERM"),
         ("capabilities = { ambient = [\"SYS_ADMIN\"] }", "setting capabilities: EPERM"),
-        ("dir = \"locked\"", "cannot be entered: permission denied"),
-        (
-            "command = \"locked/program\"",
-            "`locked/program` may not be executed: permission denied (hint: its user",
-        ),
-        ("stdin = { file = \"locked/text\" }", "cannot be opened: permission denied"),
+        (&dir, "cannot be entered: permission denied"),
+        (&program, "/program` may not be executed: permission denied (hint: its user"),
+        (&input, "cannot be opened: permission denied"),
     ];
     let home = Home::new(&with_cases(&cases));
-    fs::create_dir(home.dir.join("locked")).expect("a directory");
-    fs::set_permissions(home.dir.join("locked"), fs::Permissions::from_mode(0o000)).expect("chmod");
     let mut command = home.command(env!("CARGO_BIN_EXE_doula"));
     if is_root() {
         // Where this test was built may be closed to others.

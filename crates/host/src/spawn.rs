@@ -198,6 +198,11 @@ fn explain_exec(plan: &ChildPlan, errno: Errno) -> Explained {
             (format!("`{name}` does not exist{from}"), String::new())
         }
         (Errno::EACCES, Some(file)) => not_allowed(&name, file),
+        (Errno::EACCES, None) if searched => {
+            let path = printable(path_of(&plan.env));
+            let hint = "its user may not look into every directory of PATH";
+            (format!("`{name}` was not found in PATH={path}"), hint.to_owned())
+        }
         (Errno::EACCES, None) => may_not(&name),
         (Errno::ENOEXEC, _) => {
             let hint = "is it made for another machine, or does it lack its first line `#!/bin/sh`?";

@@ -86,9 +86,15 @@ const ORDINARY: [Case; 9] = [
     case("to hold capabilities", |plan| capabilities(plan, u64::MAX, 1), Step::Capabilities, Errno::EPERM),
     case("to be less nice", |plan| plan.nice = Some(-20), Step::Nice, Errno::EACCES),
     case("to be spared", |plan| plan.oom_score_adj = Some(-1000), Step::OomScore, Errno::EACCES),
-    case("root's directory", |plan| dir(plan, "/proc/1/cwd"), Step::Directory, Errno::EACCES),
-    case("root's program", |plan| program(plan, "/proc/1/exe"), Step::Exec, Errno::EACCES),
+    case("a locked directory", |plan| dir(plan, &locked("")), Step::Directory, Errno::EACCES),
+    case("a locked program", |plan| program(plan, &locked("/x")), Step::Exec, Errno::EACCES),
 ];
+
+/// What is in a directory that nobody but root may enter.
+fn locked(within: &str) -> std::string::String {
+    let place = std::env::temp_dir().join(format!("doula-sys-locked-{}", std::process::id()));
+    format!("{}{within}", place.display())
+}
 
 fn map(plan: &mut ChildPlan, from: i32, to: i32) {
     plan.fds.push(FdMapping { from, to });
@@ -145,11 +151,17 @@ fn a_step_that_fails_is_named_with_the_reason_and_nothing_is_left() {
 
 #[test]
 fn what_an_ordinary_user_may_not_do_is_named_and_nothing_is_left() {
-    apart(|| {
-        own_fds();
-        become_ordinary();
-        ORDINARY.iter().for_each(expect_failure);
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().mode(0o000).create(locked("")).expect("a directory");
+    let tried = std::panic::catch_unwind(|| {
+        apart(|| {
+            own_fds();
+            become_ordinary();
+            ORDINARY.iter().for_each(expect_failure);
+        });
     });
+    std::fs::remove_dir(locked("")).expect("it is empty");
+    tried.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
 }
 
 #[test]
