@@ -34,6 +34,12 @@ pub fn set_parent_death_signal(signal: Option<Signal>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fd::{self, AsFd as _, AsRawFd as _, Standard};
+    use crate::fork::tests::apart::{again, alone, apart};
+    use crate::fork::tests::{run, shell};
+    use crate::wait::{self, Change, For, News, Who};
+    use doula_model::exit::ExitStatus;
+    use doula_model::plan::{Errno, FdMapping};
 
     /// `prctl(PR_GET_PDEATHSIG)`.
     fn parent_death_signal() -> i32 {
@@ -53,17 +59,6 @@ mod tests {
         set_parent_death_signal(None).expect("prctl");
         assert_eq!(parent_death_signal(), 0);
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fd::{self, AsFd as _, AsRawFd as _, Standard};
-    use crate::fork::tests::apart::{again, alone, apart};
-    use crate::fork::tests::{run, shell};
-    use crate::wait::{self, Change, For, News, Who};
-    use doula_model::exit::ExitStatus;
-    use doula_model::plan::{Errno, FdMapping};
 
     #[test]
     fn orphans_of_a_subreaper_become_its_children() {

@@ -26,7 +26,16 @@ impl Home {
     fn complain_of_birth(&mut self, key: ChildKey, error: SpawnError) {
         let Some(service) = self.services.get_mut(key.service) else { return };
         let plan = spawn::plan(&service.recipe, &command(service, key.role), &[]);
-        let text = spawn::explain(&plan, error).to_string();
+        let text = match &service.recipe.stdin {
+            // Looked at again, to know whether it was that.
+            Stdin::File(path)
+                if key.role == Role::Main && error.step == Step::Prepare && open_input(path).is_err() =>
+            {
+                spawn::explain_input(path, error.errno)
+            }
+            Stdin::File(_) | Stdin::Null | Stdin::Pipe | Stdin::Terminal => spawn::explain(&plan, error),
+        };
+        let text = text.to_string();
         match key.role {
             Role::Main | Role::PreStart | Role::ReadyProbe | Role::LiveProbe => {
                 service.complain_unless_told(text);
@@ -87,6 +96,12 @@ impl Home {
         }
         Ok(())
     }
+}
+
+/// The file of a standard input.
+fn open_input(path: &str) -> Result<OwnedFd, Errno> {
+    let path = CString::new(path).map_err(|_| Errno::EINVAL)?;
+    fd::open(&path, Access::Read)
 }
 
 /// Our own limit of open files was raised; children start with the one that we were given.
@@ -166,14 +181,7 @@ impl Wiring {
         match stdin {
             Stdin::Null | Stdin::Terminal => self.map(null, 0),
             Stdin::File(path) => {
-                let opened = CString::new(path.as_str()).map_err(|_| Errno::EINVAL);
-                match opened.and_then(|path| fd::open(&path, Access::Read)) {
-                    Ok(file) => self.hand_over(file, 0),
-                    Err(errno) => {
-                        service.complain(spawn::explain_input(&path, errno).to_string());
-                        return Err(errno);
-                    }
-                }
+                self.hand_over(open_input(&path)?, 0);
             }
             Stdin::Pipe => {
                 let (read, write) = fd::pipe()?;
