@@ -111,6 +111,8 @@ fn service(name: &str, state: State, because: Cause) -> ServiceStatus {
         processes: None,
         memory: None,
         cpu: None,
+        cgroups: Vec::new(),
+        notes: Vec::new(),
     }
 }
 

@@ -1,9 +1,9 @@
 //! What doula holds for a service: its sockets over a restart, its descendants without cgroups, its log files.
 
 use crate::family::{Family, Home};
+use crate::hidden::{Hierarchies, without};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Command, Stdio};
 
 fn get(port: u16) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("doula holds the socket");
@@ -44,18 +44,7 @@ fn without_cgroups_descendants_are_found_all_the_same() {
          [service.hidden]\nshell = true\nrequires = [\"runaway\"]\n\
          command = \"env -i setsid sh -c 'exec env -i setsid sleep 1000 &' & echo hidden; exec sleep 1000\"\n",
     );
-    let unshare = ["--mount", "sh", "-c"];
-    // The hierarchy is covered in a mount namespace of the supervisor's own.
-    let cover = "for at in $(sed -n 's/^[^ ]* \\([^ ]*\\) cgroup2 .*/\\1/p' /proc/mounts); do
-        mount -t tmpfs none $at || exit 77; done; exec \"$@\"";
-    let possible =
-        home.command("unshare").args(unshare).args([cover, "sh", "true"]).stderr(Stdio::null()).status();
-    if !possible.is_ok_and(|status| status.success()) {
-        skipped("no mount namespace can be made here");
-        return;
-    }
-    let mut command: Command = home.command("unshare");
-    command.args(unshare).args([cover, "sh", env!("CARGO_BIN_EXE_doula"), "up"]);
+    let Some(command) = without(Hierarchies::V2, &home) else { return };
     let mut family = Family::with(home, command);
     family.expect("hidden | hidden");
     assert_eq!(family.shut_down().0, Some(0));
@@ -84,4 +73,22 @@ fn every_line_of_a_service_is_in_its_log_file() {
 #[expect(clippy::print_stdout, reason = "the reason of a skipped test is read in the test's output")]
 pub(crate) fn skipped(reason: &str) {
     println!("skipped: {reason}");
+}
+
+#[test]
+fn a_service_whose_descendants_had_to_be_killed_starts_again() {
+    let mut family = Family::up(
+        "[service.deaf]\nshell = true\nstop = { grace = \"100ms\", leftover-grace = \"100ms\" }\n\
+         command = \"ACTORS/ignore_term & ACTORS/ignore_term\"\n",
+    );
+    for _ in 0..2 {
+        family.expect("deaf | ignore_term: ready");
+        family.expect("deaf | ignore_term: ready");
+        let said = family.home.ctl(&["restart", "deaf"]);
+        assert!(said.code == Some(0) && said.out.contains("deaf: up"), "{said:?}");
+        family.expect("deaf is empty");
+    }
+    family.expect("deaf | ignore_term: ready");
+    let (code, lines) = family.shut_down();
+    assert_eq!(code, Some(0), "{}", lines.join("\n"));
 }

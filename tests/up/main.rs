@@ -8,6 +8,8 @@ mod end;
 mod errors;
 mod family;
 mod jobs;
+mod hidden;
+mod limits;
 mod people;
 mod procfile;
 mod ready;

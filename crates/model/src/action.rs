@@ -148,6 +148,22 @@ pub enum News {
         /// How often in a row.
         failures: u32,
     },
+    /// The kernel killed processes of it for want of memory.
+    OutOfMemory {
+        /// So many since the last time this was told.
+        killed: u64,
+        /// The limit of the service in bytes; `None`: it has none, the machine was short of memory.
+        limit: Option<u64>,
+    },
+    /// SIGKILL was sent, and there are processes that cannot take it: they sleep in the kernel (state D).
+    Unkillable {
+        /// One of them.
+        pid: Pid,
+        /// How many there are.
+        count: u32,
+        /// In which function of the kernel the one sleeps, if that can be seen.
+        function: Option<String>,
+    },
     /// A scheduled run was left out because the last one still goes on.
     RunSkipped,
     /// The family shuts down.

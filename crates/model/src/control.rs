@@ -389,6 +389,13 @@ pub struct ServiceStatus {
     pub memory: Option<u64>,
     /// The CPU time of its processes, if that is known.
     pub cpu: Option<Duration>,
+    /// The cgroup directories that hold all its processes and no others, as the supervisor sees the file system.
+    #[serde(default)]
+    pub cgroups: Vec<String>,
+    /// What else people should know, a sentence each: a limit that does not hold as it was asked for, processes
+    /// that cannot be killed …
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// What became of a service that something was asked for.

@@ -106,6 +106,17 @@ impl Display for News {
             News::Resumed => f.write_str("goes on"),
             News::Status { text } => write!(f, "says: {text}"),
             News::ProbeFailed { role, failures } => write!(f, "{role} failed ({failures} in a row)"),
+            News::OutOfMemory { killed, limit } => {
+                let what = if *killed == 1 { "process" } else { "processes" };
+                write!(f, "ran out of memory: the kernel killed {killed} {what} of it")?;
+                limit.map_or(Ok(()), |limit| write!(f, " (its limit is {})", Size(limit)))
+            }
+            News::Unkillable { pid, count, function } => {
+                write!(f, "waits for pid {pid}, which sleeps in the kernel (state D")?;
+                function.as_ref().map_or(Ok(()), |function| write!(f, ", in {function}"))?;
+                f.write_str(") and cannot be killed before it wakes up")?;
+                if *count > 1 { write!(f, "; {count} processes are so") } else { Ok(()) }
+            }
             News::RunSkipped => f.write_str("was due, but its last run still goes on: this run is left out"),
             News::ShuttingDown { haste, because: Cause::Shutdown | Cause::Asked } => {
                 write!(f, "shuts down {haste}, as it was asked to")
@@ -134,6 +145,30 @@ impl Display for Span {
     }
 }
 
+/// An amount of memory with the unit that fits: `512 B`, `1.5 KiB`, `64 MiB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size(pub u64);
+
+impl Display for Size {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+        if self.0 < 1024 {
+            return write!(f, "{} B", self.0);
+        }
+        let mut tenths = u128::from(self.0) * 10 / 1024;
+        let mut unit = 0;
+        while tenths >= 10_240 && unit + 1 < UNITS.len() {
+            tenths /= 1024;
+            unit += 1;
+        }
+        match (tenths / 10, tenths % 10) {
+            (whole, 0) => write!(f, "{whole} {}", UNITS[unit]),
+            (whole @ 0..10, rest) => write!(f, "{whole}.{rest} {}", UNITS[unit]),
+            (whole, _) => write!(f, "{whole} {}", UNITS[unit]),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,6 +184,32 @@ mod tests {
         assert_eq!(shown(125_000), "2 min 5 s");
         assert_eq!(shown(12_000_000), "3 h 20 min");
         assert_eq!(shown(352_800_000), "4 d 2 h");
+    }
+
+    #[test]
+    fn sizes_have_the_unit_that_fits() {
+        for (bytes, shown) in
+            [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (64 << 20, "64 MiB"), (3 << 40, "3 TiB")]
+        {
+            assert_eq!(Size(bytes).to_string(), shown);
+        }
+        assert_eq!(Size(u64::MAX).to_string(), "16777215 TiB");
+    }
+
+    #[test]
+    fn what_the_kernel_does_to_a_service_is_told_with_its_reason() {
+        let news = News::OutOfMemory { killed: 1, limit: Some(16 << 20) };
+        assert_eq!(
+            news.to_string(),
+            "ran out of memory: the kernel killed 1 process of it (its limit is 16 MiB)"
+        );
+        let pid = crate::id::Pid::INIT;
+        let news = News::Unkillable { pid, count: 2, function: Some("nfs_wait".into()) };
+        assert_eq!(
+            news.to_string(),
+            "waits for pid 1, which sleeps in the kernel (state D, in nfs_wait) and cannot be killed before it \
+             wakes up; 2 processes are so"
+        );
     }
 
     #[test]

@@ -243,6 +243,8 @@ pub(super) mod tests {
             processes: None,
             memory: None,
             cpu: None,
+            cgroups: Vec::new(),
+            notes: Vec::new(),
         }
     }
 

@@ -129,6 +129,7 @@ fn details(service: &ServiceStatus) -> Vec<String> {
     details.extend(service.last_exit.map(|last| format!("Its main process last {last}.")));
     details.extend(service.status.as_ref().map(|status| format!("It says: {status}")));
     details.extend(service.memory.map(|bytes| format!("It uses {} of memory.", status::memory(bytes))));
+    details.extend(service.notes.iter().map(|note| format!("Note: {note}.")));
     details.extend(service.cpu.map(|cpu| format!("It has used {} of CPU time.", Span(cpu))));
     details
 }

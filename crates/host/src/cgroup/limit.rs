@@ -42,6 +42,11 @@ impl Limited {
         self.procs.iter().map(|fd| fd.as_raw_fd()).collect()
     }
 
+    /// The v1 groups of the service.
+    pub fn groups(&self) -> impl Iterator<Item = &Path> {
+        self.groups.iter().map(PathBuf::as_path)
+    }
+
     /// Hierarchies can have several controllers: one entry each is enough.
     fn enter(&mut self, group: PathBuf) -> io::Result<()> {
         if !self.groups.contains(&group) {
@@ -104,6 +109,14 @@ impl Limiters {
             }
         }
         Ok(limited)
+    }
+
+    /// Takes the limits of a leaf away, before others are set.
+    pub fn lift(leaf: &Leaf) {
+        for controller in CONTROLLERS {
+            // Without the controller there is no such file, and nothing to lift.
+            let _ = write(&leaf.path().join(v2_file(controller)), "max");
+        }
     }
 
     fn v1_of(&self, controller: &str) -> Option<&Path> {

@@ -1,6 +1,7 @@
 //! Everything that the supervisor keeps for its family: services, containment, output, timers.
 
 use super::births::OURSELVES;
+use super::differences::differences;
 use super::services::{Service, Services};
 use super::trees::{Life, Trees};
 use crate::listen::{Shared, Sockets};
@@ -14,7 +15,7 @@ use doula_core::kernel::Tree;
 use doula_model::action::{News, Report};
 use doula_model::control::Change;
 use doula_model::event::Event;
-use doula_model::exit::ExitStatus;
+use doula_model::exit::{ExitStatus, Outcome};
 use doula_model::id::{Generation, Pid, Role, ServiceId};
 use doula_model::plan::{Errno, Resource, Rlimit};
 use doula_model::recipe::{FamilySpec, Recipe};
@@ -23,8 +24,6 @@ use doula_model::signal::Signal;
 use doula_sys::fd::{self, Access, OwnedFd};
 use doula_sys::poll::Epoll;
 use doula_sys::{fork, limits};
-use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -251,6 +250,26 @@ impl Home {
         notices.into_iter().map(|notice| Event::Noticed { service: id, generation, notice }).collect()
     }
 
+    /// What an end has to do with the lack of memory, if it has: only SIGKILL can come from the kernel.
+    pub(super) fn blame_memory(&mut self, report: &Report) -> Option<Report> {
+        let News::Exited { status, .. } = &report.news else { return None };
+        let service = report.service?;
+        let limit = self.trees.bounds.memory_limit(service);
+        let by_kill = matches!(status.outcome, Outcome::Signal { signal: Signal::KILL, .. });
+        let killed = if by_kill || limit.is_some() { self.trees.newly_killed(service) } else { 0 };
+        (killed > 0).then_some(Report { news: News::OutOfMemory { killed, limit }, ..report.clone() })
+    }
+
+    /// The cgroups that hold a service's processes and no others.
+    pub(crate) fn cgroups(&self, service: ServiceId) -> Vec<String> {
+        self.trees.cgroups_of(service)
+    }
+
+    /// What else people should know about a service.
+    pub(crate) fn notes(&self, service: ServiceId) -> Vec<String> {
+        self.trees.bounds.notes(service)
+    }
+
     /// News of the family in the log.
     pub(super) fn tell(&mut self, report: &Report) {
         if matches!(report.news, News::ShuttingDown { .. }) {
@@ -302,6 +321,8 @@ fn is_worth_a_line(news: &News) -> bool {
         | News::Status { .. }
         | News::ProbeFailed { .. }
         | News::RunSkipped
+        | News::OutOfMemory { .. }
+        | News::Unkillable { .. }
         | News::ShuttingDown { .. }
         | News::FamilyEmpty => true,
     }
@@ -311,39 +332,4 @@ fn open_sockets(shared: &Shared, recipe: &Recipe) -> Result<Sockets, String> {
     let mut sockets = Sockets::sharing(shared);
     sockets.apply(&recipe.sockets).map_err(|error| error.to_string())?;
     Ok(sockets)
-}
-
-/// One line for each key that differs, and for each variable of the environment.
-fn differences(old: &Recipe, new: &Recipe) -> Vec<String> {
-    let fields = |recipe| match serde_json::to_value(recipe) {
-        Ok(Value::Object(mut fields)) => {
-            let variables = fields.remove("env");
-            let variables = variables.as_ref().and_then(Value::as_object).cloned().unwrap_or_default();
-            let variables = variables.into_iter().map(|(name, value)| (format!("env.{name}"), value));
-            fields.into_iter().map(|(key, value)| (key.replace('_', "-"), value)).chain(variables).collect()
-        }
-        Ok(_) | Err(_) => BTreeMap::new(),
-    };
-    let (old, new): (BTreeMap<String, Value>, BTreeMap<String, Value>) = (fields(old), fields(new));
-    let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-    let shown = |value: Option<&Value>| value.map_or_else(|| "not set".to_owned(), Value::to_string);
-    let differs = keys.into_iter().filter(|key| old.get(*key) != new.get(*key));
-    differs.map(|key| format!("{key}: {} → {}", shown(old.get(key)), shown(new.get(key)))).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_keys_and_the_variables_that_differ_are_told() {
-        let mut old = Recipe { nice: Some(1), ..Recipe::default() };
-        old.env.set("KEPT", "a");
-        old.env.set("GONE", "b");
-        let mut new = Recipe { nice: Some(2), ..Recipe::default() };
-        new.env.set("KEPT", "a");
-        new.env.set("NEW", "c");
-        let told = ["env.GONE: \"b\" → not set", "env.NEW: not set → \"c\"", "nice: 1 → 2"];
-        assert_eq!(differences(&old, &new), told);
-    }
 }

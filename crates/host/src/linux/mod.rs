@@ -7,9 +7,12 @@
 //! - [`home`]: everything that is kept for the family
 //! - [`services`]: what belongs to one service as long as it is known (recipe, output, sockets)
 //! - [`births`]: from a recipe to a running child
+//! - [`bounds`]: the limits in force, and by which means they hold
 //! - [`trees`]: which processes belong to a service, and the proof that none is left
 
 mod births;
+mod bounds;
+mod differences;
 pub(crate) mod home;
 pub(crate) mod services;
 mod token;
@@ -293,6 +296,10 @@ impl Kernel for Linux {
         self.changed = true;
         if let (News::ShuttingDown { .. }, Some(above)) = (&report.news, &mut self.home.above) {
             above.stopping();
+        }
+        if let Some(more) = self.home.blame_memory(report) {
+            self.home.tell(&more);
+            self.people.report(&more);
         }
     }
 

@@ -4,8 +4,9 @@
 //! small read. Without, the sweeper looks through `/proc`; one pass serves all who ask, so the answer to
 //! [`Trees::look`] comes with the next pass.
 
+use super::bounds::Bounds;
 use super::token::Token;
-use crate::cgroup::{Cgroups, Leaf, Limited, Limiters, read_events};
+use crate::cgroup::{Cgroups, Leaf, read_events};
 use crate::sweep::{Found, Order, Sweeper, start_ticks};
 use doula_core::kernel::Tree;
 use doula_model::id::{ChildKey, Generation, Pid, Role, ServiceId};
@@ -15,6 +16,7 @@ use doula_model::signal::Signal;
 use doula_model::time::Time;
 use doula_sys::fd::{AsRawFd, OwnedFd};
 use doula_sys::poll::{Epoll, Interest};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::Duration;
@@ -31,7 +33,7 @@ pub(super) struct Trees {
     /// What makes the marks of this supervisor different from those of any other.
     family: String,
     cgroups: Option<Cgroups>,
-    limiters: Limiters,
+    pub(super) bounds: Bounds,
     leaves: BTreeMap<ServiceId, Held>,
     sweeper: Sweeper,
     mains: BTreeMap<Life, (Pid, u64)>,
@@ -45,13 +47,10 @@ pub(super) struct Trees {
 /// The leaf of a service.
 struct Held {
     leaf: Leaf,
-    /// Most services have no limits.
-    limited: Option<Box<Limited>>,
+    /// Everybody in it was killed at once.
+    killed: bool,
     /// Watched while somebody waits for the leaf to become empty.
     events: Option<OwnedFd>,
-    /// It was killed as a whole, and is of no use any more: Linux 6.14 and later (seen on 6.18) kill whoever is
-    /// born into a cgroup (`CLONE_INTO_CGROUP`) on which `cgroup.kill` was ever used.
-    killed: bool,
 }
 
 impl Trees {
@@ -62,7 +61,7 @@ impl Trees {
         Trees {
             family: format!("{name}.{pid}.{start}"),
             cgroups: Cgroups::discover(name),
-            limiters: Limiters::discover(name),
+            bounds: Bounds::new(name),
             leaves: BTreeMap::new(),
             sweeper: Sweeper::new(),
             mains: BTreeMap::new(),
@@ -91,29 +90,44 @@ impl Trees {
         plan: &mut ChildPlan,
     ) -> Result<Option<OwnedFd>, SpawnError> {
         let failed = |error: io::Error| SpawnError { step: Step::Cgroup, errno: errno(&error) };
-        if self.leaves.get(&key.service).is_some_and(|held| held.killed) {
-            self.forget(key.service);
-        }
-        if !self.leaves.contains_key(&key.service) {
-            let held = self.make_leaf(name, limits).map_err(failed)?;
-            self.leaves.extend(held.map(|held| (key.service, held)));
-        }
-        let Some(held) = self.leaves.get(&key.service) else { return Ok(None) };
-        plan.cgroup_procs = held.limited.as_ref().map(|limited| limited.cgroup_procs()).unwrap_or_default();
-        let directory = held.leaf.open().map_err(failed)?;
+        self.make_leaf(key.service, name).map_err(failed)?;
+        let leaf = self.leaves.get(&key.service).map(|held| &held.leaf);
+        let place = (self.cgroups.as_mut(), leaf);
+        self.bounds.lay((key.service, name), place, limits, plan).map_err(failed)?;
+        let Some(leaf) = leaf else { return Ok(None) };
+        let directory = leaf.open().map_err(failed)?;
         plan.cgroup = Some(directory.as_raw_fd());
         Ok(Some(directory))
     }
 
-    fn make_leaf(&mut self, name: &str, limits: Limits) -> io::Result<Option<Held>> {
-        let Some(cgroups) = &mut self.cgroups else { return Ok(None) };
-        let leaf = cgroups.leaf(name)?;
-        let limited = if limits.is_empty() {
-            None
-        } else {
-            Some(Box::new(self.limiters.apply(Some(cgroups), Some(&leaf), name, limits)?))
-        };
-        Ok(Some(Held { leaf, limited, events: None, killed: false }))
+    /// Makes the leaf of a service, if it has none that can be used.
+    ///
+    /// Who is born into a leaf after its `cgroup.kill` was written dies at once on Linux 6.14 and later: the
+    /// kernel takes the birth for one that was under way then, because it compares the leaf's count of kills
+    /// with that of our own cgroup. So such a leaf is made anew.
+    fn make_leaf(&mut self, service: ServiceId, name: &str) -> io::Result<()> {
+        let Some(cgroups) = &self.cgroups else { return Ok(()) };
+        if self.leaves.get(&service).is_some_and(|held| held.killed && held.leaf.try_remove()) {
+            self.leaves.remove(&service);
+            self.bounds.moved(service);
+        }
+        if let Entry::Vacant(vacant) = self.leaves.entry(service) {
+            vacant.insert(Held { leaf: cgroups.leaf(name)?, killed: false, events: None });
+        }
+        Ok(())
+    }
+
+    /// The cgroups of a service: its leaf, and the groups that limit it.
+    pub(super) fn cgroups_of(&self, service: ServiceId) -> Vec<String> {
+        let leaf = self.leaves.get(&service).map(|held| held.leaf.path());
+        let all = leaf.into_iter().chain(self.bounds.groups(service));
+        all.map(|path| path.display().to_string()).collect()
+    }
+
+    /// How many processes of a service the kernel has killed for want of memory since the last call.
+    pub(super) fn newly_killed(&mut self, service: ServiceId) -> u64 {
+        let leaf = self.leaves.get(&service).map(|held| &held.leaf);
+        self.bounds.newly_killed(service, leaf)
     }
 
     /// A child was born. The session of a main process is a trace to its descendants.
@@ -133,6 +147,7 @@ impl Trees {
     pub(super) fn look(&mut self, life: Life, epoll: &Epoll) -> Tree {
         if self.ending && self.leaves.get(&life.0).is_some_and(|held| held.leaf.try_remove()) {
             self.leaves.remove(&life.0);
+            self.bounds.moved(life.0);
             return Tree::Empty;
         }
         match self.leaves.get_mut(&life.0) {
@@ -189,11 +204,9 @@ impl Trees {
 
     /// The service is gone for good.
     pub(super) fn forget(&mut self, service: ServiceId) {
+        self.bounds.forget(service);
         if let Some(held) = self.leaves.remove(&service) {
-            let Held { leaf, limited, .. } = held;
-            // The limits have a directory of their own in each old hierarchy, which goes first.
-            drop(limited);
-            leaf.try_remove();
+            held.leaf.try_remove();
         }
     }
 

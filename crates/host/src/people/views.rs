@@ -73,6 +73,8 @@ pub(super) fn status(clocks: &Clocks, desk: &Desk<'_>, id: ServiceId) -> Option<
         processes: None,
         memory: None,
         cpu: None,
+        cgroups: desk.home.cgroups(id),
+        notes: desk.home.notes(id),
     })
 }
 

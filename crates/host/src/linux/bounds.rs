@@ -1,0 +1,232 @@
+//! The limits in force for each service, by which means they hold, and what people should know about that.
+//!
+//! The means are in this order: a controller of cgroup v2, one of v1, an rlimit. The last counts otherwise than
+//! the first two, so it is said aloud; so is a limit that nothing here can hold.
+
+use crate::cgroup::{Cgroups, Leaf, Limited, Limiters};
+use doula_model::id::ServiceId;
+use doula_model::plan::{ChildPlan, Resource, Rlimit};
+use doula_model::recipe::Limits;
+use doula_model::words::Size;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+/// See the head of this file.
+pub(super) struct Bounds {
+    limiters: Limiters,
+    table: BTreeMap<ServiceId, Bound>,
+    /// Who was killed for want of memory, by service.
+    killed: BTreeMap<ServiceId, Killed>,
+}
+
+/// How many processes of a service were killed for want of memory.
+#[derive(Clone, Copy, Default)]
+struct Killed {
+    /// What the kernel counted when we looked last.
+    seen: u64,
+    /// Since the family began, also in cgroups that are gone.
+    total: u64,
+}
+
+/// What holds for one service.
+#[derive(Default)]
+struct Bound {
+    limits: Limits,
+    limited: Limited,
+    rlimits: Vec<Rlimit>,
+    notes: Vec<String>,
+    /// The notes were not told yet.
+    fresh: bool,
+    /// They hold no more: the leaf where they were set is gone.
+    stale: bool,
+}
+
+impl Bound {
+    fn told(&self) -> (Limits, bool) {
+        (self.limits, self.stale)
+    }
+}
+
+impl Bounds {
+    /// Finds out what this machine offers to a family of this name.
+    pub(super) fn new(name: &str) -> Bounds {
+        Bounds { limiters: Limiters::discover(name), table: BTreeMap::new(), killed: BTreeMap::new() }
+    }
+
+    /// Lays the limits of a service into the plan of a child; sets them first where they are new or changed.
+    ///
+    /// # Errors
+    /// What the kernel says to a value.
+    pub(super) fn lay(
+        &mut self,
+        (service, name): (ServiceId, &str),
+        place: (Option<&mut Cgroups>, Option<&Leaf>),
+        limits: Limits,
+        plan: &mut ChildPlan,
+    ) -> io::Result<()> {
+        let (before, stale) = self.table.get(&service).map_or((Limits::default(), false), Bound::told);
+        if before != limits || stale {
+            // The old groups are removed before the new ones are made: they have the same names.
+            self.table.remove(&service);
+            self.forget_counts(service, place.1);
+            if !before.is_empty() {
+                place.1.into_iter().for_each(Limiters::lift);
+            }
+            if !limits.is_empty() {
+                let mut bound = self.bind(name, place, limits, is_root(plan))?;
+                bound.fresh &= before != limits;
+                self.table.insert(service, bound);
+            }
+        }
+        if let Some(bound) = self.table.get(&service) {
+            plan.cgroup_procs = bound.limited.cgroup_procs();
+            let own: Vec<Resource> = plan.rlimits.iter().map(|limit| limit.resource).collect();
+            plan.rlimits.extend(bound.rlimits.iter().filter(|limit| !own.contains(&limit.resource)));
+        }
+        Ok(())
+    }
+
+    fn bind(
+        &self,
+        name: &str,
+        (cgroups, leaf): (Option<&mut Cgroups>, Option<&Leaf>),
+        limits: Limits,
+        root: bool,
+    ) -> io::Result<Bound> {
+        let limited = self.limiters.apply(cgroups, leaf, name, limits)?;
+        let (mut rlimits, mut notes) = (Vec::new(), Vec::new());
+        for controller in &limited.missing {
+            let (rlimit, note) = instead(controller, limits, root);
+            rlimits.extend(rlimit);
+            notes.push(note);
+        }
+        let fresh = !notes.is_empty();
+        Ok(Bound { limits, limited, rlimits, notes, fresh, stale: false })
+    }
+
+    /// What people should know about the limits of a service, once.
+    pub(super) fn take_fresh_notes(&mut self, service: ServiceId) -> Vec<String> {
+        let Some(bound) = self.table.get_mut(&service) else { return Vec::new() };
+        if std::mem::take(&mut bound.fresh) { bound.notes.clone() } else { Vec::new() }
+    }
+
+    /// What people should know about the limits of a service.
+    pub(super) fn notes(&self, service: ServiceId) -> Vec<String> {
+        let bound = self.table.get(&service);
+        let mut notes = bound.map(|bound| bound.notes.clone()).unwrap_or_default();
+        if let Some(Killed { total, .. }) = self.killed.get(&service).filter(|killed| killed.total > 0) {
+            let limit = self.memory_limit(service);
+            let limit = limit.map(|limit| format!(" (its limit is {})", Size(limit))).unwrap_or_default();
+            notes.push(format!("processes that the kernel killed for want of memory: {total}{limit}"));
+        }
+        notes
+    }
+
+    /// The limit of its memory in bytes.
+    pub(super) fn memory_limit(&self, service: ServiceId) -> Option<u64> {
+        self.table.get(&service)?.limits.memory
+    }
+
+    /// The v1 groups of a service.
+    pub(super) fn groups(&self, service: ServiceId) -> impl Iterator<Item = &Path> {
+        self.table.get(&service).into_iter().flat_map(|bound| bound.limited.groups())
+    }
+
+    /// How many processes of a service the kernel has killed for want of memory since the last call.
+    pub(super) fn newly_killed(&mut self, service: ServiceId, leaf: Option<&Leaf>) -> u64 {
+        let in_leaf = leaf.and_then(|leaf| kills(&leaf.path().join("memory.events")));
+        let count = in_leaf
+            .or_else(|| self.groups(service).find_map(|group| kills(&group.join("memory.oom_control"))));
+        let Some(count) = count else { return 0 };
+        let killed = self.killed.entry(service).or_default();
+        let new = count.saturating_sub(killed.seen);
+        *killed = Killed { seen: count, total: killed.total + new };
+        new
+    }
+
+    /// The groups of a service are made anew and count from zero; but not its leaf.
+    fn forget_counts(&mut self, service: ServiceId, leaf: Option<&Leaf>) {
+        let counted = leaf.is_some_and(|leaf| leaf.path().join("memory.events").exists());
+        if let (false, Some(killed)) = (counted, self.killed.get_mut(&service)) {
+            killed.seen = 0;
+        }
+    }
+
+    /// The leaf of a service was made anew: its limits have to be set again, and it has no past.
+    pub(super) fn moved(&mut self, service: ServiceId) {
+        if let Some(bound) = self.table.get_mut(&service) {
+            bound.stale = true;
+        }
+        if let Some(killed) = self.killed.get_mut(&service) {
+            killed.seen = 0;
+        }
+    }
+
+    /// The service is gone for good.
+    pub(super) fn forget(&mut self, service: ServiceId) {
+        self.table.remove(&service);
+        self.killed.remove(&service);
+    }
+}
+
+/// Whether the child will be root, for whom RLIMIT_NPROC does not hold.
+fn is_root(plan: &ChildPlan) -> bool {
+    let (ours, _) = doula_sys::group::users();
+    plan.credentials.as_ref().map_or(ours, |credentials| credentials.uid) == 0
+}
+
+/// What does instead of a missing controller, and what is to be said about it.
+fn instead(controller: &str, limits: Limits, root: bool) -> (Option<Rlimit>, String) {
+    let rlimit = |resource, value| Some(Rlimit { resource, soft: value, hard: value });
+    let none = format!("no cgroup controller `{controller}` can be used here");
+    match (controller, limits) {
+        ("pids", Limits { pids: Some(count), .. }) if root => (
+            None,
+            format!("its limit of {count} processes does not hold: {none}, and no rlimit holds for root"),
+        ),
+        ("pids", Limits { pids: Some(count), .. }) => (
+            rlimit(Resource::Nproc, count),
+            format!(
+                "its limit of {count} processes holds by RLIMIT_NPROC, which counts all processes of its user: \
+                 {none}"
+            ),
+        ),
+        ("memory", Limits { memory: Some(bytes), .. }) => (
+            rlimit(Resource::Data, bytes),
+            format!(
+                "its limit of {} of memory holds by RLIMIT_DATA, for each of its processes alone: {none}",
+                Size(bytes)
+            ),
+        ),
+        _ => (None, format!("its limit of CPU time does not hold: {none}")),
+    }
+}
+
+/// The number behind `oom_kill` in a file of the memory controller; `None` without such a file or line.
+fn kills(file: &Path) -> Option<u64> {
+    let text = std::fs::read_to_string(file).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_controller_holds_is_done_by_an_rlimit_or_told_not_to_hold() {
+        let limits = Limits { pids: Some(7), memory: Some(1 << 20), cpu_milli: Some(500) };
+        let data = Rlimit { resource: Resource::Data, soft: 1 << 20, hard: 1 << 20 };
+        let nproc = Rlimit { resource: Resource::Nproc, soft: 7, hard: 7 };
+        for (controller, root, rlimit, part) in [
+            ("pids", false, Some(nproc), "7 processes holds by RLIMIT_NPROC"),
+            ("pids", true, None, "7 processes does not hold"),
+            ("memory", true, Some(data), "1 MiB of memory holds by RLIMIT_DATA"),
+            ("cpu", false, None, "CPU time does not hold"),
+        ] {
+            let (found, note) = instead(controller, limits, root);
+            assert_eq!(found, rlimit);
+            assert!(note.contains(part), "{note}");
+        }
+    }
+}
