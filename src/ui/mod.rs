@@ -74,6 +74,11 @@ impl Ui {
         terminal::size(&io::stdout()).map(|size| usize::from(size.columns)).filter(|columns| *columns > 0)
     }
 
+    /// The lines of the terminal; `None` when standard output is none.
+    pub(crate) fn height(&self) -> Option<usize> {
+        terminal::size(&io::stdout()).map(|size| usize::from(size.rows)).filter(|rows| *rows > 0)
+    }
+
     /// Whether people watch standard error.
     pub(crate) fn notes_are_seen(&self) -> bool {
         io::stderr().is_terminal()

@@ -1,10 +1,14 @@
 //! Aligned tables: each column as wide as its widest cell, counted in terminal columns.
 
 use super::{Style, escape};
+use std::collections::BTreeMap;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Blank columns between two columns of the table.
 const GAP: usize = 2;
+
+/// Blank columns before a line below a row.
+const INDENT: usize = 4;
 
 /// The last column is never cut to less than this, however narrow the terminal is.
 const LAST_LEAST: usize = 16;
@@ -35,6 +39,11 @@ impl Cell {
         self
     }
 
+    /// Whether it has no text.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.text.is_empty()
+    }
+
     fn width(&self) -> usize {
         self.text.width()
     }
@@ -62,17 +71,36 @@ impl Cell {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Table {
     rows: Vec<Vec<Cell>>,
+    /// What stands below a row, by its number.
+    below: BTreeMap<usize, Cell>,
+    /// The first column is cut to this.
+    first_most: Option<usize>,
 }
 
 impl Table {
     /// A table with these column heads.
     pub(crate) fn new(heads: &[&str]) -> Table {
-        Table { rows: vec![heads.iter().map(|head| Cell::new(head).style(Style::Head)).collect()] }
+        let heads = heads.iter().map(|head| Cell::new(head).style(Style::Head)).collect();
+        Table { rows: vec![heads], ..Table::default() }
+    }
+
+    /// Cuts names in the first column that are wider than this.
+    pub(crate) fn first_most(mut self, columns: Option<usize>) -> Table {
+        self.first_most = columns;
+        self
+    }
+
+    /// Puts a line below the last row, indented.
+    pub(crate) fn below(&mut self, cell: Cell) {
+        self.below.insert(self.rows.len() - 1, cell);
     }
 
     /// Adds a row; missing cells are empty.
     pub(crate) fn row(&mut self, cells: Vec<Cell>) {
         debug_assert!(cells.len() <= self.rows[0].len(), "a cell without a column head");
+        for (head, cell) in self.rows[0].iter_mut().zip(&cells) {
+            head.right |= cell.right;
+        }
         self.rows.push(cells);
     }
 
@@ -84,13 +112,25 @@ impl Table {
             let before: usize = others.iter().map(|width| width + GAP).sum();
             *last = (*last).min(columns.saturating_sub(before).max(LAST_LEAST));
         }
-        self.rows.iter().map(|row| render_row(row, &widths, color)).collect()
+        let mut text = String::new();
+        for (number, row) in self.rows.iter().enumerate() {
+            text.push_str(&render_row(row, &widths, color));
+            if let Some(cell) = self.below.get(&number) {
+                let most =
+                    columns.map_or(usize::MAX, |columns| columns.saturating_sub(INDENT).max(LAST_LEAST));
+                let (indent, cut) = (" ".repeat(INDENT), cell.cut(most));
+                text.push_str(&format!("{indent}{}\n", cell.style.paint(&cut, color)));
+            }
+        }
+        text
     }
 
     fn widths(&self) -> Vec<usize> {
         let widest =
             |column: usize| self.rows.iter().filter_map(|row| row.get(column)).map(Cell::width).max();
-        (0..self.rows[0].len()).map(|column| widest(column).unwrap_or(0)).collect()
+        let most = |column: usize| if column == 0 { self.first_most } else { None };
+        let width = |column| widest(column).unwrap_or(0).min(most(column).unwrap_or(usize::MAX));
+        (0..self.rows[0].len()).map(width).collect()
     }
 }
 
@@ -122,7 +162,7 @@ mod tests {
         table.row(vec![Cell::new("웹"), Cell::new("7").right(), Cell::new("needed by x")]);
         table.row(vec![Cell::new("a\x1bb"), Cell::new("1234").right()]);
         let text = table.render(false, None);
-        assert_eq!(text, "SERVICE  PID   WHY\n웹          7  needed by x\na\\x1bb   1234\n");
+        assert_eq!(text, "SERVICE   PID  WHY\n웹          7  needed by x\na\\x1bb   1234\n");
     }
 
     #[test]
@@ -130,6 +170,16 @@ mod tests {
         let mut table = Table::new(&["A", "B"]);
         table.row(vec![Cell::new("up").style(Style::Good), Cell::new("x")]);
         assert_eq!(table.render(true, None), "\x1b[1mA\x1b[0m   \x1b[1mB\x1b[0m\n\x1b[32mup\x1b[0m  x\n");
+    }
+
+    #[test]
+    fn a_long_name_is_cut_and_a_line_below_a_row_is_indented_and_fits() {
+        let mut table = Table::new(&["A", "B"]).first_most(Some(6));
+        table.row(vec![Cell::new("a-long-name"), Cell::new("7").right()]);
+        table.below(Cell::new("because the other one is not there"));
+        table.row(vec![Cell::new("b"), Cell::new("1234").right()]);
+        let wanted = "A          B\na-lon…     7\n    because the oth…\nb       1234\n";
+        assert_eq!(table.render(false, Some(20)), wanted);
     }
 
     #[test]

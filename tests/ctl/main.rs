@@ -111,6 +111,7 @@ fn service(name: &str, state: State, because: Cause) -> ServiceStatus {
         processes: None,
         memory: None,
         cpu: None,
+        unkillable: None,
         cgroups: Vec::new(),
         notes: Vec::new(),
     }
@@ -156,8 +157,8 @@ fn status_is_a_table_or_json_and_a_failed_service_is_exit_code_1() {
     let wanted = "\
 demo: 1 service, 1 failed, running for 2 h 0 min, pid 1
 
-SERVICE    STATE   SINCE       PID  RESTARTS  WHY
-db\\x1b[2J  failed  3 min 12 s              0  it exited with code 3
+SERVICE    STATE   SINCE  PID  RESTARTS  WHY
+db\\x1b[2J  failed  3m12s              0  it exited with code 3
 ";
     assert_eq!((out.as_str(), err.as_str(), code), (wanted, "", Some(1)));
     assert_eq!(supervisor.join().expect("no panic"), [Request::Status { names: Vec::new() }]);

@@ -36,6 +36,8 @@ pub mod supervisor;
 pub mod sweep;
 #[cfg(feature = "supervisor")]
 pub mod terminal;
+#[cfg(feature = "supervisor")]
+pub mod usage;
 
 #[cfg(feature = "std")]
 pub use child::{

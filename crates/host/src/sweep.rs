@@ -11,18 +11,20 @@
 //! nobody new are all killed. Nothing waits: an event loop calls [`Sweeper::pass`] when a child ended, and by
 //! a short timer otherwise.
 
+mod strangers;
+
+pub use strangers::{Strangers, end_strangers};
+
 use doula_model::id::Pid;
 use doula_model::plan::Errno;
 use doula_model::signal::Signal;
 use doula_sys::fd::OwnedFd;
 use doula_sys::pidfd;
-use doula_sys::poll;
 use doula_sys::wait::{self, For, Who};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
-use std::time::Duration;
 
 /// The variable that marks the processes of a service: `DOULA_ID=<id>`.
 pub const MARK: &str = "DOULA_ID";
@@ -312,35 +314,6 @@ fn numbers() -> io::Result<impl Iterator<Item = Pid>> {
     Ok(entries.flatten().filter_map(|entry| Pid::new(entry.file_name().to_str()?.parse().ok()?)))
 }
 
-/// Ends, at the very end of a family, whoever is still a child of ours: processes that belong to nobody because
-/// they forked twice, made a session of their own and emptied their environment between two looks. Waits for
-/// each of them, for `patience` at the most; returns how many there were. Nobody else may wait for our children.
-pub fn end_strangers(patience: Duration) -> usize {
-    let mut ended = 0;
-    // Their own children become ours when they die, so until nobody is left.
-    while let Some(stranger) = first_child() {
-        // Whoever cannot be signalled or does not die (in the kernel's hands) cannot be waited for either.
-        let sent = pidfd::send(&stranger, Signal::KILL);
-        if sent.is_err() || !poll::readable(&stranger, Some(patience)).unwrap_or(false) {
-            break;
-        }
-        ended += 1;
-        bury_children();
-    }
-    ended
-}
-
-fn first_child() -> Option<OwnedFd> {
-    let us = doula_sys::group::pid();
-    let child =
-        |pid| stat(pid).filter(|stat| stat.parent == us && !stat.dead()).map(|stat| (pid, stat.start));
-    numbers().ok()?.filter_map(child).find_map(|(pid, start)| handle(pid, start).ok().flatten())
-}
-
-fn bury_children() {
-    while let Ok(Some(_)) = wait::waitid(Who::Any, For::END) {}
-}
-
 /// Buries the dead children of ours that lived in this cgroup or below: orphans that became ours, if we are PID 1 or a
 /// subreaper.
 pub(crate) fn bury_orphans_of(cgroup: &Path) {
@@ -393,17 +366,19 @@ fn mark(pid: Pid, name: &str) -> Option<String> {
 
 /// What `/proc/PID/stat` says of a process (proc_pid_stat(5)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stat {
-    state: u8,
-    parent: Pid,
-    session: i32,
-    threads: u32,
-    start: u64,
+pub(crate) struct Stat {
+    pub(crate) state: u8,
+    pub(crate) parent: Pid,
+    pub(crate) session: i32,
+    pub(crate) threads: u32,
+    pub(crate) start: u64,
+    /// CPU time of its own and of those it buried, in clock ticks.
+    pub(crate) ticks: u64,
 }
 
 impl Stat {
     /// A zombie; but not one whose first thread only has ended.
-    fn dead(&self) -> bool {
+    pub(crate) fn dead(&self) -> bool {
         matches!(self.state, b'Z' | b'X') && self.threads <= 1
     }
 }
@@ -415,7 +390,12 @@ pub fn start_ticks(pid: Pid) -> Option<u64> {
     stat(pid).map(|stat| stat.start)
 }
 
-fn stat(pid: Pid) -> Option<Stat> {
+/// What all processes are like just now.
+pub(crate) fn all() -> BTreeMap<Pid, Stat> {
+    numbers().into_iter().flatten().filter_map(|pid| Some((pid, stat(pid)?))).collect()
+}
+
+pub(crate) fn stat(pid: Pid) -> Option<Stat> {
     parse(&std::fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
@@ -433,6 +413,7 @@ fn parse(text: &[u8]) -> Option<Stat> {
         session: field(6)?.parse().ok()?,
         threads: field(20)?.parse().ok()?,
         start: field(22)?.parse().ok()?,
+        ticks: (14..=17).filter_map(|number| field(number)?.parse::<u64>().ok()).sum(),
     })
 }
 

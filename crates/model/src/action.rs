@@ -155,15 +155,8 @@ pub enum News {
         /// The limit of the service in bytes; `None`: it has none, the machine was short of memory.
         limit: Option<u64>,
     },
-    /// SIGKILL was sent, and there are processes that cannot take it: they sleep in the kernel (state D).
-    Unkillable {
-        /// One of them.
-        pid: Pid,
-        /// How many there are.
-        count: u32,
-        /// In which function of the kernel the one sleeps, if that can be seen.
-        function: Option<String>,
-    },
+    /// SIGKILL was sent, and there are processes that cannot take it.
+    Unkillable(Unkillable),
     /// A scheduled run was left out because the last one still goes on.
     RunSkipped,
     /// The family shuts down.
@@ -175,6 +168,18 @@ pub enum News {
     },
     /// Nothing of the family is left: every descendant has ended and was buried.
     FamilyEmpty,
+}
+
+/// Processes that sleep in the kernel (state D), and take no signal before they wake up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Unkillable {
+    /// One of them.
+    pub pid: Pid,
+    /// How many there are.
+    pub count: u32,
+    /// In which function of the kernel the one sleeps, if that can be seen.
+    pub function: Option<String>,
 }
 
 /// Where a service is in its life.

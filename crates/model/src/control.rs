@@ -7,7 +7,7 @@
 //!
 //! Deliberately absent: how bytes travel (`doula-host`, module `control`) and who may ask.
 
-use crate::action::{Cause, News, State};
+use crate::action::{Cause, News, State, Unkillable};
 use crate::event::Haste;
 use crate::exit::ExitStatus;
 use crate::id::{Generation, Pid};
@@ -389,6 +389,9 @@ pub struct ServiceStatus {
     pub memory: Option<u64>,
     /// The CPU time of its processes, if that is known.
     pub cpu: Option<Duration>,
+    /// Those of its processes that were sent SIGKILL and cannot take it.
+    #[serde(default)]
+    pub unkillable: Option<Unkillable>,
     /// The cgroup directories that hold all its processes and no others, as the supervisor sees the file system.
     #[serde(default)]
     pub cgroups: Vec<String>,

@@ -1,7 +1,7 @@
 //! News, states and causes as sentences for people. One place, so that the log, `ctl why` and the events
 //! speak alike.
 
-use crate::action::{Cause, News, State};
+use crate::action::{Cause, News, State, Unkillable};
 use crate::event::Haste;
 use crate::id::Role;
 use core::fmt::{self, Display, Formatter};
@@ -111,12 +111,7 @@ impl Display for News {
                 write!(f, "ran out of memory: the kernel killed {killed} {what} of it")?;
                 limit.map_or(Ok(()), |limit| write!(f, " (its limit is {})", Size(limit)))
             }
-            News::Unkillable { pid, count, function } => {
-                write!(f, "waits for pid {pid}, which sleeps in the kernel (state D")?;
-                function.as_ref().map_or(Ok(()), |function| write!(f, ", in {function}"))?;
-                f.write_str(") and cannot be killed before it wakes up")?;
-                if *count > 1 { write!(f, "; {count} processes are so") } else { Ok(()) }
-            }
+            News::Unkillable(unkillable) => unkillable.fmt(f),
             News::RunSkipped => f.write_str("was due, but its last run still goes on: this run is left out"),
             News::ShuttingDown { haste, because: Cause::Shutdown | Cause::Asked } => {
                 write!(f, "shuts down {haste}, as it was asked to")
@@ -124,6 +119,17 @@ impl Display for News {
             News::ShuttingDown { haste, because } => write!(f, "shuts down {haste}, because {because}"),
             News::FamilyEmpty => f.write_str("is empty: every process has ended and was buried"),
         }
+    }
+}
+
+impl Display for Unkillable {
+    /// As for [`News`]: `waits for pid 7, which sleeps …`.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Unkillable { pid, count, function } = self;
+        write!(f, "waits for pid {pid}, which sleeps in the kernel (state D")?;
+        function.as_ref().map_or(Ok(()), |function| write!(f, ", in {function}"))?;
+        f.write_str(") and cannot be killed before it wakes up")?;
+        if *count > 1 { write!(f, "; {count} processes are so") } else { Ok(()) }
     }
 }
 
@@ -141,6 +147,23 @@ impl Display for Span {
             60..=3_599 => write!(f, "{} min {} s", seconds / 60, seconds % 60),
             3_600..=86_399 => write!(f, "{} h {} min", seconds / 3_600, seconds / 60 % 60),
             _ => write!(f, "{} d {} h", seconds / 86_400, seconds / 3_600 % 24),
+        }
+    }
+}
+
+/// A duration for a column of a table: `1ms`, `3.5s`, `2m5s`, `3h20m`, `4d2h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShortSpan(pub Duration);
+
+impl Display for ShortSpan {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        match seconds {
+            0 => write!(f, "{}ms", self.0.as_millis()),
+            1..=59 => write!(f, "{}.{}s", seconds, self.0.subsec_millis() / 100),
+            60..=3_599 => write!(f, "{}m{}s", seconds / 60, seconds % 60),
+            3_600..=86_399 => write!(f, "{}h{}m", seconds / 3_600, seconds / 60 % 60),
+            _ => write!(f, "{}d{}h", seconds / 86_400, seconds / 3_600 % 24),
         }
     }
 }
@@ -184,6 +207,11 @@ mod tests {
         assert_eq!(shown(125_000), "2 min 5 s");
         assert_eq!(shown(12_000_000), "3 h 20 min");
         assert_eq!(shown(352_800_000), "4 d 2 h");
+        let short = |millis| ShortSpan(Duration::from_millis(millis)).to_string();
+        assert_eq!(
+            [0, 3_550, 125_000, 12_000_000, 352_800_000].map(short),
+            ["0ms", "3.5s", "2m5s", "3h20m", "4d2h"]
+        );
     }
 
     #[test]
@@ -204,7 +232,7 @@ mod tests {
             "ran out of memory: the kernel killed 1 process of it (its limit is 16 MiB)"
         );
         let pid = crate::id::Pid::INIT;
-        let news = News::Unkillable { pid, count: 2, function: Some("nfs_wait".into()) };
+        let news = News::Unkillable(Unkillable { pid, count: 2, function: Some("nfs_wait".into()) });
         assert_eq!(
             news.to_string(),
             "waits for pid 1, which sleeps in the kernel (state D, in nfs_wait) and cannot be killed before it \

@@ -23,6 +23,13 @@ pub fn set(limit: Rlimit) -> Result<()> {
     prlimit(limit.resource, &[limit.soft, limit.hard], ptr::null_mut())
 }
 
+/// `sysconf(_SC_PAGESIZE)`—so many bytes has a page of memory.
+///
+/// <https://man7.org/linux/man-pages/man3/sysconf.3.html>
+pub fn page_size() -> u64 {
+    rustix::param::page_size() as u64
+}
+
 fn prlimit(resource: Resource, new: *const [u64; 2], old: *mut [u64; 2]) -> Result<()> {
     let args = [0, resource as usize, new as usize, old as usize, 0, 0];
     // SAFETY: both pointers are null or point to two 64-bit numbers, which is what `struct rlimit64` is.

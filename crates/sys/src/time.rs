@@ -27,6 +27,13 @@ pub fn realtime() -> Duration {
     Duration::from_nanos(nanos(rx::clock_gettime(rx::ClockId::Realtime)).as_nanos())
 }
 
+/// `sysconf(_SC_CLK_TCK)`—so many ticks in a second have the times in `/proc/PID/stat`.
+///
+/// <https://man7.org/linux/man-pages/man3/sysconf.3.html>
+pub fn clock_ticks() -> u64 {
+    rustix::param::clock_ticks_per_second().max(1)
+}
+
 fn nanos(spec: rx::Timespec) -> Time {
     let seconds = u64::try_from(spec.tv_sec).unwrap_or(0);
     Time::from_nanos(seconds.saturating_mul(1_000_000_000).saturating_add(spec.tv_nsec as u64))

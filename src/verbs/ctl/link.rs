@@ -4,7 +4,8 @@ use crate::config;
 use crate::error::{Failure, Kind};
 use doula_host::control::place::{Bases, Found};
 use doula_host::control::{Connection, ConnectionError};
-use doula_model::control::{Answer, Refusal, RefusalKind, Reply, Request, RequestId};
+use doula_host::usage;
+use doula_model::control::{Answer, Refusal, RefusalKind, Reply, Request, RequestId, ServiceStatus};
 use std::path::Path;
 
 /// A conversation with one supervisor.
@@ -31,6 +32,13 @@ impl Link {
     /// Asks, and gives the number under which the answers come.
     pub(super) fn send(&mut self, request: Request) -> Result<RequestId, Failure> {
         self.connection.ask(request).map_err(failed)
+    }
+
+    /// Adds what the services use, if we see the same processes as the supervisor.
+    pub(super) fn measure(&self, services: &mut [ServiceStatus]) {
+        if self.connection.is_of_our_namespace() {
+            usage::fill(services);
+        }
     }
 
     /// The next answer to any request; a refusal is a failure.

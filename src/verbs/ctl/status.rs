@@ -6,12 +6,12 @@ use crate::error::{Exit, Failure, Outcome};
 use crate::ui::{Cell, Style, Table, Ui, escape};
 use doula_model::action::{Cause, State};
 use doula_model::control::{FamilyStatus, Reply, Request, RequestId, ServiceStatus};
-use doula_model::words::Span;
+use doula_model::words::{ShortSpan, Size, Span};
 use std::time::{Duration, Instant};
 
 /// How long changes are collected before the screen is drawn again.
 const SETTLE: Duration = Duration::from_millis(50);
-/// How often the shown ages grow when nothing happens. Nobody is asked for it.
+/// How often the shown ages and what is used are refreshed when nothing happens. The supervisor is not asked for it.
 const TICK: Duration = Duration::from_secs(1);
 
 /// Shows how the services are
@@ -40,7 +40,10 @@ pub(super) fn run(args: Args, link: &mut Link, ui: &mut Ui, as_json: bool) -> Ou
 
 fn get(names: &[String], link: &mut Link) -> Result<FamilyStatus, Failure> {
     match link.ask(Request::Status { names: names.to_vec() })? {
-        Reply::Status(status) => Ok(status),
+        Reply::Status(mut status) => {
+            link.measure(&mut status.services);
+            Ok(status)
+        }
         _ => Err(unexpected()),
     }
 }
@@ -62,6 +65,7 @@ fn watch(names: Vec<String>, link: &mut Link, ui: &mut Ui, as_json: bool) -> Out
         draw(&status, ui, as_json, live)?;
         while !changed(events, link, live)? {
             grow_older(&mut status, drawn.elapsed());
+            link.measure(&mut status.services);
             drawn = Instant::now();
             draw(&status, ui, as_json, live)?;
         }
@@ -69,11 +73,24 @@ fn watch(names: Vec<String>, link: &mut Link, ui: &mut Ui, as_json: bool) -> Out
 }
 
 fn draw(status: &FamilyStatus, ui: &mut Ui, as_json: bool, live: bool) -> Result<(), Failure> {
-    if live {
-        // Home, and erase what is below: without the flicker of erasing everything first.
-        ui.print("\x1b[H\x1b[J")?;
+    if !live {
+        return show(status, ui, as_json);
     }
-    show(status, ui, as_json)
+    let text = text(status, ui.color(), ui.width());
+    let lines = fitting(&text, ui.height().unwrap_or(usize::MAX));
+    // Home, each line with its rest erased, then what is below: without the flicker of erasing everything first.
+    ui.print(&format!("\x1b[H{}\x1b[J", lines.join("\x1b[K\n")))
+}
+
+/// The lines that fit on the screen; the last one tells how many do not.
+fn fitting(text: &str, height: usize) -> Vec<String> {
+    let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let kept = height.max(2) - 1;
+    if lines.len() <= kept {
+        return lines.into_iter().chain([String::new()]).collect();
+    }
+    let more = format!("… and {} more lines: `doula ctl status` shows all", lines.len() - kept);
+    lines.into_iter().take(kept).chain([more]).collect()
 }
 
 /// Waits for an event; `false` if only time passed. Events that follow closely count as one.
@@ -113,7 +130,7 @@ pub(super) fn text(status: &FamilyStatus, color: bool, columns: Option<usize>) -
         text.push_str(&format!("{}: {}\n", Style::Busy.paint("warning", color), escape(warning)));
     }
     text.push('\n');
-    text.push_str(&table(&status.services).render(color, columns));
+    text.push_str(&table(&status.services, columns).render(color, columns));
     text
 }
 
@@ -125,27 +142,46 @@ fn count(services: &[ServiceStatus]) -> String {
     format!("{} service{plural}{bad}", services.len())
 }
 
-fn table(services: &[ServiceStatus]) -> Table {
-    let has_memory = services.iter().any(|service| service.memory.is_some());
+/// From so many columns on the reason stands behind its row, else below it.
+const WIDE: usize = 110;
+/// The longest name that is shown whole on a narrow terminal, and on a wide one.
+const NAME_MOST: [usize; 2] = [20, 40];
+
+fn table(services: &[ServiceStatus], columns: Option<usize>) -> Table {
+    let wide = columns.is_none_or(|columns| columns >= WIDE);
+    let used = services.iter().any(|service| service.processes.is_some());
     let mut heads = vec!["SERVICE", "STATE", "SINCE", "PID", "RESTARTS"];
-    heads.extend(has_memory.then_some("MEMORY"));
-    heads.push("WHY");
-    let mut table = Table::new(&heads);
+    heads.extend(["PROCS", "MEMORY", "CPU"].into_iter().filter(|_| used));
+    heads.extend(wide.then_some("WHY"));
+    let name_most = columns.map(|_| NAME_MOST[usize::from(wide)]);
+    let mut table = Table::new(&heads).first_most(name_most);
     for service in services {
         let mut row = vec![
             Cell::new(&service.name).style(Style::Name),
             Cell::new(state(service)).style(style(service)),
-            Cell::new(Span(service.age).to_string()),
+            Cell::new(ShortSpan(service.age).to_string()).right(),
             Cell::new(service.pid.map(|pid| pid.to_string()).unwrap_or_default()).right(),
             Cell::new(service.restarts.to_string()).right(),
         ];
-        if has_memory {
-            row.push(Cell::new(service.memory.map(memory).unwrap_or_default()).right());
-        }
-        row.push(Cell::new(reason(service)).style(Style::Dim));
+        row.extend(usage(service).into_iter().filter(|_| used));
+        let reason = Cell::new(reason(service)).style(Style::Dim);
+        row.extend(wide.then(|| reason.clone()));
         table.row(row);
+        if !wide && !reason.is_empty() {
+            table.below(reason);
+        }
     }
     table
+}
+
+/// Processes, memory, CPU time.
+fn usage(service: &ServiceStatus) -> [Cell; 3] {
+    let texts = [
+        service.processes.map(|count| count.to_string()),
+        service.memory.map(|bytes| Size(bytes).to_string()),
+        service.cpu.map(|cpu| ShortSpan(cpu).to_string()),
+    ];
+    texts.map(|text| Cell::new(text.unwrap_or_default()).right())
 }
 
 /// The state in a word; a paused service is up only in name.
@@ -173,6 +209,9 @@ pub(super) fn style(service: &ServiceStatus) -> Style {
 /// The most useful reason in few words.
 fn reason(service: &ServiceStatus) -> String {
     let because = service.because.to_string();
+    if let Some(unkillable) = &service.unkillable {
+        return unkillable.to_string();
+    }
     match (service.state, &service.next_start, &service.status) {
         _ if service.paused => "stopped by a signal; goes on with SIGCONT".to_owned(),
         (State::BackingOff, Some(next), _) => format!("{because}; again in {}", Span(*next)),
@@ -205,18 +244,6 @@ fn plain(cause: &Cause) -> Option<String> {
     matches!(cause, Cause::Autostart | Cause::NextStep).then(String::new)
 }
 
-/// `12.3 MiB`.
-pub(super) fn memory(bytes: u64) -> String {
-    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
-    let mut value = bytes as f64 / 1024.0;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    if value < 10.0 { format!("{value:.1} {}", UNITS[unit]) } else { format!("{value:.0} {}", UNITS[unit]) }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -243,6 +270,7 @@ pub(super) mod tests {
             processes: None,
             memory: None,
             cpu: None,
+            unkillable: None,
             cgroups: Vec::new(),
             notes: Vec::new(),
         }
@@ -271,35 +299,48 @@ pub(super) mod tests {
         paused.paused = true;
         let waiting = service("api", State::Waiting, Cause::WaitsFor { service: "db\x1b".into() });
         let plain = service("plain", State::Up, Cause::Autostart);
+        let family = family(vec![crasher, web, paused, waiting, plain]);
         let wanted = "\
 demo: 5 services, running for 2 h 0 min, pid 1
 
-SERVICE  STATE        SINCE       PID   RESTARTS  WHY
-crasher  backing off  3 min 12 s              12  it exited with code 3; again …
-web      up           3 min 12 s  4711         1  before, it was killed by SIGK…
-paused   up (paused)  3 min 12 s  4711         0  stopped by a signal; goes on …
-api      waiting      3 min 12 s               0  db\\x1b is not ready yet
-plain    up           3 min 12 s  4711         0
+SERVICE  STATE        SINCE   PID  RESTARTS
+crasher  backing off  3m12s              12
+    it exited with code 3; again in 1.6 s
+web      up           3m12s  4711         1
+    before, it was killed by SIGKILL
+paused   up (paused)  3m12s  4711         0
+    stopped by a signal; goes on with SIGCONT
+api      waiting      3m12s               0
+    db\\x1b is not ready yet
+plain    up           3m12s  4711         0
 ";
-        let text = text(&family(vec![crasher, web, paused, waiting, plain]), false, Some(80));
-        assert_eq!(text, wanted);
-        assert!(text.lines().all(|line| line.chars().count() <= 80));
+        assert_eq!(text(&family, false, Some(80)), wanted);
+        let wide = text(&family, false, Some(110));
+        let line = "api      waiting      3m12s               0  db\\x1b is not ready yet\n";
+        assert!(wide.contains(line), "{wide}");
     }
 
     #[test]
-    fn memory_has_a_column_where_it_is_known_and_warnings_come_first() {
+    fn a_screen_that_is_too_small_says_how_much_is_missing() {
+        assert_eq!(fitting("a\nb\nc\n", 4), ["a", "b", "c", ""]);
+        assert_eq!(fitting("a\nb\nc\n", 3), ["a", "b", "… and 1 more lines: `doula ctl status` shows all"]);
+        assert_eq!(fitting("a\nb\n", 0).len(), 2);
+    }
+
+    #[test]
+    fn what_is_used_has_columns_where_it_is_known_and_warnings_come_first() {
         let mut web = service("web", State::Up, Cause::NextStep);
-        (web.memory, web.status) = (Some(12 << 20), Some("5 users".into()));
+        (web.memory, web.status, web.processes) = (Some(12 << 20), Some("5 users".into()), Some(3));
+        web.cpu = Some(Duration::from_millis(12_340));
         let mut family = family(vec![web]);
         family.warnings.push("no cgroup v2".into());
         let wanted = "\
 demo: 1 service, running for 2 h 0 min, pid 1
 warning: no cgroup v2
 
-SERVICE  STATE  SINCE       PID   RESTARTS  MEMORY  WHY
-web      up     3 min 12 s  4711         0  12 MiB  5 users
+SERVICE  STATE  SINCE   PID  RESTARTS  PROCS  MEMORY    CPU  WHY
+web      up     3m12s  4711         0      3  12 MiB  12.3s  5 users
 ";
         assert_eq!(text(&family, false, None), wanted);
-        assert_eq!((memory(512), memory(3 << 40)), ("0.5 KiB".into(), "3.0 TiB".into()));
     }
 }

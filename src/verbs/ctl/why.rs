@@ -6,7 +6,7 @@ use crate::error::{Exit, Outcome};
 use crate::ui::{Style, Ui, escape};
 use doula_model::action::Cause;
 use doula_model::control::{Reply, Request, ServiceStatus, Why};
-use doula_model::words::Span;
+use doula_model::words::{Size, Span};
 use jiff::tz::TimeZone;
 
 /// The longest chain of causes that is told.
@@ -25,9 +25,10 @@ pub(super) struct Args {
 
 /// Tells it.
 pub(super) fn run(args: Args, link: &mut Link, ui: &mut Ui, as_json: bool) -> Outcome {
-    let Reply::Why(why) = link.ask(Request::Why { name: args.service })? else {
+    let Reply::Why(mut why) = link.ask(Request::Why { name: args.service })? else {
         return Err(unexpected());
     };
+    link.measure(&mut why.services);
     if as_json {
         json::print(&why, ui)?;
     } else {
@@ -128,7 +129,8 @@ fn details(service: &ServiceStatus) -> Vec<String> {
     details.extend((service.restarts > 0).then(|| format!("It was restarted {times} by itself.")));
     details.extend(service.last_exit.map(|last| format!("Its main process last {last}.")));
     details.extend(service.status.as_ref().map(|status| format!("It says: {status}")));
-    details.extend(service.memory.map(|bytes| format!("It uses {} of memory.", status::memory(bytes))));
+    details.extend(service.memory.map(|bytes| format!("It uses {} of memory.", Size(bytes))));
+    details.extend(service.unkillable.as_ref().map(|unkillable| format!("It {unkillable}.")));
     details.extend(service.notes.iter().map(|note| format!("Note: {note}.")));
     details.extend(service.cpu.map(|cpu| format!("It has used {} of CPU time.", Span(cpu))));
     details

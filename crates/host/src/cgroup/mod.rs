@@ -17,7 +17,7 @@ use doula_model::id::Pid;
 use doula_model::signal::Signal;
 use doula_sys::fd::OwnedFd;
 use doula_sys::{fd, pidfd};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt as _;
@@ -216,36 +216,36 @@ impl Leaf {
     /// # Errors
     /// EMFILE, and what else pidfd_open(2) says; those who ended meanwhile are no error.
     pub fn signal_all(&self, signal: Signal) -> io::Result<usize> {
-        let mut reached: BTreeMap<Pid, OwnedFd> = BTreeMap::new();
+        let mut reached = BTreeSet::new();
         let mut count = 0;
         // A process can be born by one that had not got the signal yet; so until nobody new is seen.
         for _ in 0..MOST_PASSES {
-            let mut news = false;
-            for pid in self.members() {
-                if reached.get(&pid).is_some_and(pidfd::exists) {
-                    continue;
-                }
-                if let Some(handle) = self.handle_of(pid)? {
-                    news = true;
-                    count += usize::from(pidfd::send(&handle, signal).is_ok());
-                    reached.insert(pid, handle);
-                }
-            }
-            if !news {
+            let new: Vec<Pid> = self.members().into_iter().filter(|pid| !reached.contains(pid)).collect();
+            if new.is_empty() {
                 break;
             }
+            for some in new.chunks(HELD_AT_ONCE) {
+                count += self.signal_some(some, signal)?;
+            }
+            reached.extend(new);
         }
         Ok(count)
     }
 
-    /// A handle of this process, if it is a member still after the handle was taken.
-    fn handle_of(&self, pid: Pid) -> io::Result<Option<OwnedFd>> {
-        let handle = match pidfd::open(pid) {
-            Ok(handle) => handle,
-            Err(doula_model::plan::Errno::ESRCH) => return Ok(None),
-            Err(errno) => return Err(os_error(errno)),
-        };
-        Ok(self.members().contains(&pid).then_some(handle))
+    /// Sends a signal to those of these that are members still after their handles were taken: a handle that is
+    /// of a stranger with the same number is not used.
+    fn signal_some(&self, pids: &[Pid], signal: Signal) -> io::Result<usize> {
+        let mut handles = Vec::with_capacity(pids.len());
+        for pid in pids {
+            match pidfd::open(*pid) {
+                Ok(handle) => handles.push((*pid, handle)),
+                Err(doula_model::plan::Errno::ESRCH) => {}
+                Err(errno) => return Err(os_error(errno)),
+            }
+        }
+        let members: BTreeSet<Pid> = self.members().into_iter().collect();
+        let still = handles.iter().filter(|(pid, _)| members.contains(pid));
+        Ok(still.filter(|(_, handle)| pidfd::send(handle, signal).is_ok()).count())
     }
 
     /// Ends every process in it and below with SIGKILL, at once and without a race (`cgroup.kill`, Linux
@@ -284,6 +284,9 @@ impl Leaf {
         &self.path
     }
 }
+
+/// So many members are held by handles at once: few enough for any limit of open files.
+const HELD_AT_ONCE: usize = 512;
 
 /// So often the members are looked at again. Whoever forks faster than that is a case for [`Leaf::kill`].
 const MOST_PASSES: usize = 64;

@@ -4,6 +4,7 @@ use super::frame::{self, Frames, TooLong};
 use super::place;
 use doula_model::control::{Answer, Asked, PROTOCOL, REPLY_LIMIT, REQUEST_LIMIT, Reply, Request, RequestId};
 use doula_model::id::Pid;
+use doula_sys::socket;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -74,6 +75,11 @@ impl Connection {
         };
         connection.greet(client)?;
         Ok(connection)
+    }
+
+    /// Whether the supervisor's numbers of processes mean the same to us: it has the same number for both.
+    pub fn is_of_our_namespace(&self) -> bool {
+        socket::peer(&self.stream).is_ok_and(|peer| peer.pid == Some(self.pid))
     }
 
     fn greet(&mut self, client: &str) -> Result<(), ConnectionError> {

@@ -3,16 +3,17 @@
 use super::births::OURSELVES;
 use super::differences::differences;
 use super::services::{Service, Services};
+use super::stubborn::{self, Stubborn};
 use super::trees::{Life, Trees};
 use crate::listen::{Shared, Sockets};
 use crate::logs::{Collector, Lost, Stamp};
 use crate::notify::Above;
 use crate::schedule::Schedules;
 use crate::spawn;
-use crate::sweep::end_strangers;
+use crate::sweep::{Strangers, end_strangers};
 use doula_core::engine::Engine;
 use doula_core::kernel::Tree;
-use doula_model::action::{News, Report};
+use doula_model::action::{News, Report, Unkillable};
 use doula_model::control::Change;
 use doula_model::event::Event;
 use doula_model::exit::{ExitStatus, Outcome};
@@ -21,9 +22,11 @@ use doula_model::plan::{Errno, Resource, Rlimit};
 use doula_model::recipe::{FamilySpec, Recipe};
 use doula_model::service::ServiceSpec;
 use doula_model::signal::Signal;
+use doula_model::time::Time;
 use doula_sys::fd::{self, Access, OwnedFd};
 use doula_sys::poll::Epoll;
-use doula_sys::{fork, limits};
+use doula_sys::wait::{For, Who};
+use doula_sys::{fork, limits, pidfd, poll, time, wait};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -38,6 +41,7 @@ pub(crate) struct Home {
     pub(super) epoll: Epoll,
     pub(crate) services: Services,
     pub(super) trees: Trees,
+    pub(super) stubborn: Stubborn,
     pub(crate) logs: Collector,
     pub(super) schedules: Schedules,
     /// What the services listen on.
@@ -76,6 +80,7 @@ impl Home {
             epoll: Epoll::new()?,
             services: Services::default(),
             trees: Trees::new(name),
+            stubborn: Stubborn::default(),
             logs,
             schedules,
             sockets: Shared::default(),
@@ -115,6 +120,24 @@ impl Home {
     /// Sends a signal to every process of a life.
     pub(crate) fn signal_tree(&mut self, service: ServiceId, generation: Generation, signal: Signal) {
         self.trees.signal((service, generation), signal);
+        if signal == Signal::KILL {
+            self.stubborn.killed((service, generation), time::monotonic());
+        }
+    }
+
+    /// Those of a life that were sent SIGKILL and cannot take it.
+    pub(crate) fn unkillable(&self, life: Life) -> Option<Unkillable> {
+        if self.stubborn.has(life) { stubborn::asleep(&self.trees.members(life)) } else { None }
+    }
+
+    /// What is to be told of those who should be dead by now.
+    pub(super) fn still_there(&mut self, now: Time) -> Vec<Report> {
+        let due = self.stubborn.due(now);
+        let told = due.into_iter().filter_map(|life| {
+            let news = News::Unkillable(self.unkillable(life)?);
+            Some(Report { service: Some(life.0), generation: life.1, news })
+        });
+        told.collect()
     }
 
     /// The family's file as it is now.
@@ -169,6 +192,7 @@ impl Home {
     /// A life is over: its last lines are read.
     pub(super) fn release(&mut self, life: Life) {
         self.trees.release(life);
+        self.stubborn.gone(life);
         self.services.end_of_life(life.0);
         self.logs.finish(Stamp::read(), life.0, life.1);
     }
@@ -226,15 +250,42 @@ impl Home {
         self.logs.compressed(Stamp::read(), end);
     }
 
+    /// Ends those who belong to no service, before it is said that nobody is left; whether that can be said.
+    pub(super) fn end_strangers(&mut self) -> bool {
+        if let Some(compressor) = self.compressing.take() {
+            self.await_compressor(compressor);
+        }
+        let Strangers { ended, left } = end_strangers(LAST_WORDS);
+        let stamp = Stamp::read();
+        if ended > 0 {
+            let text = format!("{ended} processes that belonged to no service were killed and buried");
+            self.logs.say(stamp, &text);
+        }
+        if !left.is_empty() {
+            let pids: Vec<_> = left.iter().map(Pid::to_string).collect();
+            let text =
+                format!("these processes belong to no service and cannot be ended: {}", pids.join(", "));
+            self.logs.say(stamp, &text);
+        }
+        left.is_empty()
+    }
+
+    /// It is a child of ours and no stranger: it may finish its file.
+    fn await_compressor(&mut self, pid: Pid) {
+        let Ok(handle) = pidfd::open(pid) else { return };
+        if poll::readable(&handle, Some(LAST_WORDS)).unwrap_or(false)
+            && let Ok(Some(news)) = wait::waitid(Who::Pid(pid), For::END)
+            && let wait::Change::Exited(status) = news.change
+        {
+            self.compressing = Some(pid);
+            self.buried(pid, status);
+        }
+    }
+
     /// Gives everything back; the last lines of the log are written.
-    pub(super) fn close(mut self) -> Lost {
+    pub(super) fn close(self) -> Lost {
         drop(self.services);
         drop(self.trees);
-        let strangers = end_strangers(LAST_WORDS);
-        if strangers > 0 {
-            let text = format!("{strangers} processes that belonged to no service were killed and buried");
-            self.logs.say(Stamp::read(), &text);
-        }
         self.logs.close(LAST_WORDS)
     }
 
@@ -322,7 +373,7 @@ fn is_worth_a_line(news: &News) -> bool {
         | News::ProbeFailed { .. }
         | News::RunSkipped
         | News::OutOfMemory { .. }
-        | News::Unkillable { .. }
+        | News::Unkillable(_)
         | News::ShuttingDown { .. }
         | News::FamilyEmpty => true,
     }

@@ -8,6 +8,7 @@
 //! - [`services`]: what belongs to one service as long as it is known (recipe, output, sockets)
 //! - [`births`]: from a recipe to a running child
 //! - [`bounds`]: the limits in force, and by which means they hold
+//! - [`stubborn`]: who was sent SIGKILL and does not end
 //! - [`trees`]: which processes belong to a service, and the proof that none is left
 
 mod births;
@@ -15,6 +16,7 @@ mod bounds;
 mod differences;
 pub(crate) mod home;
 pub(crate) mod services;
+mod stubborn;
 mod token;
 mod trees;
 
@@ -161,9 +163,10 @@ impl Linux {
     /// When we have to look again though nothing happens.
     fn own_deadline(&self) -> Option<Time> {
         let above = self.home.above.as_ref().and_then(Above::deadline);
-        let deadlines =
-            [self.home.trees.deadline(), self.home.logs.deadline(), self.people.deadline(), above];
-        deadlines.into_iter().flatten().min()
+        let stubborn = self.home.stubborn.deadline();
+        let own = [self.home.trees.deadline(), self.home.logs.deadline(), self.people.deadline()];
+        let deadlines = own.into_iter().chain([above, stubborn]);
+        deadlines.flatten().min()
     }
 }
 
@@ -262,6 +265,9 @@ impl Kernel for Linux {
         self.put_off_changes(wakes);
         let swept = self.home.trees.due(time::monotonic());
         wakes.extend(swept.into_iter().map(|(service, generation)| Wake::Tree(service, generation)));
+        for report in self.home.still_there(time::monotonic()) {
+            self.report(&report);
+        }
         self.turn_logs();
     }
 
@@ -291,6 +297,9 @@ impl Kernel for Linux {
     }
 
     fn report(&mut self, report: &Report) {
+        if report.news == News::FamilyEmpty && !self.home.end_strangers() {
+            return;
+        }
         self.home.tell(report);
         self.people.report(report);
         self.changed = true;

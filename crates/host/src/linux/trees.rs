@@ -194,6 +194,14 @@ impl Trees {
         };
     }
 
+    /// The processes of a life, as far as they are known.
+    pub(super) fn members(&self, life: Life) -> Vec<Pid> {
+        match self.leaves.get(&life.0) {
+            Some(held) => held.leaf.members(),
+            None => self.sweeper.members(&self.marker(life.0, life.1)),
+        }
+    }
+
     /// Nobody looks for this life any more.
     pub(super) fn release(&mut self, life: Life) {
         let marker = self.marker(life.0, life.1);

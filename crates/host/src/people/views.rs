@@ -73,6 +73,7 @@ pub(super) fn status(clocks: &Clocks, desk: &Desk<'_>, id: ServiceId) -> Option<
         processes: None,
         memory: None,
         cpu: None,
+        unkillable: desk.home.unkillable((id, view.generation)),
         cgroups: desk.home.cgroups(id),
         notes: desk.home.notes(id),
     })

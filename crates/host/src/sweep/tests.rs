@@ -102,8 +102,8 @@ fn each_member_gets_an_ordinary_signal_once() {
 #[test]
 fn a_process_of_any_name_is_read_and_a_line_that_is_cut_is_not() {
     let line = b"42 (a) R 1 (x) S 7 42 40 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 3 0 12345 0 0";
-    let expected =
-        Stat { state: b'S', parent: Pid::new(7).expect("positive"), session: 40, threads: 3, start: 12345 };
+    let parent = Pid::new(7).expect("positive");
+    let expected = Stat { state: b'S', parent, session: 40, threads: 3, start: 12345, ticks: 5 + 6 + 7 + 8 };
     assert_eq!(parse(line), Some(expected));
     for length in 0..60 {
         assert_eq!(parse(&line[..length]), None);
