@@ -2,13 +2,15 @@
 
 #[path = "../common/actors.rs"]
 mod actors;
+mod asking;
+mod attached;
 mod attributes;
 mod contain;
 mod end;
 mod errors;
 mod family;
-mod jobs;
 mod hidden;
+mod jobs;
 mod limits;
 mod people;
 mod procfile;
@@ -18,4 +20,5 @@ mod sandboxes;
 mod servers;
 mod start;
 mod storm;
+mod stuck;
 mod trouble;

@@ -98,7 +98,7 @@ fn look_after(options: Options, place: &Place) -> Result<u8, Failed> {
     }
     give_back_memory();
     let code = driver.run(&mut world);
-    world.close();
+    world.close(driver.engine());
     Ok(code)
 }
 

@@ -1,8 +1,12 @@
 //! The user's terminal: its size, and handing it over byte by byte.
 
 use doula_model::control::WindowSize;
+use doula_model::plan::Errno;
+use doula_model::signal::Signal;
 use doula_sys::fd::{AsFd, OwnedFd};
 use doula_sys::group::{self, TerminalModes};
+use doula_sys::poll::{Epoll, Happening, Interest};
+use doula_sys::signal::{self, SignalSet};
 
 /// The size of this terminal; `None` if it is none.
 pub fn size(terminal: &impl AsFd) -> Option<WindowSize> {
@@ -34,6 +38,62 @@ impl Drop for Raw {
     }
 }
 
+/// Waits for what the user does at a terminal.
+#[derive(Debug)]
+pub struct Watch {
+    epoll: Epoll,
+    resizes: OwnedFd,
+}
+
+/// What the user did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// There is something to read, or the terminal is gone.
+    Typed,
+    /// The terminal may have another size.
+    Resized,
+}
+
+const INPUT: u64 = 0;
+const SIZE: u64 = 1;
+
+impl Watch {
+    /// Watches this terminal. SIGWINCH is read from now on instead of being delivered: to be called while there is
+    /// only one thread, because the others inherit that.
+    ///
+    /// # Errors
+    /// EPERM when it is a regular file; lack of fds.
+    pub fn new(terminal: &impl AsFd) -> Result<Watch, Errno> {
+        let set: SignalSet = [Signal::WINCH].into_iter().collect();
+        let epoll = Epoll::new()?;
+        epoll.add(terminal, Interest::READ, INPUT)?;
+        let resizes = signal::signalfd(set)?;
+        epoll.add(&resizes, Interest::READ, SIZE)?;
+        signal::set_mask(set);
+        Ok(Watch { epoll, resizes })
+    }
+
+    /// Waits until the user does something. Changes of size that follow closely may be told as one.
+    pub fn next(&self) -> Done {
+        let mut buffer = [Happening::EMPTY; 1];
+        loop {
+            let happened = match self.epoll.wait(&mut buffer, None) {
+                Ok(happened) => happened.first(),
+                Err(Errno::EINTR) => continue,
+                Err(_) => return Done::Typed,
+            };
+            match happened.map(Happening::token) {
+                None => {}
+                Some(SIZE) => {
+                    while let Ok(Some(_)) = signal::next(&self.resizes) {}
+                    return Done::Resized;
+                }
+                Some(_) => return Done::Typed,
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,6 +111,16 @@ mod tests {
         drop(raw);
         fd::write(&theirs, b"a\n").expect("writes");
         assert_eq!(fd::read(&ours, &mut buffer).map(|count| buffer[..count].to_vec()), Ok(b"a\r\n".to_vec()));
+    }
+
+    #[test]
+    fn typing_is_told_and_what_can_always_be_read_is_not_watched() {
+        let (reader, writer) = fd::pipe().expect("pipe");
+        let watch = Watch::new(&reader).expect("a watch");
+        fd::write(&writer, b"a").expect("writes");
+        assert_eq!(watch.next(), Done::Typed);
+        let file = std::fs::File::open(std::env::current_exe().expect("this test")).expect("opens");
+        assert_eq!(Watch::new(&file).err(), Some(Errno::EPERM));
     }
 
     #[test]

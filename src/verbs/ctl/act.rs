@@ -212,7 +212,8 @@ pub(super) fn perform(request: Request, link: &mut Link, ui: &mut Ui, as_json: b
                 let who = event.service.as_deref().unwrap_or("the family");
                 ui.note(&format!("{who} {}", event.news));
             }
-            Reply::Missed { .. } => {}
+            // The events end with the family.
+            Reply::Missed { .. } | Reply::End => {}
             _ => return Err(unexpected()),
         }
     }

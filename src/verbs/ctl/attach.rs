@@ -5,7 +5,7 @@ use super::link::Link;
 use crate::error::{Exit, Failure, Outcome};
 use crate::ui::Ui;
 use doula_host::control::Connection;
-use doula_host::terminal::{self, Raw};
+use doula_host::terminal::{self, Done, Raw, Watch};
 use doula_model::control::{Bytes, Reply, Request, RequestId, WindowSize};
 use std::io::{self, Read};
 use std::thread;
@@ -35,7 +35,9 @@ pub(super) fn run(args: Args, link: &mut Link, ui: &mut Ui) -> Outcome {
         ui.note("attached; Ctrl-] detaches");
     }
     let raw = Raw::enter(&stdin);
-    let keys = Keys { sender, attach, size, is_terminal: raw.is_some() };
+    // Only a terminal has a size that changes. Now, because nobody but us runs yet.
+    let watch = raw.as_ref().and_then(|_| Watch::new(&stdin).ok());
+    let keys = Keys { sender, attach, size, is_terminal: raw.is_some(), watch };
     // It ends with the process, in the middle of a read: nobody can interrupt that.
     drop(thread::spawn(move || keys.pass_on()));
     let ended = show(attach, link, ui);
@@ -62,6 +64,8 @@ struct Keys {
     attach: RequestId,
     size: Option<WindowSize>,
     is_terminal: bool,
+    /// At a terminal: tells of keys and of changes of its size.
+    watch: Option<Watch>,
 }
 
 impl Keys {
@@ -70,6 +74,12 @@ impl Keys {
     fn pass_on(mut self) {
         let mut buffer = [0; 4096];
         loop {
+            if self.watch.as_ref().map(Watch::next) == Some(Done::Resized) {
+                if self.send_size().is_none() {
+                    return;
+                }
+                continue;
+            }
             let count = io::stdin().lock().read(&mut buffer).unwrap_or(0);
             let bytes = &buffer[..count];
             let typed = bytes.iter().position(|byte| self.is_terminal && *byte == ESCAPE);
@@ -83,13 +93,17 @@ impl Keys {
         }
     }
 
-    /// The bytes, and first the size of the terminal if it has changed.
-    fn send(&mut self, bytes: &[u8]) -> Option<()> {
+    /// The size of the terminal, if it has changed.
+    fn send_size(&mut self) -> Option<()> {
         let size = terminal::size(&io::stdin());
         if let (Some(size), true) = (size, size != self.size) {
             self.size = Some(size);
             self.sender.ask(Request::Resize { attach: self.attach, size }).ok()?;
         }
+        Some(())
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> Option<()> {
         let data = Bytes(bytes.to_vec());
         self.sender.ask(Request::Input { attach: self.attach, data }).ok().map(drop)
     }

@@ -217,8 +217,16 @@ impl<K: Kernel> Driver<K> {
                 let event = self.emptied(world, of);
                 self.tell(world, event);
             }
-            Tree::Populated(_) if killing => world.signal_tree(service, generation, Signal::KILL),
-            Tree::Populated(_) => {}
+            Tree::Populated(count) => {
+                if let Some(clearing) = self.clearing.get_mut(&of).filter(|clearing| clearing.leftovers == 0)
+                {
+                    // Some worlds cannot tell at the first look.
+                    clearing.leftovers = count;
+                }
+                if killing {
+                    world.signal_tree(service, generation, Signal::KILL);
+                }
+            }
         }
     }
 

@@ -135,7 +135,7 @@ impl Home {
         let due = self.stubborn.due(now);
         let told = due.into_iter().filter_map(|life| {
             let news = News::Unkillable(self.unkillable(life)?);
-            Some(Report { service: Some(life.0), generation: life.1, news })
+            Some(Report { at: now, service: Some(life.0), generation: life.1, news })
         });
         told.collect()
     }

@@ -89,7 +89,10 @@ impl Linux {
     }
 
     /// Takes everything apart; the last lines of the log are written.
-    pub(crate) fn close(mut self) -> logs::Lost {
+    pub(crate) fn close(mut self, engine: &Engine) -> logs::Lost {
+        self.pending.clear();
+        let mut desk = Desk { engine, home: &mut self.home, events: &mut self.pending };
+        self.people.say_goodbye(&mut desk);
         if let Some(above) = &mut self.home.above {
             above.stopping();
         }

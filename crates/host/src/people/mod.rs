@@ -154,6 +154,13 @@ impl People {
         self.keep_watch(desk);
     }
 
+    /// The family is over: those who follow it get what is new, and the end.
+    pub(crate) fn say_goodbye(&mut self, desk: &mut Desk<'_>) {
+        self.settle(desk);
+        self.streams.pump(&mut self.server, &self.history, desk);
+        self.streams.end_all(&mut self.server);
+    }
+
     fn serve(&mut self, client: ClientId, desk: &mut Desk<'_>) {
         for (id, request) in self.server.ready(client) {
             let answer = answers::carry_out(self, desk, (client, id), request);

@@ -173,6 +173,13 @@ impl Streams {
         });
     }
 
+    /// The family is over: whatever goes on ends.
+    pub(super) fn end_all(&mut self, server: &mut Server) {
+        for (client, request) in std::mem::take(&mut self.open).into_keys() {
+            server.answer(client, request, &Reply::End);
+        }
+    }
+
     /// Passes on what is new.
     pub(super) fn pump(&mut self, server: &mut Server, history: &History, desk: &mut Desk<'_>) {
         for (asker, flow) in &mut self.open {
