@@ -12,6 +12,8 @@ mod family;
 mod hidden;
 mod jobs;
 mod limits;
+mod logged;
+mod peers;
 mod people;
 mod procfile;
 mod ready;

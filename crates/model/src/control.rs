@@ -383,7 +383,8 @@ pub struct ServiceStatus {
     pub next_start: Option<Duration>,
     /// What it says about itself (sd_notify(3) `STATUS=`).
     pub status: Option<String>,
-    /// How many processes it has, if that is known.
+    /// How many processes it has, if that is known. These three are filled in by the client: the supervisor does
+    /// not read them for everybody who asks.
     pub processes: Option<u32>,
     /// Its memory in bytes, if that is known.
     pub memory: Option<u64>,
