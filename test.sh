@@ -53,6 +53,7 @@ fi
 step cargo fmt --all --check
 step cargo clippy --workspace --all-targets --locked -- -D warnings
 step cargo clippy --package doula-host --no-default-features --locked -- -D warnings
+step cargo clippy --package doula-host --no-default-features --features tokio --all-targets --locked -- -D warnings
 step env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked --quiet
 # In the workspace the features unite and doula-init is an ordinary program; this is the one for containers.
 step cargo build --profile tiny --package doula-init --locked
@@ -61,6 +62,9 @@ if command -v cargo-deny >/dev/null 2>&1; then
 else
     echo "cargo-deny is not installed: its checks of licences and duplicates are skipped (tests/tidy.rs counts crates)"
 fi
+
+# The default build has no tokio in it, so that its tests are here.
+step cargo test --package doula-host --no-default-features --features tokio --test tokio --locked --quiet
 
 # --show-output, because the reason of a skipped test is in the output of a test that passed; the screen gets
 # all but that output, the log all.

@@ -77,6 +77,10 @@ struct Target {
     main: Option<(Pid, u64)>,
     order: Order,
     members: BTreeMap<Pid, Member>,
+    /// The main process belongs to it, whatever it looks like.
+    with_main: bool,
+    /// Dead ones that their parents had not buried yet, with their start times.
+    dead: BTreeMap<Pid, u64>,
     found: Found,
 }
 
@@ -109,10 +113,8 @@ impl Sweeper {
 
     /// The main process belongs to the tree also if it has neither a mark nor a session of its own.
     pub(crate) fn include_main(&mut self, id: &str) {
-        let Some(target) = self.targets.get_mut(id) else { return };
-        let Some((pid, start)) = target.main else { return };
-        if let Ok(Some(handle)) = handle(pid, start) {
-            target.members.insert(pid, Member { handle, start, got: None });
+        if let Some(target) = self.targets.get_mut(id) {
+            target.with_main = true;
         }
     }
 
@@ -128,6 +130,8 @@ impl Sweeper {
             main,
             order,
             members: BTreeMap::new(),
+            with_main: false,
+            dead: BTreeMap::new(),
             found: Found::default(),
         });
         target.main = main.or(target.main);
@@ -164,8 +168,8 @@ impl Sweeper {
             let Some(id) = index.owner(pid, &stat, self.scope) else { continue };
             if let Some(target) = self.targets.get_mut(&*id) {
                 target.meet(pid, &stat);
-                if matches!(self.scope, Scope::Everybody(_)) && stat.parent == self.us {
-                    target.bury(pid, &stat);
+                if matches!(self.scope, Scope::Everybody(_)) && stat.dead() {
+                    target.bury(pid, &stat, self.us);
                 }
                 index.members.insert(pid, (stat.start, id));
             }
@@ -187,13 +191,21 @@ struct Index {
     sessions: BTreeMap<i32, (u64, Rc<str>)>,
     /// Those seen before, or in this pass, with their start times.
     members: BTreeMap<Pid, (u64, Rc<str>)>,
+    /// Main processes, and those who were dead when they were seen: of them there is no handle, so that only their
+    /// start time tells whether they are still meant, and never their children.
+    known: BTreeMap<Pid, (u64, Rc<str>)>,
     targets: BTreeSet<Rc<str>>,
 }
 
 impl Index {
     fn of(targets: &BTreeMap<Rc<str>, Target>) -> Index {
         let ids = targets.keys().cloned().collect();
-        let mut index = Index { sessions: BTreeMap::new(), members: BTreeMap::new(), targets: ids };
+        let mut index = Index {
+            sessions: BTreeMap::new(),
+            members: BTreeMap::new(),
+            known: BTreeMap::new(),
+            targets: ids,
+        };
         for (id, target) in targets {
             if let Some((pid, start)) = target.main {
                 index.sessions.insert(pid.get(), (start, id.clone()));
@@ -201,13 +213,19 @@ impl Index {
             for (&pid, member) in &target.members {
                 index.members.insert(pid, (member.start, id.clone()));
             }
+            let main = target.main.filter(|_| target.with_main);
+            let known = target.dead.iter().map(|(&pid, &start)| (pid, start)).chain(main);
+            for (pid, start) in known {
+                index.known.insert(pid, (start, id.clone()));
+            }
         }
         index
     }
 
     /// Seen before, in the session of a main process, child of one seen before, or marked.
     fn owner(&self, pid: Pid, stat: &Stat, scope: Scope) -> Option<Rc<str>> {
-        let seen = self.members.get(&pid).filter(|(start, _)| *start == stat.start);
+        let same = |(start, _): &&(u64, Rc<str>)| *start == stat.start;
+        let seen = self.members.get(&pid).filter(same).or_else(|| self.known.get(&pid).filter(same));
         // The index holds handles of all of them, and a number is free only after its process was reaped; a
         // parent that was reaped has no children.
         let child = || self.members.get(&stat.parent);
@@ -260,9 +278,12 @@ impl Target {
         self.send(pid, wanted);
     }
 
-    /// Buries an orphan of this target that became our child; the main process is its owner's to bury.
-    fn bury(&mut self, pid: Pid, stat: &Stat) {
-        if stat.dead() && self.main.is_none_or(|(main, _)| main != pid) {
+    /// Buries an orphan of this target that became our child; the main process is its owner's to bury. Who has a
+    /// parent still is remembered: a dead process has no mark by which it would be known when it is ours.
+    fn bury(&mut self, pid: Pid, stat: &Stat, us: Pid) {
+        if stat.parent != us {
+            self.dead.insert(pid, stat.start);
+        } else if self.main.is_none_or(|(main, _)| main != pid) {
             // ECHILD: somebody was faster.
             let _ = wait::waitid(Who::Pid(pid), For::END);
         }

@@ -5,6 +5,8 @@ use crate::spawn::printable;
 use doula_model::id::Pid;
 use doula_sys::fd::{AsFd, AsRawFd as _};
 use std::fmt;
+use std::fs::DirEntry;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// A process that holds the other end of a pipe of ours open.
@@ -33,7 +35,7 @@ impl fmt::Display for Holder {
     }
 }
 
-/// Everybody but us who has one of these pipes open, as far as we may see it: `/proc/PID/fd` of another user's
+/// Everybody but us who has one of these pipes open for writing, as far as we may see it: `/proc/PID/fd` of another user's
 /// process is not for us.
 pub(super) fn of(child: &Child) -> Vec<Holder> {
     let ends = [child.stdout.as_ref().map(AsFd::as_fd), child.stderr.as_ref().map(AsFd::as_fd)];
@@ -56,8 +58,16 @@ fn holds(pid: Pid, pipes: &[PathBuf]) -> bool {
     let Ok(fds) = std::fs::read_dir(Path::new("/proc").join(pid.to_string()).join("fd")) else {
         return false;
     };
-    fds.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok()).any(|file| pipes.contains(&file))
+    // Who can only read, a child of ours on its way that has a copy of our own end, keeps nothing open.
+    let writes = |fd: &DirEntry| {
+        fd.path().symlink_metadata().is_ok_and(|link| link.permissions().mode() & OWNER_WRITES != 0)
+    };
+    let writable = fds.flatten().filter(writes);
+    writable.filter_map(|fd| std::fs::read_link(fd.path()).ok()).any(|file| pipes.contains(&file))
 }
+
+/// In the mode of a link of `/proc/PID/fd`: it is open for writing.
+const OWNER_WRITES: u32 = 0o200;
 
 fn named(pid: Pid) -> Holder {
     let name = std::fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();

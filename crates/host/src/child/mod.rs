@@ -15,7 +15,8 @@
 //!
 //! The handle is a pidfd, made by the very call that made the child: a signal through it can reach no stranger, also
 //! when somebody else reaped the child and its number was given away. It is readable when the child has ended
-//! ([`std::os::fd::AsFd`]), so that a child stands in a poll loop beside sockets and timers.
+//! ([`std::os::fd::AsFd`]), so that a child stands in a poll loop beside sockets and timers; with the feature `tokio` a task
+//! waits by `wait_async`.
 //!
 //! # Dropping
 //!
@@ -24,6 +25,8 @@
 mod capture;
 mod holders;
 pub(crate) mod left;
+#[cfg(feature = "tokio")]
+mod tokio;
 mod tree;
 
 pub use capture::{Capture, CaptureError, Output};

@@ -183,6 +183,10 @@ pub(super) fn kill(child: &mut Child, within: Duration) -> Result<TreeEnd, NotEm
         Tree::Leaf(leaf) => {
             let leaf = leaf.clone();
             end_leaf(&leaf, deadline).map_err(|_| NotEmpty { survivors: seen(leaf.members()) })?;
+            // Its own end is told here; only then is everybody else of the tree an orphan.
+            if child.wait_until(deadline).is_some() {
+                sweep::bury_orphans_of(leaf.path());
+            }
             Proof::Cgroup
         }
         Tree::Marked(id) => {
@@ -204,7 +208,7 @@ fn is_over(deadline: Option<Instant>) -> bool {
     deadline.is_some_and(|deadline| deadline <= Instant::now())
 }
 
-/// Who is dead when the kernel says so; orphans that became ours are buried.
+/// Everybody is dead when the kernel says so.
 fn end_leaf(leaf: &Leaf, deadline: Option<Instant>) -> io::Result<()> {
     let epoll = Epoll::new().map_err(super::os_error)?;
     let events = match leaf.events() {
@@ -221,7 +225,6 @@ fn end_leaf(leaf: &Leaf, deadline: Option<Instant>) -> io::Result<()> {
         // Interrupted or not: looked at again.
         let _ = epoll.wait(&mut [Happening::EMPTY], left);
     }
-    sweep::bury_orphans_of(leaf.path());
     Ok(())
 }
 

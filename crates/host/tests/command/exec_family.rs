@@ -81,10 +81,12 @@ fn path() -> String {
     format!("/nonexistent:{}:/usr/bin:/bin", dump().parent().expect("a folder").display())
 }
 
-/// The lines that exec is to hand over: arguments, environment, directory.
+/// The lines that exec is to hand over: arguments in their order, environment (whose order means nothing), directory.
 fn born_with(text: &str) -> String {
     let handed = |line: &&str| ["arg.", "env.", "cwd "].iter().any(|start| line.starts_with(start));
-    text.lines().filter(handed).map(|line| format!("{line}\n")).collect()
+    let mut lines: Vec<&str> = text.lines().filter(handed).collect();
+    lines.sort_unstable();
+    lines.into_iter().map(|line| format!("{line}\n")).collect()
 }
 
 fn ours(command: &mut Command) -> String {

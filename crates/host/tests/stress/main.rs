@@ -78,6 +78,26 @@ fn births_from_many_threads_leave_no_fd_no_zombie_and_meet_no_busy_program() {
     std::fs::remove_dir_all(&folder).expect("our own folder");
     assert_eq!((open_fds(), zombies()), (before, 0));
     a_program_that_we_hold_open_ourselves_is_told_at_once();
+    a_subreaper_buries_the_orphans_of_a_tree_and_hears_how_its_child_ended();
+}
+
+/// Orphans of the tree become our own children then, and must be told from the child itself.
+fn a_subreaper_buries_the_orphans_of_a_tree_and_hears_how_its_child_ended() {
+    doula_sys::adopt::set_subreaper(true).expect("prctl");
+    let cgroups = doula_host::cgroup::Cgroups::discover("test-subreaper");
+    let leaf = cgroups.as_ref().and_then(|cgroups| cgroups.leaf("one").ok());
+    for by_mark in [false, true] {
+        let mut command = Command::new("sh");
+        command.args(["-c", "(setsid sleep 1000 & setsid sleep 1000 &); sleep 1000"]).contained();
+        if let Some(directory) = leaf.as_ref().filter(|_| by_mark).and_then(|leaf| leaf.open().ok()) {
+            command.cgroup(directory);
+        }
+        let mut child = command.spawn().expect("a birth");
+        let end = child.kill_tree(std::time::Duration::from_secs(60)).expect("nobody is left");
+        assert_eq!(end.status, doula_host::ExitStatus::signal(doula_host::Signal::KILL), "waited for by us");
+        assert_eq!(zombies(), 0);
+    }
+    doula_sys::adopt::set_subreaper(false).expect("prctl");
 }
 
 /// No race, and so nothing to wait for; here, because the other test must be alone.
