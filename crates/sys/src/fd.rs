@@ -52,14 +52,23 @@ pub enum Access {
     Append,
     /// To write; created with mode 0640 (less the umask) or emptied.
     Create,
-    /// A directory, to name files in it.
+    /// A directory, to read it and to name files in it.
     Directory,
+    /// A directory, only to name it and files in it (`O_PATH`): the cheapest.
+    Place,
 }
 
 /// `openat(AT_FDCWD, path)`—opens a file. A terminal does not become ours by it.
 ///
 /// <https://man7.org/linux/man-pages/man2/open.2.html>
 pub fn open(path: &CStr, access: Access) -> Result<OwnedFd> {
+    open_at(CWD, path, access)
+}
+
+/// `openat(directory, path)`—opens a file whose path begins in a directory.
+///
+/// <https://man7.org/linux/man-pages/man2/open.2.html>
+pub fn open_at(directory: impl AsFd, path: &CStr, access: Access) -> Result<OwnedFd> {
     let flags = match access {
         Access::Read => OFlags::RDONLY,
         Access::Write => OFlags::WRONLY,
@@ -68,9 +77,18 @@ pub fn open(path: &CStr, access: Access) -> Result<OwnedFd> {
         Access::Append => OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE,
         Access::Create => OFlags::WRONLY | OFlags::TRUNC | OFlags::CREATE,
         Access::Directory => OFlags::RDONLY | OFlags::DIRECTORY,
+        Access::Place => OFlags::PATH | OFlags::DIRECTORY,
     };
     let mode = Mode::from_raw_mode(0o640);
-    rustix::fs::openat(CWD, path, flags | OFlags::CLOEXEC | OFlags::NOCTTY, mode).map_err(errno)
+    rustix::fs::openat(directory, path, flags | OFlags::CLOEXEC | OFlags::NOCTTY, mode).map_err(errno)
+}
+
+/// `mkdirat(directory, path, 0777)`—makes a directory, less the umask.
+///
+/// <https://man7.org/linux/man-pages/man2/mkdir.2.html>
+#[doc(alias = "mkdirat")]
+pub fn make_directory_at(directory: impl AsFd, path: &CStr) -> Result<()> {
+    rustix::fs::mkdirat(directory, path, Mode::from_raw_mode(0o777)).map_err(errno)
 }
 
 /// `fcntl(F_SETFL)`—whether reading and writing wait. This belongs to the open file, so that everybody who

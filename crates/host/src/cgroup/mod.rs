@@ -31,6 +31,10 @@ pub struct Cgroups {
     /// Our own cgroup at the start, below which everything is.
     own: PathBuf,
     family: PathBuf,
+    /// The family's directory, to name leaves in it.
+    place: OwnedFd,
+    /// Its `cgroup.events`: whether anybody lives in any leaf.
+    events: OwnedFd,
     /// What was switched on in our own cgroup for the sake of limits, to be switched off at the end.
     switched_on: Vec<&'static str>,
 }
@@ -47,10 +51,25 @@ impl Cgroups {
         remove_stale(&own);
         let family = own.join(format!("{PREFIX}{}{}", plain(name), signature()?));
         std::fs::create_dir(&family).ok()?;
-        let cgroups = Cgroups { own, family, switched_on: Vec::new() };
-        // Without this file in it, this is no cgroup v2, or one that we may not use.
-        let probe = std::fs::OpenOptions::new().write(true).open(cgroups.family.join("cgroup.procs"));
-        probe.is_ok().then_some(cgroups)
+        let opened = Cgroups::open(&family);
+        if opened.is_err() {
+            let _ = std::fs::remove_dir(&family);
+        }
+        let (place, events) = opened.ok()?;
+        Some(Cgroups { own, family, place, events, switched_on: Vec::new() })
+    }
+
+    /// Without these files in it, a directory is no cgroup v2, or one that we may not use.
+    fn open(family: &Path) -> io::Result<(OwnedFd, OwnedFd)> {
+        open(&family.join("cgroup.procs"), fd::Access::Write)?;
+        let events = open(&family.join("cgroup.events"), fd::Access::Read)?;
+        Ok((open(family, fd::Access::Place)?, events))
+    }
+
+    /// Whether nobody lives in any leaf of the family.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        read_events(&self.events).unwrap_or(false)
     }
 
     /// The leaf of a service, made if it is not there yet.
@@ -59,11 +78,21 @@ impl Cgroups {
     /// Those of mkdir(2): EAGAIN when `cgroup.max.descendants` is reached, ENOENT when somebody removed the
     /// family's directory.
     pub fn leaf(&self, name: &str) -> io::Result<Leaf> {
-        let path = self.family.join(plain(name));
-        match std::fs::create_dir(&path) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
-            _ => Ok(Leaf { path }),
+        let name = plain(name);
+        match fd::make_directory_at(&self.place, &CString::new(name.as_str())?) {
+            Err(errno) if errno != doula_model::plan::Errno::EEXIST => Err(os_error(errno)),
+            _ => Ok(Leaf { path: self.family.join(name) }),
         }
+    }
+
+    /// An fd of a leaf's directory, for [`doula_model::plan::ChildPlan::cgroup`]. Needed for the birth only:
+    /// keeping it open for a thousand services would make every birth dearer.
+    ///
+    /// # Errors
+    /// Those of open(2): ENOENT after [`Leaf::try_remove`].
+    pub fn open_leaf(&self, leaf: &Leaf) -> io::Result<OwnedFd> {
+        let name = leaf.path.file_name().unwrap_or_default();
+        fd::open_at(&self.place, &CString::new(name.as_bytes())?, fd::Access::Place).map_err(os_error)
     }
 
     /// The family's directory.
@@ -171,13 +200,12 @@ impl Leaf {
         None
     }
 
-    /// An fd of the directory, for [`doula_model::plan::ChildPlan::cgroup`]. Needed for the birth only: keeping
-    /// it open for a thousand services would make every birth dearer.
+    /// As [`Cgroups::open_leaf`], for a leaf that has no family.
     ///
     /// # Errors
-    /// Those of open(2): ENOENT after [`Leaf::try_remove`].
+    /// As there.
     pub fn open(&self) -> io::Result<OwnedFd> {
-        open(&self.path, fd::Access::Directory)
+        open(&self.path, fd::Access::Place)
     }
 
     /// An fd of `cgroup.events`: it gets "priority" ready ([`doula_sys::poll::Interest::PRIORITY`]) when the

@@ -40,7 +40,7 @@ pub(super) struct Trees {
     /// Those who are looked for: what was ordered, and what the last pass saw since.
     swept: BTreeMap<Life, (Order, Option<Found>)>,
     next_pass: Option<Time>,
-    /// No further life is expected: a leaf is removed when its service has ended.
+    /// No further life is expected.
     ending: bool,
 }
 
@@ -94,8 +94,8 @@ impl Trees {
         let leaf = self.leaves.get(&key.service).map(|held| &held.leaf);
         let place = (self.cgroups.as_mut(), leaf);
         self.bounds.lay((key.service, name), place, limits, plan).map_err(failed)?;
-        let Some(leaf) = leaf else { return Ok(None) };
-        let directory = leaf.open().map_err(failed)?;
+        let (Some(cgroups), Some(leaf)) = (&self.cgroups, leaf) else { return Ok(None) };
+        let directory = cgroups.open_leaf(leaf).map_err(failed)?;
         plan.cgroup = Some(directory.as_raw_fd());
         Ok(Some(directory))
     }
@@ -138,16 +138,14 @@ impl Trees {
         }
     }
 
-    /// The family ends. A leaf that can be removed was empty: that is the cheapest proof.
+    /// The family ends: when nobody lives in any of its leaves, nobody lives in this one.
     pub(super) fn end(&mut self) {
         self.ending = true;
     }
 
     /// What is left of a life. If something is, [`Token::Tree`] or [`Trees::due`] tells when to ask again.
     pub(super) fn look(&mut self, life: Life, epoll: &Epoll) -> Tree {
-        if self.ending && self.leaves.get(&life.0).is_some_and(|held| held.leaf.try_remove()) {
-            self.leaves.remove(&life.0);
-            self.bounds.moved(life.0);
+        if self.ending && self.cgroups.as_ref().is_some_and(Cgroups::is_empty) {
             return Tree::Empty;
         }
         match self.leaves.get_mut(&life.0) {
