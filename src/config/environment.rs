@@ -25,7 +25,7 @@ pub(crate) struct Surroundings<'a> {
     /// doula's own environment.
     pub(crate) inherited: &'a Variables,
     /// The same as services share it, and its digest.
-    shared: (Arc<env::Variables>, u64),
+    shared: (Arc<env::Base>, u64),
     /// Where problems go.
     pub(crate) report: &'a Report,
 }
@@ -36,14 +36,17 @@ impl<'a> Surroundings<'a> {
         let all: env::Variables =
             inherited.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
         let digest = digest_of(&all, DIGEST_START);
-        Surroundings { dir, inherited, shared: (Arc::new(all), digest), report }
+        Surroundings { dir, inherited, shared: (Arc::new(env::Base::new(all)), digest), report }
     }
 
     /// A digest of an environment. That of the shared layer is made once.
     pub(crate) fn digest(&self, env: &env::Environment) -> u64 {
         let (shared, digest) = &self.shared;
-        let base =
-            if Arc::ptr_eq(shared, env.base()) { *digest } else { digest_of(env.base(), DIGEST_START) };
+        let base = if Arc::ptr_eq(shared, env.base()) {
+            *digest
+        } else {
+            digest_of(env.base().variables(), DIGEST_START)
+        };
         digest_of(env.own(), base)
     }
 
@@ -65,7 +68,7 @@ impl<'a> Surroundings<'a> {
 #[derive(Clone)]
 pub(crate) struct Environment<'a> {
     /// What it inherits.
-    base: Arc<env::Variables>,
+    base: Arc<env::Base>,
     /// What is set for it.
     own: BTreeMap<String, String>,
     around: &'a Variables,
@@ -94,8 +97,8 @@ impl<'a> Environment<'a> {
         let patterns: Vec<&str> =
             service.list("env-inherit").filter_map(|item| item.get_ref().as_str()).collect();
         let wanted = |name: &str| patterns.iter().any(|pattern| matches(pattern, name));
-        let base = around.shared.0.iter().filter(|(name, _)| wanted(name)).cloned().collect();
-        Environment { base: Arc::new(base), ..Environment::all(around) }
+        let base = around.shared.0.variables().iter().filter(|(name, _)| wanted(name)).cloned().collect();
+        Environment { base: Arc::new(env::Base::new(base)), ..Environment::all(around) }
     }
 
     /// Everything that doula has itself.

@@ -3,10 +3,9 @@
 //! What a plan needs beside the recipe (fds, session, cgroup, ignored signals) is filled in by whoever gives
 //! birth.
 
-use doula_model::env::Environment;
 use doula_model::plan::{ChildPlan, Errno, Resource, SpawnError, Step};
 use doula_model::recipe::Recipe;
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::fmt;
 use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
@@ -19,13 +18,15 @@ pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bi
 /// The plan for one command of a recipe, with these variables beside (and above) those of the recipe.
 #[must_use]
 pub fn plan(recipe: &Recipe, command: &[String], more_env: &[(String, String)]) -> ChildPlan {
-    let env = environment(&recipe.env, more_env);
+    let env = environment(recipe.env.own(), more_env);
+    let shared_env = recipe.env.joined_base();
     let programs = match command.first() {
-        Some(program) => candidates(program.as_bytes(), path_of(&env)),
+        Some(program) => candidates(program.as_bytes(), path_of(&env, &shared_env)),
         None => Vec::new(),
     };
     ChildPlan {
         programs,
+        shared_env,
         args: command.iter().map(|arg| arg.clone().into_bytes()).collect(),
         env,
         dir: recipe.dir.as_ref().map(|dir| dir.clone().into_bytes()),
@@ -42,16 +43,16 @@ pub fn plan(recipe: &Recipe, command: &[String], more_env: &[(String, String)]) 
 }
 
 /// `NAME=value` of both, of which each names a variable once; `more` hides what has the same name.
-fn environment(base: &Environment, more: &[(String, String)]) -> Vec<Vec<u8>> {
-    let hidden = |name: &str| more.iter().any(|(other, _)| other == name);
-    let base = base.iter().filter(|(name, _)| !hidden(name));
-    let more = more.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    base.chain(more).map(|(name, value)| [name, "=", value].concat().into_bytes()).collect()
+fn environment(own: &[(String, String)], more: &[(String, String)]) -> Vec<Vec<u8>> {
+    let hidden = |name: &String| more.iter().any(|(other, _)| other == name);
+    let own = own.iter().filter(|(name, _)| !hidden(name));
+    own.chain(more).map(|(name, value)| [name, "=", value].concat().into_bytes()).collect()
 }
 
 /// The value of `PATH` in an environment, [`DEFAULT_PATH`] if it has none.
-pub(crate) fn path_of(env: &[Vec<u8>]) -> &[u8] {
-    env.iter().find_map(|entry| entry.strip_prefix(b"PATH=")).unwrap_or(DEFAULT_PATH.as_bytes())
+pub(crate) fn path_of<'a>(env: &'a [Vec<u8>], shared: &'a [CString]) -> &'a [u8] {
+    let mut entries = env.iter().map(Vec::as_slice).chain(shared.iter().map(|entry| entry.to_bytes()));
+    entries.find_map(|entry| entry.strip_prefix(b"PATH=")).unwrap_or(DEFAULT_PATH.as_bytes())
 }
 
 /// The files to try for a program: itself if there is a slash in its name (relative to the child's
@@ -186,7 +187,7 @@ fn explain_exec(plan: &ChildPlan, errno: Errno) -> Explained {
     let (what, hint) = match (errno, &file) {
         (Errno::ENOENT | Errno::ENOTDIR, Some(file)) => missing_interpreter(&name, file),
         (Errno::ENOENT | Errno::ENOTDIR, None) if searched => {
-            let path = printable(path_of(&plan.env));
+            let path = printable(path_of(&plan.env, &plan.shared_env));
             (
                 format!("`{name}` was not found in PATH={path}"),
                 "write its whole path, or set PATH for it".to_owned(),
@@ -199,7 +200,7 @@ fn explain_exec(plan: &ChildPlan, errno: Errno) -> Explained {
         }
         (Errno::EACCES, Some(file)) => not_allowed(&name, file),
         (Errno::EACCES, None) if searched => {
-            let path = printable(path_of(&plan.env));
+            let path = printable(path_of(&plan.env, &plan.shared_env));
             let hint = "its user may not look into every directory of PATH";
             (format!("`{name}` was not found in PATH={path}"), hint.to_owned())
         }
@@ -277,6 +278,7 @@ fn may_not(name: &str) -> (String, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use doula_model::env::Environment;
 
     fn recipe(dir: Option<&str>) -> Recipe {
         let mut env = Environment::default();

@@ -5,6 +5,8 @@
 
 use crate::id::Pid;
 use crate::signal::Signal;
+use alloc::ffi::CString;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -15,8 +17,10 @@ pub struct ChildPlan {
     pub programs: Vec<Vec<u8>>,
     /// The argument list, `argv[0]` included.
     pub args: Vec<Vec<u8>>,
-    /// The whole environment as `NAME=value`.
+    /// The environment as `NAME=value`.
     pub env: Vec<Vec<u8>>,
+    /// More of it that many plans share; what has a name of `env` is hidden by that.
+    pub shared_env: Arc<Vec<CString>>,
     /// Whether `LISTEN_PID=<pid of the child>` is added to the environment (sd_listen_fds(3)).
     pub listen_pid: bool,
     /// The fds that the child gets: every other one is closed. Numbers 0, 1 and 2 that are not mentioned

@@ -41,7 +41,7 @@ fn plan(command: &Command) -> Result<ChildPlan, CommandError> {
     let program = command.program.as_bytes();
     let programs = match command.exact {
         true => vec![program.to_vec()],
-        false => spawn::candidates(program, spawn::path_of(&env)),
+        false => spawn::candidates(program, spawn::path_of(&env, &[])),
     };
     let arg0 = command.arg0.as_ref().unwrap_or(&command.program);
     let args = std::iter::once(arg0).chain(&command.args).map(|arg| arg.as_bytes().to_vec());

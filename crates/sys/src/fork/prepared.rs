@@ -121,7 +121,15 @@ impl<'a> Prepared<'a> {
         self.strings.reserve_exact(room);
         self.programs = self.list(&plan.programs, |_| true)?;
         self.args = self.list(&plan.args, |_| true)?;
-        self.env = self.list(&plan.env, |entry| !(plan.listen_pid && entry.starts_with(LISTEN_PID)))?;
+        let wanted = |entry: &[u8]| !(plan.listen_pid && entry.starts_with(LISTEN_PID));
+        self.env = self.list(&plan.env, wanted)?;
+        let names: Vec<&[u8]> = plan.env.iter().map(|entry| name_of(entry)).collect();
+        let shared = plan
+            .shared_env
+            .iter()
+            .filter(|entry| wanted(entry.to_bytes()) && !names.contains(&name_of(entry.to_bytes())));
+        // They live as long as the plan, and need no copy.
+        self.env.extend(shared.map(|entry| entry.as_ptr().cast::<u8>()));
         if plan.listen_pid {
             let at = self.end();
             self.env.push(at);
@@ -178,6 +186,11 @@ impl<'a> Prepared<'a> {
 }
 
 const LISTEN_PID: &[u8] = b"LISTEN_PID=";
+
+/// What stands before the first `=`.
+fn name_of(entry: &[u8]) -> &[u8] {
+    entry.split(|byte| *byte == b'=').next().unwrap_or(entry)
+}
 
 fn moves(fds: &[FdMapping]) -> Result<Vec<Move>> {
     let mut moves = Vec::with_capacity(fds.len());
