@@ -39,7 +39,11 @@ impl<'a> View<'a> {
 
     /// The value of a key.
     pub(crate) fn item(&self, name: &str) -> Option<&'a Item<'a>> {
-        assert!(self.section.keys.iter().any(|key| key.name == name), "`{name}` is in the table of keys");
+        // A search of all keys for each one: for whoever writes this program, not for who runs it.
+        debug_assert!(
+            self.section.keys.iter().any(|key| key.name == name),
+            "`{name}` is in the table of keys"
+        );
         self.own.and_then(|table| table.get(name)).or_else(|| self.base.and_then(|table| table.get(name)))
     }
 
