@@ -670,7 +670,7 @@ fn a_reload_that_waits_becomes_a_restart_when_the_configuration_says_so_meanwhil
     stage.apply(vec![web(Reload::Restart)]);
     stage.did();
     stage.says("web", Notice::Ready);
-    assert_eq!(stage.did(), ["web: TERM main", "web: CONT main"]);
+    assert_eq!(stage.did(), ["web: TERM main"]);
     stage.gone("web", 0);
     assert_eq!(stage.did(), ["web: clear TERM", "web: spawn main"]);
 }

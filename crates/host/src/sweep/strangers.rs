@@ -60,7 +60,8 @@ fn living() -> BTreeMap<Pid, u64> {
         }
         false
     };
-    let found = all.iter().filter(|(pid, stat)| !stat.dead() && ours(**pid));
+    // PID 1 has no parent, for which [`super::Stat`] says PID 1.
+    let found = all.iter().filter(|(pid, stat)| **pid != us && !stat.dead() && ours(**pid));
     found.map(|(pid, stat)| (*pid, stat.start)).collect()
 }
 
