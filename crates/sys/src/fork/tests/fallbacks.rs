@@ -76,8 +76,13 @@ fn told(refusals: &Refusals, cgroup: Option<&Cgroup>) -> String {
 
 const SAME: &str = "0031\n/usr\n20\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000000001\n7\n0\n1\n2\n3\n7\n";
 
-/// Two births under these rules with an inheritable fd of ours open; which ways are left for the next one.
-fn twice(rules: &[Rule], cgroup: Option<&Cgroup>) -> Option<Way> {
+/// More births than other tests can spoil: while one of them has the slots, a birth learns nothing about shared
+/// files.
+const ENOUGH: usize = 200;
+
+/// Two births under these rules with an inheritable fd of ours open, and more until all of `expected` is learnt;
+/// which ways are left for the next one.
+fn learnt(rules: &[Rule], cgroup: Option<&Cgroup>, expected: Way) -> Option<Way> {
     apart(|| {
         own_fds();
         let (reader, _writer) = fd::pipe().expect("pipe");
@@ -88,13 +93,16 @@ fn twice(rules: &[Rule], cgroup: Option<&Cgroup>) -> Option<Way> {
         }
         let before = open_fds();
         let refusals = Refusals::none();
-        for _ in 0..2 {
-            let expected = format!("{SAME}{}\n", u8::from(cgroup.is_some()));
-            assert_eq!(told(&refusals, cgroup), expected, "{rules:?}");
-        }
-        assert_eq!(open_fds(), before);
         let mut plan = shell("");
         plan.cgroup = Some(0);
+        for birth in 0..ENOUGH {
+            let same = format!("{SAME}{}\n", u8::from(cgroup.is_some()));
+            assert_eq!(told(&refusals, cgroup), same, "{rules:?}");
+            if birth > 0 && refusals.best(&plan) == expected {
+                break;
+            }
+        }
+        assert_eq!(open_fds(), before);
         Some(refusals.best(&plan))
     })
 }
@@ -117,7 +125,7 @@ fn a_child_is_the_same_by_every_way_that_is_left() {
         (CONTAINER_OF_2020, Way { shared_files: false, ..no_clone3 }),
     ] {
         // Without a cgroup in the plan nothing is learnt about being born in one, but where clone3 is missing.
-        assert_eq!(twice(rules, None).unwrap_or(way), way, "{rules:?}");
+        assert_eq!(learnt(rules, None, way).unwrap_or(way), way, "{rules:?}");
     }
 }
 
@@ -132,7 +140,7 @@ fn a_child_that_cannot_be_born_in_its_cgroup_moves_there_before_its_program() {
         (CONTAINER_OF_2020, Way { clone3: false, into_cgroup: false, shared_files: false }),
         (LINUX_5_10, BEST),
     ] {
-        assert_eq!(twice(rules, Some(&cgroup)).unwrap_or(way), way, "{rules:?}");
+        assert_eq!(learnt(rules, Some(&cgroup), way).unwrap_or(way), way, "{rules:?}");
     }
 }
 
