@@ -38,7 +38,7 @@ impl Home {
         let text = text.to_string();
         match key.role {
             Role::Main | Role::PreStart | Role::ReadyProbe | Role::LiveProbe => {
-                service.complain_unless_told(text);
+                service.complain(text);
             }
             // No news of the service follows that the complaint could come with.
             Role::PostStop | Role::Reload => {

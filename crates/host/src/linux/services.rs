@@ -161,13 +161,6 @@ impl Service {
         self.complaint_is_fresh = true;
     }
 
-    /// A birth failed; what was said of it already is more exact.
-    pub(super) fn complain_unless_told(&mut self, complaint: String) {
-        if !self.complaint_is_fresh {
-            self.complain(complaint);
-        }
-    }
-
     /// Why the last birth failed, once.
     pub(super) fn take_fresh_complaint(&mut self) -> Option<String> {
         std::mem::take(&mut self.complaint_is_fresh).then(|| self.complaint.clone()).flatten()
