@@ -6,11 +6,12 @@ use std::process::Command;
 use toml::{Table, Value};
 
 /// Each package: its folder, and the packages of this project that it may use. Lower rows only.
-const ARROWS: [(&str, &str, &[&str]); 7] = [
+const ARROWS: [(&str, &str, &[&str]); 8] = [
     ("doula-model", "crates/model", &[]),
     ("doula-sys", "crates/sys", &["doula-model"]),
     ("doula-core", "crates/core", &["doula-model"]),
     ("doula-host", "crates/host", &["doula-sys", "doula-core", "doula-model"]),
+    ("doula-sim", "crates/sim", &["doula-core", "doula-model"]),
     ("doula-init", "crates/init", &["doula-host", "doula-sys", "doula-core", "doula-model"]),
     ("doula", ".", &["doula-host", "doula-core", "doula-model"]),
     ("actors", "actors", &["doula-sys", "doula-model"]),
@@ -106,6 +107,7 @@ fn the_pure_crates_are_built_without_the_standard_library() {
     for (file, header) in [
         ("crates/model/src/lib.rs", "#![no_std]"),
         ("crates/core/src/lib.rs", "#![no_std]"),
+        ("crates/sim/src/lib.rs", "#![no_std]"),
         ("crates/host/src/lib.rs", "#![cfg_attr(not(feature = \"std\"), no_std)]"),
     ] {
         let text = fs::read_to_string(root().join(file)).expect("a source file");

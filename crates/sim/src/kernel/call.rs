@@ -1,0 +1,248 @@
+//! The system calls: what goes in, and what comes out.
+
+use super::sigset::{Action, SigInfo, SigSet};
+use super::slab::TaskId;
+use alloc::vec::Vec;
+use doula_model::plan::Errno;
+use doula_model::signal::Signal;
+
+/// What a task asks the kernel for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Call {
+    /// clone3(2), and with it fork(2), vfork(2) and the births of threads.
+    Clone(Clone),
+    /// `_exit` of one thread (exit(2) of the kernel). Only the low eight bits arrive.
+    Exit(i32),
+    /// `_exit` of the whole process: exit_group(2).
+    ExitGroup(i32),
+    /// wait4(2), which also is wait(2) and waitpid(2).
+    Wait4(Wait),
+    /// waitid(2).
+    Waitid(Wait),
+    /// kill(2): a process, 0 the own group, -1 all, below -1 a group; signal 0 only asks.
+    Kill(i32, i32),
+    /// tgkill(2): process, thread, signal.
+    Tgkill(i32, i32, i32),
+    /// sigqueue(3): process, signal, a number for its handler.
+    Sigqueue(i32, i32, i32),
+    /// sigaction(2).
+    Sigaction(Signal, Action),
+    /// sigprocmask(2).
+    Sigprocmask(Mask, SigSet),
+    /// sigpending(2).
+    Sigpending,
+    /// pause(2).
+    Pause,
+    /// setpgid(2): process, group.
+    Setpgid(i32, i32),
+    /// getpgid(2).
+    Getpgid(i32),
+    /// setsid(2).
+    Setsid,
+    /// getsid(2).
+    Getsid(i32),
+    /// getpid(2).
+    Getpid,
+    /// gettid(2).
+    Gettid,
+    /// getppid(2): 0 when the parent is in a namespace that cannot be seen from here.
+    Getppid,
+    /// prctl(2) `PR_SET_CHILD_SUBREAPER`.
+    SetSubreaper(bool),
+    /// prctl(2) `PR_SET_PDEATHSIG`.
+    SetParentDeathSignal(Option<Signal>),
+    /// prctl(2) `PR_GET_PDEATHSIG`: 0 for none.
+    GetParentDeathSignal,
+    /// unshare(2) with `CLONE_NEWPID`: children are born into a new namespace.
+    UnsharePid,
+    /// setuid(2) by root, for good: real, effective and saved.
+    Setuid(u32),
+    /// setrlimit(2) `RLIMIT_NPROC`.
+    LimitProcesses(u32),
+    /// alarm(2): seconds; the seconds that were left come back.
+    Alarm(u32),
+}
+
+/// How sigprocmask(2) changes the mask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mask {
+    /// `SIG_BLOCK`.
+    Block,
+    /// `SIG_UNBLOCK`.
+    Unblock,
+    /// `SIG_SETMASK`.
+    Set,
+}
+
+/// What clone3(2) is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Clone {
+    /// `CLONE_VM`: one memory for both.
+    pub vm: bool,
+    /// `CLONE_SIGHAND`: one table of signal actions for both.
+    pub sighand: bool,
+    /// `CLONE_THREAD`: another thread of this process.
+    pub thread: bool,
+    /// `CLONE_PARENT`: a sibling instead of a child.
+    pub parent: bool,
+    /// `CLONE_VFORK`: the parent waits in the kernel until the child executes a program or ends.
+    pub vfork: bool,
+    /// `CLONE_NEWPID`: the child is the init of a new PID namespace.
+    pub new_pid: bool,
+    /// The signal that tells the parent of the end; none makes a child that wait(2) sees by `__WCLONE` only.
+    pub exit_signal: Option<Signal>,
+    /// `set_tid`, in the namespace of the child: the number that the child shall have.
+    pub set_tid: Option<i32>,
+}
+
+impl Clone {
+    /// fork(2).
+    pub const FORK: Clone = Clone {
+        vm: false,
+        sighand: false,
+        thread: false,
+        parent: false,
+        vfork: false,
+        new_pid: false,
+        exit_signal: Some(Signal::CHLD),
+        set_tid: None,
+    };
+    /// vfork(2).
+    pub const VFORK: Clone = Clone { vm: true, vfork: true, ..Clone::FORK };
+    /// pthread_create(3).
+    pub const THREAD: Clone =
+        Clone { vm: true, sighand: true, thread: true, exit_signal: None, ..Clone::FORK };
+    /// The birth of a container's init.
+    pub const INIT: Clone = Clone { new_pid: true, ..Clone::FORK };
+}
+
+/// Whom wait(2) is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Who {
+    /// Every child (`P_ALL`, -1).
+    Any,
+    /// This one (`P_PID`).
+    Pid(i32),
+    /// Those of this group (`P_PGID`); 0 is the group of the caller.
+    Group(i32),
+}
+
+/// What wait4(2) and waitid(2) are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Wait {
+    /// Whom it is about.
+    pub who: Who,
+    /// `WEXITED`: ends. wait4(2) always asks for them.
+    pub exited: bool,
+    /// `WSTOPPED`, `WUNTRACED`: stops.
+    pub stopped: bool,
+    /// `WCONTINUED`: continues.
+    pub continued: bool,
+    /// `WNOHANG`: do not sleep.
+    pub no_hang: bool,
+    /// `WNOWAIT`, of waitid(2): leave it as it is, so that it can be waited for again.
+    pub no_wait: bool,
+    /// `__WALL`: children whatever their exit signal.
+    pub all: bool,
+    /// `__WCLONE`: only children whose exit signal is not SIGCHLD.
+    pub clone: bool,
+    /// `__WNOTHREAD`: not the children of other threads.
+    pub no_thread: bool,
+}
+
+impl Wait {
+    /// wait(2): the end of any child.
+    pub const fn any() -> Wait {
+        Wait {
+            who: Who::Any,
+            exited: true,
+            stopped: false,
+            continued: false,
+            no_hang: false,
+            no_wait: false,
+            all: false,
+            clone: false,
+            no_thread: false,
+        }
+    }
+
+    /// waitpid(2) of a number as that call takes it: -1 any, 0 the own group, below -1 a group.
+    ///
+    /// ```
+    /// use doula_sim::kernel::call::{Wait, Who};
+    /// assert_eq!(Wait::pid(-7).who, Who::Group(7));
+    /// ```
+    pub const fn pid(pid: i32) -> Wait {
+        let who = match pid {
+            -1 => Who::Any,
+            1.. => Who::Pid(pid),
+            _ => Who::Group(pid.wrapping_neg()),
+        };
+        Wait { who, ..Wait::any() }
+    }
+
+    /// The same, without sleeping.
+    #[must_use]
+    pub const fn no_hang(self) -> Wait {
+        Wait { no_hang: true, ..self }
+    }
+}
+
+/// What wait(2) tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Waited {
+    /// Whose end, stop or continue, as a number in the caller's namespace.
+    pub pid: i32,
+    /// The status word of wait4(2): `WIFEXITED` and its like read it.
+    pub status: i32,
+}
+
+/// What a call gave back when it did not fail.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Value {
+    /// A number: a process, a group, or 0.
+    Number(i32),
+    /// A child's end, stop or continue.
+    Waited(Waited),
+    /// A set of signals.
+    Signals(SigSet),
+}
+
+impl Value {
+    /// What calls give back that have nothing to say.
+    pub const ZERO: Value = Value::Number(0);
+}
+
+/// The result of a call, as the program sees it.
+pub type Reply = Result<Value, Errno>;
+
+/// How a call ended that was made by [`call`](super::Kernel::call).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// It came back.
+    Done(Reply),
+    /// The task sleeps in it, or was stopped before it came back.
+    Blocked,
+    /// The task did not survive it.
+    Gone,
+}
+
+/// A signal that a handler took, for whoever plays the program.
+pub type Caught = Vec<SigInfo>;
+
+/// What can be seen of a process from outside (`/proc/PID/stat`), in numbers of the first namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Look {
+    /// The task.
+    pub task: TaskId,
+    /// Its number.
+    pub pid: i32,
+    /// The parent's number; 0 when there is none.
+    pub ppid: i32,
+    /// The group.
+    pub pgid: i32,
+    /// The session.
+    pub sid: i32,
+    /// The letter: R S D T t Z X.
+    pub state: char,
+}

@@ -1,0 +1,210 @@
+//! The way back to the program: signals are taken here and nowhere else.
+//!
+//! kernel/signal.c: `get_signal`, `do_signal_stop`, `dequeue_signal`. A handler is not run by the kernel: its
+//! signal is noted for whoever plays the program ([`Kernel::take_caught`]) and the way back goes on.
+
+use super::Kernel;
+use super::call::Call;
+use super::signal::From;
+use super::sigset::{Action, Code, Disposition, SigInfo, SigSet};
+use super::slab::TaskId;
+use super::task::{Place, Restart, Return, Tell};
+use doula_model::plan::Errno;
+use doula_model::signal::Signal;
+
+/// What `get_signal` found.
+enum Found {
+    /// Nothing more: back to the program.
+    Nothing,
+    /// A handler is to run.
+    Handler(SigInfo, Action),
+    /// The task has stopped, or dies.
+    Elsewhere,
+}
+
+impl Kernel {
+    /// One passage on the way to the program: it ends there, in a stop, in death, or before a call that begins
+    /// again.
+    pub(crate) fn deliver(&mut self, task: TaskId) {
+        if self.tasks[task].kicked || matches!(self.tasks[task].place, Place::Stopped { .. }) {
+            self.set_place(task, Place::Leaving);
+            loop {
+                match self.get_signal(task) {
+                    Found::Nothing => break,
+                    Found::Elsewhere => return,
+                    Found::Handler(info, action) => self.run_handler(task, info, action),
+                }
+            }
+            self.set_kicked(task, false);
+        }
+        self.return_to_program(task);
+    }
+
+    fn return_to_program(&mut self, task: TaskId) {
+        let row = &mut self.tasks[task];
+        match row.ret.take() {
+            Some(Return::Done(reply)) => {
+                (row.reply, row.call) = (Some(reply), None);
+                self.set_place(task, Place::User);
+            }
+            Some(Return::Restart(_) | Return::Again) => {
+                row.ret = Some(Return::Again);
+                self.set_place(task, Place::Leaving);
+            }
+            None => self.set_place(task, Place::User),
+        }
+    }
+
+    /// The first handler decides whether an interrupted call begins again.
+    fn run_handler(&mut self, task: TaskId, info: SigInfo, action: Action) {
+        let row = &mut self.tasks[task];
+        if let Some(Return::Restart(restart)) = row.ret {
+            row.ret = Some(match restart {
+                Restart::Always => Return::Again,
+                Restart::IfAsked if action.restart => Return::Again,
+                Restart::IfAsked | Restart::Never => Return::Done(Err(Errno::EINTR)),
+            });
+        }
+        row.caught.push(info);
+    }
+
+    fn get_signal(&mut self, task: TaskId) -> Found {
+        loop {
+            let process = self.tasks[task].process;
+            if let Some(tell) = self.processes[process].stop.tell.take() {
+                let code = match tell {
+                    Tell::Continued => Code::Continued,
+                    // Which signal it was is forgotten by now.
+                    Tell::Stopped => Code::Stopped(0),
+                };
+                self.tell_parent_of_stop(task, code);
+                continue;
+            }
+            if let Some(status) = self.processes[process].group_exit {
+                self.begin_exit(task, status);
+                return Found::Elsewhere;
+            }
+            if self.tasks[task].stop_pending.is_some() {
+                self.stop(task);
+                return Found::Elsewhere;
+            }
+            let Some(info) = self.dequeue(task) else { return Found::Nothing };
+            let actions = &mut self.processes[process].actions;
+            let action = actions.get(info.signal);
+            match action.disposition {
+                Disposition::Ignore => {}
+                Disposition::Handler => {
+                    if action.once {
+                        actions.set(info.signal, Action::DEFAULT);
+                    }
+                    return Found::Handler(info, action);
+                }
+                Disposition::Default if self.does_default(task, info.signal) => return Found::Elsewhere,
+                Disposition::Default => {}
+            }
+        }
+    }
+
+    /// Whether the default action took the task away.
+    fn does_default(&mut self, task: TaskId, signal: Signal) -> bool {
+        let process = self.tasks[task].process;
+        if SigSet::IGNORED_BY_DEFAULT.has(signal) {
+            return false;
+        }
+        if self.processes[process].unkillable && !SigSet::KERNEL_ONLY.has(signal) {
+            return false;
+        }
+        if !SigSet::STOPS.has(signal) {
+            self.begin_group_exit(process, signal.number());
+            self.begin_exit(task, signal.number());
+            return true;
+        }
+        if signal != Signal::STOP && self.is_orphaned(self.processes[process].group, None) {
+            return false;
+        }
+        self.begin_stop(task, signal);
+        self.stop(task);
+        true
+    }
+
+    /// Faults first, then by number; the thread's own before those of the process.
+    fn dequeue(&mut self, task: TaskId) -> Option<SigInfo> {
+        let (blocked, process) = (self.tasks[task].blocked, self.tasks[task].process);
+        let own = self.tasks[task].pending.set.without(blocked);
+        let fault = own.and(SigSet::SYNCHRONOUS).first();
+        if let Some(signal) = fault.or(own.first()) {
+            return self.tasks[task].pending.take(signal);
+        }
+        let shared = &mut self.processes[process].pending;
+        let signal = shared.set.without(blocked).first()?;
+        shared.take(signal)
+    }
+
+    /// Asks every thread of the process to stop.
+    fn begin_stop(&mut self, task: TaskId, signal: Signal) {
+        let process = self.tasks[task].process;
+        let stop = &mut self.processes[process].stop;
+        if !stop.stopped {
+            stop.signal = Some(signal);
+        }
+        stop.count = 0;
+        self.each_thread(process, |kernel, thread| {
+            let row = &mut kernel.tasks[thread];
+            if row.exiting || row.has_ended() || matches!(row.place, Place::Stopped { woken: false }) {
+                return;
+            }
+            row.stop_pending = Some(signal);
+            kernel.processes[process].stop.count += 1;
+            if thread != task {
+                kernel.signal_wake_up(thread, false);
+            }
+        });
+    }
+
+    /// This thread stops; the last one tells the parent.
+    fn stop(&mut self, task: TaskId) {
+        let last = self.takes_part_in_stop(task);
+        self.tasks[task].kicked = false;
+        self.set_place(task, Place::Stopped { woken: false });
+        if let Some(signal) = last {
+            self.tell_parent_of_stop(task, Code::Stopped(signal.number()));
+        }
+    }
+
+    /// Counts a thread as stopped, and tells the signal when it was the last.
+    pub(crate) fn takes_part_in_stop(&mut self, task: TaskId) -> Option<Signal> {
+        let signal = self.tasks[task].stop_pending.take()?;
+        let stop = &mut self.process_mut(task).stop;
+        stop.count = stop.count.saturating_sub(1);
+        if stop.count > 0 || stop.stopped {
+            return None;
+        }
+        (stop.stopped, stop.continued, stop.tell) = (true, false, None);
+        Some(signal)
+    }
+
+    /// `do_notify_parent_cldstop`: SIGCHLD if it is wanted, and in any case whoever waits looks again.
+    pub(crate) fn tell_parent_of_stop(&mut self, task: TaskId, code: Code) {
+        let leader = self.process(task).leader;
+        let Some(parent) = self.tasks[leader].family.parent else { return };
+        let action = self.process(parent).actions.get(Signal::CHLD);
+        if action.disposition != Disposition::Ignore && !action.no_stop {
+            self.send(From::Task(leader, code), parent, Signal::CHLD, false);
+        }
+        self.wake_waiters(leader, parent);
+    }
+
+    /// Sets TIF_SIGPENDING as the queues and the mask say.
+    pub(crate) fn look_for_signals(&mut self, task: TaskId) {
+        let row = &self.tasks[task];
+        let waiting = row.pending.set.or(self.process(task).pending.set).without(row.blocked);
+        if !waiting.is_empty() {
+            self.set_kicked(task, true);
+        }
+    }
+
+    /// The call in which a task sleeps or to which it will go back.
+    pub fn call_of(&self, task: TaskId) -> Option<&Call> {
+        self.tasks.get(task)?.call.as_ref()
+    }
+}

@@ -1,0 +1,119 @@
+//! Groups and sessions: setpgid(2), setsid(2), and who is orphaned.
+//!
+//! kernel/sys.c, and `will_become_orphaned_pgrp` of kernel/exit.c.
+
+use super::Kernel;
+use super::call::{Reply, Value};
+use super::slab::{PidId, TaskId};
+use alloc::vec::Vec;
+use doula_model::plan::Errno;
+
+impl Kernel {
+    /// The number of the process as its own namespace has it.
+    pub(crate) fn own_number(&self, task: TaskId) -> i32 {
+        self.number_in(self.tasks[self.process(task).leader].pid, self.space_of(task))
+    }
+
+    /// The number of the parent's process; 0 when it cannot be seen.
+    pub(crate) fn parent_number(&self, task: TaskId) -> i32 {
+        let leader = self.process(task).leader;
+        let Some(parent) = self.tasks[leader].family.parent else { return 0 };
+        self.number_in(self.tasks[self.process(parent).leader].pid, self.space_of(task))
+    }
+
+    pub(crate) fn sys_setpgid(&mut self, task: TaskId, pid: i32, group: i32) -> Reply {
+        let own = self.process(task).leader;
+        let pid = if pid == 0 { self.own_number(task) } else { pid };
+        let group = if group == 0 { pid } else { group };
+        if group < 0 {
+            return Err(Errno::EINVAL);
+        }
+        let target = self.find_task(task, pid).ok_or(Errno::ESRCH)?;
+        if self.process(target).leader != target {
+            return Err(Errno::EINVAL);
+        }
+        let parent = self.tasks[target].family.parent;
+        if parent.is_some_and(|parent| self.tasks[parent].process == self.tasks[own].process) {
+            if self.process(target).session != self.process(own).session {
+                return Err(Errno::EPERM);
+            }
+            if !self.tasks[target].no_exec {
+                return Err(Errno::EACCES);
+            }
+        } else if target != own {
+            return Err(Errno::ESRCH);
+        }
+        if self.process(target).is_leader {
+            return Err(Errno::EPERM);
+        }
+        let named = if group == pid { Some(self.tasks[target].pid) } else { self.group_here(task, group) };
+        self.move_to_group(target, named.ok_or(Errno::EPERM)?);
+        Ok(Value::ZERO)
+    }
+
+    /// A group that exists in the session of the caller.
+    fn group_here(&self, task: TaskId, number: i32) -> Option<PidId> {
+        let group = self.find_pid(self.space_of(task), number)?;
+        let member = self.group_members(group).into_iter().next()?;
+        (self.process(member).session == self.process(task).session).then_some(group)
+    }
+
+    fn move_to_group(&mut self, target: TaskId, group: PidId) {
+        let old = core::mem::replace(&mut self.process_mut(target).group, group);
+        self.pids[group].members += 1;
+        self.pids[old].members -= 1;
+        self.free_pid_if_unused(old);
+    }
+
+    pub(crate) fn sys_getpgid(&self, task: TaskId, pid: i32) -> Reply {
+        let target = if pid == 0 { Some(task) } else { self.find_task(task, pid) };
+        let group = self.process(target.ok_or(Errno::ESRCH)?).group;
+        Ok(Value::Number(self.number_in(group, self.space_of(task))))
+    }
+
+    pub(crate) fn sys_getsid(&self, task: TaskId, pid: i32) -> Reply {
+        let target = if pid == 0 { Some(task) } else { self.find_task(task, pid) };
+        let session = self.process(target.ok_or(Errno::ESRCH)?).session;
+        Ok(Value::Number(self.number_in(session, self.space_of(task))))
+    }
+
+    pub(crate) fn sys_setsid(&mut self, task: TaskId) -> Reply {
+        let leader = self.process(task).leader;
+        let pid = self.tasks[leader].pid;
+        if self.process(task).is_leader || self.pids[pid].members > 0 {
+            return Err(Errno::EPERM);
+        }
+        self.process_mut(task).is_leader = true;
+        let old = core::mem::replace(&mut self.process_mut(task).session, pid);
+        self.pids[pid].in_session += 1;
+        self.pids[old].in_session -= 1;
+        self.move_to_group(leader, pid);
+        self.free_pid_if_unused(old);
+        Ok(Value::Number(self.own_number(task)))
+    }
+
+    /// The leaders of all processes of a group, zombies too.
+    pub(crate) fn group_members(&self, group: PidId) -> Vec<TaskId> {
+        let members = self.pids[group].members as usize;
+        let all = self.processes.iter().filter(|(_, process)| process.group == group);
+        all.take(members).map(|(_, process)| process.leader).collect()
+    }
+
+    /// Whether no member has a parent in another group of the same session: nobody there could continue it.
+    /// Members that have ended do not count, and the machine's init is no such parent.
+    pub(crate) fn is_orphaned(&self, group: PidId, ignored: Option<TaskId>) -> bool {
+        !self.group_members(group).into_iter().any(|member| {
+            let (row, process) = (&self.tasks[member], self.process(member));
+            if Some(member) == ignored || (row.has_ended() && process.others.is_empty()) {
+                return false;
+            }
+            let Some(parent) = row.family.parent.filter(|parent| *parent != self.init) else { return false };
+            self.process(parent).group != group && self.process(parent).session == process.session
+        })
+    }
+
+    /// Whether any member is stopped.
+    pub(crate) fn has_stopped_member(&self, group: PidId) -> bool {
+        self.group_members(group).into_iter().any(|member| self.process(member).stop.stopped)
+    }
+}

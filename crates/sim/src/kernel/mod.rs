@@ -1,0 +1,315 @@
+//! The kernel: tables of tasks, processes and numbers, and the calls that change them.
+//!
+//! A call has up to three parts. [`Kernel::enter`] does what the call itself does; [`Kernel::step`] lets one
+//! task do the next thing that it has to do in the kernel: wake up, take a signal, die, return to its
+//! program. [`Kernel::settle`] does so until nobody has anything to do, [`Kernel::successors`] in every order.
+//! Read `fork`, `signal`, `deliver`, `exit`, `adopt` and `wait` in this order: a life.
+//!
+//! Absent on purpose: clocks, chance and I/O. Who plays the programs brings those.
+
+pub mod call;
+pub mod sigset;
+pub mod version;
+
+mod adopt;
+mod deliver;
+mod exit;
+mod fork;
+mod group;
+mod hash;
+mod pid;
+mod sched;
+mod signal;
+mod slab;
+mod task;
+mod wait;
+
+pub use call::Outcome;
+pub use exit::ExitStep;
+pub use sched::TooMany;
+pub use slab::{PidId, ProcessId, SpaceId, TaskId};
+
+use alloc::vec::Vec;
+use call::{Call, Caught, Look, Reply, Value};
+use core::hash::{Hash, Hasher};
+use doula_model::plan::Errno;
+use hash::StableHasher;
+use pid::{Pid, Space};
+use sched::Ready;
+use slab::Slab;
+use task::{Place, Process, Return, Sleep, Task};
+use version::{Config, KernelVersion};
+
+/// A machine's processes and all that the kernel knows of them.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    config: Config,
+    tasks: Slab<TaskId, Task>,
+    processes: Slab<ProcessId, Process>,
+    pids: Slab<PidId, Pid>,
+    spaces: Slab<SpaceId, Space>,
+    root: SpaceId,
+    init: TaskId,
+    /// How many threads each user has.
+    users: Vec<(u32, u32)>,
+    threads: u32,
+    births: u64,
+    /// Who has something to do; follows from the tasks.
+    ready: Ready,
+}
+
+impl PartialEq for Kernel {
+    fn eq(&self, other: &Kernel) -> bool {
+        self.tasks == other.tasks
+            && self.processes == other.processes
+            && self.pids == other.pids
+            && self.spaces == other.spaces
+            && self.users == other.users
+            && self.config == other.config
+    }
+}
+
+impl Eq for Kernel {}
+
+impl Hash for Kernel {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.tasks.hash(state);
+        self.processes.hash(state);
+        self.pids.hash(state);
+        self.spaces.hash(state);
+        self.users.hash(state);
+        self.config.hash(state);
+    }
+}
+
+/// What the kernel part of a call came to.
+pub(crate) enum Part {
+    /// It is over, with this.
+    Done(Reply),
+    /// It is over, unless a signal has no handler: then it begins again.
+    Interrupted(task::Restart),
+    /// It sleeps.
+    Sleep(Sleep),
+    /// The task is dying.
+    Gone,
+}
+
+impl From<Errno> for Part {
+    fn from(errno: Errno) -> Part {
+        Part::Done(Err(errno))
+    }
+}
+
+impl Default for Kernel {
+    fn default() -> Kernel {
+        Kernel::new()
+    }
+}
+
+impl Kernel {
+    /// A machine that has just started: PID 1, and nobody else.
+    pub fn new() -> Kernel {
+        Kernel::with(Config::default())
+    }
+
+    /// The same, of another kind.
+    pub fn with(config: Config) -> Kernel {
+        let mut spaces = Slab::default();
+        let root = spaces.insert(Space::first());
+        let mut kernel = Kernel {
+            config,
+            tasks: Slab::default(),
+            processes: Slab::default(),
+            pids: Slab::default(),
+            spaces,
+            root,
+            init: slab::Key::from_index(0),
+            users: Vec::new(),
+            threads: 0,
+            births: 0,
+            ready: Ready::default(),
+        };
+        kernel.init = kernel.make_init();
+        kernel
+    }
+
+    /// The first process.
+    pub const fn init(&self) -> TaskId {
+        self.init
+    }
+
+    /// What this machine was made with.
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(crate) fn has(&self, since: KernelVersion) -> bool {
+        self.config.version >= since
+    }
+
+    /// A call with all that follows from it, in one fixed order: everybody who has something to do in the
+    /// kernel does it, until all sleep or are in their programs.
+    ///
+    /// # Panics
+    /// When the task is not in its program.
+    pub fn call(&mut self, task: TaskId, call: Call) -> Outcome {
+        let birth = self.birth(task);
+        self.enter(task, call);
+        self.settle();
+        match self.tasks.get(task) {
+            Some(row) if row.birth == birth && !row.exiting && !row.has_ended() => {
+                self.take_reply(task).map_or(Outcome::Blocked, Outcome::Done)
+            }
+            _ => Outcome::Gone,
+        }
+    }
+
+    /// What the call itself does. The task is then on its way back to its program, asleep, or dying.
+    ///
+    /// # Panics
+    /// When the task is not in its program.
+    pub fn enter(&mut self, task: TaskId, call: Call) {
+        let row = &mut self.tasks[task];
+        assert!(row.place == Place::User, "only who is in its program can make a call");
+        row.reply = None;
+        self.perform(task, call);
+    }
+
+    /// Also at the restart of a call.
+    fn perform(&mut self, task: TaskId, call: Call) {
+        let part = self.dispatch(task, &call);
+        match part {
+            Part::Done(reply) => self.tasks[task].ret = Some(Return::Done(reply)),
+            Part::Interrupted(restart) => {
+                self.tasks[task].call = Some(call);
+                self.tasks[task].ret = Some(Return::Restart(restart));
+            }
+            Part::Sleep(what) => {
+                self.tasks[task].call = Some(call);
+                return self.set_place(task, Place::Asleep { what, woken: false });
+            }
+            Part::Gone => return,
+        }
+        self.set_place(task, Place::Leaving);
+    }
+
+    fn dispatch(&mut self, task: TaskId, call: &Call) -> Part {
+        Part::Done(match *call {
+            Call::Clone(how) => return self.sys_clone(task, &how),
+            Call::Exit(code) => return self.sys_exit(task, code),
+            Call::ExitGroup(code) => return self.sys_exit_group(task, code),
+            Call::Wait4(wait) => return self.sys_wait4(task, &wait),
+            Call::Waitid(wait) => return self.sys_waitid(task, &wait),
+            Call::Pause => return self.sys_pause(task),
+            Call::Kill(pid, signal) => self.sys_kill(task, pid, signal),
+            Call::Tgkill(pid, tid, signal) => self.sys_tgkill(task, pid, tid, signal),
+            Call::Sigqueue(pid, signal, number) => self.sys_sigqueue(task, pid, signal, number),
+            Call::Sigaction(signal, action) => self.sys_sigaction(task, signal, action),
+            Call::Sigprocmask(how, set) => self.sys_sigprocmask(task, how, set),
+            Call::Sigpending => self.sys_sigpending(task),
+            Call::Setpgid(pid, group) => self.sys_setpgid(task, pid, group),
+            Call::Getpgid(pid) => self.sys_getpgid(task, pid),
+            Call::Setsid => self.sys_setsid(task),
+            Call::Getsid(pid) => self.sys_getsid(task, pid),
+            Call::Getpid => Ok(Value::Number(self.own_number(task))),
+            Call::Gettid => Ok(Value::Number(self.number_in(self.tasks[task].pid, self.space_of(task)))),
+            Call::Getppid => Ok(Value::Number(self.parent_number(task))),
+            Call::SetSubreaper(on) => self.sys_set_subreaper(task, on),
+            Call::SetParentDeathSignal(signal) => {
+                self.tasks[task].death_signal = signal;
+                Ok(Value::ZERO)
+            }
+            Call::GetParentDeathSignal => {
+                Ok(Value::Number(self.tasks[task].death_signal.map_or(0, |signal| signal.number())))
+            }
+            Call::UnsharePid => self.sys_unshare_pid(task),
+            Call::Setuid(uid) => self.sys_setuid(task, uid),
+            Call::LimitProcesses(most) => {
+                self.process_mut(task).max_processes = most;
+                Ok(Value::ZERO)
+            }
+            Call::Alarm(seconds) => {
+                let left = core::mem::replace(&mut self.process_mut(task).alarm, seconds);
+                Ok(Value::Number(left as i32))
+            }
+        })
+    }
+
+    /// What a call came back with, once: `None` while it is under way.
+    pub fn take_reply(&mut self, task: TaskId) -> Option<Reply> {
+        self.tasks[task].reply.take()
+    }
+
+    /// The signals that handlers of this task took since it was asked last, in the order of their delivery.
+    pub fn take_caught(&mut self, task: TaskId) -> Caught {
+        core::mem::take(&mut self.tasks[task].caught)
+    }
+
+    /// Whether the task is in its program and may make a call.
+    pub fn is_in_program(&self, task: TaskId) -> bool {
+        self.tasks.get(task).is_some_and(|row| row.place == Place::User)
+    }
+
+    /// A number of this life: a [`TaskId`] may be given again, this is not.
+    pub fn birth(&self, task: TaskId) -> u64 {
+        self.tasks[task].birth
+    }
+
+    /// The task by a number of the first namespace.
+    pub fn find(&self, number: i32) -> Option<TaskId> {
+        self.pids[self.find_pid(self.root, number)?].task
+    }
+
+    /// The task by a number, as another one sees numbers.
+    pub fn find_as(&self, viewer: TaskId, number: i32) -> Option<TaskId> {
+        self.find_task(viewer, number)
+    }
+
+    /// What `/proc` shows of a task; `None` when it is gone.
+    pub fn look(&self, task: TaskId) -> Option<Look> {
+        self.look_as(self.init, task)
+    }
+
+    /// The same, in numbers of the namespace of `viewer`.
+    pub fn look_as(&self, viewer: TaskId, task: TaskId) -> Option<Look> {
+        let (row, space) = (self.tasks.get(task)?, self.space_of(viewer));
+        let process = &self.processes[row.process];
+        let parent = row.family.parent.map(|parent| self.processes[self.tasks[parent].process].leader);
+        Some(Look {
+            task,
+            pid: self.number_in(row.pid, space),
+            ppid: parent.map_or(0, |parent| self.number_in(self.tasks[parent].pid, space)),
+            pgid: self.number_in(process.group, space),
+            sid: self.number_in(process.session, space),
+            state: row.letter(),
+        })
+    }
+
+    /// All tasks that are not gone, zombies and threads included.
+    pub fn tasks(&self) -> impl Iterator<Item = TaskId> {
+        self.tasks.iter().map(|(task, _)| task)
+    }
+
+    /// A hash of the whole state: the same in every run, on every machine.
+    pub fn state_hash(&self) -> u64 {
+        let mut hasher = StableHasher::default();
+        self.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    pub(crate) fn process(&self, task: TaskId) -> &Process {
+        &self.processes[self.tasks[task].process]
+    }
+
+    /// Does something to each thread of a process that has not been released.
+    pub(crate) fn each_thread(&mut self, process: ProcessId, mut what: impl FnMut(&mut Kernel, TaskId)) {
+        what(self, self.processes[process].leader);
+        for at in 0..self.processes[process].others.len() {
+            what(self, self.processes[process].others[at]);
+        }
+    }
+
+    pub(crate) fn process_mut(&mut self, task: TaskId) -> &mut Process {
+        &mut self.processes[self.tasks[task].process]
+    }
+}

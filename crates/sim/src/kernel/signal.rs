@@ -1,0 +1,322 @@
+//! Sending signals: what happens at the sender's end, before anybody takes one.
+//!
+//! kernel/signal.c: `prepare_signal`, `sig_ignored`, `__send_signal_locked`, `complete_signal`,
+//! `check_kill_permission`, `kill_something_info`.
+
+use super::call::{Mask, Reply, Value};
+use super::sigset::{Action, Code, SigInfo, SigSet};
+use super::slab::{PidId, TaskId};
+use super::task::{Place, Restart, Sleep, Tell};
+use super::{Kernel, Part};
+use doula_model::plan::Errno;
+use doula_model::signal::Signal;
+
+/// Who sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum From {
+    /// A task, whose rights count.
+    Task(TaskId, Code),
+    /// The kernel.
+    Kernel,
+}
+
+impl Kernel {
+    pub(crate) fn sys_kill(&mut self, task: TaskId, pid: i32, signal: i32) -> Reply {
+        let from = From::Task(task, Code::User);
+        let space = self.space_of(task);
+        let signal = checked(signal);
+        match pid {
+            1.. => self.kill_one(from, self.find_task(task, pid), signal),
+            i32::MIN => Err(Errno::ESRCH),
+            -1 => self.kill_all(task, signal),
+            0 => self.kill_group(from, Some(self.process(task).group), signal),
+            _ => self.kill_group(from, self.find_pid(space, -pid), signal),
+        }
+    }
+
+    fn kill_one(
+        &mut self,
+        from: From,
+        target: Option<TaskId>,
+        signal: Result<Option<Signal>, Errno>,
+    ) -> Reply {
+        self.send_checked(from, target.ok_or(Errno::ESRCH)?, signal).map(|()| Value::ZERO)
+    }
+
+    /// Everybody but init and ourselves, as far as we may.
+    fn kill_all(&mut self, task: TaskId, signal: Result<Option<Signal>, Errno>) -> Reply {
+        let (space, own) = (self.space_of(task), self.tasks[task].process);
+        let (mut count, mut result) = (0, Ok(Value::ZERO));
+        for process in self.processes.keys() {
+            let leader = self.processes[process].leader;
+            if process == own || self.number_in(self.tasks[leader].pid, space) <= 1 {
+                continue;
+            }
+            count += 1;
+            let sent = self.send_checked(From::Task(task, Code::User), leader, signal);
+            if sent != Err(Errno::EPERM) {
+                result = sent.map(|()| Value::ZERO);
+            }
+        }
+        if count == 0 { Err(Errno::ESRCH) } else { result }
+    }
+
+    /// A group: well if it reached anybody.
+    fn kill_group(
+        &mut self,
+        from: From,
+        group: Option<PidId>,
+        signal: Result<Option<Signal>, Errno>,
+    ) -> Reply {
+        let mut result = Err(Errno::ESRCH);
+        for leader in self.group_members(group.ok_or(Errno::ESRCH)?) {
+            let sent = self.send_checked(from, leader, signal).map(|()| Value::ZERO);
+            if result.is_err() {
+                result = sent;
+            }
+        }
+        result
+    }
+
+    /// The kernel signals a group.
+    pub(crate) fn tell_group(&mut self, group: PidId, signal: Signal) {
+        for leader in self.group_members(group) {
+            self.send(From::Kernel, leader, signal, false);
+        }
+    }
+
+    pub(crate) fn sys_tgkill(&mut self, task: TaskId, pid: i32, tid: i32, signal: i32) -> Reply {
+        if pid <= 0 || tid <= 0 {
+            return Err(Errno::EINVAL);
+        }
+        let target = self.find_task(task, tid).ok_or(Errno::ESRCH)?;
+        let leader = self.process(target).leader;
+        if self.number_in(self.tasks[leader].pid, self.space_of(task)) != pid {
+            return Err(Errno::ESRCH);
+        }
+        self.may_kill(task, target, signal)?;
+        if let Some(signal) = checked(signal)? {
+            self.send(From::Task(task, Code::Tkill), target, signal, true);
+        }
+        Ok(Value::ZERO)
+    }
+
+    pub(crate) fn sys_sigqueue(&mut self, task: TaskId, pid: i32, signal: i32, number: i32) -> Reply {
+        let from = From::Task(task, Code::Queue(number));
+        self.kill_one(from, self.find_task(task, pid), checked(signal))
+    }
+
+    fn send_checked(
+        &mut self,
+        from: From,
+        target: TaskId,
+        signal: Result<Option<Signal>, Errno>,
+    ) -> Result<(), Errno> {
+        let signal = signal?;
+        if let From::Task(sender, _) = from {
+            self.may_kill(sender, target, signal.map_or(0, |signal| signal.number()))?;
+        }
+        if let Some(signal) = signal {
+            self.send(from, target, signal, false);
+        }
+        Ok(())
+    }
+
+    /// EPERM for a stranger's process; but SIGCONT may be sent within a session.
+    fn may_kill(&self, sender: TaskId, target: TaskId, signal: i32) -> Result<(), Errno> {
+        let (one, other) = (&self.tasks[sender], &self.tasks[target]);
+        let same_session = || self.process(sender).session == self.process(target).session;
+        let allowed = one.process == other.process
+            || one.uid == 0
+            || one.uid == other.uid
+            || (signal == Signal::CONT.number() && same_session());
+        if allowed { Ok(()) } else { Err(Errno::EPERM) }
+    }
+
+    /// Sends to a process, or to the one thread.
+    pub(crate) fn send(&mut self, from: From, target: TaskId, signal: Signal, thread: bool) {
+        let force = match from {
+            From::Kernel => true,
+            From::Task(sender, _) => self.number_in(self.tasks[sender].pid, self.space_of(target)) == 0,
+        };
+        if !self.prepare(target, signal, force) {
+            return;
+        }
+        let info = self.info(from, target, signal);
+        let process = self.tasks[target].process;
+        let pending =
+            if thread { &mut self.tasks[target].pending } else { &mut self.processes[process].pending };
+        if signal.number() < 32 && pending.set.has(signal) {
+            return;
+        }
+        pending.add(info);
+        self.complete(target, signal, thread);
+    }
+
+    fn info(&self, from: From, target: TaskId, signal: Signal) -> SigInfo {
+        match from {
+            From::Kernel => SigInfo { signal, code: Code::Kernel, pid: 0 },
+            From::Task(sender, code) => {
+                let leader = self.process(sender).leader;
+                let pid = self.number_in(self.tasks[leader].pid, self.space_of(target));
+                SigInfo { signal, code, pid }
+            }
+        }
+    }
+
+    /// What a signal does by being sent, and whether it is then to be queued.
+    fn prepare(&mut self, target: TaskId, signal: Signal, force: bool) -> bool {
+        let process = self.tasks[target].process;
+        if self.processes[process].group_exit.is_some() {
+            return false;
+        }
+        if SigSet::STOPS.has(signal) {
+            self.flush(target, SigSet::of(&[Signal::CONT]));
+        } else if signal == Signal::CONT {
+            self.flush(target, SigSet::STOPS);
+            self.go_on(target);
+        }
+        !self.is_ignored(target, signal, force)
+    }
+
+    /// SIGCONT ends a stop, whatever is done about it as a signal.
+    fn go_on(&mut self, target: TaskId) {
+        let process = self.tasks[target].process;
+        self.each_thread(process, |kernel, thread| {
+            kernel.tasks[thread].stop_pending = None;
+            if let Place::Stopped { .. } = kernel.tasks[thread].place {
+                kernel.set_place(thread, Place::Stopped { woken: true });
+            }
+        });
+        let stop = &mut self.processes[process].stop;
+        let tell = match (stop.stopped, stop.count) {
+            (true, _) => Some(Tell::Continued),
+            (false, 0) => None,
+            (false, _) => Some(Tell::Stopped),
+        };
+        if tell.is_some() {
+            (stop.stopped, stop.continued, stop.count, stop.signal) = (false, true, 0, None);
+            stop.tell = tell;
+        }
+    }
+
+    fn flush(&mut self, target: TaskId, signals: SigSet) {
+        let process = self.tasks[target].process;
+        self.processes[process].pending.flush(signals);
+        self.each_thread(process, |kernel, thread| kernel.tasks[thread].pending.flush(signals));
+    }
+
+    /// Blocked signals are never ignored: the action may be another one when they are taken.
+    fn is_ignored(&self, target: TaskId, signal: Signal, force: bool) -> bool {
+        if self.tasks[target].blocked.has(signal) {
+            return false;
+        }
+        let process = self.process(target);
+        let only = SigSet::KERNEL_ONLY.has(signal);
+        if target == self.init && only {
+            return true;
+        }
+        let default = process.actions.disposition(signal) == super::sigset::Disposition::Default;
+        if process.unkillable && default && !(force && only) {
+            return true;
+        }
+        process.actions.ignores(signal)
+    }
+
+    /// Finds a thread to take the signal, and begins the end of the process when it is deadly.
+    fn complete(&mut self, target: TaskId, signal: Signal, thread: bool) {
+        let process = self.tasks[target].process;
+        let taker = if self.wants(target, signal) {
+            target
+        } else if thread {
+            return;
+        } else {
+            let mut threads = self.processes[process].threads();
+            let Some(other) = threads.find(|other| self.wants(*other, signal)) else { return };
+            other
+        };
+        if self.processes[process].actions.is_fatal(signal) && !SigSet::CORES.has(signal) {
+            self.begin_group_exit(process, signal.number());
+        } else {
+            self.signal_wake_up(taker, false);
+        }
+    }
+
+    /// Whether a thread would take the signal soon. One that has others to take is not bothered: it will see
+    /// this one too before it goes on.
+    fn wants(&self, thread: TaskId, signal: Signal) -> bool {
+        let row = &self.tasks[thread];
+        if row.blocked.has(signal) || row.exiting {
+            return false;
+        }
+        signal == Signal::KILL || !(matches!(row.place, Place::Stopped { woken: false }) || row.kicked)
+    }
+
+    /// From here on the process is dead: nothing reaches it, and each thread dies as soon as it runs.
+    pub(crate) fn begin_group_exit(&mut self, process: super::ProcessId, status: i32) {
+        self.processes[process].group_exit = Some(status);
+        self.processes[process].stop.count = 0;
+        self.each_thread(process, |kernel, thread| {
+            kernel.tasks[thread].stop_pending = None;
+            kernel.signal_wake_up(thread, true);
+        });
+    }
+
+    /// Tells a thread to look at its signals, and wakes it if its sleep may be disturbed.
+    pub(crate) fn signal_wake_up(&mut self, thread: TaskId, deadly: bool) {
+        match self.tasks[thread].place {
+            Place::Asleep { what: Sleep::Zap, .. } | Place::Dying(_) | Place::Zombie | Place::Dead => return,
+            Place::Asleep { what: Sleep::Vfork { .. }, .. } if !deadly => {}
+            Place::Asleep { .. } => self.wake(thread),
+            Place::Stopped { .. } if deadly => self.set_place(thread, Place::Stopped { woken: true }),
+            Place::Stopped { .. } | Place::User | Place::Leaving => {}
+        }
+        self.set_kicked(thread, true);
+    }
+
+    pub(crate) fn sys_sigaction(&mut self, task: TaskId, signal: Signal, action: Action) -> Reply {
+        if SigSet::KERNEL_ONLY.has(signal) {
+            return Err(Errno::EINVAL);
+        }
+        self.process_mut(task).actions.set(signal, action);
+        if self.process(task).actions.ignores(signal) {
+            self.flush(task, SigSet::of(&[signal]));
+        }
+        Ok(Value::ZERO)
+    }
+
+    pub(crate) fn sys_sigprocmask(&mut self, task: TaskId, how: Mask, set: SigSet) -> Reply {
+        let old = self.tasks[task].blocked;
+        let new = match how {
+            Mask::Block => old.or(set),
+            Mask::Unblock => old.without(set),
+            Mask::Set => set,
+        };
+        self.tasks[task].blocked = new.without(SigSet::KERNEL_ONLY);
+        self.look_for_signals(task);
+        Ok(Value::Signals(old))
+    }
+
+    pub(crate) fn sys_sigpending(&self, task: TaskId) -> Reply {
+        let waiting = self.tasks[task].pending.set.or(self.process(task).pending.set);
+        Ok(Value::Signals(waiting.and(self.tasks[task].blocked)))
+    }
+
+    pub(crate) fn sys_pause(&self, task: TaskId) -> Part {
+        if self.tasks[task].kicked { Part::Interrupted(Restart::Never) } else { Part::Sleep(Sleep::Pause) }
+    }
+
+    /// The timer of alarm(2) has run out.
+    pub fn ring_alarm(&mut self, task: TaskId) {
+        self.process_mut(task).alarm = 0;
+        self.send(From::Kernel, task, Signal::ALRM, false);
+    }
+}
+
+/// 0 is no signal, but a question.
+fn checked(signal: i32) -> Result<Option<Signal>, Errno> {
+    match signal {
+        0 => Ok(None),
+        _ => Signal::new(signal).map(Some).ok_or(Errno::EINVAL),
+    }
+}
