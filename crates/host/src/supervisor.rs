@@ -14,8 +14,10 @@ use doula_model::recipe::{FamilySpec, Recipe};
 use doula_model::service::ServiceSpec;
 use doula_model::signal::Signal;
 use doula_sys::fd::OwnedFd;
+use doula_sys::sched::Attributes;
 use doula_sys::signal::SignalSet;
 use doula_sys::{adopt, group, memory, signal, time};
+use std::time::Duration;
 
 pub use crate::linux::home::Reader;
 
@@ -77,6 +79,7 @@ pub fn run(options: Options) -> Result<u8, Failed> {
 }
 
 fn look_after(options: Options, place: &Place) -> Result<u8, Failed> {
+    wake_promptly();
     let above = Above::find(|name| std::env::var_os(name)).ok().flatten();
     let Options { family, reader, logs, version, keep_alive, on_ready } = options;
     let collector = Collector::new(logs).map_err(Failed::Logs)?;
@@ -100,6 +103,18 @@ fn look_after(options: Options, place: &Place) -> Result<u8, Failed> {
     let code = driver.run(&mut world);
     world.close(driver.engine());
     Ok(code)
+}
+
+/// We do little at a time and others wait for it: a death to be told, the next birth. So we ask for short turns, which
+/// come soon though all CPUs are busy, and cost nobody anything. Children are not to inherit that; where they would
+/// lose something by it (a negative nice value), or we are no ordinary thread, all stays as it is.
+fn wake_promptly() {
+    const TURN: Duration = Duration::from_micros(100);
+    let Ok(before) = Attributes::get() else { return };
+    if before.policy == Attributes::ORDINARY && before.nice >= 0 {
+        // A sandbox may forbid it. Then we wake as everybody.
+        let _ = Attributes { slice: TURN, reset_on_fork: true, ..before }.set();
+    }
 }
 
 fn unzip(services: Vec<(ServiceSpec, Recipe)>) -> (Vec<ServiceSpec>, Vec<(String, Recipe)>) {

@@ -2,7 +2,7 @@
 //!
 //! The chapters follow a life: [`fork`] and [`exec`] give birth to a [`doula_model::plan::ChildPlan`];
 //! [`group`], [`limits`] and [`fd`] are its context; [`signal`], [`pidfd`] and [`socket`] are how it is
-//! spoken to; [`wait`] and [`adopt`] are its end; [`poll`] and [`time`] are how the supervisor sleeps; [`sandbox`] makes a
+//! spoken to; [`wait`] and [`adopt`] are its end; [`poll`], [`time`] and [`sched`] are how the supervisor sleeps and wakes; [`sandbox`] makes a
 //! kernel that can do less.
 //!
 //! Nothing here (but one function of [`memory`]) calls a function of a C library, so that the small static `doula-init` can use all of it:
@@ -24,6 +24,7 @@ pub mod pidfd;
 pub mod poll;
 mod raw;
 pub mod sandbox;
+pub mod sched;
 pub mod signal;
 pub mod socket;
 pub mod start;
