@@ -77,6 +77,11 @@ pub trait Kernel {
     /// `ECHILD` when somebody else buried it.
     fn wait(&mut self, handle: &Self::Handle) -> Result<Option<ExitStatus>, Errno>;
 
+    /// The child of this handle was buried: nobody will ask for it again.
+    fn part(&mut self, handle: Self::Handle) {
+        drop(handle);
+    }
+
     /// How a child ended that somebody else buried, if the kernel still knows (`PIDFD_GET_INFO`).
     fn obituary(&mut self, handle: &Self::Handle) -> ExitStatus;
 

@@ -37,6 +37,12 @@ impl For {
         For(self.0 & !libc::WNOHANG)
     }
 
+    /// Also from children that were made with another signal than SIGCHLD for their end, or none (`__WALL`).
+    #[must_use]
+    pub const fn of_any_kind(self) -> For {
+        For(self.0 | libc::__WALL)
+    }
+
     /// Leaves the news in place for the next call: a look at a zombie that does not bury it (`WNOWAIT`).
     #[must_use]
     pub const fn peeking(self) -> For {

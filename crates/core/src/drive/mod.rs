@@ -279,7 +279,7 @@ impl<K: Kernel> Driver<K> {
         };
         if let Some(child) = self.children.remove(&pid) {
             self.pids.remove(&child.key);
-            drop(child.handle);
+            world.part(child.handle);
             self.tell(world, Event::Exited { key: child.key, status });
         }
         true

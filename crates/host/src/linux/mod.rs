@@ -62,6 +62,10 @@ pub(crate) struct Linux {
     changes_are_next: bool,
     /// No child was stopped or continued since the last SIGCHLD, or that is told already.
     stops_told: bool,
+    /// The family ends.
+    ending: bool,
+    /// Handles of the buried, closed at the very end.
+    parted: Vec<OwnedFd>,
     /// There was news since who is above us was told of the family.
     changed: bool,
 }
@@ -84,6 +88,8 @@ impl Linux {
             changes: None,
             changes_are_next: false,
             stops_told: false,
+            ending: false,
+            parted: Vec::new(),
             changed: true,
         })
     }
@@ -191,6 +197,14 @@ impl Kernel for Linux {
     fn wait(&mut self, handle: &OwnedFd) -> Result<Option<ExitStatus>, Errno> {
         let news = wait::waitid(Who::Pidfd(handle.as_fd()), For::END)?;
         Ok(news.and_then(|news| ended(news.change)))
+    }
+
+    /// When everybody ends, the handles are closed by our own end: that takes a while, and nobody is to wait for it who
+    /// waits for the end of the family.
+    fn part(&mut self, handle: OwnedFd) {
+        if self.ending {
+            self.parted.push(handle);
+        }
     }
 
     fn obituary(&mut self, handle: &OwnedFd) -> ExitStatus {
@@ -306,8 +320,9 @@ impl Kernel for Linux {
         self.home.tell(report);
         self.people.report(report);
         self.changed = true;
-        if let (News::ShuttingDown { .. }, Some(above)) = (&report.news, &mut self.home.above) {
-            above.stopping();
+        if matches!(report.news, News::ShuttingDown { .. }) {
+            self.ending = true;
+            self.home.above.iter_mut().for_each(Above::stopping);
         }
         if let Some(more) = self.home.blame_memory(report) {
             self.home.tell(&more);

@@ -2,6 +2,7 @@
 
 use super::{all, handle};
 use doula_model::id::Pid;
+use doula_model::plan::Errno;
 use doula_model::signal::Signal;
 use doula_sys::fd::OwnedFd;
 use doula_sys::wait::{self, For, Who};
@@ -26,6 +27,9 @@ type Held = BTreeMap<Pid, (u64, OwnedFd)>;
 /// stopped first, so that none can fork any more, then killed. Waits for them, for `patience` at the most.
 /// Nobody else may wait for our children.
 pub fn end_strangers(patience: Duration) -> Strangers {
+    if has_no_child() {
+        return Strangers::default();
+    }
     let deadline = Instant::now() + patience;
     let (mut held, mut ended) = (Held::new(), 0);
     loop {
@@ -42,6 +46,12 @@ pub fn end_strangers(patience: Duration) -> Strangers {
             return Strangers { ended, left: living.into_keys().collect() };
         }
     }
+}
+
+/// Whether the kernel says that we have no child, dead or alive. Then nobody descends from us either, for every orphan
+/// among our descendants becomes our child at once; and a look through `/proc` can be spared.
+fn has_no_child() -> bool {
+    matches!(wait::waitid(Who::Any, For::END.of_any_kind().peeking()), Err(Errno::ECHILD))
 }
 
 /// Our descendants that are not dead, with their start times.
