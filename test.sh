@@ -57,6 +57,9 @@ step cargo clippy --package doula-host --no-default-features --features tokio --
 step env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked --quiet
 # In the workspace the features unite and doula-init is an ordinary program; this is the one for containers.
 step cargo build --profile tiny --package doula-init --locked
+# doula as one static file. It would stand where the tests look for the ordinary one, so it gets a place of its own.
+step cargo rustc --bin doula --locked -- -C target-feature=+crt-static
+mkdir -p target/static && cp target/debug/doula target/static/doula
 if command -v cargo-deny >/dev/null 2>&1; then
     step cargo deny --workspace check bans licenses sources
 else

@@ -1,6 +1,8 @@
 //! `doula up` as PID 1 of a container, and as the child of a service manager.
 
-use crate::harness::{DOULA, Folder, namespace, terminate_child_of, text};
+use crate::harness::{
+    DOULA, Folder, as_pid_1, code, complaint, namespace, skipped, terminate_child_of, text,
+};
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -156,4 +158,36 @@ fn a_service_manager_above_hears_when_it_is_ready_alive_reloading_and_stopping()
     child.signal("-TERM");
     manager.expect("STOPPING=1");
     assert_eq!(child.0.wait().expect("it ends").code(), Some(0));
+}
+
+#[test]
+fn as_one_static_file_it_looks_after_a_family_in_a_root_without_any_other_file() {
+    let binary = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/static/doula");
+    if !binary.exists() {
+        skipped("target/static/doula is not built (see test.sh)");
+        return;
+    }
+    let folder = Folder::new("up-static");
+    let root = folder.path();
+    for inside in ["dev", "proc", "run"] {
+        fs::create_dir(root.join(inside)).expect("a folder of the root");
+    }
+    fs::write(root.join("dev/null"), "").expect("what every container has");
+    fs::copy(&binary, root.join("doula")).expect("a copy of the binary");
+    let family = "name = \"alone\"
+        [service.main]
+        command = [\"/doula\", \"--version\"]
+        essential = true
+        restart = \"never\"
+        ";
+    fs::write(root.join("doula.toml"), family).expect("the family's file");
+    let root = root.display();
+    let script = format!(
+        "mount -t proc proc {root}/proc && XDG_RUNTIME_DIR=/run exec chroot {root} /doula up /doula.toml"
+    );
+    let Some(output) = as_pid_1(&["sh", "-c", &script]) else { return };
+    assert_eq!(code(&output), 0, "{}{}", text(&output), complaint(&output));
+    for told in ["| doula ", "the family is empty"] {
+        assert!(text(&output).contains(told), "{}", text(&output));
+    }
 }

@@ -13,7 +13,7 @@ use doula_model::plan::Errno;
 use doula_model::recipe::{FamilySpec, Recipe};
 use doula_model::service::ServiceSpec;
 use doula_model::signal::Signal;
-use doula_sys::fd::OwnedFd;
+use doula_sys::fd::{self, Access, OwnedFd};
 use doula_sys::sched::Attributes;
 use doula_sys::signal::SignalSet;
 use doula_sys::{adopt, group, memory, signal, time};
@@ -83,7 +83,8 @@ fn look_after(options: Options, place: &Place) -> Result<u8, Failed> {
     let above = Above::find(|name| std::env::var_os(name)).ok().flatten();
     let Options { family, reader, logs, version, keep_alive, on_ready } = options;
     let collector = Collector::new(logs).map_err(Failed::Logs)?;
-    let mut home = Home::new(&family.name, place.dir().to_owned(), collector, reader)
+    let null = fd::open(c"/dev/null", Access::ReadWrite).map_err(kernel("open /dev/null"))?;
+    let mut home = Home::new(&family.name, place.dir().to_owned(), collector, reader, null)
         .map_err(kernel("open our own fds"))?;
     let (specs, recipes) = unzip(family.services);
     home.above = above;

@@ -23,7 +23,7 @@ use doula_model::recipe::{FamilySpec, Recipe};
 use doula_model::service::ServiceSpec;
 use doula_model::signal::Signal;
 use doula_model::time::Time;
-use doula_sys::fd::{self, Access, OwnedFd};
+use doula_sys::fd::OwnedFd;
 use doula_sys::poll::Epoll;
 use doula_sys::wait::{For, Who};
 use doula_sys::{fork, limits, pidfd, poll, time, wait};
@@ -72,8 +72,8 @@ impl Home {
         notify_dir: PathBuf,
         logs: Collector,
         reader: Reader,
+        null: OwnedFd,
     ) -> Result<Home, Errno> {
-        let null = fd::open(c"/dev/null", Access::ReadWrite)?;
         let schedules = Schedules::new().map_err(|_| Errno::EMFILE)?;
         let open_files = raise_open_files();
         Ok(Home {
