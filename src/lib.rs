@@ -20,11 +20,12 @@
 //! what the command `doula` needs.
 //!
 //! - [`command`]: giving birth, with the whole context of the child as data;
-//! - [`child`]: waiting, signalling, capturing, ending a whole tree.
+//! - [`child`]: waiting, signalling, capturing, ending a whole tree;
+//! - [`shutdown`]: ending well oneself.
 
 pub use doula_host::{
     Capabilities, Capture, CaptureError, Child, Command, CommandError, Credentials, Errno, Evidence,
     ExitStatus, Holder, NotEmpty, OnDrop, Outcome, Output, Pid, Proof, Resource, Rlimit, Signal, Stdio, Step,
     Survivor, TreeEnd, Usage, reap_left,
 };
-pub use doula_host::{child, command};
+pub use doula_host::{child, command, shutdown};

@@ -24,6 +24,10 @@ const BANNED_EVERYWHERE: [(&str, &str); 5] = [
     ("#[ignore", "a test that cannot run here prints `skipped: …` and why"),
 ];
 
+/// Where the words above are the subject: that exit(3) in a copy of a process runs nothing of its original can only be shown
+/// by calling it.
+const SUBJECTS: [(&str, &str); 1] = [("process::exit", "crates/host/tests/shutdown/copies.rs")];
+
 /// Promises to do something later; put together here so that this file does not make one.
 const LATER: [[&str; 2]; 3] = [["TO", "DO"], ["FIX", "ME"], ["XX", "X"]];
 
@@ -67,7 +71,8 @@ fn nobody_sleeps_exits_allows_or_ignores() {
     let mut findings = Vec::new();
     for file in sources() {
         for (index, line) in file.code().iter().enumerate() {
-            for (word, cure) in BANNED_EVERYWHERE.iter().filter(|(word, _)| line.contains(word)) {
+            let found = BANNED_EVERYWHERE.iter().filter(|(word, _)| line.contains(word));
+            for (word, cure) in found.filter(|(word, _)| !SUBJECTS.contains(&(*word, &file.path))) {
                 findings.push(format!("{}: {word}; {cure}", file.at(index + 1)));
             }
         }

@@ -27,6 +27,7 @@ pub mod deps;
 pub mod drive;
 pub mod engine;
 pub mod flood;
+pub mod graceful;
 pub mod init;
 pub mod kernel;
 pub mod random;

@@ -12,6 +12,7 @@
 //! ```
 
 use crate::child::{Child, OnDrop, Tree, os_error};
+use crate::shutdown;
 use doula_model::plan::Errno;
 use doula_sys::fork::copy;
 pub use doula_sys::fork::copy::Threads;
@@ -22,7 +23,7 @@ use std::io::{self, ErrorKind, Write as _};
 ///
 /// Standard output and the streams of C are flushed before, so that nothing is written twice. The copy ends by `_exit`: what
 /// it wrote is flushed (not if there were other threads, whose locks would be waited for in vain), but no exit
-/// handler of ours runs a second time. A panic ends it with code 101 or SIGABRT, never in our code.
+/// handler of ours runs a second time; what the copy itself has registered ([`crate::shutdown::on_exit`]) is done. A panic ends it with code 101 or SIGABRT, never in our code.
 ///
 /// # Errors
 /// [`ErrorKind::ResourceBusy`] with the number of threads, when there are others and they are refused; EAGAIN and ENOMEM
@@ -40,8 +41,13 @@ use std::io::{self, ErrorKind, Write as _};
 /// ```
 pub fn fork(threads: Threads, child: impl FnOnce() -> u8) -> io::Result<Child> {
     io::stdout().flush()?;
-    let run = || {
+    // Nobody changes the registry while it is copied.
+    let still = shutdown::still();
+    let run = move || {
+        drop(still);
+        let finish = Finish;
         let code = child();
+        drop(finish);
         if threads == Threads::Refuse {
             // Whoever cannot be written to cannot be told so either.
             let _ = io::stdout().flush();
@@ -50,6 +56,15 @@ pub fn fork(threads: Threads, child: impl FnOnce() -> u8) -> io::Result<Child> {
     };
     let born = copy::fork(threads, run).map_err(refusal)?;
     Ok(Child::new(born, BTreeMap::new(), Tree::Open, OnDrop::default()))
+}
+
+/// At its end, also by a panic, the copy does what it has registered itself ([`shutdown::on_exit`]).
+struct Finish;
+
+impl Drop for Finish {
+    fn drop(&mut self) {
+        shutdown::finish();
+    }
 }
 
 fn refusal(errno: Errno) -> io::Error {

@@ -29,6 +29,8 @@ mod people;
 #[cfg(feature = "supervisor")]
 pub mod schedule;
 #[cfg(feature = "std")]
+pub mod shutdown;
+#[cfg(feature = "std")]
 pub mod spawn;
 #[cfg(feature = "supervisor")]
 pub mod supervisor;

@@ -304,6 +304,7 @@ errnos! {
     ENOTSUP = 95, "not supported";
     EADDRINUSE = 98, "address in use";
     EADDRNOTAVAIL = 99, "address not available";
+    ENOTCONN = 107, "not connected";
     ECONNREFUSED = 111, "connection refused";
 }
 

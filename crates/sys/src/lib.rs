@@ -1,7 +1,7 @@
 //! The door to the kernel: one function is one system call, and all the unsafe code of doula is here.
 //!
 //! The chapters follow a life: [`fork`] and [`exec`] give birth to a [`doula_model::plan::ChildPlan`];
-//! [`group`], [`limits`] and [`fd`] are its context; [`signal`], [`pidfd`] and [`socket`] are how it is
+//! [`group`], [`limits`] and [`fd`] are its context; [`signal`], `catch`, [`pidfd`] and [`socket`] are how it is
 //! spoken to; [`wait`] and [`adopt`] are its end; [`poll`], [`time`] and [`sched`] are how the supervisor sleeps and wakes; [`sandbox`] makes a
 //! kernel that can do less.
 //!
@@ -14,6 +14,8 @@ extern crate alloc;
 extern crate std;
 
 pub mod adopt;
+#[cfg(feature = "std")]
+pub mod catch;
 pub mod exec;
 pub mod fd;
 pub mod fork;

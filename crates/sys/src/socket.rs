@@ -62,6 +62,16 @@ pub fn listen(socket: impl AsFd, backlog: u32) -> Result<()> {
     rustix::net::listen(socket, i32::try_from(backlog).unwrap_or(i32::MAX)).map_err(errno)
 }
 
+/// `shutdown(socket, how)`—ends a connection, or the listening, for everybody who has this open socket, and wakes who waits
+/// on it: reading gives the end, accepting EINVAL. To read only (`SHUT_RD`) or both ways (`SHUT_RDWR`).
+///
+/// <https://man7.org/linux/man-pages/man2/shutdown.2.html>
+#[doc(alias = "shutdown")]
+pub fn shut_down(socket: impl AsFd, both_ways: bool) -> Result<()> {
+    use rustix::net::{Shutdown, shutdown};
+    shutdown(socket, if both_ways { Shutdown::Both } else { Shutdown::Read }).map_err(errno)
+}
+
 /// `setsockopt(SO_PASSCRED)`—every message tells who sent it, proven by the kernel.
 ///
 /// <https://man7.org/linux/man-pages/man7/unix.7.html>

@@ -14,6 +14,8 @@ mod close;
 pub mod copy;
 mod dumpable;
 mod explain;
+#[cfg(feature = "std")]
+pub mod mark;
 mod prepared;
 mod slots;
 mod stack;

@@ -1,0 +1,136 @@
+//! Copies of a process end: nothing of their original is done twice, and nothing of theirs is left undone.
+
+use crate::roles::say;
+use crate::{Actor, role};
+use doula_host::fork::{Threads, fork};
+use doula_host::shutdown::{Shutdown, TempFile, on_exit};
+use doula_host::{Command, ExitStatus, Signal};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A folder that is removed at the end, with a compiled program of C in it.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// `None`, said aloud, without a C compiler.
+pub(crate) fn compile(name: &str, source: &str) -> Option<Folder> {
+    let folder = Folder(std::env::temp_dir().join(format!("doula-shutdown-{name}-{}", std::process::id())));
+    std::fs::create_dir_all(folder.path()).expect("a folder");
+    let file = folder.path().join(format!("{name}.c"));
+    std::fs::write(&file, source).expect("a file");
+    let mut compiler = std::process::Command::new("cc");
+    match compiler.args(["-w", "-o", name]).arg(&file).current_dir(folder.path()).status() {
+        Ok(status) if status.success() => Some(folder),
+        _ => {
+            println!("skipped: no C compiler");
+            None
+        }
+    }
+}
+
+/// The chapter's worker ends by `exit(0)`.
+const ORIGINAL: &str = r#"
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+void cleanup_handler1(void) { write(1, "removed\n", 8); }
+
+int main(void) {
+    atexit(cleanup_handler1);
+    if (fork() == 0) exit(0);
+    wait(0);
+    exit(0);
+}
+"#;
+
+pub(crate) fn a_copy_that_exits_runs_no_handler_of_its_parent_where_atexit_does() {
+    if let Some(folder) = compile("twice", ORIGINAL) {
+        let output = Command::exact(folder.path().join("twice")).output().expect("a capture");
+        assert_eq!(output.stdout_text(), "removed\nremoved\n", "the chapter's program cleans up twice");
+    }
+    let (lines, end) = Actor::start("copies").end();
+    let expected = [
+        "the copy ends",
+        "exited cleanly (code 0)",
+        "the file is there",
+        "was killed by SIGTERM",
+        "cleaned up once",
+    ];
+    assert_eq!((lines, end), (expected.map(str::to_owned).to_vec(), ExitStatus::code(0)));
+}
+
+pub(crate) fn play() -> io::Result<u8> {
+    on_exit("once", || say("cleaned up once"))?;
+    let file = TempFile::new_in(std::env::temp_dir(), "doula-copies")?;
+    let path = file.path().to_owned();
+    // The copy has the value too, and drops it, and then ends by exit(3) with all handlers of the C library.
+    let mut copy = fork(Threads::Refuse, || {
+        let told = say("the copy ends");
+        end_as_the_chapter(u8::from(told.is_err()))
+    })?;
+    say(&copy.wait().to_string())?;
+    say(if path.exists() { "the file is there" } else { "the file is gone" })?;
+    // A signal to a copy is no request to end its original.
+    let shutdown = Shutdown::new()?;
+    let copy = fork(Threads::Refuse, || {
+        loop {
+            std::thread::park();
+        }
+    });
+    let mut copy = copy?;
+    copy.signal(Signal::TERM)?;
+    say(&copy.wait().to_string())?;
+    assert!(shutdown.take_events()?.is_empty());
+    drop(file);
+    assert!(!path.exists());
+    end_as_the_chapter(0)
+}
+
+#[expect(clippy::exit, clippy::disallowed_methods, reason = "that exit(3) is harmless here is what is shown")]
+fn end_as_the_chapter(code: u8) -> ! {
+    std::process::exit(i32::from(code))
+}
+
+pub(crate) fn a_worker_does_at_its_end_what_it_registered_itself() {
+    let output = role("worker").output().expect("a capture");
+    let expected = "of the worker\nof the worker that panics\nof its parent\n";
+    assert_eq!((output.stdout_text().as_ref(), output.status), (expected, ExitStatus::code(0)));
+}
+
+pub(crate) fn play_worker() -> io::Result<u8> {
+    std::panic::set_hook(Box::new(|_| {}));
+    let file = TempFile::new_in(std::env::temp_dir(), "doula-parent")?;
+    on_exit("parent", || say("of its parent"))?;
+    let worker = |words: &'static str, panics: bool| {
+        move || {
+            let registered = on_exit("worker", move || say(words));
+            assert!(!panics, "{words}");
+            let own = TempFile::new_in(std::env::temp_dir(), "doula-worker");
+            // Ends without having dropped it.
+            let left = own.map(std::mem::ManuallyDrop::new);
+            u8::from(registered.is_err() || left.is_err())
+        }
+    };
+    let mut first = fork(Threads::Refuse, worker("of the worker", false))?;
+    let name = format!("doula-worker.{}.", first.pid());
+    assert_eq!(first.wait(), ExitStatus::code(0));
+    let left = std::fs::read_dir(std::env::temp_dir())?.flatten();
+    let left = left.filter(|entry| entry.file_name().to_string_lossy().starts_with(&name));
+    assert_eq!(left.count(), 0, "the file of the worker is gone");
+    let mut second = fork(Threads::Refuse, worker("of the worker that panics", true))?;
+    assert!(!second.wait().success());
+    assert!(file.path().exists());
+    Ok(0)
+}
