@@ -21,11 +21,13 @@
 //!
 //! - [`command`]: giving birth, with the whole context of the child as data;
 //! - [`child`]: waiting, signalling, capturing, ending a whole tree;
+//! - [`pipeline`]: several commands in a row, each with its own status, times and bytes;
 //! - [`shutdown`]: ending well oneself.
 
 pub use doula_host::{
-    Capabilities, Capture, CaptureError, Child, Command, CommandError, Credentials, Errno, Evidence,
-    ExitStatus, Holder, NotEmpty, OnDrop, Outcome, Output, Pid, Proof, Resource, Rlimit, Signal, Stdio, Step,
-    Survivor, TreeEnd, Usage, reap_left,
+    Capabilities, Capture, CaptureError, Child, Children, Command, CommandError, Credentials, Errno,
+    Evidence, ExitStatus, Holder, Io, NotEmpty, OnDrop, Outcome, Output, Pid, Pipeline, PipelineEnd,
+    PipelineError, Proof, Resource, Rlimit, Signal, StageEnd, Stdio, Step, Survivor, TreeEnd, Usage,
+    reap_left,
 };
-pub use doula_host::{child, command, shutdown};
+pub use doula_host::{child, command, pipeline, shutdown};

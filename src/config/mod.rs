@@ -22,7 +22,7 @@ mod view;
 
 pub(crate) use environment::read as read_text;
 pub(crate) use expand::is_name as is_variable;
-pub(crate) use problem::{Problem, Problems};
+pub(crate) use problem::{Complaint, Problem, Problems, Report, Source};
 pub(crate) use procfile::{FIRST_PORT, PORT_STEP, entry as procfile_line, is_procfile};
 pub(crate) use schema::text as schema;
 pub(crate) use value::MAX_NAME;
@@ -30,17 +30,27 @@ pub(crate) use value::MAX_NAME;
 use doula_model::recipe::{FamilySpec, Recipe};
 use environment::{Environment, Surroundings};
 use expand::Variables;
-use problem::{Report, Source};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A duration as in doula.toml, for options of the command line; else why it is none, and how to write it.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    value::duration(text).map_err(|complaint| match complaint.help {
+    value::duration(text).map_err(spoken)
+}
+
+/// A number of bytes as in doula.toml, for options of the command line.
+pub(crate) fn size(text: &str) -> Result<usize, String> {
+    let bytes = value::size(text).map_err(spoken)?;
+    usize::try_from(bytes).map_err(|_| format!("`{text}` is too large"))
+}
+
+/// A complaint in one sentence.
+fn spoken(complaint: Complaint) -> String {
+    match complaint.help {
         Some(help) => format!("{}: {help}", complaint.title),
         None => complaint.title,
-    })
+    }
 }
 
 /// The names that are looked for, in this order, when none is given.

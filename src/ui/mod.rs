@@ -74,6 +74,11 @@ impl Ui {
         terminal::size(&io::stdout()).map(|size| usize::from(size.columns)).filter(|columns| *columns > 0)
     }
 
+    /// The same for standard error.
+    pub(crate) fn err_width(&self) -> Option<usize> {
+        terminal::size(&io::stderr()).map(|size| usize::from(size.columns)).filter(|columns| *columns > 0)
+    }
+
     /// The lines of the terminal; `None` when standard output is none.
     pub(crate) fn height(&self) -> Option<usize> {
         terminal::size(&io::stdout()).map(|size| usize::from(size.rows)).filter(|rows| *rows > 0)

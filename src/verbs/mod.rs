@@ -10,6 +10,7 @@ mod ctl;
 mod import;
 pub(crate) mod init;
 mod man;
+mod pipe;
 mod probe;
 mod up;
 
@@ -21,6 +22,7 @@ use clap::{Parser, Subcommand};
 ///
 /// `doula up` starts what doula.toml describes, in order, restarts what crashes, and at the end leaves
 /// nothing behind. `doula ctl` talks to a running family. `doula init` is an init for containers.
+/// `doula pipe` runs a pipeline.
 ///
 /// Exit codes: 0; 1 something ended badly; 2 usage or configuration; 125 doula itself failed; 126, 127 and
 /// 128+n as shells do where a command's own result is passed on.
@@ -55,6 +57,7 @@ pub(crate) enum Verb {
     Init(init::Args),
     Import(import::Args),
     Man(man::Args),
+    Pipe(pipe::Args),
     #[command(hide = true)]
     Probe(probe::Args),
     Up(up::Args),
@@ -71,6 +74,7 @@ impl Verb {
             Verb::Init(args) => init::run(args),
             Verb::Import(args) => import::run(args, ui),
             Verb::Man(args) => man::run(args, ui),
+            Verb::Pipe(args) => pipe::run(args, ui),
             Verb::Probe(args) => probe::run(args, ui),
             Verb::Up(args) => up::run(args, ui),
         }

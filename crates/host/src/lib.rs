@@ -26,8 +26,12 @@ pub mod logs;
 pub mod notify;
 #[cfg(feature = "supervisor")]
 mod people;
+#[cfg(feature = "std")]
+pub mod pipeline;
 #[cfg(feature = "supervisor")]
 pub mod schedule;
+#[cfg(feature = "supervisor")]
+pub mod signals;
 #[cfg(feature = "std")]
 pub mod shutdown;
 #[cfg(feature = "std")]
@@ -43,7 +47,7 @@ pub mod usage;
 
 #[cfg(feature = "std")]
 pub use child::{
-    Capture, CaptureError, Child, Holder, NotEmpty, OnDrop, Output, Proof, Survivor, TreeEnd, reap_left,
+    Capture, CaptureError, Child, Holder, Io, NotEmpty, OnDrop, Output, Proof, Survivor, TreeEnd, reap_left,
 };
 #[cfg(feature = "std")]
 pub use command::{Command, CommandError, Stdio};
@@ -56,3 +60,5 @@ pub use doula_model::{
 };
 #[cfg(feature = "std")]
 pub use doula_sys::wait::Usage;
+#[cfg(feature = "std")]
+pub use pipeline::{Children, Pipeline, PipelineEnd, PipelineError, StageEnd};

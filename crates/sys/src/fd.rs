@@ -177,6 +177,16 @@ pub fn set_pipe_size(pipe: impl AsFd, bytes: usize) -> Result<usize> {
     rustix::pipe::fcntl_setpipe_size(pipe, bytes).map_err(errno)
 }
 
+/// `splice(from, to, most, SPLICE_F_NONBLOCK)`—moves bytes from one pipe to another without copying them; the number of
+/// bytes, 0 at the end of the first. EAGAIN when the first is empty or the second is full. Moving to a pipe that nobody reads
+/// also raises SIGPIPE.
+///
+/// <https://man7.org/linux/man-pages/man2/splice.2.html>
+pub fn splice(from: impl AsFd, to: impl AsFd, most: usize) -> Result<usize> {
+    let flags = rustix::pipe::SpliceFlags::NONBLOCK | rustix::pipe::SpliceFlags::MOVE;
+    rustix::pipe::splice(from, None, to, None, most, flags).map_err(errno)
+}
+
 /// `getdents64(fd)`—calls `entry` with the name of each entry of an open directory, `.` and `..` included.
 ///
 /// <https://man7.org/linux/man-pages/man2/getdents.2.html>
@@ -262,6 +272,18 @@ mod tests {
         drop(writer);
         let mut buffer = [0; 8];
         assert_eq!(read_full(&reader, &mut buffer), Ok(3));
+        assert_eq!(&buffer[..3], b"abc");
+    }
+
+    #[test]
+    fn bytes_are_moved_from_pipe_to_pipe_until_the_end_is_moved_too() {
+        let ((from, first), (last, to)) = (pipe().expect("pipe"), pipe().expect("pipe"));
+        assert_eq!(splice(&from, &to, 100), Err(Errno::EAGAIN), "nothing to move");
+        assert_eq!(write(&first, b"abc"), Ok(3));
+        drop(first);
+        assert_eq!((splice(&from, &to, 100), splice(&from, &to, 100)), (Ok(3), Ok(0)));
+        let mut buffer = [0; 8];
+        assert_eq!(read(&last, &mut buffer), Ok(3));
         assert_eq!(&buffer[..3], b"abc");
     }
 

@@ -3,7 +3,7 @@
 use super::Child;
 use crate::spawn::printable;
 use doula_model::id::Pid;
-use doula_sys::fd::{AsFd, AsRawFd as _};
+use doula_sys::fd::{AsRawFd, RawFd};
 use std::fmt;
 use std::fs::DirEntry;
 use std::os::unix::fs::PermissionsExt as _;
@@ -35,23 +35,31 @@ impl fmt::Display for Holder {
     }
 }
 
-/// Everybody but us who has one of these pipes open for writing, as far as we may see it: `/proc/PID/fd` of another user's
-/// process is not for us.
-pub(super) fn of(child: &Child) -> Vec<Holder> {
-    let ends = [child.stdout.as_ref().map(AsFd::as_fd), child.stderr.as_ref().map(AsFd::as_fd)];
-    let pipes: Vec<PathBuf> =
-        ends.iter().flatten().filter_map(|fd| std::fs::read_link(own(fd.as_raw_fd())).ok()).collect();
+/// Who keeps the streams open that we still read.
+pub(super) fn of_open_streams(children: &[Child]) -> Vec<Holder> {
+    let ends = children.iter().flat_map(|child| [child.stdout.as_ref(), child.stderr.as_ref()]).flatten();
+    of(&ends.filter_map(name_of_ours).collect::<Vec<_>>())
+}
+
+/// What `/proc/PID/fd` says of an fd of ours.
+pub(super) fn name_of_ours(fd: &impl AsRawFd) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).ok()
+}
+
+/// And of an fd of a child.
+pub(super) fn name_of(child: &Child, fd: RawFd) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/{}/fd/{fd}", child.pid())).ok()
+}
+
+/// Everybody but us who has one of these pipes (as `/proc/PID/fd` names them) open for writing, as far as we may see it: that
+/// of another user's process is not for us.
+pub(super) fn of(pipes: &[PathBuf]) -> Vec<Holder> {
     let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
     let numbers = processes.flatten().filter_map(|entry| Pid::new(entry.file_name().to_str()?.parse().ok()?));
     let us = doula_sys::group::pid();
-    let mut holders: Vec<Holder> =
-        numbers.filter(|&pid| pid != us && holds(pid, &pipes)).map(named).collect();
+    let mut holders: Vec<Holder> = numbers.filter(|&pid| pid != us && holds(pid, pipes)).map(named).collect();
     holders.sort_unstable_by_key(|holder| holder.pid);
     holders
-}
-
-fn own(number: i32) -> String {
-    format!("/proc/self/fd/{number}")
 }
 
 fn holds(pid: Pid, pipes: &[PathBuf]) -> bool {

@@ -23,13 +23,17 @@
 //! A [`Child`] that is dropped leaves no zombie behind: see [`OnDrop`].
 
 mod capture;
+mod counts;
 mod holders;
 pub(crate) mod left;
+pub(crate) mod relay;
+pub(crate) mod talk;
 #[cfg(feature = "tokio")]
 mod tokio;
 mod tree;
 
 pub use capture::{Capture, CaptureError, Output};
+pub use counts::Io;
 pub use holders::Holder;
 pub(crate) use tree::Tree;
 pub use tree::{NotEmpty, Proof, Survivor, TreeEnd};
@@ -317,6 +321,20 @@ impl Child {
         tree::kill(self, within)
     }
 
+    /// Ends it: with its whole tree if it is contained, and then the answer is that of [`Child::kill_tree`].
+    pub(crate) fn kill_all(&mut self, within: Duration) -> Option<Result<TreeEnd, NotEmpty>> {
+        if self.tree.is_open() {
+            // Who may not be killed lives on: the caller sees that.
+            let _ = self.kill();
+            return None;
+        }
+        Some(self.kill_tree(within))
+    }
+
+    pub(crate) fn set_on_drop(&mut self, policy: OnDrop) {
+        self.on_drop = policy;
+    }
+
     /// Writes `input` to its standard input, captures what it writes to standard output and error, and waits for its
     /// end: all at once, so that nobody waits for the other for ever. Streams that are no pipes of ours are left alone.
     ///
@@ -349,11 +367,7 @@ impl Drop for Child {
             match self.on_drop {
                 OnDrop::Kill => {
                     // Whoever cannot be killed is left to be buried later.
-                    let _ = if self.tree.is_open() {
-                        self.kill()
-                    } else {
-                        self.kill_tree(DEATH).map(drop).or(Ok(()))
-                    };
+                    let _ = self.kill_all(DEATH);
                     self.wait_timeout(DEATH);
                 }
                 OnDrop::Wait => drop(self.wait()),

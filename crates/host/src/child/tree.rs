@@ -78,12 +78,12 @@ fn new_id() -> String {
     format!("{us}.{start}.{}.{count}", doula_sys::time::realtime().as_nanos())
 }
 
-/// How we know that nobody is left.
+/// How we know that nobody is left, from the strongest to the weakest.
 ///
 /// ```
 /// assert_eq!(doula_host::Proof::Cgroup.to_string(), "its cgroup");
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Proof {
     /// The kernel says that the cgroup of the tree is empty: nobody can leave it.
     Cgroup,

@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 pub(super) fn spawn(command: &Command) -> Result<Child, CommandError> {
     left::bury();
-    let trouble = |trouble: Trouble| trouble.of(&name_of(command));
+    let trouble = |trouble: Trouble| trouble.of(&command.name());
     let wiring = Wiring::lay(&command.fds).map_err(trouble)?;
     let mut plan = plan(command)?;
     plan.fds.clone_from(&wiring.mappings);
@@ -35,9 +35,9 @@ pub(super) fn spawn(command: &Command) -> Result<Child, CommandError> {
 /// Everything but the fds.
 fn plan(command: &Command) -> Result<ChildPlan, CommandError> {
     if command.nameless {
-        return Err(Trouble::Nameless.of(&name_of(command)));
+        return Err(Trouble::Nameless.of(&command.name()));
     }
-    let env = command.env.list().map_err(|name| Trouble::Name(name).of(&name_of(command)))?;
+    let env = command.env.list().map_err(|name| Trouble::Name(name).of(&command.name()))?;
     let program = command.program.as_bytes();
     let programs = match command.exact {
         true => vec![program.to_vec()],
@@ -46,10 +46,6 @@ fn plan(command: &Command) -> Result<ChildPlan, CommandError> {
     let arg0 = command.arg0.as_ref().unwrap_or(&command.program);
     let args = std::iter::once(arg0).chain(&command.args).map(|arg| arg.as_bytes().to_vec());
     Ok(ChildPlan { programs, args: args.collect(), env, ..command.context.clone() })
-}
-
-fn name_of(command: &Command) -> String {
-    spawn::printable(command.program.as_bytes())
 }
 
 pub(super) fn status(command: &Command) -> Result<ExitStatus, CommandError> {
@@ -66,10 +62,10 @@ pub(super) fn output(
     if input.is_some() {
         command.stdin(stdin);
     } else {
-        command.fds.entry(0).or_insert(stdin);
+        command.give(0, stdin);
     }
-    command.fds.entry(1).or_insert_with(Stdio::pipe_out);
-    command.fds.entry(2).or_insert_with(Stdio::pipe_out);
+    command.give(1, Stdio::pipe_out());
+    command.give(2, Stdio::pipe_out());
     let child = spawn(&command).map_err(CaptureError::Birth)?;
     child.communicate(input.unwrap_or_default(), limits).map_err(CaptureError::Io)
 }

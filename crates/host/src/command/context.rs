@@ -61,6 +61,15 @@ impl Command {
         self
     }
 
+    /// An fd, unless it is given already; whether it was not.
+    pub(crate) fn give(&mut self, number: RawFd, stdio: Stdio) -> bool {
+        let free = !self.fds.contains_key(&number);
+        if free {
+            self.fds.insert(number, stdio);
+        }
+        free
+    }
+
     /// The child also inherits every other fd of ours that is not close-on-exec, as it would by execve(2) alone.
     ///
     /// ```

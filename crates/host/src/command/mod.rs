@@ -149,6 +149,11 @@ impl Command {
         Command { exact: true, ..Command::new(file.as_ref()) }
     }
 
+    /// Its program for people.
+    pub(crate) fn name(&self) -> String {
+        crate::spawn::printable(self.program.as_bytes())
+    }
+
     /// One more argument.
     ///
     /// ```

@@ -8,6 +8,7 @@ mod capture;
 mod child;
 mod exec_family;
 mod explain;
+mod pipeline;
 mod tree;
 
 use doula_host::Pid;

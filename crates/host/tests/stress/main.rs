@@ -1,7 +1,7 @@
 //! Births from many threads at once, beside forks of others and programs that were just written. Alone in its program,
 //! because it counts what is left.
 
-use doula_host::{Command, Errno, Step};
+use doula_host::{Command, Errno, Pipeline, Step};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -79,6 +79,34 @@ fn births_from_many_threads_leave_no_fd_no_zombie_and_meet_no_busy_program() {
     assert_eq!((open_fds(), zombies()), (before, 0));
     a_program_that_we_hold_open_ourselves_is_told_at_once();
     a_subreaper_buries_the_orphans_of_a_tree_and_hears_how_its_child_ended();
+    pipelines_leave_no_fd_and_no_zombie();
+}
+
+/// However they end.
+fn pipelines_leave_no_fd_and_no_zombie() {
+    const PIPELINES: usize = 200;
+    let before = open_fds();
+    for number in 0..PIPELINES {
+        let mut pipeline = Pipeline::new(Command::new("yes"));
+        pipeline.pipe(Command::new("cat")).pipe(Command::new("head").arg("-1"));
+        if number % 2 == 0 {
+            pipeline.count_pipes();
+        }
+        match number % 5 {
+            0 => assert!(pipeline.output().is_ok_and(|end| end.success())),
+            1 => assert!(pipeline.pipe(Command::exact("/no/such")).run().is_err()),
+            2 => assert!(
+                pipeline
+                    .pipe(Command::new("false"))
+                    .kill_on_failure()
+                    .output()
+                    .is_ok_and(|end| !end.success())
+            ),
+            3 => assert!(pipeline.output_of(&[b'x'; 100_000]).is_ok_and(|end| end.success())),
+            _ => drop(pipeline.pipe(Command::new("sleep").arg("1000")).spawn().expect("births")),
+        }
+    }
+    assert_eq!((open_fds(), zombies()), (before, 0));
 }
 
 /// Orphans of the tree become our own children then, and must be told from the child itself.
