@@ -30,10 +30,10 @@ mod people;
 pub mod pipeline;
 #[cfg(feature = "supervisor")]
 pub mod schedule;
-#[cfg(feature = "supervisor")]
-pub mod signals;
 #[cfg(feature = "std")]
 pub mod shutdown;
+#[cfg(feature = "supervisor")]
+pub mod signals;
 #[cfg(feature = "std")]
 pub mod spawn;
 #[cfg(feature = "supervisor")]

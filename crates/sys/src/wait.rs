@@ -77,7 +77,8 @@ pub struct Usage {
     pub user: Duration,
     /// CPU time in the kernel.
     pub system: Duration,
-    /// The most memory it ever had resident, in kB.
+    /// The most memory it ever had resident, in kB. Never less than what its parent had at its birth: the kernel begins to
+    /// count while both share it.
     pub max_rss_kb: u64,
 }
 

@@ -4,6 +4,7 @@ use super::line::Stage;
 use super::{Args, When};
 use crate::error::Failure;
 use crate::ui::{Cell, Style, Table, Ui};
+use doula_host::child::shared_rss_kb;
 use doula_host::{CommandError, PipelineEnd, Signal, StageEnd};
 use doula_model::words::{Size, Span};
 use serde::Serialize;
@@ -93,6 +94,7 @@ impl<'a> Report<'a> {
         }
         heads.push("STATUS");
         let mut table = Table::new(&heads).first_most(Some(STAGE_WIDTH));
+        let shared = shared_rss_kb();
         for (stage, ended) in self.stages.iter().zip(&end.stages) {
             let number = |text: String| Cell::new(text).right();
             let bytes =
@@ -101,7 +103,7 @@ impl<'a> Report<'a> {
                 Cell::new(&stage.text).style(Style::Name),
                 number(Span(ended.wall).to_string()),
                 number(Span(ended.usage.user + ended.usage.system).to_string()),
-                number(Size(ended.usage.max_rss_kb.saturating_mul(1024)).to_string()),
+                number(memory(ended, shared)),
                 bytes(ended.io.map(|io| io.read)),
                 bytes(ended.io.map(|io| io.written)),
             ];
@@ -133,6 +135,8 @@ impl<'a> Report<'a> {
     }
 
     fn answer<'b>(&'b self, end: &'b PipelineEnd, asked: Option<Signal>, code: u8) -> Answer<'b> {
+        let shared = shared_rss_kb();
+        let rows = self.stages.iter().zip(&end.stages);
         Answer {
             timed_out: end.timed_out,
             failed: end.failure().map(|place| place + 1),
@@ -140,7 +144,7 @@ impl<'a> Report<'a> {
             proof: end.proof.map(|proof| proof.to_string()),
             holders: end.holders.iter().map(ToString::to_string).collect(),
             survivors: end.survivors.iter().map(ToString::to_string).collect(),
-            stages: self.stages.iter().zip(&end.stages).map(Row::new).collect(),
+            stages: rows.map(|(stage, end)| Row::new(stage, end, shared)).collect(),
             ..Answer::new(self.line, code)
         }
     }
@@ -164,6 +168,17 @@ impl<'a> Report<'a> {
 
 fn unwritable(path: &std::path::Path, error: &std::io::Error) -> Failure {
     Failure::doula(format!("failed to write `{}`: {error}", path.display()))
+}
+
+/// Whether its largest memory may be ours.
+fn is_bound(stage: &StageEnd, shared: Option<u64>) -> bool {
+    shared.is_none_or(|shared| stage.usage.max_rss_kb <= shared)
+}
+
+/// As much as is known of it.
+fn memory(stage: &StageEnd, shared: Option<u64>) -> String {
+    let most = Size(stage.usage.max_rss_kb.saturating_mul(1024));
+    if is_bound(stage, shared) { format!("≤ {most}") } else { most.to_string() }
 }
 
 fn status(stage: &StageEnd, timed_out: bool) -> Cell {
@@ -224,13 +239,15 @@ struct Row<'a> {
     user_seconds: f64,
     system_seconds: f64,
     max_rss: u64,
+    /// It is no more than this, and perhaps less.
+    max_rss_is_a_bound: bool,
     read: Option<u64>,
     written: Option<u64>,
     passed: Option<u64>,
 }
 
 impl<'a> Row<'a> {
-    fn new((stage, end): (&'a Stage, &StageEnd)) -> Row<'a> {
+    fn new(stage: &'a Stage, end: &StageEnd, shared: Option<u64>) -> Row<'a> {
         Row {
             command: &stage.text,
             words: &stage.words,
@@ -246,6 +263,7 @@ impl<'a> Row<'a> {
             user_seconds: end.usage.user.as_secs_f64(),
             system_seconds: end.usage.system.as_secs_f64(),
             max_rss: end.usage.max_rss_kb.saturating_mul(1024),
+            max_rss_is_a_bound: is_bound(end, shared),
             read: end.io.map(|io| io.read),
             written: end.io.map(|io| io.written),
             passed: end.passed,

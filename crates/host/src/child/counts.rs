@@ -1,4 +1,4 @@
-//! What the kernel counted of a child's reads and writes.
+//! What the kernel counts of children, and what that does not mean.
 
 use super::Child;
 use doula_sys::wait::{self, For, Who};
@@ -25,6 +25,30 @@ pub struct Io {
     pub written: u64,
 }
 
+/// So many kB more than its parent's may be an error of counting: each CPU keeps a few pages to itself (Linux 6.2).
+const MISCOUNTED: u64 = 1024;
+
+/// Up to here, in kB, the largest memory of a child ([`crate::Usage::max_rss_kb`]) may be that of this process: a child shares
+/// it until it executes its program, and the kernel counts that in. A child that is said to have had more had that itself.
+/// `None` without `/proc`.
+///
+/// ```
+/// use doula_host::{Command, child::shared_rss_kb};
+/// let mut child = Command::new("true").spawn()?;
+/// child.wait();
+/// let most = child.usage().expect("it ended").max_rss_kb;
+/// if shared_rss_kb().is_some_and(|shared| most <= shared) {
+///     println!("true had at most {most} kB");
+/// }
+/// # Ok::<(), doula_host::CommandError>(())
+/// ```
+#[must_use]
+pub fn shared_rss_kb() -> Option<u64> {
+    let text = fs::read_to_string("/proc/self/status").ok()?;
+    let largest = text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"))?;
+    Some(largest.trim().parse::<u64>().ok()? + MISCOUNTED)
+}
+
 impl Child {
     /// Until its burial; `None` where the kernel does not count, or not for us.
     pub(super) fn io(&self) -> Option<Io> {
@@ -33,5 +57,24 @@ impl Child {
         let text = fs::read_to_string(format!("/proc/{}/io", self.pid)).ok()?;
         let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
         Some(Io { read: field("rchar:")?, written: field("wchar:")? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Command;
+
+    #[test]
+    fn a_small_child_of_a_large_parent_is_not_said_to_be_large() {
+        const MEGABYTES: usize = 64;
+        let mut memory = vec![0u8; MEGABYTES << 20];
+        memory.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
+        let mut child = Command::new("true").spawn().expect("a birth");
+        child.wait();
+        let most = child.usage().expect("it ended").max_rss_kb;
+        let shared = shared_rss_kb().expect("/proc");
+        assert!(shared > (MEGABYTES << 10) as u64 && most <= shared, "{most} {shared}");
+        std::hint::black_box(&memory);
     }
 }

@@ -33,7 +33,7 @@ mod tokio;
 mod tree;
 
 pub use capture::{Capture, CaptureError, Output};
-pub use counts::Io;
+pub use counts::{Io, shared_rss_kb};
 pub use holders::Holder;
 pub(crate) use tree::Tree;
 pub use tree::{NotEmpty, Proof, Survivor, TreeEnd};
