@@ -22,6 +22,7 @@
 //! - [`command`]: giving birth, with the whole context of the child as data;
 //! - [`child`]: waiting, signalling, capturing, ending a whole tree;
 //! - [`pipeline`]: several commands in a row, each with its own status, times and bytes;
+//! - [`reaper`]: burying orphans without stealing children;
 //! - [`shutdown`]: ending well oneself.
 
 pub use doula_host::{
@@ -30,4 +31,4 @@ pub use doula_host::{
     PipelineError, Proof, Resource, Rlimit, Signal, StageEnd, Stdio, Step, Survivor, TreeEnd, Usage,
     reap_left,
 };
-pub use doula_host::{child, command, pipeline, shutdown};
+pub use doula_host::{child, command, pipeline, reaper, shutdown};

@@ -12,6 +12,7 @@
 //! ```
 
 use crate::child::{Child, OnDrop, Tree, os_error};
+use crate::reaper::owners;
 use crate::shutdown;
 use doula_model::plan::Errno;
 use doula_sys::fork::copy;
@@ -54,6 +55,7 @@ pub fn fork(threads: Threads, child: impl FnOnce() -> u8) -> io::Result<Child> {
         }
         code
     };
+    let _birth = owners::birth();
     let born = copy::fork(threads, run).map_err(refusal)?;
     Ok(Child::new(born, BTreeMap::new(), Tree::Open, OnDrop::default()))
 }

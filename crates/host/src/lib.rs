@@ -28,6 +28,8 @@ pub mod notify;
 mod people;
 #[cfg(feature = "std")]
 pub mod pipeline;
+#[cfg(feature = "std")]
+pub mod reaper;
 #[cfg(feature = "supervisor")]
 pub mod schedule;
 #[cfg(feature = "std")]

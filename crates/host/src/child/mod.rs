@@ -38,6 +38,7 @@ pub use holders::Holder;
 pub(crate) use tree::Tree;
 pub use tree::{NotEmpty, Proof, Survivor, TreeEnd};
 
+use crate::reaper::owners;
 use doula_model::exit::ExitStatus;
 use doula_model::id::Pid;
 use doula_model::plan::Errno;
@@ -65,7 +66,8 @@ pub enum OnDrop {
     Kill,
     /// It is waited for, however long that takes.
     Wait,
-    /// It lives on. When it has ended, the next birth of this process buries it, or [`reap_left`].
+    /// It lives on. When it has ended, a [`crate::reaper::Reaper`] buries it, or the next birth of this process, or
+    /// [`reap_left`].
     Leave,
 }
 
@@ -101,6 +103,7 @@ pub struct Child {
 
 impl Child {
     pub(crate) fn new(born: Born, mut pipes: BTreeMap<RawFd, OwnedFd>, tree: Tree, on_drop: OnDrop) -> Child {
+        owners::claim(born.pid);
         Child {
             stdin: pipes.remove(&0).map(PipeWriter::from),
             stdout: pipes.remove(&1).map(PipeReader::from),
@@ -229,6 +232,7 @@ impl Child {
             Err(_) => (pidfd::exit_status(&self.handle).unwrap_or(ExitStatus::UNKNOWN), Usage::default()),
         };
         self.end = Some(end);
+        owners::release(self.pid);
         Some(end.0)
     }
 
@@ -375,7 +379,7 @@ impl Drop for Child {
             }
         }
         if self.end.is_none() {
-            left::keep(&self.handle);
+            left::keep(self.pid, &self.handle);
         }
     }
 }

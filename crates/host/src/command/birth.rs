@@ -4,6 +4,7 @@ use super::error::Trouble;
 use super::stdio::Wiring;
 use super::{Command, CommandError, Stdio, barrier};
 use crate::child::{Capture, CaptureError, Child, Output, Tree, left};
+use crate::reaper::owners;
 use crate::spawn;
 use doula_model::exit::ExitStatus;
 use doula_model::plan::{ChildPlan, Step};
@@ -17,6 +18,8 @@ pub(super) fn spawn(command: &Command) -> Result<Child, CommandError> {
     plan.fds.clone_from(&wiring.mappings);
     // The directory must be open until the child is born in it.
     let (tree, _directory) = if command.contained { Tree::around(&mut plan) } else { (Tree::Open, None) };
+    // No reaper of ours takes the child before it is known to be ours.
+    let _birth = owners::birth();
     let born = barrier::give_birth(&plan);
     let (tree, born) = match (tree, born) {
         // A cgroup that we may make, but not move anybody into.

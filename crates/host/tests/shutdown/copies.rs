@@ -1,43 +1,10 @@
 //! Copies of a process end: nothing of their original is done twice, and nothing of theirs is left undone.
 
-use crate::roles::say;
-use crate::{Actor, role};
+use crate::harness::{Actor, compile, role, say};
 use doula_host::fork::{Threads, fork};
 use doula_host::shutdown::{Shutdown, TempFile, on_exit};
 use doula_host::{Command, ExitStatus, Signal};
 use std::io;
-use std::path::{Path, PathBuf};
-
-/// A folder that is removed at the end, with a compiled program of C in it.
-pub(crate) struct Folder(PathBuf);
-
-impl Folder {
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// `None`, said aloud, without a C compiler.
-pub(crate) fn compile(name: &str, source: &str) -> Option<Folder> {
-    let folder = Folder(std::env::temp_dir().join(format!("doula-shutdown-{name}-{}", std::process::id())));
-    std::fs::create_dir_all(folder.path()).expect("a folder");
-    let file = folder.path().join(format!("{name}.c"));
-    std::fs::write(&file, source).expect("a file");
-    let mut compiler = std::process::Command::new("cc");
-    match compiler.args(["-w", "-o", name]).arg(&file).current_dir(folder.path()).status() {
-        Ok(status) if status.success() => Some(folder),
-        _ => {
-            println!("skipped: no C compiler");
-            None
-        }
-    }
-}
 
 /// The chapter's worker ends by `exit(0)`.
 const ORIGINAL: &str = r#"

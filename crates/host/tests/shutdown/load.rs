@@ -1,6 +1,6 @@
 //! A server under load ends, and the next one goes on with its socket.
 
-use crate::{Actor, role};
+use crate::harness::{Actor, role};
 use doula_host::{ExitStatus, Signal, Stdio};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};

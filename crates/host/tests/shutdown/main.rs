@@ -3,33 +3,20 @@
 #![expect(clippy::print_stdout, reason = "it is its own harness, and what is printed is looked at")]
 
 mod copies;
+#[path = "../harness/mod.rs"]
+mod harness;
 mod load;
 mod roles;
 #[path = "../../examples/graceful_server.rs"]
 mod server;
 
-use doula_host::{Child, Command, ExitStatus, Signal, Stdio};
-use std::io::{BufRead as _, BufReader, PipeReader, Read as _};
+use doula_host::{Command, ExitStatus, Signal, Stdio};
+use harness::{Actor, role, tests};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
-/// The argument before the name of a role.
-const ROLE: &str = "--role";
-
-type Test = (&'static str, fn());
-
-macro_rules! tests {
-    ($($name:path),* $(,)?) => { [$((stringify!($name), $name as fn())),*] };
-}
-
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().collect();
-    if let [_, role, name, ..] = args.as_slice()
-        && role == ROLE
-    {
-        return roles::play(name).into();
-    }
-    let tests: [Test; 12] = tests![
+    let tests = tests![
         a_read_that_never_sees_a_flag_is_woken,
         a_flag_is_not_seen_before_the_read_returns,
         hooks_run_by_phase_in_reverse_and_one_that_panics_stops_nobody,
@@ -43,60 +30,12 @@ fn main() -> ExitCode {
         copies::a_worker_does_at_its_end_what_it_registered_itself,
         load::no_request_is_lost_when_a_server_ends_and_the_next_one_begins,
     ];
-    let wanted = args.get(1).filter(|word| !word.starts_with('-'));
-    let chosen = tests.iter().filter(|(name, _)| wanted.is_none_or(|word| name.contains(word.as_str())));
-    let mut count = 0;
-    for (name, test) in chosen {
-        test();
-        count += 1;
-        println!("test {name} ... ok");
-    }
-    println!("\ntest result: ok. {count} passed; 0 failed; 0 ignored");
-    ExitCode::SUCCESS
-}
-
-/// This program in a role; its lines can be read.
-struct Actor {
-    child: Child,
-    lines: BufReader<PipeReader>,
-}
-
-fn role(name: &str) -> Command {
-    let ourselves = std::env::current_exe().expect("the path of this program");
-    let mut command = Command::exact(ourselves);
-    command.args([ROLE, name]).stdout(Stdio::pipe_out());
-    command
+    harness::run(tests, roles::play)
 }
 
 impl Actor {
-    fn start(name: &str) -> Actor {
-        Actor::of(&role(name))
-    }
-
-    fn of(command: &Command) -> Actor {
-        let mut child = command.spawn().expect("a birth");
-        let lines = BufReader::new(child.stdout.take().expect("a pipe"));
-        Actor { child, lines }
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.lines.read_line(&mut line).expect("a pipe");
-        line.trim_end().to_owned()
-    }
-
-    fn expect(&mut self, line: &str) {
-        assert_eq!(self.line(), line);
-    }
-
     fn signal(&self, signal: Signal) {
         self.child.signal(signal).expect("alive");
-    }
-
-    /// What it has said until its end, and that.
-    fn end(mut self) -> (Vec<String>, ExitStatus) {
-        let lines = self.lines.by_ref().lines().map(|line| line.expect("a pipe")).collect();
-        (lines, self.child.wait())
     }
 }
 
@@ -132,7 +71,7 @@ int main(void) {
 "#;
 
 fn a_flag_is_not_seen_before_the_read_returns() {
-    let Some(folder) = copies::compile("flag", FLAG) else { return };
+    let Some(folder) = harness::compile("flag", FLAG) else { return };
     let mut command = Command::exact(folder.path().join("flag"));
     let mut actor = Actor::of(command.stdin(Stdio::pipe_in()).stdout(Stdio::pipe_out()));
     actor.expect("ready");

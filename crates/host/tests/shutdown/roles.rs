@@ -1,18 +1,19 @@
 //! What this program plays when it is started in a role.
 
+use crate::harness::{os_error, say};
 use crate::{bits, copies, server};
 use doula_host::Command;
 use doula_host::shutdown::{Event, Phase, Report, Settings, Shutdown, on_exit};
 use doula_sys::fd::{self, AsFd as _, Standard};
 use doula_sys::poll::{Epoll, Happening, Interest};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
 
-pub(crate) fn play(role: &str) -> u8 {
-    let played = match role {
+pub(crate) fn play(role: &str) -> io::Result<u8> {
+    match role {
         "blocked-read" => blocked_read(),
         "hooks" => hooks(),
         "slow" => slow(),
@@ -25,19 +26,7 @@ pub(crate) fn play(role: &str) -> u8 {
         "copies" => copies::play(),
         "worker" => copies::play_worker(),
         unknown => panic!("{unknown} is no role"),
-    };
-    played.unwrap_or_else(|error| panic!("{role}: {error}"))
-}
-
-pub(crate) fn os_error(errno: doula_host::Errno) -> io::Error {
-    io::Error::from_raw_os_error(errno.0)
-}
-
-/// One line; without a buffer that a copy would write again.
-pub(crate) fn say(line: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    writeln!(out, "{line}")?;
-    out.flush()
+    }
 }
 
 /// Times are no part of what is compared.
