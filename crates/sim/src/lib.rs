@@ -20,3 +20,4 @@
 extern crate alloc;
 
 pub mod kernel;
+pub mod program;

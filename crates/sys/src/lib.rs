@@ -16,6 +16,8 @@ extern crate std;
 pub mod adopt;
 #[cfg(feature = "std")]
 pub mod catch;
+#[cfg(feature = "classic")]
+pub mod classic;
 pub mod exec;
 pub mod fd;
 pub mod fork;

@@ -63,6 +63,55 @@ pub enum Call {
     Alarm(u32),
 }
 
+impl Call {
+    /// The same call about other processes: every number of a process or group goes through `number`. So a
+    /// program can be written before the numbers are known.
+    ///
+    /// ```
+    /// use doula_sim::kernel::call::Call;
+    /// assert_eq!(Call::Kill(-3, 15).with_numbers(|number| number * 10), Call::Kill(-30, 15));
+    /// ```
+    #[must_use]
+    pub fn with_numbers(&self, number: impl Fn(i32) -> i32) -> Call {
+        let wait = |wait: &Wait| {
+            let who = match wait.who {
+                Who::Any => Who::Any,
+                Who::Pid(pid) => Who::Pid(number(pid)),
+                Who::Group(group) => Who::Group(number(group)),
+            };
+            Wait { who, ..*wait }
+        };
+        match self {
+            Call::Kill(pid, signal) => Call::Kill(number(*pid), *signal),
+            Call::Tgkill(pid, tid, signal) => Call::Tgkill(number(*pid), number(*tid), *signal),
+            Call::Sigqueue(pid, signal, value) => Call::Sigqueue(number(*pid), *signal, *value),
+            Call::Setpgid(pid, group) => Call::Setpgid(number(*pid), number(*group)),
+            Call::Getpgid(pid) => Call::Getpgid(number(*pid)),
+            Call::Getsid(pid) => Call::Getsid(number(*pid)),
+            Call::Wait4(what) => Call::Wait4(wait(what)),
+            Call::Waitid(what) => Call::Waitid(wait(what)),
+            Call::Clone(_)
+            | Call::Exit(_)
+            | Call::ExitGroup(_)
+            | Call::Sigaction(..)
+            | Call::Sigprocmask(..)
+            | Call::Sigpending
+            | Call::Pause
+            | Call::Setsid
+            | Call::Getpid
+            | Call::Gettid
+            | Call::Getppid
+            | Call::SetSubreaper(_)
+            | Call::SetParentDeathSignal(_)
+            | Call::GetParentDeathSignal
+            | Call::UnsharePid
+            | Call::Setuid(_)
+            | Call::LimitProcesses(_)
+            | Call::Alarm(_) => self.clone(),
+        }
+    }
+}
+
 /// How sigprocmask(2) changes the mask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mask {

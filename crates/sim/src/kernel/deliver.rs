@@ -95,7 +95,8 @@ impl Kernel {
                 Disposition::Ignore => {}
                 Disposition::Handler => {
                     if action.once {
-                        actions.set(info.signal, Action::DEFAULT);
+                        // The flags stay: so do those of SIGCHLD that say what becomes of zombies.
+                        actions.set(info.signal, Action { disposition: Disposition::Default, ..action });
                     }
                     return Found::Handler(info, action);
                 }

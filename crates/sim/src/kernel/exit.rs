@@ -7,7 +7,7 @@
 use super::signal::From;
 use super::sigset::{Code, Disposition};
 use super::slab::TaskId;
-use super::task::{Place, Process, Task};
+use super::task::{Place, Process, Stop, Task};
 use super::version::ExitOrder;
 use super::{Kernel, Part};
 use doula_model::signal::Signal;
@@ -87,10 +87,11 @@ impl Kernel {
         let process = self.process_mut(task);
         process.unhurt -= 1;
         if process.unhurt == 0 && process.group_exit.is_none() {
-            (process.group_exit, process.stop.count) = (Some(status), 0);
+            (process.group_exit, process.stop) = (Some(status), Stop::default());
         }
         let row = &mut self.tasks[task];
-        (row.code, row.ret, row.reply, row.call, row.kicked) = (status, None, None, None, false);
+        self.last_words.extend(row.reply.take().map(|reply| (row.birth, reply)));
+        (row.code, row.ret, row.call, row.kicked) = (status, None, None, false);
         row.caught.clear();
         self.set_place(task, Place::Dying(0));
     }

@@ -86,8 +86,9 @@ impl Kernel {
         self.process_mut(task).is_leader = true;
         let old = core::mem::replace(&mut self.process_mut(task).session, pid);
         self.pids[pid].in_session += 1;
-        self.pids[old].in_session -= 1;
         self.move_to_group(leader, pid);
+        // Last: the old session's number may have been that of the old group too.
+        self.pids[old].in_session -= 1;
         self.free_pid_if_unused(old);
         Ok(Value::Number(self.own_number(task)))
     }

@@ -54,6 +54,8 @@ pub struct Kernel {
     users: Vec<(u32, u32)>,
     threads: u32,
     births: u64,
+    /// Replies that their callers did not live to be asked for, since the last call.
+    last_words: Vec<(u64, Reply)>,
     /// Who has something to do; follows from the tasks.
     ready: Ready,
 }
@@ -65,6 +67,7 @@ impl PartialEq for Kernel {
             && self.pids == other.pids
             && self.spaces == other.spaces
             && self.users == other.users
+            && self.last_words == other.last_words
             && self.config == other.config
     }
 }
@@ -78,6 +81,7 @@ impl Hash for Kernel {
         self.pids.hash(state);
         self.spaces.hash(state);
         self.users.hash(state);
+        self.last_words.hash(state);
         self.config.hash(state);
     }
 }
@@ -127,6 +131,7 @@ impl Kernel {
             users: Vec::new(),
             threads: 0,
             births: 0,
+            last_words: Vec::new(),
             ready: Ready::default(),
         };
         kernel.init = kernel.make_init();
@@ -172,6 +177,7 @@ impl Kernel {
         let row = &mut self.tasks[task];
         assert!(row.place == Place::User, "only who is in its program can make a call");
         row.reply = None;
+        self.last_words.clear();
         self.perform(task, call);
     }
 
@@ -238,6 +244,12 @@ impl Kernel {
     /// What a call came back with, once: `None` while it is under way.
     pub fn take_reply(&mut self, task: TaskId) -> Option<Reply> {
         self.tasks[task].reply.take()
+    }
+
+    /// Replies of those who have begun to die since the last call, by [`Kernel::birth`]: their programs had them
+    /// before death came.
+    pub fn last_words(&self) -> &[(u64, Reply)] {
+        &self.last_words
     }
 
     /// The signals that handlers of this task took since it was asked last, in the order of their delivery.

@@ -6,7 +6,7 @@
 use super::call::{Mask, Reply, Value};
 use super::sigset::{Action, Code, SigInfo, SigSet};
 use super::slab::{PidId, TaskId};
-use super::task::{Place, Restart, Sleep, Tell};
+use super::task::{Place, Restart, Sleep, Stop, Tell};
 use super::{Kernel, Part};
 use doula_model::plan::Errno;
 use doula_model::signal::Signal;
@@ -255,7 +255,8 @@ impl Kernel {
     /// From here on the process is dead: nothing reaches it, and each thread dies as soon as it runs.
     pub(crate) fn begin_group_exit(&mut self, process: super::ProcessId, status: i32) {
         self.processes[process].group_exit = Some(status);
-        self.processes[process].stop.count = 0;
+        // Whatever it had to tell of stops is over: for its group it is no stopped member any more.
+        self.processes[process].stop = Stop::default();
         self.each_thread(process, |kernel, thread| {
             kernel.tasks[thread].stop_pending = None;
             kernel.signal_wake_up(thread, true);

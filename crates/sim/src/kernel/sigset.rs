@@ -23,6 +23,16 @@ impl SigSet {
     /// Those that a fault of the task itself raises: they are taken before others.
     pub const SYNCHRONOUS: SigSet = SigSet(bit(4) | bit(5) | bit(7) | bit(8) | bit(11) | bit(31));
 
+    /// Bit `n - 1` for signal `n`.
+    pub const fn from_bits(bits: u64) -> SigSet {
+        SigSet(bits)
+    }
+
+    /// Bit `n - 1` for signal `n`.
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
     /// The set of these.
     pub const fn of(signals: &[Signal]) -> SigSet {
         let (mut bits, mut at) = (0, 0);

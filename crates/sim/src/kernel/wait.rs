@@ -28,7 +28,9 @@ impl Kernel {
         if wait.who == Who::Group(i32::MIN) {
             return Errno::ESRCH.into();
         }
-        self.wait(task, &Wait { exited: true, ..*wait })
+        // As this call names it there is no group 1: -1 is every child.
+        let who = if wait.who == Who::Group(1) { Who::Any } else { wait.who };
+        self.wait(task, &Wait { who, exited: true, ..*wait })
     }
 
     pub(crate) fn sys_waitid(&mut self, task: TaskId, wait: &Wait) -> Part {

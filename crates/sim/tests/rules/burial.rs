@@ -42,6 +42,17 @@ fn w2_who_wants_no_zombies_by_flag_is_still_told() {
 }
 
 #[test]
+fn w2_a_handler_that_runs_once_leaves_its_flags_behind() {
+    let (mut world, init) = World::new();
+    world.act(init, Signal::CHLD, Action { once: true, no_wait: true, ..Action::HANDLER });
+    for told in [1, 0] {
+        let child = world.fork(init);
+        world.exit(child, 0);
+        assert_eq!((world.state(child), world.caught(init).len()), ('-', told));
+    }
+}
+
+#[test]
 fn w3_many_deaths_make_one_sigchld_that_tells_of_the_first() {
     let (mut world, init) = World::new();
     world.act(init, Signal::CHLD, Action::HANDLER);

@@ -181,6 +181,16 @@ fn r7_the_exit_of_the_only_link_orphans_the_groups_of_its_own_children() {
 }
 
 #[test]
+fn r7_who_was_stopped_and_is_killed_is_no_stopped_member() {
+    let (mut world, init) = World::new();
+    let [shell, leader, member] = stopped_job(&mut world, init);
+    world.kill(shell, member, Signal::CONT);
+    world.kill(shell, leader, Signal::STOP);
+    world.kill(shell, leader, Signal::KILL);
+    assert_eq!(world.caught(member), [], "its link died, and nobody else of the group was stopped");
+}
+
+#[test]
 fn r6_the_init_of_the_machine_is_no_link_and_that_of_a_container_is() {
     for (contained, letter) in [(false, 'R'), (true, 'T')] {
         let (mut world, host) = World::new();

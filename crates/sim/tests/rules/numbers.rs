@@ -59,6 +59,19 @@ fn p1_a_session_holds_its_number_too() {
 }
 
 #[test]
+fn p1_the_number_of_a_session_is_free_when_its_last_member_makes_another() {
+    let (mut world, init) = World::new();
+    let leader = world.fork(init);
+    let number = world.number(leader, Call::Setsid);
+    let member = world.fork(leader);
+    wait_for(&mut world, init, leader);
+    world.number(member, Call::Setsid);
+    world.set_next_pid(init, number);
+    let heir = world.fork(init);
+    assert_eq!(world.pid(heir), number);
+}
+
+#[test]
 fn p2_a_full_table_is_eagain() {
     let (mut world, host) = World::new();
     let init = world.clone_task(host, Clone::INIT);

@@ -70,7 +70,7 @@ fn run(child: impl FnOnce() -> u8) -> ! {
     unreachable!("the process has ended")
 }
 
-fn last_error() -> Errno {
+pub(crate) fn last_error() -> Errno {
     // SAFETY: only tells an address.
     let at = unsafe { libc::__errno_location() };
     // SAFETY: it is that of this thread's errno, which lives as long as the thread.

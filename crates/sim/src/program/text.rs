@@ -1,0 +1,378 @@
+//! System calls as lines of words: `fork`, `kill 3 TERM`, `wait4 any nohang`.
+//!
+//! Numbers are those of the caller's namespace. What is printed is read back as the same call.
+
+use crate::kernel::call::{Call, Clone, Mask, Reply, Value, Wait, Who};
+use crate::kernel::sigset::{Action, Disposition, SigSet};
+use alloc::borrow::ToOwned;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+use core::str::FromStr;
+use doula_model::signal::Signal;
+
+/// A line that is no call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadCall {
+    /// The line.
+    pub line: String,
+    /// The word that is wrong or missing.
+    pub word: String,
+}
+
+impl fmt::Display for BadCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.word.as_str() {
+            "" => write!(f, "`{}` is not complete", self.line),
+            word => write!(f, "`{word}` is not understood in `{}`", self.line),
+        }
+    }
+}
+
+impl core::error::Error for BadCall {}
+
+/// One flag by its word.
+type Flag<T> = (&'static str, fn(&mut T) -> &mut bool);
+
+const CLONE_FLAGS: [Flag<Clone>; 6] = [
+    ("vm", |how| &mut how.vm),
+    ("sighand", |how| &mut how.sighand),
+    ("thread", |how| &mut how.thread),
+    ("parent", |how| &mut how.parent),
+    ("vfork", |how| &mut how.vfork),
+    ("newpid", |how| &mut how.new_pid),
+];
+
+const WAIT_FLAGS: [Flag<Wait>; 8] = [
+    ("exited", |wait| &mut wait.exited),
+    ("stopped", |wait| &mut wait.stopped),
+    ("continued", |wait| &mut wait.continued),
+    ("nohang", |wait| &mut wait.no_hang),
+    ("nowait", |wait| &mut wait.no_wait),
+    ("all", |wait| &mut wait.all),
+    ("clone", |wait| &mut wait.clone),
+    ("nothread", |wait| &mut wait.no_thread),
+];
+
+const ACTION_FLAGS: [Flag<Action>; 4] = [
+    ("restart", |action| &mut action.restart),
+    ("once", |action| &mut action.once),
+    ("nocldstop", |action| &mut action.no_stop),
+    ("nocldwait", |action| &mut action.no_wait),
+];
+
+const DISPOSITIONS: [(&str, Disposition); 3] =
+    [("default", Disposition::Default), ("ignore", Disposition::Ignore), ("handler", Disposition::Handler)];
+
+const MASKS: [(&str, Mask); 3] = [("block", Mask::Block), ("unblock", Mask::Unblock), ("set", Mask::Set)];
+
+/// What is not said of a clone.
+const PLAIN: Clone = Clone { exit_signal: None, ..Clone::FORK };
+/// What is not said of a wait.
+const NOTHING: Wait = Wait { exited: false, ..Wait::any() };
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Call::Clone(how) if *how == Clone::FORK => f.write_str("fork"),
+            Call::Clone(how) => print_clone(f, *how),
+            Call::Exit(code) => write!(f, "thread-exit {code}"),
+            Call::ExitGroup(code) => write!(f, "exit {code}"),
+            Call::Wait4(wait) => print_wait(f, "wait4", Wait { exited: false, ..*wait }),
+            Call::Waitid(wait) => print_wait(f, "waitid", *wait),
+            Call::Kill(pid, signal) => write!(f, "kill {pid} {}", Name(*signal)),
+            Call::Tgkill(pid, tid, signal) => write!(f, "tgkill {pid} {tid} {}", Name(*signal)),
+            Call::Sigqueue(pid, signal, number) => write!(f, "sigqueue {pid} {} {number}", Name(*signal)),
+            Call::Sigaction(signal, action) => print_action(f, *signal, *action),
+            Call::Sigprocmask(how, set) => {
+                write!(f, "sigprocmask {}", word_of(&MASKS, *how))?;
+                set.iter().try_for_each(|signal| write!(f, " {}", Name(signal.number())))
+            }
+            Call::Sigpending => f.write_str("sigpending"),
+            Call::Pause => f.write_str("pause"),
+            Call::Setpgid(pid, group) => write!(f, "setpgid {pid} {group}"),
+            Call::Getpgid(pid) => write!(f, "getpgid {pid}"),
+            Call::Setsid => f.write_str("setsid"),
+            Call::Getsid(pid) => write!(f, "getsid {pid}"),
+            Call::Getpid => f.write_str("getpid"),
+            Call::Gettid => f.write_str("gettid"),
+            Call::Getppid => f.write_str("getppid"),
+            Call::SetSubreaper(on) => write!(f, "subreaper {}", if *on { "on" } else { "off" }),
+            Call::SetParentDeathSignal(signal) => {
+                write!(f, "deathsignal {}", Name(signal.map_or(0, Signal::number)))
+            }
+            Call::GetParentDeathSignal => f.write_str("get-deathsignal"),
+            Call::UnsharePid => f.write_str("unshare-pid"),
+            Call::Setuid(uid) => write!(f, "setuid {uid}"),
+            Call::LimitProcesses(most) => write!(f, "nproc {most}"),
+            Call::Alarm(seconds) => write!(f, "alarm {seconds}"),
+        }
+    }
+}
+
+/// A signal as people write it; a number that is none stays a number.
+struct Name(i32);
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Signal::new(self.0).map(|signal| signal.to_string());
+        match name.as_deref().and_then(|name| name.strip_prefix("SIG")) {
+            Some(name) => f.write_str(name),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
+
+fn print_flags<T: Copy>(f: &mut fmt::Formatter<'_>, flags: &[Flag<T>], mut of: T) -> fmt::Result {
+    flags.iter().try_for_each(|(word, flag)| if *flag(&mut of) { write!(f, " {word}") } else { Ok(()) })
+}
+
+fn print_clone(f: &mut fmt::Formatter<'_>, how: Clone) -> fmt::Result {
+    f.write_str("clone")?;
+    print_flags(f, &CLONE_FLAGS, how)?;
+    if let Some(signal) = how.exit_signal {
+        write!(f, " signal {}", Name(signal.number()))?;
+    }
+    how.set_tid.map_or(Ok(()), |number| write!(f, " number {number}"))
+}
+
+fn print_wait(f: &mut fmt::Formatter<'_>, name: &str, wait: Wait) -> fmt::Result {
+    match wait.who {
+        Who::Any => write!(f, "{name} any")?,
+        Who::Pid(number) => write!(f, "{name} pid {number}")?,
+        Who::Group(number) => write!(f, "{name} group {number}")?,
+    }
+    print_flags(f, &WAIT_FLAGS, wait)
+}
+
+fn print_action(f: &mut fmt::Formatter<'_>, signal: Signal, action: Action) -> fmt::Result {
+    let what = word_of(&DISPOSITIONS, action.disposition);
+    write!(f, "sigaction {} {what}", Name(signal.number()))?;
+    print_flags(f, &ACTION_FLAGS, action)
+}
+
+fn word_of<T: PartialEq>(words: &[(&'static str, T)], value: T) -> &'static str {
+    words.iter().find(|(_, known)| *known == value).map_or("", |(word, _)| word)
+}
+
+/// The reply of a call as text: `3`, `3 status 0x100`, `signals USR1`, `ECHILD`.
+#[derive(Clone, Copy, Debug)]
+pub struct Said<'a>(pub &'a Reply);
+
+impl fmt::Display for Said<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Ok(Value::Number(number)) => write!(f, "{number}"),
+            Ok(Value::Waited(waited)) => write!(f, "{} status {:#x}", waited.pid, waited.status),
+            Ok(Value::Signals(set)) => {
+                f.write_str("signals")?;
+                set.iter().try_for_each(|signal| write!(f, " {}", Name(signal.number())))
+            }
+            Err(errno) => match errno.name() {
+                Some(name) => f.write_str(name),
+                None => write!(f, "errno {}", errno.0),
+            },
+        }
+    }
+}
+
+/// The words of a line that have not been read.
+struct Words<'a> {
+    line: &'a str,
+    rest: core::iter::Peekable<core::str::SplitWhitespace<'a>>,
+}
+
+impl<'a> Words<'a> {
+    fn bad(&self, word: &str) -> BadCall {
+        BadCall { line: self.line.to_owned(), word: word.to_owned() }
+    }
+
+    fn next(&mut self) -> Result<&'a str, BadCall> {
+        self.rest.next().ok_or_else(|| self.bad(""))
+    }
+
+    fn read<T>(&mut self, read: impl FnOnce(&str) -> Option<T>) -> Result<T, BadCall> {
+        let word = self.next()?;
+        read(word).ok_or_else(|| self.bad(word))
+    }
+
+    fn number<T: FromStr>(&mut self) -> Result<T, BadCall> {
+        self.read(|word| word.parse().ok())
+    }
+
+    /// A signal by name, or any number, also one that is no signal.
+    fn signal_number(&mut self) -> Result<i32, BadCall> {
+        self.read(|word| word.parse().ok().or_else(|| Some(word.parse::<Signal>().ok()?.number())))
+    }
+
+    fn signal(&mut self) -> Result<Signal, BadCall> {
+        self.read(|word| word.parse().ok())
+    }
+
+    fn one_of<T: Copy>(&mut self, words: &[(&str, T)]) -> Result<T, BadCall> {
+        self.read(|word| words.iter().find(|(known, _)| *known == word).map(|(_, value)| *value))
+    }
+
+    fn flags<T>(&mut self, flags: &[Flag<T>], of: &mut T) {
+        while let Some((_, flag)) =
+            self.rest.peek().and_then(|word| flags.iter().find(|(known, _)| known == word))
+        {
+            *flag(of) = true;
+            self.rest.next();
+        }
+    }
+
+    fn take(&mut self, word: &str) -> bool {
+        self.rest.next_if(|next| *next == word).is_some()
+    }
+}
+
+impl FromStr for Call {
+    type Err = BadCall;
+
+    fn from_str(line: &str) -> Result<Call, BadCall> {
+        let mut words = Words { line, rest: line.split_whitespace().peekable() };
+        let call = read_call(&mut words)?;
+        match words.rest.next() {
+            None => Ok(call),
+            Some(word) => Err(words.bad(word)),
+        }
+    }
+}
+
+fn read_call(words: &mut Words<'_>) -> Result<Call, BadCall> {
+    let name = words.next()?;
+    Ok(match name {
+        "fork" => Call::Clone(Clone::FORK),
+        "clone" => Call::Clone(read_clone(words)?),
+        "thread-exit" => Call::Exit(words.number()?),
+        "exit" => Call::ExitGroup(words.number()?),
+        "wait4" => Call::Wait4(Wait { exited: true, ..read_wait(words)? }),
+        "waitid" => Call::Waitid(read_wait(words)?),
+        "kill" => Call::Kill(words.number()?, words.signal_number()?),
+        "tgkill" => Call::Tgkill(words.number()?, words.number()?, words.signal_number()?),
+        "sigqueue" => Call::Sigqueue(words.number()?, words.signal_number()?, words.number()?),
+        "sigaction" => read_action(words)?,
+        "sigprocmask" => read_mask(words)?,
+        "sigpending" => Call::Sigpending,
+        "pause" => Call::Pause,
+        "setpgid" => Call::Setpgid(words.number()?, words.number()?),
+        "getpgid" => Call::Getpgid(words.number()?),
+        "setsid" => Call::Setsid,
+        "getsid" => Call::Getsid(words.number()?),
+        "getpid" => Call::Getpid,
+        "gettid" => Call::Gettid,
+        "getppid" => Call::Getppid,
+        "subreaper" => Call::SetSubreaper(words.one_of(&[("on", true), ("off", false)])?),
+        "deathsignal" => Call::SetParentDeathSignal(Signal::new(words.signal_number()?)),
+        "get-deathsignal" => Call::GetParentDeathSignal,
+        "unshare-pid" => Call::UnsharePid,
+        "setuid" => Call::Setuid(words.number()?),
+        "nproc" => Call::LimitProcesses(words.number()?),
+        "alarm" => Call::Alarm(words.number()?),
+        _ => return Err(words.bad(name)),
+    })
+}
+
+fn read_clone(words: &mut Words<'_>) -> Result<Clone, BadCall> {
+    let mut how = PLAIN;
+    words.flags(&CLONE_FLAGS, &mut how);
+    if words.take("signal") {
+        how.exit_signal = Some(words.signal()?);
+    }
+    if words.take("number") {
+        how.set_tid = Some(words.number()?);
+    }
+    Ok(how)
+}
+
+fn read_wait(words: &mut Words<'_>) -> Result<Wait, BadCall> {
+    let who = match words.next()? {
+        "any" => Who::Any,
+        "pid" => Who::Pid(words.number()?),
+        "group" => Who::Group(words.number()?),
+        word => return Err(words.bad(word)),
+    };
+    let mut wait = Wait { who, ..NOTHING };
+    words.flags(&WAIT_FLAGS, &mut wait);
+    Ok(wait)
+}
+
+fn read_action(words: &mut Words<'_>) -> Result<Call, BadCall> {
+    let (signal, disposition) = (words.signal()?, words.one_of(&DISPOSITIONS)?);
+    let mut action = Action { disposition, ..Action::DEFAULT };
+    words.flags(&ACTION_FLAGS, &mut action);
+    Ok(Call::Sigaction(signal, action))
+}
+
+fn read_mask(words: &mut Words<'_>) -> Result<Call, BadCall> {
+    let how = words.one_of(&MASKS)?;
+    let mut signals = Vec::new();
+    while words.rest.peek().is_some() {
+        signals.push(words.signal()?);
+    }
+    Ok(Call::Sigprocmask(how, SigSet::of(&signals)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_call_is_read_back_from_what_is_printed() {
+        for line in [
+            "fork",
+            "clone vm sighand thread",
+            "clone parent vfork signal USR1 number 77",
+            "clone newpid signal CHLD",
+            "thread-exit 1",
+            "exit -1",
+            "wait4 any",
+            "wait4 pid 3 stopped continued nohang",
+            "waitid group 0 exited nowait all clone nothread",
+            "kill -1 0",
+            "kill 3 TERM",
+            "kill 3 99",
+            "tgkill 2 3 RTMIN+3",
+            "sigqueue 2 33 -5",
+            "sigaction CHLD handler restart once nocldstop nocldwait",
+            "sigaction USR1 ignore",
+            "sigprocmask block USR1 USR2",
+            "sigprocmask set",
+            "sigpending",
+            "pause",
+            "setpgid 0 -1",
+            "getpgid 0",
+            "setsid",
+            "getsid 4",
+            "getpid",
+            "gettid",
+            "getppid",
+            "subreaper on",
+            "deathsignal KILL",
+            "deathsignal 0",
+            "get-deathsignal",
+            "unshare-pid",
+            "setuid 65534",
+            "nproc 3",
+            "alarm 9",
+        ] {
+            let call: Call = line.parse().expect(line);
+            assert_eq!(call.to_string(), line);
+        }
+    }
+
+    #[test]
+    fn what_is_no_call_is_told_by_its_word() {
+        for (line, told) in [
+            ("", "`` is not complete"),
+            ("kill 3", "`kill 3` is not complete"),
+            ("kill x TERM", "`x` is not understood in `kill x TERM`"),
+            ("fork now", "`now` is not understood in `fork now`"),
+            ("spoon", "`spoon` is not understood in `spoon`"),
+            ("wait4 some", "`some` is not understood in `wait4 some`"),
+        ] {
+            assert_eq!(line.parse::<Call>().expect_err(line).to_string(), told);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! One program on both sides.
+
+use crate::paper::{MOST_ENDS, Paper};
+use crate::script::Script;
+use crate::stage::{Observed, Stage};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// How a comparison ended.
+pub(crate) enum Comparison {
+    /// All that Linux did is allowed.
+    Same {
+        /// How many calls were made.
+        calls: usize,
+        /// How many of them may end in more than one way.
+        open: usize,
+        /// The most ways that one may end in.
+        widest: usize,
+    },
+    /// So much may happen that it was not followed.
+    TooWide,
+    /// Linux did what is not allowed: what, and what is.
+    Different(String),
+}
+
+/// Plays a program on both sides, until its end or the first difference.
+pub(crate) fn compare(stage: &mut Stage, script: &Script) -> Comparison {
+    let next = match stage.clear() {
+        Some(next) => next,
+        None => {
+            *stage = Stage::new().expect("another namespace");
+            stage.clear().expect("a new init listens")
+        }
+    };
+    let mut paper = Paper::new(next);
+    let (mut calls, mut open, mut widest) = (0, 0, 0);
+    for step in script.steps() {
+        let Some(by) = stage.number(step.by).filter(|by| paper.may_call(*by)) else { continue };
+        let call = step.call(|place| stage.number(place));
+        let Ok(mut allowed) = paper.follow(by, &call) else { return Comparison::TooWide };
+        let real = stage.perform(step.by, step.place, &call);
+        (calls, open) = (calls + 1, open + usize::from(allowed.len() > 1));
+        widest = widest.max(allowed.len());
+        match allowed.remove(&real) {
+            Some(states) => paper.keep(states),
+            None => {
+                return Comparison::Different(report(&step.to_string(), &call.to_string(), &real, &allowed));
+            }
+        }
+        if paper.width() > MOST_ENDS {
+            return Comparison::TooWide;
+        }
+    }
+    Comparison::Same { calls, open, widest }
+}
+
+/// What was seen, and the nearest of what is allowed.
+fn report<T>(step: &str, call: &str, real: &Observed, allowed: &BTreeMap<Observed, T>) -> String {
+    let mut text = format!("at `{step}` ({call}), {} outcomes are allowed\n", allowed.len());
+    let nearest = allowed.keys().min_by_key(|one| differences(real, one).len());
+    match nearest {
+        None => text.push_str("none\n"),
+        Some(nearest) => {
+            for line in differences(real, nearest) {
+                let _ = writeln!(text, "  {line}");
+            }
+        }
+    }
+    text
+}
+
+fn differences(real: &Observed, paper: &Observed) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = |number: i32, one: Option<String>, other: Option<String>| {
+        if one != other {
+            let text = |side: Option<String>| side.unwrap_or_else(|| "nothing".into());
+            lines.push(format!("{number}: Linux {}, paper {}", text(one), text(other)));
+        }
+    };
+    for number in real.said.keys().chain(paper.said.keys()) {
+        let said = |side: &Observed| side.said.get(number).map(|text| format!("says `{text}`"));
+        line(*number, said(real), said(paper));
+    }
+    for number in real.seen.keys().chain(paper.seen.keys()) {
+        let seen = |side: &Observed| side.seen.get(number).map(|seen| format!("{seen:?}"));
+        line(*number, seen(real), seen(paper));
+    }
+    lines.dedup();
+    lines
+}
