@@ -226,7 +226,7 @@ impl Keeper<'_> {
 
     /// Buries everybody who can be.
     fn bury(&mut self) -> Option<Ending> {
-        let mut buried = false;
+        let mut buried: u32 = 0;
         loop {
             let news = match wait::waitid(Who::Any, For::CHANGE) {
                 Ok(Some(news)) => news,
@@ -236,7 +236,7 @@ impl Keeper<'_> {
             let is_main = news.pid == self.main.pid && !self.main.buried;
             let happened = match news.change {
                 Change::Exited(status) => {
-                    buried = true;
+                    buried = buried.saturating_add(1);
                     self.voice.tell(&Line::Buried { pid: news.pid, status });
                     if is_main {
                         self.main.buried = true;

@@ -56,8 +56,8 @@ pub enum Happened {
     Drained {
         /// Whether nobody is left: we have no child any more.
         empty: bool,
-        /// Whether anybody was buried.
-        buried: bool,
+        /// How many were buried.
+        buried: u32,
     },
     /// Time passed.
     Tick,
@@ -96,6 +96,10 @@ const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Rounds of burials that follow each other within this time are a stream of deaths, not one.
 const STREAM: Duration = Duration::from_millis(1);
+
+/// More burials than that in one round are no stream but a flood: many die at once, and to rest would only keep them
+/// waiting.
+const STREAM_MOST: u32 = 16;
 
 /// How long a stream of deaths flows by before the next round. To be woken for each death costs those who die
 /// and are born meanwhile: the wake-up itself, and the locks that each burial takes. Short, because the end of
@@ -243,10 +247,11 @@ impl Init {
     }
 
     /// Looks away for a moment while deaths come in a stream and the main process lives.
-    fn pace(&mut self, now: Time, buried: bool) {
+    fn pace(&mut self, now: Time, buried: u32) {
         let rested = self.rest.take().is_some();
         let last = self.last_round.replace(now);
-        let stream = buried && (rested || last.is_some_and(|last| now.since(last) < STREAM));
+        let follows = rested || last.is_some_and(|last| now.since(last) < STREAM);
+        let stream = follows && (1..=STREAM_MOST).contains(&buried);
         if stream && matches!(self.phase, Phase::Running | Phase::Asked { .. }) {
             self.rest = Some(now.after(REST));
         }

@@ -213,8 +213,8 @@ fn over(code: u8) -> Vec<Act> {
     [Act::End(Ending { code, signal: None })].into()
 }
 
-const NOBODY: Happened = Happened::Drained { empty: true, buried: true };
-const SOMEBODY: Happened = Happened::Drained { empty: false, buried: true };
+const NOBODY: Happened = Happened::Drained { empty: true, buried: 1 };
+const SOMEBODY: Happened = Happened::Drained { empty: false, buried: 1 };
 
 #[test]
 fn a_main_process_that_leaves_nobody_ends_the_family_with_its_code() {
@@ -258,7 +258,7 @@ fn somebody_who_survives_sigkill_cannot_hold_us_for_ever() {
 #[test]
 fn a_stream_of_deaths_is_buried_in_batches_and_a_single_one_at_once() {
     let mut scene = Scene::new("doula-init true", Suspend::Never);
-    let nothing_new = Happened::Drained { empty: false, buried: false };
+    let nothing_new = Happened::Drained { empty: false, buried: 0 };
     scene.at(0, SOMEBODY);
     scene.at(100, SOMEBODY);
     assert!(scene.0.listens_to_deaths(), "they are far between");
@@ -275,6 +275,19 @@ fn a_stream_of_deaths_is_buried_in_batches_and_a_single_one_at_once() {
     scene.at(104, SOMEBODY);
     scene.at(105, Happened::MainEnded(ExitStatus::code(3)));
     assert_eq!(scene.at(105, NOBODY), over(3));
+}
+
+#[test]
+fn a_flood_of_deaths_is_buried_without_a_rest() {
+    let mut scene = Scene::new("doula-init true", Suspend::Never);
+    let round = |buried| Happened::Drained { empty: false, buried };
+    scene.at(0, round(17));
+    scene.at(0, round(17));
+    assert!(scene.0.listens_to_deaths(), "so many at once are not made to wait");
+    scene.at(0, round(16));
+    assert!(!scene.0.listens_to_deaths());
+    scene.at(2, round(400));
+    assert!(scene.0.listens_to_deaths(), "the stream has become a flood");
 }
 
 #[test]
