@@ -23,4 +23,6 @@ mod servers;
 mod start;
 mod storm;
 mod stuck;
+#[path = "../common/terminal.rs"]
+mod terminal;
 mod trouble;

@@ -246,6 +246,9 @@ impl Keeper<'_> {
                         Happened::OrphanEnded(news.pid)
                     }
                 }
+                Change::Stopped(Signal::TTIN | Signal::TTOU) if is_main && self.main.lend_terminal() => {
+                    Happened::MainGotTerminal
+                }
                 Change::Stopped(_) if is_main => Happened::MainStopped,
                 Change::Stopped(_) | Change::Continued => continue,
             };
@@ -262,7 +265,7 @@ impl Keeper<'_> {
         for act in acts.drain(..) {
             match act {
                 Act::Send(delivery) => self.send(delivery),
-                Act::LendTerminal => self.main.lend_terminal(),
+                Act::LendTerminal => drop(self.main.lend_terminal()),
                 Act::StopSelf => {
                     self.voice.tell(&Line::Suspending);
                     // SIGSTOP cannot fail to be sent to ourselves.

@@ -50,6 +50,9 @@ pub enum Happened {
     MainEnded(ExitStatus),
     /// The main process was stopped.
     MainStopped,
+    /// The main process was stopped because it wanted the terminal, which a shell had given to us meanwhile; now it
+    /// has the terminal.
+    MainGotTerminal,
     /// Another child ended and was buried.
     OrphanEnded(Pid),
     /// All that could be buried was.
@@ -176,6 +179,11 @@ impl Init {
             Happened::MainStopped => {
                 if self.suspend == Suspend::WithMain {
                     acts.push(Act::StopSelf);
+                }
+            }
+            Happened::MainGotTerminal => {
+                if self.suspend == Suspend::WithMain {
+                    acts.push(send(Signal::CONT, Scope::Group));
                 }
             }
             Happened::OrphanEnded(pid) => {

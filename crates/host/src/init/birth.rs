@@ -156,13 +156,13 @@ impl Main {
         super::sweep::treated(self.pid).is_none_or(|treated| !treated.contains(signal))
     }
 
-    /// Gives the foreground of the terminal to it again, when a shell has given it back to us.
-    pub(super) fn lend_terminal(&self) {
+    /// Gives the foreground of the terminal to it again, when a shell has given it back to us. When that is not so,
+    /// or fails, the main process is in the background, and is told so by its next read.
+    pub(super) fn lend_terminal(&self) -> bool {
         let terminal = fd::standard(Standard::In);
-        if self.borrowed && group::foreground(terminal) == group::getpgid(None) {
-            // When it fails the main process is in the background, and is told so by its next read.
-            let _ = group::set_foreground(terminal, self.pid);
-        }
+        self.borrowed
+            && group::foreground(terminal) == group::getpgid(None)
+            && group::set_foreground(terminal, self.pid).is_ok()
     }
 
     /// Takes the foreground back, so that a script that called us finds it as it was.
