@@ -108,6 +108,22 @@ impl Drop for Up {
 struct Manager(UnixDatagram);
 
 impl Manager {
+    /// The variables that name it.
+    fn introduce(folder: &Folder, command: &mut Command) {
+        command.arg(format!("NOTIFY_SOCKET={}", folder.path().join("manager").display()));
+        command.arg("WATCHDOG_USEC=100000");
+    }
+
+    /// Nothing more comes for ten times as long as it takes between two signs of life.
+    fn expect_silence(&self) {
+        self.0.set_read_timeout(Some(Duration::from_millis(500))).expect("a time limit");
+        let mut buffer = [0; 4096];
+        let heard =
+            self.0.recv(&mut buffer).map(|length| String::from_utf8_lossy(&buffer[..length]).into_owned());
+        assert!(heard.is_err(), "{heard:?}");
+        self.0.set_read_timeout(Some(PATIENCE)).expect("a time limit");
+    }
+
     fn new(folder: &Folder) -> Manager {
         let socket = UnixDatagram::bind(folder.path().join("manager")).expect("a socket");
         socket.set_read_timeout(Some(PATIENCE)).expect("a time limit");
@@ -133,8 +149,7 @@ fn a_service_manager_above_hears_when_it_is_ready_alive_reloading_and_stopping()
     let manager = Manager::new(&folder);
     let fifo = folder.fifo("go");
     let mut command = Command::new("env");
-    command.arg(format!("NOTIFY_SOCKET={}", folder.path().join("manager").display()));
-    command.arg("WATCHDOG_USEC=100000");
+    Manager::introduce(&folder, &mut command);
     let family = format!(
         "name = \"managed\"
          [service.first]
@@ -190,4 +205,27 @@ fn as_one_static_file_it_looks_after_a_family_in_a_root_without_any_other_file()
     for told in ["| doula ", "the family is empty"] {
         assert!(text(&output).contains(told), "{}", text(&output));
     }
+}
+
+#[test]
+fn a_loop_that_is_stuck_gives_no_sign_of_life_to_the_service_manager_above() {
+    let folder = Folder::new("up-stuck");
+    let manager = Manager::new(&folder);
+    let mut command = Command::new("env");
+    Manager::introduce(&folder, &mut command);
+    let family = "name = \"stuck\"\n[service.web]\ncommand = \"sleep 100000\"\n";
+    let mut child = Up(up(command, folder.path(), family));
+    manager.expect("READY=1");
+    manager.expect("WATCHDOG=1");
+    // A file that gives nothing holds up whoever reads it.
+    fs::remove_file(folder.path().join("doula.toml")).expect("the folder is ours");
+    let file = folder.fifo("doula.toml");
+    child.signal("-HUP");
+    manager.expect("RELOADING=1");
+    manager.expect_silence();
+    fs::write(&file, family).expect("it reads");
+    manager.expect("READY=1");
+    manager.expect("WATCHDOG=1");
+    child.signal("-TERM");
+    assert_eq!(child.0.wait().expect("it ends").code(), Some(0));
 }

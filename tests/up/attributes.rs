@@ -170,12 +170,12 @@ fn shells_and_instances_get_what_is_theirs() {
     }
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
 /// A family in a folder that its users can reach, with `./env_dump` beside its configuration.
-fn reachable(configuration: &str) -> Home {
+pub(crate) fn reachable(configuration: &str) -> Home {
     let home = Home::new(configuration);
     fs::set_permissions(&home.dir, fs::Permissions::from_mode(0o755)).expect("chmod");
     fs::copy(actor("env_dump"), home.dir.join("env_dump")).expect("a copy");

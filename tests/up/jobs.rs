@@ -22,9 +22,15 @@ fn a_job_runs_when_it_is_due_and_by_hand_and_waits_for_its_next_time() {
         "[service.job]\ncommand = \"ACTORS/exit_with 0\"\nschedule = \"* * * * *\"\n\
          [service.bad]\ncommand = \"ACTORS/exit_with 3\"\nschedule = \"* * * * * UTC\"\n\
          [service.never]\ncommand = \"ACTORS/exit_with 0\"\nschedule = \"0 0 29 2 *\"\n\
+         [service.slow]\ncommand = \"ACTORS/polite\"\n\
+         schedule = { cron = \"* * * * *\", overlap = \"skip\" }\n\
+         [service.next]\ncommand = \"ACTORS/polite\"\n\
+         schedule = { cron = \"* * * * *\", overlap = \"queue\" }\n\
          [service.other]\ncommand = \"ACTORS/polite\"\n",
     );
     family.expect("polite: ready");
+    // By hand a job runs at once; these two still run when they are due.
+    family.ask(&["start", "slow", "next", "--no-wait"]);
     let said = family.home.ctl(&["start", "job"]);
     assert_eq!(said.code, Some(0), "by hand it runs at once: {said:?}");
     family.expect("job exited cleanly");
@@ -35,11 +41,18 @@ fn a_job_runs_when_it_is_due_and_by_hand_and_waits_for_its_next_time() {
     family.expect("job exited cleanly");
     let why = family.home.ctl(&["why", "job"]);
     assert!(why.out.contains("its schedule is due"), "{why:?}");
+    // A run that still goes on leaves the next one out, or has it follow.
+    family.ask(&["signal", "TERM", "slow", "next"]);
+    family.expect("next exited cleanly");
+    family.expect("next started");
+    at_rest(&family, "slow");
     // A failure waits for the next time, as a success does.
     assert!(!at_rest(&family, "bad")["last_exit"].is_null(), "it was due in the same minute");
     let (code, lines) = family.shut_down();
     assert!(count(&lines, "job started") >= 2, "{}", lines.join("\n"));
     assert_eq!(count(&lines, "never started"), 0);
+    place(&lines, "slow was due, but its last run still goes on: this run is left out");
+    assert_eq!((count(&lines, "slow started"), count(&lines, "next started")), (1, 2));
     place(&lines, "bad exited with code 3");
     assert_eq!(code, Some(0));
 }

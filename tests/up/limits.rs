@@ -1,5 +1,7 @@
 //! Limits of whole services, from the configuration to what a program feels, and what is said where they do not hold.
 
+use crate::actors::actor;
+use crate::attributes::{is_root, reachable};
 use crate::contain::skipped;
 use crate::family::{Family, Home, place};
 use crate::hidden::{Hierarchies, without};
@@ -148,4 +150,54 @@ fn limits_by_v1_controllers_hold_where_v2_is_hidden() {
         assert!(said.contains("7 children"), "{said}");
     }
     family.shut_down();
+}
+
+#[test]
+fn a_limit_holds_by_the_leaf_of_a_service_where_cgroup_v2_has_the_controller() {
+    let mut family = Family::up(
+        "[service.eater]\ncommand = \"ACTORS/pid_eater 30\"\nstop = { leftover-grace = \"100ms\" }\n\
+         limits = { pids = 8, memory = \"64MiB\", cpu = 0.5 }\n",
+    );
+    let said = family.expect("eater | pid_eater:");
+    let status = family.status("eater");
+    let leaf = status["cgroups"][0].as_str().unwrap_or_default().to_owned();
+    let mut held = 0;
+    for (controller, file, expected) in [
+        ("pids", "pids.max", "8\n"),
+        ("memory", "memory.max", "67108864\n"),
+        ("cpu", "cpu.max", "50000 100000\n"),
+    ] {
+        match fs::read_to_string(format!("{leaf}/{file}")) {
+            Ok(value) => {
+                assert_eq!(value, expected, "{leaf}/{file}");
+                held += 1;
+            }
+            Err(_) => skipped(&format!("no cgroup v2 controller `{controller}` can be used here")),
+        }
+    }
+    if held == 3 {
+        assert!(said.contains("7 children"), "{said}");
+        assert_eq!(status["cgroups"].as_array().map(Vec::len), Some(1), "no v1 group beside it: {status}");
+    }
+    family.shut_down();
+}
+
+#[test]
+fn without_controllers_an_ordinary_user_has_no_more_processes_than_the_limit() {
+    if !is_root() {
+        return skipped("only root can give a service a user of its own, who has no other processes");
+    }
+    // A user of its own, since the limit counts all processes of a user.
+    let user = 1_100_000_000 + std::process::id();
+    let home = reachable(&format!(
+        "[service.eater]\ncommand = \"./pid_eater 60\"\nuser = {user}\ngroup = {user}\n\
+         stop = {{ leftover-grace = \"100ms\" }}\nlimits = {{ pids = 8 }}\n",
+    ));
+    fs::copy(actor("pid_eater"), home.dir.join("pid_eater")).expect("a copy that this user may execute");
+    let Some(command) = without(Hierarchies::All, &home) else { return };
+    let mut family = Family::with(home, command);
+    let said = family.expect("eater | pid_eater:");
+    assert!(said.contains("7 children: Resource temporarily unavailable"), "{said}");
+    let (_, lines) = family.shut_down();
+    place(&lines, "its limit of 8 processes holds by RLIMIT_NPROC, which counts all processes of its user");
 }
