@@ -17,6 +17,7 @@ type Done = core::result::Result<(), SpawnError>;
 pub(super) extern "C" fn main(prepared: usize) -> ! {
     // SAFETY: the parent passes the address of a `Prepared` that it does not touch until we are done.
     let prepared = unsafe { &mut *(prepared as *mut Prepared<'_>) };
+    prepared.begin();
     if let Err(error) = become_program(prepared) {
         prepared.fail(error);
     }

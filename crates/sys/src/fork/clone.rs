@@ -73,6 +73,13 @@ impl Way {
         }
     }
 
+    /// The next lesser way after a child that was killed at birth. Linux 6.14 and later takes who is born into a cgroup
+    /// for one of those whom a write to `cgroup.kill` was meant for, when its cgroup and ours were killed so in different
+    /// numbers; who moves there lives.
+    pub(super) fn after_killing(self) -> Option<Way> {
+        self.into_cgroup.then_some(Way { into_cgroup: false, ..self })
+    }
+
     /// The next lesser way after a child that could not take its copy of our fd table.
     pub(super) fn after_unshare(self, errno: Errno) -> Option<Way> {
         (self.shared_files && is_refusal(errno)).then_some(Way { shared_files: false, ..self })

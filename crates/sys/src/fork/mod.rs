@@ -80,13 +80,16 @@ fn spawn_knowing(plan: &ChildPlan, refusals: &Refusals) -> core::result::Result<
 
 fn spawn_from(plan: &ChildPlan, refusals: &Refusals, place: Place) -> core::result::Result<Born, SpawnError> {
     let best = refusals.best(plan);
-    let mut way = best;
+    let (mut way, mut refused) = (best, true);
     loop {
         let tried = spawn_by(plan, way, place);
         match lesser(way, &tried) {
-            Some(next) => way = next,
+            Some(next) => {
+                refused &= !matches!(tried, Err(Failure::KilledAtBirth));
+                way = next;
+            }
             None => {
-                if !matches!(tried, Err(Failure::Clone(_))) {
+                if refused && !matches!(tried, Err(Failure::Clone(_))) {
                     refusals.learn(best, way);
                 }
                 return tried.map_err(|failure| failure.told(way));
@@ -100,6 +103,7 @@ fn lesser(way: Way, tried: &core::result::Result<Born, Failure>) -> Option<Way> 
     match tried {
         Err(Failure::Clone(errno)) => way.after_clone(*errno),
         Err(Failure::Step(SpawnError { step: Step::CloseRest, errno })) => way.after_unshare(*errno),
+        Err(Failure::KilledAtBirth) => way.after_killing(),
         Ok(_) | Err(Failure::Step(_)) => None,
     }
 }
@@ -110,6 +114,8 @@ enum Failure {
     Clone(Errno),
     /// The child, or we before it, could not take this step.
     Step(SpawnError),
+    /// The child was killed before its first step, in the cgroup that it was born into.
+    KilledAtBirth,
 }
 
 impl Failure {
@@ -118,6 +124,7 @@ impl Failure {
     fn told(self, way: Way) -> SpawnError {
         match self {
             Failure::Step(error) => error,
+            Failure::KilledAtBirth => SpawnError { step: Step::Cgroup, errno: Errno::EAGAIN },
             Failure::Clone(errno) => {
                 let limits = matches!(errno, Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE);
                 let step = if way.into_cgroup && !limits { Step::Cgroup } else { Step::Clone };
@@ -150,6 +157,10 @@ fn spawn_with(plan: &ChildPlan, fds: &Fds, way: Way) -> core::result::Result<Bor
     drop(guard);
     stack.give_back();
     let born = cloned.map_err(Failure::Clone)?;
+    if way.into_cgroup && !prepared.has_begun() {
+        bury(&born);
+        return Err(Failure::KilledAtBirth);
+    }
     match prepared.failure() {
         None => Ok(born),
         Some(error) => {

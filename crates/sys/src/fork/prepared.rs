@@ -40,6 +40,8 @@ pub(super) struct Prepared<'a> {
     /// The child finds every real-time signal with its default action already.
     pub(super) real_time_is_clean: bool,
     failure: Option<SpawnError>,
+    /// The child took its first step.
+    begun: bool,
 }
 
 /// As many digits as a process number can have.
@@ -100,6 +102,7 @@ impl<'a> Prepared<'a> {
             parent: plan.parent_death_signal.map_or(0, |_| crate::group::pid().get()),
             real_time_is_clean: false,
             failure: None,
+            begun: false,
         };
         prepared.lay_out_strings()?;
         Ok(prepared)
@@ -169,6 +172,18 @@ impl<'a> Prepared<'a> {
     fn end(&mut self) -> *const u8 {
         let length = self.strings.len();
         self.strings.as_mut_ptr().wrapping_add(length)
+    }
+
+    /// Called in the child, first of all.
+    pub(super) fn begin(&mut self) {
+        // SAFETY: as in `fail`.
+        unsafe { (&raw mut self.begun).write_volatile(true) };
+    }
+
+    /// Whether the child took its first step; if not, it was killed at birth.
+    pub(super) fn has_begun(&self) -> bool {
+        // SAFETY: as in `failure`.
+        unsafe { (&raw const self.begun).read_volatile() }
     }
 
     /// Called in the child: what we find when we go on.

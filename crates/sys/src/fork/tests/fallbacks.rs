@@ -1,11 +1,12 @@
 //! Births where the kernel or a sandbox refuses what is newer: the same child by a lesser way.
 
-use super::apart::{apart, open_fds, own_fds, refusing};
+use super::apart::{alone, apart, open_fds, own_fds, refusing};
 use super::*;
 use crate::fd::{Access, OwnedFd};
 use crate::pidfd;
 use crate::sandbox::{CONTAINER, CONTAINER_OF_2020, LINUX_5_10, Rule};
 use doula_model::plan::{Resource, Rlimit, Session};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::{format, fs, println};
 
@@ -32,6 +33,11 @@ impl Cgroup {
         }
         let directory = open(path.clone(), Access::Directory);
         Some(Cgroup { directory, name, path })
+    }
+
+    /// Kills everybody in it, who are none.
+    fn kill(&self) -> std::io::Result<()> {
+        fs::OpenOptions::new().write(true).open(self.path.join("cgroup.kill"))?.write_all(b"1")
     }
 
     /// The file that processes write themselves into.
@@ -142,6 +148,34 @@ fn a_child_that_cannot_be_born_in_its_cgroup_moves_there_before_its_program() {
     ] {
         assert_eq!(learnt(rules, Some(&cgroup), way).unwrap_or(way), way, "{rules:?}");
     }
+}
+
+#[test]
+fn who_would_be_killed_at_birth_moves_to_its_cgroup_and_lives() {
+    let Some(cgroup) = Cgroup::new("killed") else { return };
+    let refusals = Refusals::none();
+    let lives = || {
+        let mut plan = shell("grep -q doula-sys /proc/self/cgroup && exit 7");
+        plan.cgroup = Some(cgroup.directory.as_raw_fd());
+        for _ in 0..2 {
+            let born = spawn_knowing(&plan, &refusals).expect("a birth");
+            assert_eq!(wait::end(Who::Pidfd(born.pidfd.as_fd())), Ok(ExitStatus::code(7)));
+        }
+        assert_eq!(refusals.best(&plan), BEST, "a kill is no refusal");
+    };
+    // In a process whose own cgroup was killed once, and into one below that was not.
+    let born_there = |plan: &mut ChildPlan| {
+        match cgroup.kill() {
+            Ok(()) => plan.cgroup = Some(cgroup.directory.as_raw_fd()),
+            Err(error) => println!("skipped: no cgroup.kill here ({error})"),
+        }
+        lives();
+    };
+    alone(
+        "fork::tests::fallbacks::who_would_be_killed_at_birth_moves_to_its_cgroup_and_lives",
+        born_there,
+        lives,
+    );
 }
 
 #[test]
