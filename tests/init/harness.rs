@@ -40,9 +40,14 @@ pub(crate) fn init(options: &[&str], script: &str) -> Option<Output> {
 
 /// Sends SIGTERM to the PID 1 that this `unshare` started.
 pub(crate) fn terminate_child_of(unshare: u32) {
+    signal_child_of(unshare, "-TERM");
+}
+
+/// Sends a signal to the PID 1 that this `unshare` started.
+pub(crate) fn signal_child_of(unshare: u32, signal: &str) {
     let path = format!("/proc/{unshare}/task/{unshare}/children");
     let child = fs::read_to_string(path).expect("the kernel lists children");
-    let sent = Command::new("kill").args(["-TERM", child.trim()]).status().expect("kill starts");
+    let sent = Command::new("kill").args([signal, child.trim()]).status().expect("kill starts");
     assert!(sent.success());
 }
 

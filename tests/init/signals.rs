@@ -1,6 +1,8 @@
 //! What reaches the command, and how it is born.
 
-use crate::harness::{DOULA, Folder, as_pid_1, code, init, namespace, terminate_child_of, text};
+use crate::harness::{
+    DOULA, Folder, as_pid_1, code, complaint, init, namespace, signal_child_of, terminate_child_of, text,
+};
 use std::process::Stdio;
 
 #[test]
@@ -145,4 +147,36 @@ fn a_signal_from_outside_of_the_namespace_gets_in() {
     terminate_child_of(child.id());
     let output = child.wait_with_output().expect("unshare ends");
     assert_eq!((text(&output), output.status.code()), ("asked".to_owned(), Some(9)));
+}
+
+#[test]
+fn a_signal_does_not_wait_until_a_long_row_of_dead_is_buried() {
+    const DEAD: usize = 300;
+    let folder = Folder::new("row");
+    let (go, ready, dead) = (folder.fifo("go"), folder.fifo("ready"), folder.fifo("dead"));
+    let zombies = "cat /proc/[0-9]*/status 2>/dev/null | grep -c '^State:.Z'";
+    let script = format!(
+        "trap 'exit 0' WINCH
+         exec 3< {go}; i=0; while [ $i -lt {DEAD} ]; do i=$((i+1)); (read x <&3 &); done
+         echo > {ready}; while [ $({zombies}) -lt {DEAD} ]; do :; done; echo > {dead}; while :; do :; done"
+    );
+    let Some(mut unshare) = namespace() else { return };
+    unshare.args([DOULA, "init", "-vv", "--", "sh", "-c", &script]).stdin(Stdio::null());
+    let child = unshare.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("unshare starts");
+    // They end when the fifo has no writer any more.
+    let writer = std::fs::OpenOptions::new().read(true).write(true).open(&go).expect("a fifo");
+    std::fs::read(&ready).expect("all are born");
+    signal_child_of(child.id(), "-STOP");
+    drop(writer);
+    std::fs::read(&dead).expect("all are dead");
+    signal_child_of(child.id(), "-WINCH");
+    signal_child_of(child.id(), "-CONT");
+    let output = child.wait_with_output().expect("unshare ends");
+    let said = complaint(&output);
+    let before = said.split("SIGWINCH arrived").next().unwrap_or_default();
+    assert!(before.len() < said.len(), "{said}");
+    // Those between whom and the dead the shells stand, and some who died before they were stopped.
+    let buried = before.split("SIGCHLD arrived").last().unwrap_or_default().matches(" exited ").count();
+    assert!(buried < DEAD / 2, "{buried} were buried first: {said}");
+    assert_eq!(output.status.code(), Some(0));
 }

@@ -12,6 +12,7 @@ mod terminal;
 
 use alloc::vec::Vec;
 use birth::Main;
+use core::time::Duration;
 use doula_core::init::{self, Act, Delivery, Ending, Face, Happened, Init, Line, Options, Say, Stream};
 use doula_model::exit::ExitStatus;
 use doula_model::id::Pid;
@@ -72,6 +73,9 @@ fn look_after(options: &Options, env: Vec<Vec<u8>>) -> u8 {
     }
     ending.code
 }
+
+/// So many burials follow each other before it is looked whether another signal waits.
+const BURIALS_AT_ONCE: u32 = 64;
 
 /// How far our arm reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,10 +196,7 @@ impl Keeper<'_> {
                     self.voice.tell(&Line::Received(Signal::CHLD));
                     self.bury()
                 }
-                Ok(Some(signal)) => {
-                    self.voice.tell(&Line::Received(signal));
-                    self.happened(Happened::Signal(signal))
-                }
+                Ok(Some(signal)) => self.signalled(signal),
                 Ok(None) => self.happened(Happened::Tick).or_else(|| self.bury()),
                 // EINTR: we were stopped and go on. Nothing else can happen to a valid call.
                 Err(_) => None,
@@ -208,13 +209,21 @@ impl Keeper<'_> {
         }
     }
 
+    fn signalled(&mut self, signal: Signal) -> Option<Ending> {
+        self.voice.tell(&Line::Received(signal));
+        self.happened(Happened::Signal(signal))
+    }
+
     /// The next signal that is meant for us, `None` when a deadline passed first.
     fn next_signal(&self) -> Result<Option<Signal>, Errno> {
         let timeout = self.family.deadline().map(|deadline| deadline.since(time::monotonic()));
         let deaths = self.family.listens_to_deaths();
         let set = if deaths { SignalSet::FULL } else { SignalSet::FULL.without(Signal::CHLD) };
-        let arrived = signal::wait(set, timeout)?;
-        match arrived {
+        self.take_signal(set, timeout)
+    }
+
+    fn take_signal(&self, set: SignalSet, timeout: Option<Duration>) -> Result<Option<Signal>, Errno> {
+        match signal::wait(set, timeout)? {
             // Our own words to somebody who does not listen any more.
             Some(arrived) if arrived.signal == Signal::PIPE && arrived.sender == Some(self.voice.own) => {
                 Err(Errno::EINTR)
@@ -224,10 +233,17 @@ impl Keeper<'_> {
         }
     }
 
-    /// Buries everybody who can be.
+    /// Buries everybody who can be. Other signals do not wait for the end of a long row.
     fn bury(&mut self) -> Option<Ending> {
         let mut buried: u32 = 0;
-        loop {
+        for turn in 1_u32.. {
+            if turn.is_multiple_of(BURIALS_AT_ONCE)
+                && let Ok(Some(signal)) =
+                    self.take_signal(SignalSet::FULL.without(Signal::CHLD), Some(Duration::ZERO))
+                && let Some(ending) = self.signalled(signal)
+            {
+                return Some(ending);
+            }
             let news = match wait::waitid(Who::Any, For::CHANGE) {
                 Ok(Some(news)) => news,
                 Ok(None) => return self.happened(Happened::Drained { empty: false, buried }),
@@ -256,6 +272,7 @@ impl Keeper<'_> {
                 return Some(ending);
             }
         }
+        None
     }
 
     fn happened(&mut self, happened: Happened) -> Option<Ending> {
