@@ -16,6 +16,8 @@ pub mod control;
 pub mod detach;
 #[cfg(feature = "std")]
 pub mod fork;
+#[cfg(feature = "std")]
+mod holder;
 #[cfg(feature = "supervisor")]
 mod linux;
 #[cfg(feature = "supervisor")]

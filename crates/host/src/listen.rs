@@ -6,11 +6,11 @@
 
 mod holder;
 
+use crate::holder::Holder;
 use doula_model::plan::Errno;
 use doula_model::recipe::{Socket, SocketAddress};
 use doula_sys::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use doula_sys::socket;
-use holder::Holder;
 use std::cell::RefCell;
 use std::ffi::CString;
 use std::fs;
@@ -60,7 +60,7 @@ pub enum ListenError {
 }
 
 fn by(holder: &Option<Holder>) -> String {
-    holder.as_ref().map_or(String::new(), |holder| format!(" by {holder}"))
+    holder.as_ref().map_or(String::new(), |holder| format!(" by pid {holder}"))
 }
 
 /// The open sockets of one service.

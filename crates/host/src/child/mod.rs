@@ -32,9 +32,9 @@ pub(crate) mod talk;
 mod tokio;
 mod tree;
 
+pub use crate::holder::Holder;
 pub use capture::{Capture, CaptureError, Output};
 pub use counts::{Io, shared_rss_kb};
-pub use holders::Holder;
 pub(crate) use tree::Tree;
 pub use tree::{NotEmpty, Proof, Survivor, TreeEnd};
 

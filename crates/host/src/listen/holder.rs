@@ -2,30 +2,14 @@
 //!
 //! Best effort, for the text of an error: without the right to look into other processes it finds nobody.
 
-use doula_model::id::Pid;
-use std::fmt;
+use crate::holder::{self, Holder};
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 /// The states of `/proc/net/tcp` and `/proc/net/udp` in which a socket has its port for itself.
 const TCP_LISTEN: &str = "0A";
 const UDP_UNCONNECTED: &str = "07";
-
-/// A process that has a socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holder {
-    /// Its number.
-    pub pid: Pid,
-    /// Its name (`comm`), escaped.
-    pub name: String,
-}
-
-impl fmt::Display for Holder {
-    /// `pid 812 (nginx)`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "pid {} ({})", self.pid, self.name)
-    }
-}
 
 pub(super) fn of_tcp(places: &[SocketAddr]) -> Option<Holder> {
     of_net(&["/proc/net/tcp", "/proc/net/tcp6"], TCP_LISTEN, places)
@@ -80,24 +64,8 @@ fn address(text: &str) -> Option<IpAddr> {
 
 /// The first process that has one of these sockets open.
 fn process_with(inodes: &[String]) -> Option<Holder> {
-    if inodes.is_empty() {
-        return None;
-    }
-    let wanted: Vec<String> = inodes.iter().map(|inode| format!("socket:[{inode}]")).collect();
-    let processes =
-        fs::read_dir("/proc").ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let mut pids = processes.filter_map(|name| Pid::new(name.parse().ok()?));
-    let pid = pids.find(|pid| has_one(*pid, &wanted))?;
-    let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
-    let mut shown = Vec::new();
-    crate::logs::escape(name.strip_suffix(b"\n").unwrap_or(&name), false, &mut shown);
-    Some(Holder { pid, name: String::from_utf8_lossy(&shown).into_owned() })
-}
-
-fn has_one(pid: Pid, wanted: &[String]) -> bool {
-    let Ok(fds) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
-    let mut links = fds.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
-    links.any(|link| wanted.iter().any(|socket| link.as_os_str() == socket.as_str()))
+    let sockets: Vec<PathBuf> = inodes.iter().map(|inode| format!("socket:[{inode}]").into()).collect();
+    holder::of(&sockets, |_| true).next()
 }
 
 #[cfg(test)]
