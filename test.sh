@@ -73,10 +73,14 @@ step cargo test --package doula-host --no-default-features --features tokio --te
 # all but that output, the log all.
 printf '\n== cargo test --workspace\n'
 status=0
-{ cargo test --workspace --locked --no-fail-fast -- --show-output 2>&1 || echo "cargo test failed: $?"; } |
-    tee "$log" |
+# The log is a file, and no pipe: whoever outlives a failed test may hold it open, and nobody waits for that.
+cargo test --workspace --locked --no-fail-fast -- --show-output >"$log" 2>&1 &
+cargo=$!
+trap 'kill "$cargo"; exit 130' INT TERM
+tail -n +1 -f --pid="$cargo" "$log" |
     awk '/^successes:$/ { hidden = 1 } /^(failures:|test result:|running )/ { hidden = 0 } /skipped: / || !hidden'
-! grep -q '^cargo test failed: ' "$log" || status=1
+wait "$cargo" || status=1
+trap - INT TERM
 
 printf '\n== summary\n'
 awk '/^test result:/ { passed += $4; failed += $6; ignored += $8 }

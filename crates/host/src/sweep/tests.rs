@@ -10,15 +10,39 @@ use doula_sys::poll;
 use doula_sys::wait::{self, For, Who};
 use std::time::Duration;
 
-/// A shell in a session of its own with a mark, and the reading end of its standard output.
-fn marked(id: &str, script: &str) -> (Born, OwnedFd) {
-    doula_sys::adopt::set_subreaper(true).expect("prctl");
-    let (reader, writer) = fd::pipe().expect("pipe");
-    let command = ["sh".to_owned(), "-c".to_owned(), script.to_owned()];
-    let mut plan = spawn::plan(&Recipe::default(), &command, &[(MARK.to_owned(), id.to_owned())]);
-    plan.session = Session::NewSession { terminal: None };
-    plan.fds.push(FdMapping { from: writer.as_raw_fd(), to: 1 });
-    (fork::spawn(&plan).expect("a birth"), reader)
+/// A shell in a session of its own with a mark. A test that fails ends all that carry the mark.
+struct Marked {
+    id: String,
+    born: Born,
+    /// The reading end of its standard output.
+    output: OwnedFd,
+}
+
+impl Marked {
+    fn new(id: &str, script: &str) -> Marked {
+        doula_sys::adopt::set_subreaper(true).expect("prctl");
+        let (output, writer) = fd::pipe().expect("pipe");
+        let command = ["sh".to_owned(), "-c".to_owned(), script.to_owned()];
+        let mut plan = spawn::plan(&Recipe::default(), &command, &[(MARK.to_owned(), id.to_owned())]);
+        plan.session = Session::NewSession { terminal: None };
+        plan.fds.push(FdMapping { from: writer.as_raw_fd(), to: 1 });
+        Marked { id: id.to_owned(), born: fork::spawn(&plan).expect("a birth"), output }
+    }
+
+    /// The main process, for the sweeper.
+    fn main(&self) -> Option<(Pid, u64)> {
+        Some((self.born.pid, start_ticks(self.born.pid)?))
+    }
+}
+
+impl Drop for Marked {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let mut sweeper = Sweeper::new();
+            sweeper.set(&self.id, self.main(), Order::Kill);
+            let _: bool = ends(&mut sweeper);
+        }
+    }
 }
 
 fn id(name: &str) -> String {
@@ -32,21 +56,21 @@ fn bury(sweeper: &Sweeper) {
     }
 }
 
-/// Passes until nobody is left; between them, waits for an end of one of them.
-fn until_empty(sweeper: &mut Sweeper) {
+/// Passes until nobody is left; between them, waits for an end of one of them. Whether it came to that.
+fn ends(sweeper: &mut Sweeper) -> bool {
     const ENOUGH: usize = 10_000;
     for _ in 0..ENOUGH {
-        let found = sweeper.pass().expect("/proc");
+        let found = sweeper.pass().unwrap_or_default();
         bury(sweeper);
         if found.iter().all(|(_, found)| found.alive == 0) {
-            return;
+            return true;
         }
         let someone = sweeper.targets.values().flat_map(|target| target.members.values()).next();
         if let Some(member) = someone {
             let _ = poll::readable(&member.handle, Some(Duration::from_millis(2)));
         }
     }
-    panic!("the sweep does not end");
+    false
 }
 
 #[test]
@@ -54,17 +78,17 @@ fn an_escapee_is_found_by_its_mark_and_an_unmarked_one_by_its_session() {
     let id = id("escapee");
     // The two between are dead and buried when the second word comes.
     let script = "(setsid sleep 1000 &); echo a; (env -i sleep 1000 &); echo b; exec sleep 1000";
-    let (born, reader) = marked(&id, script);
+    let shell = Marked::new(&id, script);
     let mut bytes = [0; 4];
-    assert_eq!(fd::read_full(&reader, &mut bytes), Ok(4));
+    assert_eq!(fd::read_full(&shell.output, &mut bytes), Ok(4));
     let mut sweeper = Sweeper::new();
-    sweeper.set(&id, Some((born.pid, start_ticks(born.pid).expect("alive"))), Order::Look);
+    sweeper.set(&id, shell.main(), Order::Look);
     let found = sweeper.pass().expect("/proc");
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].1.alive, found[0].1.fresh), (3, 3), "{found:?}");
     sweeper.set(&id, None, Order::Kill);
-    until_empty(&mut sweeper);
-    wait::end(Who::Pidfd(born.pidfd.as_fd())).expect_err("buried by the sweep");
+    assert!(ends(&mut sweeper), "the sweep does not end");
+    wait::end(Who::Pidfd(shell.born.pidfd.as_fd())).expect_err("buried by the sweep");
     sweeper.forget(&id);
     assert!(sweeper.is_idle());
 }
@@ -74,11 +98,11 @@ fn a_fork_storm_of_sessions_is_ended_without_cgroups() {
     let id = id("storm");
     let storm = "(setsid sh -c 'while :; do (setsid sleep 1000 &); done' &); echo; \
                  while :; do (setsid sleep 1000 &); done";
-    let (born, reader) = marked(&id, storm);
-    assert_eq!(fd::read(&reader, &mut [0; 1]), Ok(1));
+    let shell = Marked::new(&id, storm);
+    assert_eq!(fd::read(&shell.output, &mut [0; 1]), Ok(1));
     let mut sweeper = Sweeper::new();
-    sweeper.set(&id, Some((born.pid, start_ticks(born.pid).expect("alive"))), Order::Kill);
-    until_empty(&mut sweeper);
+    sweeper.set(&id, shell.main(), Order::Kill);
+    assert!(ends(&mut sweeper), "the sweep does not end");
     let found = sweeper.pass().expect("/proc");
     assert_eq!(found[0].1.alive, 0);
 }
@@ -87,17 +111,17 @@ fn a_fork_storm_of_sessions_is_ended_without_cgroups() {
 fn each_member_gets_an_ordinary_signal_once() {
     let id = id("signal");
     let script = "trap 'echo got' TERM; echo ready; while :; do sleep 1000 & wait; done";
-    let (born, reader) = marked(&id, script);
+    let shell = Marked::new(&id, script);
     let mut line = [0; 6];
-    assert_eq!(fd::read_full(&reader, &mut line), Ok(6));
+    assert_eq!(fd::read_full(&shell.output, &mut line), Ok(6));
     let mut sweeper = Sweeper::new();
-    sweeper.set(&id, Some((born.pid, start_ticks(born.pid).expect("alive"))), Order::Signal(Signal::TERM));
+    sweeper.set(&id, shell.main(), Order::Signal(Signal::TERM));
     sweeper.pass().expect("/proc");
     let mut line = [0; 4];
-    assert_eq!(fd::read_full(&reader, &mut line), Ok(4));
+    assert_eq!(fd::read_full(&shell.output, &mut line), Ok(4));
     assert_eq!(&line, b"got\n");
     sweeper.set(&id, None, Order::Kill);
-    until_empty(&mut sweeper);
+    assert!(ends(&mut sweeper), "the sweep does not end");
 }
 
 #[test]
@@ -110,4 +134,24 @@ fn a_process_of_any_name_is_read_and_a_line_that_is_cut_is_not() {
         assert_eq!(parse(&line[..length]), None);
     }
     assert_eq!(start_ticks(Pid::new(i32::MAX).expect("positive")), None);
+}
+
+#[test]
+fn a_test_that_fails_leaves_nobody_of_its_mark_behind() {
+    let id = id("failing");
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let test = std::thread::spawn({
+        let id = id.clone();
+        move || {
+            let shell = Marked::new(&id, "(setsid sleep 1000 &); echo; exec sleep 1000");
+            assert_eq!(fd::read(&shell.output, &mut [0; 1]), Ok(1));
+            sender.send(fd::duplicate(&shell.output, 0).expect("a copy")).expect("somebody waits");
+            std::panic::resume_unwind(Box::new("it fails"));
+        }
+    });
+    let output = receiver.recv().expect("it got so far");
+    assert!(test.join().is_err());
+    // Nobody is left who could write.
+    assert_eq!(poll::readable(&output, Some(Duration::from_secs(40))), Ok(true));
+    assert_eq!(fd::read(&output, &mut [0; 1]), Ok(0));
 }
