@@ -13,7 +13,9 @@ use doula_model::control::{
 use doula_model::exit::ExitStatus;
 use doula_model::id::{Generation, Pid};
 use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -106,6 +108,7 @@ fn service(name: &str, state: State, because: Cause) -> ServiceStatus {
         generation: Generation(1),
         restarts: 0,
         last_exit: None,
+        fell: None,
         next_start: None,
         status: None,
         processes: None,
@@ -251,5 +254,56 @@ fn wrong_command_lines_are_exit_code_2() {
         let (out, err, code) = stage.ctl("demo", args);
         assert_eq!((out.as_str(), code), ("", Some(2)), "{args:?}: {err}");
         assert!(err.starts_with("error: "), "{err}");
+    }
+}
+
+/// A supervisor that greets one client, hears one request, and is gone. One that ends well takes its socket along
+/// before it hangs up.
+fn vanish(place: Place, well: bool) -> JoinHandle<()> {
+    let listener = place.listen().expect("listens");
+    listener.set_nonblocking(false).expect("blocking");
+    thread::spawn(move || {
+        // The first to come only looks whether somebody is there.
+        for stream in listener.incoming().take(3) {
+            let mut stream = stream.expect("a client");
+            if hear(&mut stream).is_none() {
+                continue;
+            }
+            let hello = br#"{"id":1,"reply":"hello","protocol":1,"family":"demo","pid":1,"version":"0"}"#;
+            stream.write_all(&(hello.len() as u32).to_le_bytes()).expect("writes");
+            stream.write_all(hello).expect("writes");
+            hear(&mut stream).expect("a request");
+            if well {
+                place.close_door();
+            }
+            return;
+        }
+    })
+}
+
+/// One frame.
+fn hear(stream: &mut UnixStream) -> Option<Vec<u8>> {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).ok()?;
+    let mut bytes = vec![0; u32::from_le_bytes(length) as usize];
+    stream.read_exact(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+#[test]
+fn the_end_of_the_family_answers_who_waits_for_an_end_and_its_death_does_not() {
+    for (words, well, expected) in [
+        (&["wait", "web", "--until", "stopped"][..], true, 0),
+        (&["stop", "web"], true, 0),
+        (&["shutdown"], true, 0),
+        (&["wait", "web"], true, 125),
+        (&["wait", "web", "--until", "stopped"], false, 125),
+        (&["shutdown"], false, 125),
+    ] {
+        let stage = Stage::new();
+        let supervisor = vanish(stage.place("demo"), well);
+        let (out, err, code) = stage.ctl("demo", words);
+        assert_eq!(code, Some(expected), "{words:?} {well}: {out}{err}");
+        supervisor.join().expect("no panic");
     }
 }

@@ -1,6 +1,7 @@
 //! What `doula ctl` answers about a real family: each verb, in several situations.
 
 use crate::family::{Family, Home};
+use crate::people::{greeting, pids};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
@@ -88,13 +89,16 @@ fn why_names_the_reason_of_every_kind_of_state() {
          [service.often]\ncommand = \"ACTORS/exit_with 4\"\nrestart = { when = \"always\", delay = \"1ms\", limit = { burst = 2, interval = \"1m\" } }\n\
          [service.ends]\ncommand = \"ACTORS/exit_with 7\"\nrestart = \"never\"\n\
          [service.silent]\ncommand = \"ACTORS/watchdog_silent 1\"\nready = \"notify\"\nwatchdog = \"100ms\"\nrestart = \"never\"\n\
-         [service.missing]\ncommand = \"/nowhere/at-all\"\nrestart = \"never\"\n",
+         [service.missing]\ncommand = \"/nowhere/at-all\"\nrestart = \"never\"\n\
+         [service.again]\nshell = true\nready = { log-line = \"ready\" }\nrestart = { delay = \"1ms\" }\n\
+         command = \"[ -e marker ] && exec ACTORS/polite; touch marker; exit 5\"\n",
     );
     family.expect("started as pid");
     let mut events = Follower::ctl(&family.home, &["events", "-f", "--since", "1h", "silent"]);
     events.expect("silent is failed");
     let mut events = Follower::ctl(&family.home, &["events", "-f", "--since", "1h", "often"]);
     events.expect("often is failed");
+    assert_eq!(family.home.ctl(&["wait", "again"]).code, Some(0));
     for (service, parts) in [
         (
             "waits",
@@ -108,6 +112,14 @@ fn why_names_the_reason_of_every_kind_of_state() {
         ("late", &["late is starting", "It is needed by waits."]),
         ("pauses", &["pauses is backing off", "because it exited with code 3", "It starts again in 59 min"]),
         ("often", &["often is failed", "because it was restarted too often", "last exited with code 4"]),
+        (
+            "again",
+            &[
+                "again is up",
+                "because it was started again by itself after it exited with code 5",
+                "restarted once by itself, the last time",
+            ],
+        ),
         ("ends", &["ends is failed", "because it exited with code 7"]),
         ("silent", &["silent is failed", "because its watchdog heard nothing in time"]),
         (
@@ -130,13 +142,16 @@ fn events_are_json_lines_that_tell_a_whole_life() {
         "[service.task]\ncommand = \"ACTORS/exit_with 0\"\nkind = \"oneshot\"\n[service.web]\ncommand = \"ACTORS/polite\"\n",
     );
     family.expect("polite: ready");
-    let mut events = Follower::ctl(&family.home, &["events", "-f", "--since", "1h", "--json", "task"]);
+    // What happened before is shown too: the last ten.
+    let mut events = Follower::ctl(&family.home, &["events", "-f", "--json", "task"]);
     for news in ["born", "exited", "empty"] {
         let line = events.expect(&format!("\"news\":\"{news}\""));
         let event: Value = serde_json::from_str(&line).expect("JSON");
         assert_eq!(event["service"], "task", "{line}");
         assert!(event["at"].as_str().is_some_and(|at| at.ends_with("+00:00")), "{line}");
     }
+    let last = family.home.ctl(&["events", "--lines", "1", "task"]).out;
+    assert!(last.lines().count() == 1 && last.contains("task is done"), "{last}");
     assert_eq!(family.home.ctl(&["shutdown"]).code, Some(0));
     family.end();
     // What is followed ends with the family, and well.
@@ -185,6 +200,8 @@ fn a_service_reloads_by_its_signal_or_by_its_command_and_keeps_its_process() {
         "[service.signalled]\nshell = true\nreload = { signal = \"USR2\" }\n\
          command = \"trap 'echo read again' USR2; echo listening; while :; do sleep 0.05; done\"\n\
          [service.commanded]\ncommand = \"ACTORS/polite\"\nreload = { command = [\"echo\", \"command ran\"] }\n\
+         [service.broken]\ncommand = \"ACTORS/polite\"\nreload = { command = \"ACTORS/exit_with 3\" }\n\
+         [service.missing]\ncommand = \"ACTORS/polite\"\nreload = { command = \"/nowhere/at-all\" }\n\
          [service.restarted]\ncommand = \"ACTORS/polite\"\n",
     );
     family.expect("signalled | listening");
@@ -201,6 +218,16 @@ fn a_service_reloads_by_its_signal_or_by_its_command_and_keeps_its_process() {
         logs.expect(line);
     }
     let after = ["signalled", "commanded", "restarted"].map(|name| pid(&family, name));
+    for (name, what) in
+        [("broken", "its reload command exited with code 3"), ("missing", "it could not be started")]
+    {
+        let said = family.home.ctl(&["reload", name]);
+        assert!(
+            said.code == Some(1) && said.out.contains(&format!("{name}: up, because {what}")),
+            "{said:?}"
+        );
+        assert_eq!(family.home.ctl(&["reload", name, "--no-wait"]).code, Some(0));
+    }
     assert_eq!(before[..2], after[..2]);
     assert_ne!(before[2], after[2]);
     family.shut_down();
@@ -208,22 +235,12 @@ fn a_service_reloads_by_its_signal_or_by_its_command_and_keeps_its_process() {
 
 #[test]
 fn sighup_reads_the_file_again_and_a_wrong_one_changes_nothing() {
-    let text = |greeting: &str| {
-        format!(
-            "[service.same]\ncommand = \"ACTORS/polite\"\n\
-             [service.new]\ncommand = \"ACTORS/polite\"\nenv = {{ GREETING = {greeting} }}\n"
-        )
-    };
-    let mut family = Family::up(&text("\"hello\""));
-    family.expect("polite: ready");
-    family.expect("polite: ready");
-    let pids = |family: &Family| ["same", "new"].map(|name| family.status(name)["pid"].clone());
-    let before = pids(&family);
-    family.home.write(&text("[]"));
+    let (mut family, before) = Family::greeting();
+    family.home.write(&greeting("[]"));
     family.signal(rustix::process::Signal::HUP);
     family.expect("SIGHUP: the configuration is not taken");
     assert_eq!(pids(&family), before);
-    family.home.write(&text("\"good day\""));
+    family.home.write(&greeting("\"good day\""));
     let dry = family.home.ctl(&["reload", "--dry-run"]).out;
     assert!(
         dry.contains("~ new: changed") && dry.contains("env.GREETING: \"hello\" → \"good day\""),

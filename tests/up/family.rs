@@ -3,6 +3,7 @@
 
 use crate::actors::actor;
 use regex::{Captures, Regex};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 use serde_json::Value;
 use std::fs;
@@ -74,7 +75,12 @@ impl Home {
 
     /// Asks the supervisor for something.
     pub(crate) fn ctl(&self, words: &[&str]) -> Said {
-        run(self.command(env!("CARGO_BIN_EXE_doula")).args(["ctl", "--name", &self.name]).args(words))
+        self.ctl_of(&self.name, words)
+    }
+
+    /// Asks that of the family of this name.
+    pub(crate) fn ctl_of(&self, name: &str, words: &[&str]) -> Said {
+        run(self.command(env!("CARGO_BIN_EXE_doula")).args(["ctl", "--name", name]).args(words))
     }
 
     /// Whether a process carries the mark of this family.
@@ -171,6 +177,16 @@ impl Family {
         kill_process(Pid::from_child(&self.child), signal).expect("to signal our own child");
     }
 
+    /// Has the supervisor kill everybody, and gives it time for that.
+    fn quit(&self) {
+        let pid = Pid::from_child(&self.child);
+        let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { return };
+        if pidfd_send_signal(&handle, Signal::QUIT).is_ok() {
+            let patience = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
+            let _ = poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&patience));
+        }
+    }
+
     /// Asks for something that must succeed, and gives the answer.
     pub(crate) fn ask(&self, words: &[&str]) -> Value {
         let said = self.home.ctl(&[words, &["--json"]].concat());
@@ -206,9 +222,10 @@ impl Family {
 }
 
 impl Drop for Family {
+    /// After a failure: nothing here may panic, or the folder would be left behind.
     fn drop(&mut self) {
         if let Ok(None) = self.child.try_wait() {
-            self.home.ctl(&["shutdown", "--kill"]);
+            self.quit();
             drop(self.child.kill());
             drop(self.child.wait());
             self.home.sweep();

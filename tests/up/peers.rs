@@ -1,5 +1,6 @@
 //! Who may ask a family, and what strange or slow askers can do: nothing to others.
 
+use crate::attributes::{is_root, reachable};
 use crate::contain::skipped;
 use crate::family::{Family, Home};
 use std::fs::{self, Permissions};
@@ -108,4 +109,37 @@ fn whoever_sends_nonsense_or_never_reads_disturbs_nobody() {
     assert!(String::from_utf8_lossy(&answer).contains("bad-request"), "{answer:?}");
     let (code, _) = family.shut_down();
     assert_eq!(code, Some(0));
+}
+
+/// The base in which a user without a runtime directory has its families, removed at the end.
+struct Base(PathBuf);
+
+impl Drop for Base {
+    fn drop(&mut self) {
+        drop(fs::remove_dir(&self.0));
+    }
+}
+
+#[test]
+fn root_finds_the_family_of_another_user_by_its_name() {
+    if !is_root() {
+        return skipped("only root may speak to the families of others");
+    }
+    let home = reachable("[service.web]\ncommand = \"sleep 100000\"\n");
+    let user = 1_200_000_000 + std::process::id();
+    let base = Base(PathBuf::from(format!("/tmp/doula-{user}")));
+    let program = home.dir.join("doula-of-this-user");
+    fs::copy(env!("CARGO_BIN_EXE_doula"), &program).expect("a copy that this user may execute");
+    let mut command = home.command("setpriv");
+    command.args([format!("--reuid={user}"), format!("--regid={user}"), "--clear-groups".to_owned()]);
+    command.arg(&program).arg("up").env_remove("XDG_RUNTIME_DIR");
+    let mut family = Family::with(home, command);
+    family.expect("web started");
+    assert!(base.0.is_dir());
+    assert_eq!(family.status("web")["state"], "up");
+    let said = family.home.ctl_of("none-of-this-name", &["status"]);
+    let others = format!("{} of user {user}", family.home.name);
+    assert!(said.code == Some(2) && said.err.contains(&others), "{said:?}");
+    assert_eq!(family.home.ctl(&["shutdown"]).code, Some(0));
+    family.end();
 }

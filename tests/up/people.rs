@@ -1,6 +1,31 @@
 //! What people do with a running family by `doula ctl`.
 
 use crate::family::{Family, Home};
+use serde_json::Value;
+
+/// Two services, of which one says what it is configured to.
+pub(crate) fn greeting(words: &str) -> String {
+    format!(
+        "[service.same]\ncommand = \"ACTORS/polite\"\n\
+         [service.new]\ncommand = \"ACTORS/polite\"\nenv = {{ GREETING = {words} }}\n"
+    )
+}
+
+/// The processes of both.
+pub(crate) fn pids(family: &Family) -> [Value; 2] {
+    ["same", "new"].map(|name| family.status(name)["pid"].clone())
+}
+
+impl Family {
+    /// Both of them, and their processes.
+    pub(crate) fn greeting() -> (Family, [Value; 2]) {
+        let mut family = Family::up(&greeting("\"hello\""));
+        family.expect("polite: ready");
+        family.expect("polite: ready");
+        let pids = pids(&family);
+        (family, pids)
+    }
+}
 
 #[test]
 fn services_are_stopped_started_and_restarted_by_name_and_an_unknown_one_is_refused() {
@@ -22,22 +47,12 @@ fn services_are_stopped_started_and_restarted_by_name_and_an_unknown_one_is_refu
 
 #[test]
 fn a_reload_touches_only_what_changed_and_a_wrong_file_touches_nothing() {
-    let text = |greeting: &str| {
-        format!(
-            "[service.same]\ncommand = \"ACTORS/polite\"\n\
-             [service.new]\ncommand = \"ACTORS/polite\"\nenv = {{ GREETING = {greeting} }}\n"
-        )
-    };
-    let mut family = Family::up(&text("\"hello\""));
-    family.expect("polite: ready");
-    family.expect("polite: ready");
-    let pids = |family: &Family| ["same", "new"].map(|name| family.status(name)["pid"].clone());
-    let before = pids(&family);
-    family.home.write(&text("[]"));
+    let (mut family, before) = Family::greeting();
+    family.home.write(&greeting("[]"));
     let said = family.home.ctl(&["reload"]);
     assert!(said.code == Some(2) && said.err.contains('^'), "{said:?}");
     assert_eq!(pids(&family), before);
-    family.home.write(&text("\"good day\""));
+    family.home.write(&greeting("\"good day\""));
     let said = family.home.ctl(&["reload"]);
     assert!(said.code == Some(0) && said.out.contains("new"), "{said:?}");
     family.expect("new | polite: ready");

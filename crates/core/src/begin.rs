@@ -50,6 +50,7 @@ impl Service {
         self.generation = Generation(self.generation.0 + 1);
         (self.ending, self.exit, self.ready_since, self.own_watchdog) = (None, None, None, None);
         (self.asked, self.escalated, self.paused, self.reload_later) = (false, false, false, false);
+        self.reload_failure = None;
         self.status_text = String::new();
         if core::mem::take(&mut self.automatic) {
             self.history.started(&self.spec.restart, cx.now);
@@ -71,6 +72,7 @@ impl Service {
         if status.success() {
             self.launch(cx, Cause::NextStep);
         } else {
+            self.exit = Some(status);
             self.end_by(Cause::Exit { status }, true);
             self.clear(cx);
         }
@@ -121,6 +123,13 @@ impl Service {
             self.helper_stillborn(cx, role, error);
             self.fact(cx, Fact::HelperGone);
         }
+    }
+
+    /// A birth of this generation is not to be tried any more.
+    pub(crate) fn called_off(&mut self, cx: &mut Context, role: Role) {
+        assert!(matches!(self.children.get(role), Some(Child::Asked { .. })), "it was asked for");
+        *self.children.slot(role) = None;
+        self.fact(cx, Fact::CalledOff);
     }
 
     /// A child of this generation ended.

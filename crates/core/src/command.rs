@@ -60,7 +60,7 @@ impl Engine {
             (service.wish, service.lost) = (Wish::Up, false);
             if named {
                 service.history.forget();
-                service.automatic = false;
+                (service.automatic, service.fell) = (false, None);
             }
             service.input(&mut self.cx, Input::Start { run: named });
             self.arm(id);
@@ -138,7 +138,7 @@ impl Engine {
     fn start_anew(&mut self, id: ServiceId, cause: Cause) {
         let Some(service) = seat(&mut self.services, id) else { return };
         service.history.forget();
-        service.automatic = false;
+        (service.automatic, service.fell) = (false, None);
         match service.state {
             State::Scheduled | State::BackingOff => {
                 service.input(&mut self.cx, Input::Start { run: true });

@@ -69,6 +69,7 @@ impl Service {
 
     fn back_off(&mut self, cx: &mut Context, cause: Cause, (delay, attempt): (Duration, u32)) {
         self.automatic = true;
+        self.fell = Some((cause.clone(), cx.now));
         self.report(cx, News::RestartIn { delay, attempt });
         if delay.is_zero() {
             self.wait(cx, Cause::BackOffOver);

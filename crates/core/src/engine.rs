@@ -109,8 +109,19 @@ impl Engine {
     }
 
     /// What is to be done next, in order; `None` when nothing is to be done before the next event.
+    ///
+    /// Births that were decided on before the family began to end are called off.
     pub fn poll_action(&mut self) -> Option<Action> {
-        let next = self.cx.actions.pop_front();
+        let mut next = self.cx.actions.pop_front();
+        while let Some(Action::Spawn { key }) = next
+            && self.cx.haste.is_some()
+            && matches!(key.role, Role::Main | Role::PreStart)
+        {
+            self.with(key, |it, cx, role| it.called_off(cx, role));
+            self.settle();
+            self.quit_if_over();
+            next = self.cx.actions.pop_front();
+        }
         if next.is_none() {
             // A family that starts or stops as a whole has thousands at once, and none for weeks afterwards.
             self.cx.actions.shrink_to(ACTIONS_KEPT);

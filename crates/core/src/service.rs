@@ -59,6 +59,8 @@ pub(crate) enum Fact {
     Born,
     /// The child of this step could not be born.
     Stillborn(SpawnError),
+    /// The birth for this step was called off: the family shuts down.
+    CalledOff,
     /// The child of this step ended.
     Exited(ExitStatus),
     /// A probe or another helper ended.
@@ -99,7 +101,7 @@ pub(crate) struct Service {
     pub(crate) children: Children,
     /// Why this generation ends; the first reason counts.
     pub(crate) ending: Option<Ending>,
-    /// How the main process of this generation ended.
+    /// How the main process of this generation ended, or the pre-start command that failed.
     pub(crate) exit: Option<ExitStatus>,
     /// The stop signal was sent.
     pub(crate) asked: bool,
@@ -117,12 +119,16 @@ pub(crate) struct Service {
     pub(crate) extend_until: Time,
     /// A reload waits until the service is up, or the reload before is over.
     pub(crate) reload_later: bool,
+    /// Why the last reload command failed, if it did.
+    pub(crate) reload_failure: Option<Cause>,
 
     /// A one-shot that ended well and was not started again by hand since.
     pub(crate) fulfilled: bool,
     /// The next start is an automatic restart, and counts.
     pub(crate) automatic: bool,
     pub(crate) history: History,
+    /// Why, and when, it was started again by itself the last time.
+    pub(crate) fell: Option<(Cause, Time)>,
     pub(crate) last_exit: Option<ExitStatus>,
     pub(crate) status_text: String,
     /// The world was asked for the next time of the schedule.
@@ -161,9 +167,11 @@ impl Service {
             own_watchdog: None,
             extend_until: now,
             reload_later: false,
+            reload_failure: None,
             fulfilled: false,
             automatic: false,
             history: History::default(),
+            fell: None,
             last_exit: None,
             status_text: String::new(),
             armed: false,
@@ -236,14 +244,17 @@ impl Service {
             (Fact::Stillborn(error), Preparing | Starting | Up | Stopping) => self.not_born(cx, error),
             (Fact::Stillborn(_), Clearing) => self.clear_when_alone(cx),
             (Fact::Stillborn(_), Cleaning) => self.conclude(cx),
+            (Fact::CalledOff, Preparing | Starting | Up | Stopping) => self.call_off(cx),
+            (Fact::CalledOff, Clearing) => self.clear_when_alone(cx),
             (Fact::Exited(status), Preparing) => self.prepared(cx, status),
             (Fact::Exited(status), Starting | Up | Stopping) => self.main_gone(cx, status),
             (Fact::Exited(_), Clearing) => self.clear_when_alone(cx),
             (Fact::Exited(_), Cleaning) => self.clear_after_post_stop(cx),
             (
-                Fact::Born | Fact::Stillborn(_) | Fact::Exited(_),
+                Fact::Born | Fact::Stillborn(_) | Fact::CalledOff | Fact::Exited(_),
                 Stopped | Scheduled | Waiting | BackingOff | Done | Failed,
             ) => unreachable!("no child in a state without children"),
+            (Fact::CalledOff, Cleaning) => unreachable!("a post-stop command is part of the end"),
 
             (Fact::HelperGone, Clearing) => self.clear_when_alone(cx),
             (

@@ -137,6 +137,12 @@ impl Service {
         self.clear(cx);
     }
 
+    /// The family shuts down before the child of this step was born.
+    pub(crate) fn call_off(&mut self, cx: &mut Context) {
+        self.why_ending();
+        self.clear(cx);
+    }
+
     /// SIGKILL for the pre-start command and all it left.
     pub(crate) fn kill_step(&mut self, cx: &mut Context) {
         self.escalated = true;
@@ -152,6 +158,7 @@ impl Service {
             (None, None) => unreachable!("a generation ends for a reason"),
         };
         self.kill_helpers(cx);
+        self.reload_failure = None;
         self.alarm(cx, Alarm::Step, None);
         self.turn(cx, State::Clearing, because);
         self.clear_when_alone(cx);

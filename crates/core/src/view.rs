@@ -44,6 +44,12 @@ pub struct ServiceView {
     pub ready_since: Option<Time>,
     /// The main process was stopped by a signal: it exists and does nothing.
     pub paused: bool,
+    /// Why it started again by itself the last time, and when that was; `None` if people have started it since.
+    pub fell: Option<(Cause, Time)>,
+    /// It is reading its configuration again by its reload command, or will.
+    pub reloading: bool,
+    /// Why the last reload command of this life failed, if it did.
+    pub reload_failure: Option<Cause>,
     /// What happens next without anybody's doing, and when.
     pub next: Option<(Time, Awaited)>,
 }
@@ -150,6 +156,9 @@ impl Engine {
             status_text: service.status_text.clone(),
             ready_since: service.ready_since.filter(|_| service.state == State::Up),
             paused: service.paused,
+            fell: service.fell.clone(),
+            reloading: service.children.get(Role::Reload).is_some() || service.reload_later,
+            reload_failure: service.reload_failure.clone(),
             next: service.next_deadline(),
         })
     }
@@ -248,6 +257,7 @@ fn named(cause: &Cause) -> Option<&str> {
         | Cause::Asked
         | Cause::NextStep
         | Cause::Exit { .. }
+        | Cause::ReloadFailed { .. }
         | Cause::SpawnFailed { .. }
         | Cause::ReadyTimeout
         | Cause::StepTimeout

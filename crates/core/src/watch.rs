@@ -28,7 +28,10 @@ impl Service {
     pub(crate) fn helper_exited(&mut self, cx: &mut Context, role: Role, status: ExitStatus) {
         match role {
             Role::ReadyProbe | Role::LiveProbe => self.probed(cx, role, status.success()),
-            Role::Reload => self.reloaded(cx),
+            Role::Reload => {
+                self.reload_failure = (!status.success()).then_some(Cause::ReloadFailed { status });
+                self.reloaded(cx);
+            }
             Role::Main | Role::PreStart | Role::PostStop => unreachable!("no helpers"),
         }
     }
@@ -44,7 +47,10 @@ impl Service {
                     self.alarm(cx, Alarm::Probe, Some(cx.now.after(STILLBORN_PAUSE)));
                 }
             }
-            Role::Reload => self.reloaded(cx),
+            Role::Reload => {
+                self.reload_failure = Some(Cause::SpawnFailed { error });
+                self.reloaded(cx);
+            }
             Role::Main | Role::PreStart | Role::PostStop => unreachable!("no helpers"),
         }
     }
@@ -73,6 +79,7 @@ impl Service {
             | State::Done
             | State::Failed => return,
         }
+        self.reload_failure = None;
         match self.spec.reload {
             Reload::Restart => {
                 // It was to be reloaded later, and has got this rule meanwhile.

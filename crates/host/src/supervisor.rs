@@ -102,6 +102,7 @@ fn look_after(options: Options, place: &Place) -> Result<u8, Failed> {
     }
     give_back_memory();
     let code = driver.run(&mut world);
+    place.close_door();
     world.close(driver.engine());
     Ok(code)
 }

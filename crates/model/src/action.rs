@@ -246,6 +246,11 @@ pub enum Cause {
         /// How.
         status: ExitStatus,
     },
+    /// The reload command did not end well.
+    ReloadFailed {
+        /// How it ended.
+        status: ExitStatus,
+    },
     /// No child could be made.
     SpawnFailed {
         /// Where and why.

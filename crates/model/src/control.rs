@@ -131,9 +131,11 @@ pub enum Request {
         names: Vec<String>,
         /// Go on with what happens from now on, until [`Request::Cancel`].
         follow: bool,
-        /// What is remembered from then on; `None`: only what happens from now on if `follow`, else all that
-        /// is remembered.
+        /// What is remembered from then on; `None`: all that is remembered.
         since: Option<Wall>,
+        /// At most so many of those, the last ones; `None`: all.
+        #[serde(default)]
+        lines: Option<u32>,
     },
     /// Why is it as it is? Answered by [`Reply::Why`].
     Why {
@@ -379,6 +381,9 @@ pub struct ServiceStatus {
     pub restarts: u32,
     /// How its main process ended last.
     pub last_exit: Option<ExitStatus>,
+    /// Why it was started again by itself the last time, if people have not started it since.
+    #[serde(default)]
+    pub fell: Option<Fall>,
     /// When it starts again by itself, from now.
     pub next_start: Option<Duration>,
     /// What it says about itself (sd_notify(3) `STATUS=`).
@@ -400,6 +405,15 @@ pub struct ServiceStatus {
     /// that cannot be killed …
     #[serde(default)]
     pub notes: Vec<String>,
+}
+
+/// Why a service was started again by itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fall {
+    /// What ended its last life.
+    pub because: Cause,
+    /// How long ago that was.
+    pub ago: Duration,
 }
 
 /// What became of a service that something was asked for.

@@ -60,6 +60,7 @@ impl Display for Cause {
             Cause::LostDependency { service } => write!(f, "{service}, which it requires, is not there"),
             Cause::NextStep => f.write_str("the step before succeeded"),
             Cause::Exit { status } => write!(f, "it {status}"),
+            Cause::ReloadFailed { status } => write!(f, "its reload command {status}"),
             Cause::SpawnFailed { error } => write!(f, "it could not be started ({error})"),
             Cause::ReadyTimeout => f.write_str("it was not ready in time"),
             Cause::StepTimeout => f.write_str("the command of this step took too long"),

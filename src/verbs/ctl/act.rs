@@ -187,23 +187,33 @@ pub(super) fn shutdown(args: ShutdownArgs, link: &mut Link, ui: &mut Ui, as_json
 
 /// Waits until the supervisor closes the connection, which it does at its very end.
 fn await_end(link: &mut Link) -> Result<(), Failure> {
-    loop {
-        match link.connection.next(None) {
-            Ok(_) => {}
-            Err(ConnectionError::Closed) => return Ok(()),
-            Err(error) => return Err(failed(error)),
-        }
-    }
+    while link.next_or_end()?.is_some() {}
+    Ok(())
+}
+
+/// Whether it was asked for that something has ended: then the end of the whole family is a good answer.
+fn awaits_an_end(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::Stop { wait: true, .. }
+            | Request::Shutdown { wait: true, .. }
+            | Request::Wait { until: Goal::Stopped, .. }
+    )
 }
 
 /// Asks for it and tells what became of it; meanwhile people at a terminal see what happens.
 pub(super) fn perform(request: Request, link: &mut Link, ui: &mut Ui, as_json: bool) -> Outcome {
     if ui.notes_are_seen() && !as_json {
-        link.send(Request::Events { names: named(&request), follow: true, since: None })?;
+        link.send(Request::Events { names: named(&request), follow: true, since: None, lines: Some(0) })?;
     }
+    let ends = awaits_an_end(&request);
     let id = link.send(request)?;
     loop {
-        let answer = link.next()?;
+        let answer = match link.next_or_end()? {
+            Some(answer) => answer,
+            None if ends => return conclude(&[], false, ui, as_json),
+            None => return Err(failed(ConnectionError::Closed)),
+        };
         match answer.reply {
             Reply::Settled { services, timed_out } if answer.id == id => {
                 return conclude(&services, timed_out, ui, as_json);

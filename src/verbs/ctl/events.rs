@@ -15,18 +15,27 @@ pub(super) struct Args {
     /// Only about these services (and about the family) [default: all]
     services: Vec<String>,
 
-    /// Go on with what happens from now on
+    /// Go on with what happens from now on, after the last 10 events (or those of --since or --lines)
     #[arg(short, long)]
     follow: bool,
 
     /// Only what happened since then: a duration ago (10m) or a time (2026-01-31T12:00:00Z)
     #[arg(long, value_parser = times::since, value_name = "WHEN")]
     since: Option<Wall>,
+
+    /// Only the last so many events
+    #[arg(short = 'l', long, value_name = "COUNT")]
+    lines: Option<u32>,
 }
+
+/// So many events are shown before those that are followed, as `journalctl -f` and `tail -f` do.
+const BEFORE: u32 = 10;
 
 /// Shows them.
 pub(super) fn run(args: Args, link: &mut Link, ui: &mut Ui, as_json: bool) -> Outcome {
-    let request = Request::Events { names: args.services, follow: args.follow, since: args.since };
+    let Args { services: names, follow, since, lines } = args;
+    let lines = lines.or((follow && since.is_none()).then_some(BEFORE));
+    let request = Request::Events { names, follow, since, lines };
     let zone = TimeZone::system();
     link.each(request, |reply| match reply {
         Reply::Event(event) if as_json => json::print(&event, ui),

@@ -6,12 +6,13 @@ use doula_host::control::place::{Bases, Found};
 use doula_host::control::{Connection, ConnectionError};
 use doula_host::usage;
 use doula_model::control::{Answer, Refusal, RefusalKind, Reply, Request, RequestId, ServiceStatus};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A conversation with one supervisor.
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) connection: Connection,
+    socket: PathBuf,
 }
 
 impl Link {
@@ -20,13 +21,15 @@ impl Link {
         let bases = Bases::from_env();
         // With a name the file here does not matter, nor whether it has errors.
         let wanted = name.map_or_else(here, |name| Ok(Some(name.to_owned())))?;
-        let found = choose(wanted, bases.running()).map_err(|failure| {
+        let found = choose(wanted.as_deref(), bases.running());
+        let found = found.or_else(|failure| of_others(wanted.as_deref(), bases.of_others(), failure));
+        let found = found.map_err(|failure| {
             let looked: Vec<_> = bases.dirs().iter().map(|dir| dir.display().to_string()).collect();
             Failure { text: format!("{} (looked in {})", failure.text, looked.join(", ")), ..failure }
         })?;
         let client = concat!("doula ctl ", env!("CARGO_PKG_VERSION"));
         let connection = Connection::open(&found.socket, client).map_err(failed)?;
-        Ok(Link { connection })
+        Ok(Link { connection, socket: found.socket })
     }
 
     /// Asks, and gives the number under which the answers come.
@@ -43,11 +46,20 @@ impl Link {
 
     /// The next answer to any request; a refusal is a failure.
     pub(super) fn next(&mut self) -> Result<Answer, Failure> {
-        let answer = self.connection.next(None).map_err(failed)?;
-        let answer = answer.ok_or_else(|| failed(ConnectionError::Silent))?;
+        self.next_or_end()?.ok_or_else(|| failed(ConnectionError::Closed))
+    }
+
+    /// The same; `None` when the family has come to its end. A supervisor that was killed leaves its socket behind.
+    pub(super) fn next_or_end(&mut self) -> Result<Option<Answer>, Failure> {
+        let answer = match self.connection.next(None) {
+            Err(ConnectionError::Closed | ConnectionError::Broken(_)) if !self.socket.exists() => {
+                return Ok(None);
+            }
+            answer => answer.map_err(failed)?.ok_or_else(|| failed(ConnectionError::Silent))?,
+        };
         match answer.reply {
             Reply::Error(refusal) => Err(refused(refusal)),
-            reply => Ok(Answer { reply, ..answer }),
+            reply => Ok(Some(Answer { reply, ..answer })),
         }
     }
 
@@ -94,7 +106,7 @@ fn here() -> Result<Option<String>, Failure> {
 }
 
 /// The family that is wanted by name, else the only one.
-fn choose(wanted: Option<String>, running: Vec<Found>) -> Result<Found, Failure> {
+fn choose(wanted: Option<&str>, running: Vec<Found>) -> Result<Found, Failure> {
     let names: Vec<_> = running.iter().map(|found| found.name.clone()).collect();
     let others = format!("running: {}", names.join(", "));
     if let Some(wanted) = wanted {
@@ -110,6 +122,20 @@ fn choose(wanted: Option<String>, running: Vec<Found>) -> Result<Found, Failure>
         (Some(_), Some(_)) => {
             Err(Failure::usage("several families are running").hint(format!("choose with --name; {others}")))
         }
+    }
+}
+
+/// For root: the family of another user that has the wanted name, if it is the only one; else the failure, with those
+/// that there are.
+fn of_others(wanted: Option<&str>, others: Vec<Found>, failure: Failure) -> Result<Found, Failure> {
+    let list: Vec<_> = others.iter().map(|found| format!("{} of user {}", found.name, found.owner)).collect();
+    let mut meant = others.into_iter().filter(|found| Some(found.name.as_str()) == wanted);
+    match (meant.next(), meant.next()) {
+        (Some(only), None) => Ok(only),
+        (Some(_), Some(_)) => Err(Failure::usage("several users run a family of this name")
+            .hint(format!("run `doula ctl` as one of them; running: {}", list.join(", ")))),
+        (None, _) if list.is_empty() => Err(failure),
+        (None, _) => Err(failure.hint(format!("name one of those of others: {}", list.join(", ")))),
     }
 }
 
@@ -148,13 +174,13 @@ mod tests {
     use super::*;
 
     fn found(names: &[&str]) -> Vec<Found> {
-        names.iter().map(|name| Found { name: (*name).into(), socket: "/s".into() }).collect()
+        names.iter().map(|name| Found { name: (*name).into(), socket: "/s".into(), owner: 7 }).collect()
     }
 
     #[test]
     fn the_family_that_is_meant_is_the_named_one_or_the_only_one() {
         for (wanted, running, meant) in [(Some("b"), &["a", "b"][..], "b"), (None, &["b"], "b")] {
-            let chosen = choose(wanted.map(str::to_owned), found(running));
+            let chosen = choose(wanted, found(running));
             assert_eq!(chosen.map(|found| found.name).as_deref(), Ok(meant));
         }
     }
@@ -167,8 +193,22 @@ mod tests {
             (None, &[], "no family is running", "start one with `doula up`"),
             (None, &["a", "b"], "several families are running", "choose with --name; running: a, b"),
         ] {
-            let chosen = choose(wanted.map(str::to_owned), found(running));
+            let chosen = choose(wanted, found(running));
             assert_eq!(chosen, Err(Failure::usage(text).hint(hint)));
+        }
+    }
+
+    #[test]
+    fn root_finds_the_family_of_another_user_by_its_name_if_it_is_the_only_one() {
+        let failure = || Failure::usage("no family is running");
+        let chosen = of_others(Some("b"), found(&["a", "b"]), failure());
+        assert_eq!(chosen.map(|found| found.name).as_deref(), Ok("b"));
+        let chosen = of_others(Some("a"), found(&["a", "a"]), failure()).expect_err("not clear");
+        assert!(chosen.to_string().contains("several users"), "{chosen}");
+        for wanted in [None, Some("x")] {
+            let chosen = of_others(wanted, found(&["a"]), failure());
+            assert_eq!(chosen, Err(failure().hint("name one of those of others: a of user 7")));
+            assert_eq!(of_others(wanted, Vec::new(), failure()), Err(failure()));
         }
     }
 }

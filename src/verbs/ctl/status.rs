@@ -57,7 +57,8 @@ fn show(status: &FamilyStatus, ui: &mut Ui, as_json: bool) -> Result<(), Failure
 
 /// Shows it, and again after each event.
 fn watch(names: Vec<String>, link: &mut Link, ui: &mut Ui, as_json: bool) -> Outcome {
-    let events = link.send(Request::Events { names: names.clone(), follow: true, since: None })?;
+    let request = Request::Events { names: names.clone(), follow: true, since: None, lines: Some(0) };
+    let events = link.send(request)?;
     let live = ui.is_terminal() && !as_json;
     loop {
         let mut status = get(&names, link)?;
@@ -265,6 +266,7 @@ pub(super) mod tests {
             generation: Generation(1),
             restarts: 0,
             last_exit: None,
+            fell: None,
             next_start: None,
             status: None,
             processes: None,

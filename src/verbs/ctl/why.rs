@@ -87,6 +87,7 @@ fn blamed(cause: &Cause) -> Option<&str> {
         | Cause::Asked
         | Cause::NextStep
         | Cause::Exit { .. }
+        | Cause::ReloadFailed { .. }
         | Cause::SpawnFailed { .. }
         | Cause::ReadyTimeout
         | Cause::StepTimeout
@@ -112,8 +113,18 @@ fn sentence(service: &ServiceStatus, zone: &TimeZone, color: bool) -> String {
         status::style(service).paint(&status::state(service), color),
         times::rfc3339(service.since, zone),
         Span(service.age),
-        escape(&service.because.to_string()),
+        escape(&reason(service)),
     )
+}
+
+/// What the state goes back to: for who was started again by itself, what ended its last life.
+fn reason(service: &ServiceStatus) -> String {
+    match (&service.because, &service.fell) {
+        (Cause::NextStep | Cause::BackOffOver, Some(fall)) => {
+            format!("it was started again by itself after {}", fall.because)
+        }
+        (because, _) => because.to_string(),
+    }
 }
 
 /// What else is known, a sentence each.
@@ -126,7 +137,9 @@ fn details(service: &ServiceStatus) -> Vec<String> {
     }
     details.extend(service.next_start.map(|next| format!("It starts again in {}.", Span(next))));
     let times = if service.restarts == 1 { "once".to_owned() } else { format!("{} times", service.restarts) };
-    details.extend((service.restarts > 0).then(|| format!("It was restarted {times} by itself.")));
+    let last = service.fell.as_ref().map(|fall| format!(", the last time {} ago", Span(fall.ago)));
+    let restarted = || format!("It was restarted {times} by itself{}.", last.unwrap_or_default());
+    details.extend((service.restarts > 0).then(restarted));
     details.extend(service.last_exit.map(|last| format!("Its main process last {last}.")));
     details.extend(service.status.as_ref().map(|status| format!("It says: {status}")));
     details.extend(service.memory.map(|bytes| format!("It uses {} of memory.", Size(bytes))));

@@ -27,7 +27,7 @@ struct Life {
     reported: BTreeSet<Role>,
     /// SIGKILL was asked for in this step.
     killed: bool,
-    /// How the main process of this generation ended.
+    /// How the main process of this generation ended, or the pre-start command that failed.
     exit: Option<ExitStatus>,
     up_since: Option<Time>,
     /// The number of the last automatic restart of the row.
@@ -91,7 +91,14 @@ impl Checkers {
 
     fn child_ended(&mut self, engine: &Engine, key: ChildKey, status: ExitStatus) {
         let life = self.lives.entry(key.service).or_default();
-        if life.generation != key.generation || !life.alive.remove(&key.role) || key.role != Role::Main {
+        if life.generation != key.generation || !life.alive.remove(&key.role) {
+            return;
+        }
+        let prepares = engine.status(key.service).is_some_and(|view| view.state == State::Preparing);
+        if key.role == Role::PreStart && prepares && !status.success() {
+            life.exit = Some(status);
+        }
+        if key.role != Role::Main {
             return;
         }
         life.exit = Some(status);

@@ -1,11 +1,17 @@
 //! Scenes with several services: order, loss, commands, a new configuration, the end.
 
 use crate::stage::{Stage, needs, requiring, service};
-use doula_model::action::{Cause, News, State};
-use doula_model::event::Haste;
-use doula_model::id::{Role, ServiceId};
+use doula_core::engine::Engine;
+use doula_model::action::{Action, Cause, News, State};
+use doula_model::event::{Command, Event, Haste};
+use doula_model::exit::ExitStatus;
+use doula_model::id::{ChildKey, Pid, Role, ServiceId};
 use doula_model::service::{DependencyKind, Kind, Overlap, ReadyBy, RestartWhen, ServiceSpec};
 use doula_model::signal::Signal;
+use doula_model::time::Time;
+use std::time::Duration;
+
+const MS: Duration = Duration::from_millis(1);
 
 const NOTHING: [&str; 0] = [];
 
@@ -505,15 +511,62 @@ fn a_scheduled_service_that_becomes_a_task_has_not_done_it_yet() {
 
 #[test]
 fn when_nobody_looked_for_hours_a_loss_still_comes_before_a_start() {
-    let db = service("db", |spec| spec.watchdog = Some(std::time::Duration::from_secs(10)));
+    let db = service("db", |spec| spec.watchdog = Some(Duration::from_secs(10)));
     let mut stage = Stage::new(vec![requiring("web", &["db"]), db]);
     stage.born("db");
     stage.born("web");
     stage.gone("web", 1);
     stage.did();
     // The pause of `web` was over long before the silence of `db` was too long; now both have passed.
-    stage.now = stage.now.after(std::time::Duration::from_secs(3_600));
-    stage.tell(doula_model::event::Event::Tick);
+    stage.now = stage.now.after(Duration::from_secs(3_600));
+    stage.tell(Event::Tick);
     assert_eq!(stage.did(), ["db: KILL tree"]);
     assert_eq!(stage.state("web"), State::Waiting);
+}
+
+#[test]
+fn a_failing_pre_start_of_an_essential_service_ends_the_family_with_its_code() {
+    let tests = service("tests", |spec| {
+        (spec.kind, spec.essential, spec.pre_start) = (Kind::Oneshot, true, Some(MS * 100));
+        spec.restart.when = RestartWhen::Never;
+    });
+    let mut stage = Stage::new(vec![tests]);
+    stage.born_as("tests", Role::PreStart);
+    stage.did();
+    stage.exits_as("tests", Role::PreStart, 7);
+    stage.emptied("tests");
+    assert_eq!(stage.did(), ["tests: clear TERM", "quit 7"]);
+}
+
+/// The next birth that is asked for; whatever is to be emptied is.
+fn next_birth(engine: &mut Engine) -> Option<ChildKey> {
+    while let Some(action) = engine.poll_action() {
+        match action {
+            Action::Spawn { key } => return Some(key),
+            Action::Clear { service, generation, .. } => {
+                engine.handle(Time::ZERO, Event::Emptied { service, generation, leftovers: 0 });
+            }
+            Action::Signal { .. }
+            | Action::Kill { .. }
+            | Action::ArmSchedule { .. }
+            | Action::Forget { .. }
+            | Action::Report(_)
+            | Action::Quit { .. } => {}
+        }
+    }
+    None
+}
+
+#[test]
+fn births_that_were_decided_on_before_a_shutdown_are_called_off() {
+    let prepared = service("prepared", |spec| spec.pre_start = Some(MS * 100));
+    let family = vec![service("web", |_| {}), service("db", |_| {}), prepared];
+    let mut engine = Engine::new(family, 7, Time::ZERO);
+    let first = next_birth(&mut engine).expect("a birth");
+    engine.handle(Time::ZERO, Event::Command(Command::Shutdown(Haste::Orderly)));
+    engine.handle(Time::ZERO, Event::Born { key: first, pid: Pid::new(42).expect("positive") });
+    assert_eq!(next_birth(&mut engine), None, "nobody else is born");
+    engine.handle(Time::ZERO, Event::Exited { key: first, status: ExitStatus::signal(Signal::TERM) });
+    assert_eq!(next_birth(&mut engine), None);
+    assert_eq!(engine.live(), 0, "and the family ends");
 }

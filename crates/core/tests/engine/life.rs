@@ -8,6 +8,7 @@ use doula_model::id::Role;
 use doula_model::plan::{Errno, SpawnError, Step};
 use doula_model::service::{Kind, Overlap, ProbePolicy, ReadyBy, Reload, RestartWhen, Scope, StartLimit};
 use doula_model::signal::Signal;
+use doula_model::time::Time;
 use std::time::Duration;
 
 const MS: Duration = Duration::from_millis(1);
@@ -696,4 +697,39 @@ fn a_reload_that_waits_is_forgotten_when_the_family_ends() {
     stage.did();
     stage.says("db", Notice::Ready);
     assert_eq!((stage.state("db"), stage.did()), (State::Up, vec![]), "it waits for the end of web");
+}
+
+#[test]
+fn a_reload_command_that_fails_is_remembered_until_the_next_one() {
+    let mut stage = Stage::up(service("web", |spec| spec.reload = Reload::Command(MS * 100)));
+    let failed = Cause::ReloadFailed { status: ExitStatus::code(3) };
+    let missing = SpawnError { step: Step::Exec, errno: Errno::ENOENT };
+    for (code, expected) in [(3, Some(failed)), (0, None)] {
+        stage.reload("web");
+        assert!(stage.view("web").reloading);
+        stage.born_as("web", Role::Reload);
+        stage.exits_as("web", Role::Reload, code);
+        assert_eq!((stage.view("web").reloading, stage.view("web").reload_failure), (false, expected));
+    }
+    stage.reload("web");
+    stage.stillborn("web", Role::Reload, Errno::ENOENT);
+    assert_eq!(stage.view("web").reload_failure, Some(Cause::SpawnFailed { error: missing }));
+    assert_eq!(stage.state("web"), State::Up, "the service goes on");
+}
+
+#[test]
+fn who_was_started_again_by_itself_remembers_why_until_people_start_it() {
+    let mut stage = Stage::up(service("web", |_| {}));
+    assert_eq!(stage.view("web").fell, None);
+    stage.pass(50);
+    stage.gone("web", 3);
+    let at = Time::ZERO.after(MS * 50);
+    stage.pass(1_000);
+    stage.born("web");
+    let exit = Cause::Exit { status: ExitStatus::code(3) };
+    assert_eq!((stage.state("web"), stage.view("web").fell), (State::Up, Some((exit, at))));
+    stage.restart("web");
+    stage.gone("web", 143);
+    stage.born("web");
+    assert_eq!((stage.state("web"), stage.view("web").fell), (State::Up, None));
 }

@@ -7,10 +7,11 @@
 
 use doula_sys::group;
 use std::env;
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -78,6 +79,8 @@ pub struct Found {
     pub name: String,
     /// Its socket.
     pub socket: PathBuf,
+    /// The user whose it is.
+    pub owner: u32,
 }
 
 impl Bases {
@@ -164,8 +167,11 @@ impl Bases {
             return None;
         }
         let sockets = self.dirs.iter().map(|base| base.join(name).join(SOCKET));
-        let socket = sockets.into_iter().find(|socket| self.is_alive(socket))?;
-        Some(Found { name: name.to_owned(), socket })
+        sockets.into_iter().find_map(|socket| {
+            let owner = fs::symlink_metadata(&socket).ok()?.uid();
+            let speaks = (self.uid == 0 || owner == self.uid) && connect(&socket).is_ok();
+            speaks.then(|| Found { name: name.to_owned(), socket, owner })
+        })
     }
 
     /// Every running family that this user may speak to, by name.
@@ -178,11 +184,38 @@ impl Bases {
         names.iter().filter_map(|name| self.find(name)).collect()
     }
 
-    /// Whether a supervisor listens there, of ours, or (for root) of anybody.
-    fn is_alive(&self, socket: &Path) -> bool {
-        let owned = fs::symlink_metadata(socket).is_ok_and(|meta| self.uid == 0 || meta.uid() == self.uid);
-        owned && connect(socket).is_ok()
+    /// The running families of other users, by user and name, for root, who may speak to all: those in
+    /// `/run/user/UID/doula` and `/tmp/doula-UID`. A user who chose another runtime directory is not found.
+    pub fn of_others(&self) -> Vec<Found> {
+        if self.uid != 0 {
+            return Vec::new();
+        }
+        let folders = |parent| fs::read_dir(parent).into_iter().flatten().flatten().map(|entry| entry.path());
+        let named =
+            |path: &PathBuf| path.file_name().is_some_and(|name| name.as_bytes().starts_with(b"doula-"));
+        let bases = folders("/run/user").map(|dir| dir.join("doula")).chain(folders("/tmp").filter(named));
+        let mut found: Vec<_> =
+            bases.filter(|base| !self.dirs.contains(base)).flat_map(|base| of_owner(&base)).collect();
+        found.sort_by(|a, b| (a.owner, &a.name).cmp(&(b.owner, &b.name)));
+        found
     }
+}
+
+/// The running families in a base of another user, if nobody else had a hand in it.
+fn of_owner(base: &Path) -> Vec<Found> {
+    let owner = |path: &Path, is: fn(&Metadata) -> bool| {
+        fs::symlink_metadata(path).ok().filter(is).map(|meta| meta.uid())
+    };
+    let user = owner(base, Metadata::is_dir);
+    let entries = fs::read_dir(base).into_iter().flatten().flatten();
+    let found = entries.filter_map(|entry| {
+        let name = entry.file_name().into_string().ok().filter(|name| is_name(name))?;
+        let socket = entry.path().join(SOCKET);
+        let theirs = owner(&entry.path(), Metadata::is_dir) == user
+            && owner(&socket, |meta| meta.file_type().is_socket()) == user;
+        (theirs && connect(&socket).is_ok()).then_some(Found { name, socket, owner: user? })
+    });
+    found.collect()
 }
 
 /// The place of one family, held as long as this value lives.
@@ -223,12 +256,19 @@ impl Place {
         Ok(listener)
     }
 
+    /// Nobody can connect any more: before those who did are told that the family is over, so that they can tell its
+    /// end from the end of a supervisor that was killed.
+    pub fn close_door(&self) {
+        // One that is gone already is as good.
+        drop(fs::remove_file(self.socket()));
+    }
+
     /// Gives the place back: removes the socket, and the directory if nothing else is in it.
     pub fn leave(self) {
-        let gone = fs::remove_file(self.socket());
+        self.close_door();
         // The lock goes last and while it is held: who opens it before sees it held, who comes after makes
         // a new one.
-        let gone = gone.and_then(|()| fs::remove_file(self.dir.join(LOCK)));
+        let gone = fs::remove_file(self.dir.join(LOCK));
         drop(gone.and_then(|()| fs::remove_dir(&self.dir)));
         drop(self.lock);
     }
@@ -314,7 +354,8 @@ mod tests {
         let _listener = place.listen().expect("listens");
         let mode = |path: &Path| fs::metadata(path).expect("is there").mode() & 0o777;
         assert_eq!((mode(place.dir()), mode(&place.socket())), (0o700, 0o600));
-        assert_eq!(bases.running(), [Found { name: "web".into(), socket: place.socket() }]);
+        let owner = group::users().1;
+        assert_eq!(bases.running(), [Found { name: "web".into(), socket: place.socket(), owner }]);
         let dir = place.dir().to_owned();
         place.leave();
         assert!(!dir.exists());

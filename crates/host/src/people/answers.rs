@@ -36,7 +36,7 @@ pub(super) fn carry_out(people: &mut People, desk: &mut Desk<'_>, asker: Asker, 
             command(people, desk, asker, (names, wait), (Command::Restart, Until::Started))
         }
         Request::Reload { names, wait } => {
-            command(people, desk, asker, (names, wait), (Command::Reload, Until::Started))
+            command(people, desk, asker, (names, wait), (Command::Reload, Until::Reloaded))
         }
         Request::ReloadConfig { dry_run } => reload_config(desk, dry_run).map(Some),
         Request::Signal { names, signal, scope } => {

@@ -20,6 +20,11 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// Whether it is about one of these services, or about the family; none of them: about anything.
+    pub(super) fn is_about(&self, services: &[ServiceId]) -> bool {
+        services.is_empty() || self.service.is_none_or(|service| services.contains(&service))
+    }
+
     /// For the protocol, with the name that the service has or had.
     pub(super) fn record(&self, name: impl FnOnce(ServiceId) -> String) -> EventRecord {
         EventRecord {
@@ -63,6 +68,13 @@ impl History {
         self.entries.iter().find(|entry| entry.at >= at).map_or(self.next, |entry| entry.number)
     }
 
+    /// The number from which on there are so many events about these services, and none older than `since`.
+    pub(super) fn last(&self, since: u64, lines: u32, services: &[ServiceId]) -> u64 {
+        let newest = self.entries.iter().rev().filter(|entry| entry.is_about(services));
+        let wanted = newest.take_while(|entry| entry.number >= since).take(lines as usize);
+        wanted.last().map_or(self.next, |entry| entry.number)
+    }
+
     /// Everything from this number on.
     pub(super) fn from(&self, number: u64) -> impl Iterator<Item = &Entry> + '_ {
         let skip = usize::try_from(number.saturating_sub(self.start())).unwrap_or(usize::MAX);
@@ -88,5 +100,9 @@ mod tests {
         assert_eq!(history.from(0).count(), REMEMBERED);
         let last: Vec<_> = history.from(history.end() - 1).map(|entry| entry.number).collect();
         assert_eq!(last, [REMEMBERED as u64 + 9]);
+        assert_eq!(history.last(0, 3, &[]), history.end() - 3);
+        assert_eq!(history.last(history.end() - 2, 3, &[]), history.end() - 2);
+        assert_eq!(history.last(0, 0, &[]), history.end());
+        assert_eq!(history.last(0, u32::MAX, &[]), history.start());
     }
 }

@@ -154,8 +154,14 @@ impl People {
         self.keep_watch(desk);
     }
 
-    /// The family is over: those who follow it get what is new, and the end.
+    /// The family is over: whoever has asked is answered, those who follow it get what is new, and the end.
     pub(crate) fn say_goodbye(&mut self, desk: &mut Desk<'_>) {
+        self.reload = false;
+        // The first turn lets those in who stand at the door, the second hears them.
+        for _ in 0..2 {
+            self.attend(desk);
+            desk.events.clear();
+        }
         self.settle(desk);
         self.streams.pump(&mut self.server, &self.history, desk);
         self.streams.end_all(&mut self.server);

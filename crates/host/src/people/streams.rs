@@ -46,13 +46,10 @@ pub(super) fn carry_out(people: &mut People, desk: &mut Desk<'_>, asker: Asker, 
             }
             streams.open.insert(asker, Flow::Logs(desk.home.logs.follow(filter, false)));
         }
-        Request::Events { names, follow, since } => {
+        Request::Events { names, follow, since, lines } => {
             let services = if names.is_empty() { Vec::new() } else { views::find(desk.engine, &names)? };
-            let next = match since {
-                Some(since) => people.history.since(since),
-                None if follow => people.history.end(),
-                None => people.history.start(),
-            };
+            let since = since.map_or(people.history.start(), |since| people.history.since(since));
+            let next = lines.map_or(since, |lines| people.history.last(since, lines, &services));
             let mut flow = Flow::Events { services, next };
             if !follow {
                 flow.pump(&mut people.server, asker, &people.history, desk);
@@ -201,10 +198,7 @@ impl Flow {
                 if missed > 0 {
                     server.answer(asker.0, asker.1, &Reply::Missed { records: missed });
                 }
-                let wanted = |service: Option<ServiceId>| {
-                    services.is_empty() || service.is_none_or(|service| services.contains(&service))
-                };
-                for entry in history.from(*next).filter(|entry| wanted(entry.service)) {
+                for entry in history.from(*next).filter(|entry| entry.is_about(services)) {
                     let record = entry.record(|id| desk.name(id));
                     server.answer(asker.0, asker.1, &Reply::Event(record));
                 }

@@ -4,7 +4,7 @@ use super::{Clocks, Desk};
 use doula_core::engine::Engine;
 use doula_core::view::{Awaited, ServiceView};
 use doula_model::action::State;
-use doula_model::control::{Refusal, RefusalKind, ServiceStatus, Settled, Verdict};
+use doula_model::control::{Fall, Refusal, RefusalKind, ServiceStatus, Settled, Verdict};
 use doula_model::id::ServiceId;
 
 /// The services with these names; all of them for none. A name may stand for several instances.
@@ -70,6 +70,7 @@ pub(super) fn status(clocks: &Clocks, desk: &Desk<'_>, id: ServiceId) -> Option<
         paused: view.paused,
         generation: view.generation,
         last_exit: view.last_exit,
+        fell: view.fell.map(|(because, at)| Fall { because, ago: clocks.now.since(at) }),
         processes: None,
         memory: None,
         cpu: None,
@@ -86,5 +87,6 @@ fn said(view: &ServiceView) -> Option<String> {
 /// How far a service came.
 pub(super) fn settled(engine: &Engine, id: ServiceId, verdict: Verdict) -> Option<Settled> {
     let view = engine.status(id)?;
-    Some(Settled { name: view.name, verdict, state: view.state, because: view.cause, pid: view.pid })
+    let because = view.reload_failure.filter(|_| verdict == Verdict::Lost).unwrap_or(view.cause);
+    Some(Settled { name: view.name, verdict, state: view.state, because, pid: view.pid })
 }

@@ -12,6 +12,8 @@ use doula_model::time::Time;
 pub(super) enum Until {
     /// A start was asked for: ready, or not started.
     Started,
+    /// A reload was asked for: done, or failed.
+    Reloaded,
     /// This far.
     Goal(Goal),
     /// Nothing: the answer is due at once, as it is now.
@@ -46,6 +48,9 @@ impl Waiter {
         let Some(view) = engine.status(id) else { return Verdict::Reached };
         match self.until {
             Until::Started => Goal::verdict_of_start(view.state),
+            Until::Reloaded if view.reloading => Verdict::Pending,
+            Until::Reloaded if view.reload_failure.is_some() => Verdict::Lost,
+            Until::Reloaded => Goal::verdict_of_start(view.state),
             Until::Goal(goal) => goal.verdict(view.state),
             Until::Now => Verdict::Reached,
         }
