@@ -140,7 +140,11 @@ impl<K: Kernel> Driver<K> {
             Action::ArmSchedule { service } => world.arm_schedule(service),
             Action::Forget { service } => world.forget(service),
             Action::Report(report) => world.report(&report),
-            Action::Quit { code } => self.quit = Some(code),
+            Action::Quit { code } => {
+                // Whoever ended last and was adopted is not left to others.
+                self.take_changes(world);
+                self.quit = Some(code);
+            }
         }
         None
     }

@@ -1,8 +1,10 @@
-//! A world on paper for the driver: processes that die, ignore SIGTERM, leave orphans, and a kernel that
-//! coalesces SIGCHLD, refuses watches and gives a number again as soon as it is free.
+//! A world on paper for the driver: processes that die, ignore SIGTERM, leave orphans, fork while they are killed, and
+//! a kernel that coalesces SIGCHLD, refuses watches, wakes late and gives a number again as soon as it is free.
 //!
-//! Time is virtual: `poll` jumps to the next thing that happens.
+//! Time is virtual: `poll` jumps to the next thing that happens. Chance comes from a seed. What must hold whatever
+//! happens is in [`Ledger`].
 
+use crate::ledger::Ledger;
 use doula_core::engine::Engine;
 use doula_core::kernel::{Change, Kernel, Tree, Wake};
 use doula_model::action::{News, Report};
@@ -41,18 +43,36 @@ impl Habit {
     };
 }
 
-/// What the kernel of this world does to a driver.
-#[derive(Clone, Copy, Debug, Default)]
+/// What the kernel of this world does to a driver, how often, in percent.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Mischief {
-    /// Handles cannot be watched: only SIGCHLD tells.
-    pub(crate) no_watch: bool,
-    /// Somebody else buries our children before we do.
-    pub(crate) stolen_waits: bool,
-    /// Every poll also returns wakes for which nothing happened.
-    pub(crate) spurious: bool,
+    /// A handle cannot be watched: only SIGCHLD tells.
+    pub(crate) no_watch: u64,
+    /// Somebody else buries a child of ours before we do.
+    pub(crate) stolen_waits: u64,
+    /// A poll also returns wakes for which nothing happened.
+    pub(crate) spurious: u64,
+    /// A birth fails.
+    pub(crate) stillborn: u64,
+    /// A wake comes with a later poll.
+    pub(crate) late: u64,
+    /// Whoever is killed has forked just before.
+    pub(crate) forks: u64,
+    /// The machine sleeps for hours when nothing happens.
+    pub(crate) sleeps: u64,
+    /// Decides when.
+    pub(crate) seed: u64,
+}
+
+/// A process, whoever gets its number later (on Linux: a pidfd).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Handle {
+    pid: Pid,
+    serial: u64,
 }
 
 struct Proc {
+    serial: u64,
     tree: (ServiceId, Generation),
     role: Option<Role>,
     dies: Option<(Time, ExitStatus)>,
@@ -73,8 +93,12 @@ pub(crate) struct Paper {
     pub(crate) agenda: VecDeque<(Time, Event)>,
     pub(crate) released: Vec<(ServiceId, Generation)>,
     now: Time,
+    ledger: Ledger,
     procs: BTreeMap<Pid, Proc>,
     watched: BTreeSet<Pid>,
+    /// So many more processes may fork while they are killed.
+    forks_left: u32,
+    dice: u64,
     child_signal: bool,
     looked: BTreeSet<(ServiceId, Generation)>,
 }
@@ -90,6 +114,9 @@ impl Paper {
             agenda: VecDeque::new(),
             released: Vec::new(),
             now: Time::from_nanos(1_000_000_000),
+            ledger: Ledger::default(),
+            forks_left: 100,
+            dice: mischief.seed,
             procs: BTreeMap::new(),
             watched: BTreeSet::new(),
             child_signal: false,
@@ -97,14 +124,31 @@ impl Paper {
         }
     }
 
-    /// Everything that exists, zombies included.
-    pub(crate) fn population(&self) -> usize {
-        self.procs.len()
+    /// Fails unless every process that there ever was is buried.
+    pub(crate) fn expect_all_buried(&self) {
+        assert_eq!(self.procs.len(), 0, "nothing is left behind");
+        self.ledger.all_are_buried();
     }
 
     /// Brings an event after this time.
     pub(crate) fn later(&mut self, wait: Duration, event: Event) {
-        self.agenda.push_back((self.now.after(wait), event));
+        let at = self.now.after(wait);
+        let place = self.agenda.partition_point(|(other, _)| *other <= at);
+        self.agenda.insert(place, (at, event));
+    }
+
+    /// A number from chance (splitmix64).
+    fn roll(&mut self) -> u64 {
+        self.dice = self.dice.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.dice;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// Whether it happens this time.
+    fn chance(&mut self, percent: u64) -> bool {
+        percent > 0 && self.roll() % 100 < percent
     }
 
     /// The lowest free number: given again as soon as it is free.
@@ -115,9 +159,23 @@ impl Paper {
 
     fn add(&mut self, tree: (ServiceId, Generation), role: Option<Role>, habit: &Habit) -> Pid {
         let dies = habit.lives.map(|lives| (self.now.after(lives), habit.status));
-        let pid = self.free_pid();
-        self.procs.insert(pid, Proc { tree, role, dies, zombie: None, obeys_after: habit.obeys_after });
+        let (pid, serial) = (self.free_pid(), self.ledger.born());
+        let obeys_after = habit.obeys_after;
+        self.procs.insert(pid, Proc { serial, tree, role, dies, zombie: None, obeys_after });
         pid
+    }
+
+    /// The number of this process, if it was not buried yet.
+    fn number(&self, handle: &Handle) -> Option<Pid> {
+        self.procs.get(&handle.pid).filter(|proc| proc.serial == handle.serial).map(|_| handle.pid)
+    }
+
+    /// Takes it out of the world.
+    fn remove(&mut self, pid: Pid) -> Option<Proc> {
+        let proc = self.procs.remove(&pid)?;
+        self.watched.remove(&pid);
+        self.ledger.each_birth_is_buried_once(proc.serial);
+        Some(proc)
     }
 
     fn kill(&mut self, pid: Pid, signal: Signal) {
@@ -168,16 +226,20 @@ impl Paper {
 }
 
 impl Kernel for Paper {
-    type Handle = Pid;
+    type Handle = Handle;
 
     fn now(&mut self) -> Time {
         self.now
     }
 
-    fn spawn(&mut self, key: ChildKey) -> Result<(Pid, Pid), SpawnError> {
+    fn spawn(&mut self, key: ChildKey) -> Result<(Pid, Handle), SpawnError> {
         let habit = self.habits.get(&key.service).copied().unwrap_or(Habit::POLITE);
         if let Some(error) = habit.stillborn {
             return Err(error);
+        }
+        if self.chance(self.mischief.stillborn) {
+            let errno = if self.chance(50) { Errno::ENOENT } else { Errno::EAGAIN };
+            return Err(SpawnError { step: Step::Exec, errno });
         }
         self.now = self.now.after(self.labour);
         self.births.push((self.now, key.service));
@@ -187,26 +249,25 @@ impl Kernel for Paper {
             self.add(tree, None, &Habit { lives: None, obeys_after: None, ..habit });
         }
         self.die();
-        Ok((pid, pid))
+        Ok((pid, Handle { pid, serial: self.procs[&pid].serial }))
     }
 
-    fn watch(&mut self, pid: Pid, _: &Pid) -> Result<(), Errno> {
-        if self.mischief.no_watch {
+    fn watch(&mut self, pid: Pid, _: &Handle) -> Result<(), Errno> {
+        if self.chance(self.mischief.no_watch) {
             return Err(Errno::ENOSPC);
         }
         self.watched.insert(pid);
         Ok(())
     }
 
-    fn wait(&mut self, handle: &Pid) -> Result<Option<ExitStatus>, Errno> {
-        let Some(proc) = self.procs.get(handle) else { return Err(Errno::ECHILD) };
-        let Some(status) = proc.zombie else { return Ok(None) };
-        self.procs.remove(handle);
-        self.watched.remove(handle);
-        if self.mischief.stolen_waits { Err(Errno::ECHILD) } else { Ok(Some(status)) }
+    fn wait(&mut self, handle: &Handle) -> Result<Option<ExitStatus>, Errno> {
+        let Some(pid) = self.number(handle) else { return Err(Errno::ECHILD) };
+        let Some(status) = self.procs[&pid].zombie else { return Ok(None) };
+        self.remove(pid);
+        if self.chance(self.mischief.stolen_waits) { Err(Errno::ECHILD) } else { Ok(Some(status)) }
     }
 
-    fn obituary(&mut self, _: &Pid) -> ExitStatus {
+    fn obituary(&mut self, _: &Handle) -> ExitStatus {
         ExitStatus::UNKNOWN
     }
 
@@ -216,17 +277,20 @@ impl Kernel for Paper {
     }
 
     fn bury(&mut self, pid: Pid) -> Option<ExitStatus> {
-        let proc = self.procs.remove(&pid)?;
+        let proc = self.remove(pid)?;
         assert_eq!(proc.role, None, "a child of our own is buried by its handle");
         proc.zombie
     }
 
-    fn signal(&mut self, handle: &Pid, signal: Signal) -> Result<(), Errno> {
-        self.kill(*handle, signal);
+    fn signal(&mut self, handle: &Handle, signal: Signal) -> Result<(), Errno> {
+        if let Some(pid) = self.number(handle) {
+            self.kill(pid, signal);
+        }
         Ok(())
     }
 
-    fn signal_group(&mut self, pid: Pid, _: &Pid, signal: Signal) -> Result<(), Errno> {
+    fn signal_group(&mut self, pid: Pid, handle: &Handle, signal: Signal) -> Result<(), Errno> {
+        assert_eq!(self.number(handle), Some(pid), "{signal} for a number that may be somebody else's");
         self.kill(pid, signal);
         Ok(())
     }
@@ -239,13 +303,19 @@ impl Kernel for Paper {
 
     fn poll(&mut self, deadline: Option<Time>, wakes: &mut Vec<Wake>) {
         self.collect(wakes);
+        let all = wakes.len();
+        wakes.retain(|_| !self.chance(self.mischief.late));
         if wakes.is_empty() {
             let until = self.next().into_iter().chain(deadline).min();
-            self.now = until.expect("a driver that waits for nothing hangs").max(self.now);
+            assert!(until.is_some() || all > 0, "a driver that waits for nothing hangs");
+            self.now = self.now.max(until.unwrap_or(self.now));
+            if self.chance(self.mischief.sleeps) {
+                self.now = self.now.after(Duration::from_secs(3_600) * (self.roll() % 50) as u32);
+            }
             self.die();
             self.collect(wakes);
         }
-        if self.mischief.spurious {
+        if self.chance(self.mischief.spurious) {
             wakes.push(Wake::Signals);
             wakes.push(Wake::Tree(ServiceId(0), Generation(1)));
             wakes.extend(self.procs.keys().map(|pid| Wake::Child(*pid)));
@@ -263,6 +333,10 @@ impl Kernel for Paper {
 
     fn signal_tree(&mut self, service: ServiceId, generation: Generation, signal: Signal) {
         for pid in self.members((service, generation)) {
+            if signal == Signal::KILL && self.forks_left > 0 && self.chance(self.mischief.forks) {
+                self.forks_left -= 1;
+                self.add((service, generation), None, &Habit { obeys_after: None, ..Habit::POLITE });
+            }
             self.kill(pid, signal);
         }
     }
@@ -283,6 +357,12 @@ impl Kernel for Paper {
     fn buried(&mut self, _: Pid, _: ExitStatus) {}
 
     fn report(&mut self, report: &Report) {
+        self.ledger.every_end_follows_its_birth(report);
+        if report.news == News::FamilyEmpty {
+            self.ledger.nobody_lives_when_the_family_is_empty(
+                self.procs.values().filter(|proc| proc.zombie.is_none()).count(),
+            );
+        }
         self.news.push((report.at, report.service, report.news.clone()));
     }
 

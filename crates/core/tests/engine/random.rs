@@ -315,6 +315,35 @@ proptest! {
         prop_assert!(world.quit.is_some(), "it does not end:\n{}", world.last(80));
     }
 
+    /// Whatever state it is in: asked to stop, it is stopped in the end, unless the family ends first.
+    #[test]
+    fn from_everywhere_a_stop_ends_in_stopped(family in family(), who in 0..MOST, deeds in prop::collection::vec(deed(), 0..30), seed: u64) {
+        let (specs, tempers): (Vec<_>, Vec<_>) = family.into_iter().unzip();
+        let engine = Engine::new(specs.clone(), seed, Time::ZERO).keep_alive(true);
+        let mut world = World::around(engine, specs, tempers, seed);
+        // Whoever has its stop extended may take an hour for it.
+        let fits = |deed: &Deed| !matches!(deed, Deed::Shutdown(_) | Deed::Notice(_, Notice::ExtendTimeout(_)));
+        for deed in deeds.into_iter().filter(fits) {
+            if world.quit.is_none() {
+                perform(&mut world, deed);
+            }
+        }
+        let who = ServiceId(who);
+        if world.quit.is_none() && world.engine.status(who).is_some() {
+            world.ask(Command::Stop(vec![who]));
+            let settled = |world: &World| {
+                let view = world.engine.status(who);
+                world.quit.is_some() || view.is_none_or(|view| view.state == State::Stopped)
+            };
+            for _ in 0..5_000 {
+                if settled(&world) || !world.step() {
+                    break;
+                }
+            }
+            prop_assert!(settled(&world), "stuck in {:?}:\n{}", world.state(who), world.last(80));
+        }
+    }
+
     #[test]
     fn an_orderly_shutdown_ends_too_and_in_order(family in family(), pause in 0..200_u64, seed: u64) {
         let mut world = world_of(family, seed);
