@@ -301,6 +301,7 @@ errnos! {
     ENAMETOOLONG = 36, "name too long";
     ENOSYS = 38, "not offered by this kernel";
     ELOOP = 40, "too many symbolic links or nested #! lines";
+    ELIBBAD = 80, "the loader that the program names is no program";
     ENOTSUP = 95, "not supported";
     EADDRINUSE = 98, "address in use";
     EADDRNOTAVAIL = 99, "address not available";

@@ -9,7 +9,7 @@ use super::signal::From;
 use super::sigset::{Action, Code};
 use super::slab::TaskId;
 use super::task::{Place, Sleep};
-use super::version::ExitOrder;
+use super::version::Order;
 use alloc::vec::Vec;
 use doula_model::signal::Signal;
 
@@ -39,6 +39,25 @@ impl Kernel {
             (None, Some(parent)) => self.tasks[parent].family.last = family.previous,
             (None, None) => {}
         }
+    }
+
+    /// Puts a task where another stands among its siblings, and takes that one out.
+    pub(crate) fn take_place_of(&mut self, old: TaskId, new: TaskId) {
+        let family = self.tasks[old].family;
+        match (family.previous, family.parent) {
+            (Some(previous), _) => self.tasks[previous].family.next = Some(new),
+            (None, Some(parent)) => self.tasks[parent].family.first = Some(new),
+            (None, None) => {}
+        }
+        match (family.next, family.parent) {
+            (Some(next), _) => self.tasks[next].family.previous = Some(new),
+            (None, Some(parent)) => self.tasks[parent].family.last = Some(new),
+            (None, None) => {}
+        }
+        let place = &mut self.tasks[new].family;
+        (place.previous, place.next, place.parent) = (family.previous, family.next, family.parent);
+        let place = &mut self.tasks[old].family;
+        (place.previous, place.next) = (None, None);
     }
 
     /// The children of a task, oldest first, adopted ones after its own.
@@ -111,7 +130,7 @@ impl Kernel {
             return thread;
         }
         let init = self.spaces[self.space_of(father)].reaper.expect("a namespace with tasks has an init");
-        if self.config.exit_order == ExitOrder::Textbook || !self.process(father).below_subreaper {
+        if self.config.order == Order::Textbook || !self.process(father).below_subreaper {
             return init;
         }
         let level = self.level_of(father);

@@ -1,7 +1,10 @@
 //! The system calls: what goes in, and what comes out.
 
+use super::exec::Program;
 use super::sigset::{Action, SigInfo, SigSet};
 use super::slab::TaskId;
+use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::vec::Vec;
 use doula_model::plan::Errno;
 use doula_model::signal::Signal;
@@ -59,6 +62,44 @@ pub enum Call {
     Setuid(u32),
     /// setrlimit(2) `RLIMIT_NPROC`.
     LimitProcesses(u32),
+    /// pipe2(2): with `O_CLOEXEC` or without.
+    Pipe(bool),
+    /// read(2): descriptor, most bytes. None at all are the end of the file.
+    Read(i32, usize),
+    /// write(2).
+    Write(i32, Vec<u8>),
+    /// open(2) of a file of the disk.
+    Open(String, Access),
+    /// close(2).
+    Close(i32),
+    /// dup(2).
+    Dup(i32),
+    /// dup2(2): descriptor, and the number that it shall also have.
+    Dup2(i32, i32),
+    /// fcntl(2) `F_SETFD` with `FD_CLOEXEC`: of the descriptor.
+    SetCloexec(i32, bool),
+    /// fcntl(2) `F_SETFL` with `O_NONBLOCK`: of the open file, for all who have it.
+    SetNonblocking(i32, bool),
+    /// pidfd_open(2).
+    PidfdOpen(i32),
+    /// pidfd_send_signal(2): handle, signal.
+    PidfdSend(i32, i32),
+    /// poll(2) of a handle, without a time limit.
+    PollPidfd(i32),
+    /// waitid(2) with `P_PIDFD`.
+    WaitidPidfd(i32, Wait),
+    /// ioctl(2) `PIDFD_GET_INFO` for the end: the wait status.
+    PidfdEnd(i32),
+    /// execve(2).
+    Execve(Box<Program>),
+    /// mmap(2) of anonymous memory: pages, and whether children share them. The number of the area comes back.
+    Mmap(u32, bool),
+    /// madvise(2): area, advice.
+    Madvise(usize, Advice),
+    /// No call, but what programs do: a write to each of the first pages of an area.
+    Touch(usize, u32),
+    /// setrlimit(2) `RLIMIT_STACK`, in bytes.
+    LimitStack(u64),
     /// alarm(2): seconds; the seconds that were left come back.
     Alarm(u32),
 }
@@ -88,6 +129,7 @@ impl Call {
             Call::Setpgid(pid, group) => Call::Setpgid(number(*pid), number(*group)),
             Call::Getpgid(pid) => Call::Getpgid(number(*pid)),
             Call::Getsid(pid) => Call::Getsid(number(*pid)),
+            Call::PidfdOpen(pid) => Call::PidfdOpen(number(*pid)),
             Call::Wait4(what) => Call::Wait4(wait(what)),
             Call::Waitid(what) => Call::Waitid(wait(what)),
             Call::Clone(_)
@@ -107,9 +149,47 @@ impl Call {
             | Call::UnsharePid
             | Call::Setuid(_)
             | Call::LimitProcesses(_)
+            | Call::Pipe(_)
+            | Call::Read(..)
+            | Call::Write(..)
+            | Call::Open(..)
+            | Call::Close(_)
+            | Call::Dup(_)
+            | Call::Dup2(..)
+            | Call::SetCloexec(..)
+            | Call::SetNonblocking(..)
+            | Call::PidfdSend(..)
+            | Call::PollPidfd(_)
+            | Call::WaitidPidfd(..)
+            | Call::PidfdEnd(_)
+            | Call::Execve(_)
+            | Call::Mmap(..)
+            | Call::Madvise(..)
+            | Call::Touch(..)
+            | Call::LimitStack(_)
             | Call::Alarm(_) => self.clone(),
         }
     }
+}
+
+/// What a file is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// `O_RDONLY`.
+    Read,
+    /// `O_WRONLY`.
+    Write,
+}
+
+/// What madvise(2) says of an area at the next fork(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Advice {
+    /// Nothing: `MADV_DOFORK`, `MADV_KEEPONFORK`.
+    Normal,
+    /// The child does not have it: `MADV_DONTFORK`.
+    DontFork,
+    /// The child has it empty: `MADV_WIPEONFORK`.
+    WipeOnFork,
 }
 
 /// How sigprocmask(2) changes the mask.
@@ -128,6 +208,8 @@ pub enum Mask {
 pub struct Clone {
     /// `CLONE_VM`: one memory for both.
     pub vm: bool,
+    /// `CLONE_FILES`: one table of descriptors for both.
+    pub files: bool,
     /// `CLONE_SIGHAND`: one table of signal actions for both.
     pub sighand: bool,
     /// `CLONE_THREAD`: another thread of this process.
@@ -148,6 +230,7 @@ impl Clone {
     /// fork(2).
     pub const FORK: Clone = Clone {
         vm: false,
+        files: false,
         sighand: false,
         thread: false,
         parent: false,
@@ -160,7 +243,7 @@ impl Clone {
     pub const VFORK: Clone = Clone { vm: true, vfork: true, ..Clone::FORK };
     /// pthread_create(3).
     pub const THREAD: Clone =
-        Clone { vm: true, sighand: true, thread: true, exit_signal: None, ..Clone::FORK };
+        Clone { vm: true, files: true, sighand: true, thread: true, exit_signal: None, ..Clone::FORK };
     /// The birth of a container's init.
     pub const INIT: Clone = Clone { new_pid: true, ..Clone::FORK };
 }
@@ -255,6 +338,10 @@ pub enum Value {
     Waited(Waited),
     /// A set of signals.
     Signals(SigSet),
+    /// Two descriptors: for reading, for writing.
+    Pair(i32, i32),
+    /// What was read.
+    Bytes(Vec<u8>),
 }
 
 impl Value {

@@ -84,6 +84,11 @@ impl Kernel {
                 self.begin_exit(task, status);
                 return Found::Elsewhere;
             }
+            if self.processes[process].exec_task.is_some_and(|other| other != task) {
+                // Another thread executes a program and wants to be alone.
+                self.begin_exit(task, 0);
+                return Found::Elsewhere;
+            }
             if self.tasks[task].stop_pending.is_some() {
                 self.stop(task);
                 return Found::Elsewhere;

@@ -8,7 +8,7 @@ use super::signal::From;
 use super::sigset::{Code, Disposition};
 use super::slab::TaskId;
 use super::task::{Place, Process, Stop, Task};
-use super::version::ExitOrder;
+use super::version::Order;
 use super::{Kernel, Part};
 use doula_model::signal::Signal;
 
@@ -23,6 +23,10 @@ pub enum ExitStep {
     Code,
     /// `exit_mm`: the memory is left; the parent of vfork(2) goes on.
     Memory,
+    /// `exit_files`: the table of descriptors is left; its last owner has the open files still to close.
+    Files,
+    /// `exit_task_work`: pipes are really closed, and their other ends learn of it.
+    TaskWork,
     /// The init of a namespace closes it, kills all in it, and waits until they are gone.
     Namespace,
     /// `exit_notify`: orphans are given away, it becomes a zombie, and the parent is told, all in one step.
@@ -35,20 +39,24 @@ pub enum ExitStep {
     Zombie,
 }
 
-const LINUX: [ExitStep; 6] = [
+const LINUX: [ExitStep; 8] = [
     ExitStep::Signals,
     ExitStep::Timers,
     ExitStep::Code,
     ExitStep::Memory,
+    ExitStep::Files,
+    ExitStep::TaskWork,
     ExitStep::Namespace,
     ExitStep::Notify,
 ];
 
-const TEXTBOOK: [ExitStep; 8] = [
+const TEXTBOOK: [ExitStep; 10] = [
     ExitStep::Code,
     ExitStep::Signals,
     ExitStep::Timers,
     ExitStep::Memory,
+    ExitStep::Files,
+    ExitStep::TaskWork,
     ExitStep::Namespace,
     ExitStep::Orphans,
     ExitStep::Tell,
@@ -57,10 +65,10 @@ const TEXTBOOK: [ExitStep; 8] = [
 
 impl ExitStep {
     /// All steps, in their order.
-    pub const fn order(order: ExitOrder) -> &'static [ExitStep] {
+    pub const fn order(order: Order) -> &'static [ExitStep] {
         match order {
-            ExitOrder::Linux => &LINUX,
-            ExitOrder::Textbook => &TEXTBOOK,
+            Order::Linux => &LINUX,
+            Order::Textbook => &TEXTBOOK,
         }
     }
 }
@@ -99,7 +107,7 @@ impl Kernel {
     /// The step that a dying task does next.
     pub fn exit_step(&self, task: TaskId) -> Option<ExitStep> {
         match self.tasks.get(task)?.place {
-            Place::Dying(at) => ExitStep::order(self.config.exit_order).get(usize::from(at)).copied(),
+            Place::Dying(at) => ExitStep::order(self.config.order).get(usize::from(at)).copied(),
             Place::User | Place::Leaving | Place::Asleep { .. } | Place::Stopped { .. } => None,
             Place::Zombie | Place::Dead => None,
         }
@@ -108,7 +116,7 @@ impl Kernel {
     /// Dies by one step that others can see; those that nobody can see go with it.
     pub(crate) fn die(&mut self, task: TaskId) {
         while let Place::Dying(at) = self.tasks[task].place {
-            let step = ExitStep::order(self.config.exit_order)[usize::from(at)];
+            let step = ExitStep::order(self.config.order)[usize::from(at)];
             let seen = self.is_seen(task, step);
             self.set_place(task, Place::Dying(at + 1));
             self.do_exit_step(task, step);
@@ -124,7 +132,7 @@ impl Kernel {
     /// When the task is not dying.
     pub fn die_one_step(&mut self, task: TaskId) -> ExitStep {
         let Place::Dying(at) = self.tasks[task].place else { panic!("only a dying task dies further") };
-        let step = ExitStep::order(self.config.exit_order)[usize::from(at)];
+        let step = ExitStep::order(self.config.order)[usize::from(at)];
         self.set_place(task, Place::Dying(at + 1));
         self.do_exit_step(task, step);
         step
@@ -136,7 +144,8 @@ impl Kernel {
         match step {
             ExitStep::Signals => process.subreaper || process.unkillable || !process.others.is_empty(),
             ExitStep::Memory => self.tasks[task].vfork_parent.is_some(),
-            ExitStep::Timers | ExitStep::Code => false,
+            ExitStep::TaskWork => !self.tasks[task].closing.is_empty(),
+            ExitStep::Timers | ExitStep::Code | ExitStep::Files => false,
             ExitStep::Namespace => self.is_last_of_reaper(task),
             ExitStep::Notify | ExitStep::Orphans | ExitStep::Tell | ExitStep::Zombie => true,
         }
@@ -151,7 +160,22 @@ impl Kernel {
                 }
             }
             ExitStep::Code => {}
-            ExitStep::Memory => self.release_vfork_parent(task),
+            ExitStep::Memory => {
+                if let Some(memory) = self.tasks[task].memory.take() {
+                    self.leave_memory(memory);
+                }
+                self.release_vfork_parent(task);
+            }
+            ExitStep::Files => {
+                if let Some(files) = self.tasks[task].files.take() {
+                    self.tasks[task].closing = self.leave_files(files);
+                }
+            }
+            ExitStep::TaskWork => {
+                for open in core::mem::take(&mut self.tasks[task].closing) {
+                    self.put_open(open);
+                }
+            }
             ExitStep::Namespace => self.begin_zap(task),
             ExitStep::Notify => {
                 self.forget_original_parent(task);
@@ -213,11 +237,13 @@ impl Kernel {
         if nobody_waits {
             self.set_place(task, Place::Dead);
         }
+        self.wake_exec(process);
     }
 
     /// `do_notify_parent`: SIGCHLD and a look for whoever waits; true when the parent wants no zombie.
     pub(crate) fn tell_parent_of_end(&mut self, leader: TaskId) -> bool {
         let Some(parent) = self.tasks[leader].family.parent else { return false };
+        self.wake_pollers(self.tasks[leader].pid);
         let mut signal = self.tasks[leader].exit_signal;
         if signal != Some(Signal::CHLD) && self.tasks[leader].parent_exec_id != self.tasks[parent].exec_id {
             signal = Some(Signal::CHLD);
@@ -255,6 +281,7 @@ impl Kernel {
         let process = self.tasks[task].process;
         let (leader, pid) = (self.processes[process].leader, self.tasks[task].pid);
         if leader == task {
+            self.pids[pid].end = Some(self.end_status(task));
             self.leave_siblings(task);
         }
         self.unmark(task);
@@ -284,6 +311,7 @@ impl Kernel {
     /// The last thread of a process whose leader ended before tells of the leader's end.
     fn release_thread(&mut self, process: super::ProcessId, thread: TaskId) {
         self.processes[process].others.retain(|other| *other != thread);
+        self.wake_exec(process);
         let leader = self.processes[process].leader;
         let last = self.processes[process].others.is_empty() && self.tasks[leader].is_zombie();
         if last && self.tell_parent_of_end(leader) {
@@ -296,7 +324,7 @@ impl Kernel {
 impl Kernel {
     /// Where a namespace's init goes on after all others are gone.
     pub(crate) fn step_after_namespace(&self) -> u8 {
-        let order = ExitStep::order(self.config.exit_order);
+        let order = ExitStep::order(self.config.order);
         let at = order.iter().position(|step| *step == ExitStep::Namespace);
         at.expect("every order has the step") as u8 + 1
     }

@@ -4,12 +4,90 @@
 
 use super::call::{Clone, Reply, Value};
 use super::sigset::{Actions, Pending, SigSet};
-use super::slab::{PidId, SpaceId, TaskId};
+use super::slab::{FilesId, MemoryId, PidId, SpaceId, TaskId};
 use super::task::{Family, Place, Process, Restart, Return, Sleep, Stop, Task};
-use super::{Kernel, Part};
+use super::version::Order;
+use super::{Fault, Kernel, Part};
 use alloc::vec::Vec;
 use doula_model::plan::Errno;
 use doula_model::signal::Signal;
+
+/// What a birth consists of, one after the other. Each can be made to fail ([`Fault::Fork`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ForkStep {
+    /// `dup_task_struct`.
+    Task,
+    /// RLIMIT_NPROC, threads-max, and the rights that the wishes need.
+    Limits,
+    /// `copy_files`.
+    Files,
+    /// `copy_sighand`.
+    Sighand,
+    /// `copy_signal`.
+    Signal,
+    /// `copy_mm`.
+    Memory,
+    /// `copy_namespaces`.
+    Namespaces,
+    /// `copy_thread`.
+    Thread,
+    /// `alloc_pid`.
+    Pid,
+    /// The child is entered into the lists, under the lock of the task list.
+    Link,
+}
+
+const LINUX: [ForkStep; 10] = [
+    ForkStep::Task,
+    ForkStep::Limits,
+    ForkStep::Files,
+    ForkStep::Sighand,
+    ForkStep::Signal,
+    ForkStep::Memory,
+    ForkStep::Namespaces,
+    ForkStep::Thread,
+    ForkStep::Pid,
+    ForkStep::Link,
+];
+
+const TEXTBOOK: [ForkStep; 10] = [
+    ForkStep::Task,
+    ForkStep::Limits,
+    ForkStep::Memory,
+    ForkStep::Files,
+    ForkStep::Sighand,
+    ForkStep::Signal,
+    ForkStep::Namespaces,
+    ForkStep::Thread,
+    ForkStep::Pid,
+    ForkStep::Link,
+];
+
+impl ForkStep {
+    /// All steps, in their order.
+    pub const fn order(order: Order) -> &'static [ForkStep] {
+        match order {
+            Order::Linux => &LINUX,
+            Order::Textbook => &TEXTBOOK,
+        }
+    }
+}
+
+/// What a child that is not yet born has.
+#[derive(Debug, Default)]
+struct Draft {
+    files: Option<FilesId>,
+    memory: Option<MemoryId>,
+    /// A namespace that was made for it.
+    own_space: Option<SpaceId>,
+    pid: Option<PidId>,
+}
+
+impl Draft {
+    fn pid(&self) -> PidId {
+        self.pid.expect("every order gives a number")
+    }
+}
 
 impl Kernel {
     pub(crate) fn sys_clone(&mut self, task: TaskId, how: &Clone) -> Part {
@@ -66,27 +144,85 @@ impl Kernel {
         }
     }
 
+    /// Step by step; what fails undoes the steps before it, the last one first.
     fn copy_process(&mut self, task: TaskId, how: &Clone) -> Result<TaskId, Errno> {
-        self.check_limits(task)?;
-        if how.set_tid.is_some() && self.tasks[task].uid != 0 {
-            return Err(Errno::EPERM);
-        }
-        let space = match how.new_pid {
-            true if self.tasks[task].uid != 0 => return Err(Errno::EPERM),
-            true => self.make_space(self.tasks[task].births)?,
-            false => self.tasks[task].births,
-        };
-        let pid = self.alloc_pid(space, how.set_tid).inspect_err(|_| {
-            if how.new_pid {
-                self.spaces.remove(space);
+        let mut draft = Draft::default();
+        for step in ForkStep::order(self.config.order) {
+            if let Err(errno) = self.fork_step(task, how, *step, &mut draft) {
+                self.undo_birth(draft);
+                return Err(errno);
             }
-        })?;
-        Ok(if how.thread { self.add_thread(task, pid) } else { self.add_process(task, how, pid, space) })
+        }
+        Ok(if how.thread { self.add_thread(task, &draft) } else { self.add_process(task, how, &draft) })
+    }
+
+    fn fork_step(
+        &mut self,
+        task: TaskId,
+        how: &Clone,
+        step: ForkStep,
+        draft: &mut Draft,
+    ) -> Result<(), Errno> {
+        let fault = |fault: &Fault| matches!(fault, Fault::Fork(at, _) if *at == step);
+        if let Some(at) = self.faults.iter().position(fault)
+            && let Fault::Fork(_, errno) = self.faults.remove(at)
+        {
+            return Err(errno);
+        }
+        match step {
+            ForkStep::Task | ForkStep::Sighand | ForkStep::Signal | ForkStep::Thread | ForkStep::Link => {}
+            ForkStep::Limits => self.check_limits(task, how)?,
+            ForkStep::Files => {
+                let files = self.tasks[task].files.expect("only the dying have no table");
+                draft.files = Some(if how.files { self.share_files(files) } else { self.copy_files(files) });
+            }
+            ForkStep::Memory => {
+                let memory = self.tasks[task].memory.expect("only the dying have no memory");
+                draft.memory =
+                    Some(if how.vm { self.share_memory(memory) } else { self.copy_memory(memory) });
+            }
+            ForkStep::Namespaces if how.new_pid => {
+                draft.own_space = Some(self.make_space(self.tasks[task].births)?);
+            }
+            ForkStep::Namespaces => {}
+            ForkStep::Pid => {
+                let space = draft.own_space.unwrap_or(self.tasks[task].births);
+                draft.pid = Some(self.alloc_pid(space, how.set_tid)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Linux's `bad_fork_cleanup_…`. The numbers that were passed by are not given back.
+    fn undo_birth(&mut self, draft: Draft) {
+        match (draft.pid, draft.own_space) {
+            // With its only number the new namespace goes.
+            (Some(pid), _) => self.free_pid_if_unused(pid),
+            (None, Some(space)) => drop(self.spaces.remove(space)),
+            (None, None) => {}
+        }
+        draft.memory.into_iter().for_each(|memory| self.leave_memory(memory));
+        for open in draft.files.map(|files| self.leave_files(files)).unwrap_or_default() {
+            self.put_open(open);
+        }
+    }
+
+    fn share_files(&mut self, files: FilesId) -> FilesId {
+        self.files[files].users += 1;
+        files
+    }
+
+    fn share_memory(&mut self, memory: MemoryId) -> MemoryId {
+        self.memories[memory].users += 1;
+        memory
     }
 
     /// RLIMIT_NPROC of the user, from which root is free, and the machine's own limit, from which nobody is.
-    fn check_limits(&self, task: TaskId) -> Result<(), Errno> {
+    fn check_limits(&self, task: TaskId, how: &Clone) -> Result<(), Errno> {
         let uid = self.tasks[task].uid;
+        if (how.new_pid || how.set_tid.is_some()) && uid != 0 {
+            return Err(Errno::EPERM);
+        }
         let over = self.threads_of_user(uid) >= self.process(task).max_processes;
         if (over && uid != 0) || self.threads >= self.config.max_threads {
             return Err(Errno::EAGAIN);
@@ -110,7 +246,8 @@ impl Kernel {
         Ok(Value::ZERO)
     }
 
-    fn add_process(&mut self, task: TaskId, how: &Clone, pid: PidId, space: SpaceId) -> TaskId {
+    fn add_process(&mut self, task: TaskId, how: &Clone, draft: &Draft) -> TaskId {
+        let (pid, space) = (draft.pid(), draft.own_space.unwrap_or(self.tasks[task].births));
         let (mut row, mut process) = (self.tasks[task].clone(), self.process(task).clone());
         let parent = if how.parent { row.family.parent } else { Some(task) };
         if how.parent {
@@ -118,7 +255,7 @@ impl Kernel {
         } else {
             (row.exit_signal, row.parent_exec_id) = (how.exit_signal, row.exec_id);
         }
-        row = Task { pid, births: space, ..self.newborn(row) };
+        row = Task { births: space, ..self.newborn(row, draft) };
         let above = self.process(parent.expect("only init has no parent, and it makes no siblings"));
         process = Process {
             below_subreaper: above.below_subreaper || above.subreaper,
@@ -132,6 +269,7 @@ impl Kernel {
             unkillable: false,
             subreaper: false,
             alarm: 0,
+            exec_task: None,
             ..process
         };
         let child = self.insert(row, process);
@@ -157,10 +295,11 @@ impl Kernel {
         child
     }
 
-    fn add_thread(&mut self, task: TaskId, pid: PidId) -> TaskId {
+    fn add_thread(&mut self, task: TaskId, draft: &Draft) -> TaskId {
+        let pid = draft.pid();
         let row = self.tasks[task].clone();
         let parent = row.family.parent;
-        let row = Task { pid, exit_signal: None, ..self.newborn(row) };
+        let row = Task { exit_signal: None, ..self.newborn(row, draft) };
         let (process, uid) = (row.process, row.uid);
         let thread = self.tasks.insert(row);
         self.tasks[thread].family.parent = parent;
@@ -175,10 +314,15 @@ impl Kernel {
     }
 
     /// What a child has not from its parent.
-    fn newborn(&mut self, row: Task) -> Task {
+    fn newborn(&mut self, row: Task, draft: &Draft) -> Task {
         self.births += 1;
         Task {
+            pid: draft.pid(),
             birth: self.births,
+            files: draft.files,
+            memory: draft.memory,
+            closing: Vec::new(),
+            over_limit: false,
             family: Family::default(),
             call: None,
             ret: Some(Return::Done(Ok(Value::ZERO))),
@@ -199,6 +343,8 @@ impl Kernel {
     /// PID 1 of the machine.
     pub(crate) fn make_init(&mut self) -> TaskId {
         let pid = self.alloc_pid(self.root, None).expect("an empty namespace has a number");
+        let files = self.first_files();
+        let memory = self.first_memory();
         let row = Task {
             pid,
             process: super::slab::Key::from_index(0),
@@ -220,6 +366,11 @@ impl Kernel {
             exec_id: 0,
             parent_exec_id: 0,
             code: 0,
+            files: Some(files),
+            closing: Vec::new(),
+            memory: Some(memory),
+            image: None,
+            over_limit: false,
             vfork_parent: None,
             uid: 0,
             birth: 0,
@@ -241,6 +392,8 @@ impl Kernel {
             below_subreaper: false,
             max_processes: u32::MAX,
             alarm: 0,
+            stack_limit: 8 << 20,
+            exec_task: None,
         };
         let init = self.insert(row, process);
         self.set_place(init, Place::User);
@@ -248,7 +401,7 @@ impl Kernel {
         init
     }
 
-    fn threads_of_user(&self, uid: u32) -> u32 {
+    pub(crate) fn threads_of_user(&self, uid: u32) -> u32 {
         self.users.iter().find(|(user, _)| *user == uid).map_or(0, |(_, count)| *count)
     }
 
@@ -276,6 +429,8 @@ impl Kernel {
             self.move_user(uid, 1);
             // Other credentials end the promise to be told of the parent's death.
             (self.tasks[task].uid, self.tasks[task].death_signal) = (uid, None);
+            // Too many of them already: told at execve(2), because few programs look at setuid(2).
+            self.tasks[task].over_limit = self.threads_of_user(uid) > self.process(task).max_processes;
         }
         Ok(Value::ZERO)
     }

@@ -3,7 +3,7 @@
 //! A call has up to three parts. [`Kernel::enter`] does what the call itself does; [`Kernel::step`] lets one
 //! task do the next thing that it has to do in the kernel: wake up, take a signal, die, return to its
 //! program. [`Kernel::settle`] does so until nobody has anything to do, [`Kernel::successors`] in every order.
-//! Read `fork`, `signal`, `deliver`, `exit`, `adopt` and `wait` in this order: a life.
+//! Read `fork`, `exec`, `signal`, `deliver`, `exit`, `adopt` and `wait` in this order: a life.
 //!
 //! Absent on purpose: clocks, chance and I/O. Who plays the programs brings those.
 
@@ -13,11 +13,16 @@ pub mod version;
 
 mod adopt;
 mod deliver;
+mod exec;
 mod exit;
+mod fd;
 mod fork;
 mod group;
 mod hash;
+mod memory;
 mod pid;
+mod pidfd;
+mod pipe;
 mod sched;
 mod signal;
 mod slab;
@@ -25,16 +30,22 @@ mod task;
 mod wait;
 
 pub use call::Outcome;
+pub use exec::Program;
 pub use exit::ExitStep;
+pub use fork::ForkStep;
+pub use memory::{PAGE_BYTES, Usage};
 pub use sched::TooMany;
-pub use slab::{PidId, ProcessId, SpaceId, TaskId};
+pub use slab::{FilesId, FrameId, MemoryId, NodeId, OpenId, PidId, PipeId, ProcessId, SpaceId, TaskId};
 
 use alloc::vec::Vec;
 use call::{Call, Caught, Look, Reply, Value};
 use core::hash::{Hash, Hasher};
 use doula_model::plan::Errno;
+use fd::{Files, Node, Open};
 use hash::StableHasher;
+use memory::{Frame, Memory};
 use pid::{Pid, Space};
+use pipe::Pipe;
 use sched::Ready;
 use slab::Slab;
 use task::{Place, Process, Return, Sleep, Task};
@@ -48,6 +59,14 @@ pub struct Kernel {
     processes: Slab<ProcessId, Process>,
     pids: Slab<PidId, Pid>,
     spaces: Slab<SpaceId, Space>,
+    files: Slab<FilesId, Files>,
+    open: Slab<OpenId, Open>,
+    pipes: Slab<PipeId, Pipe>,
+    nodes: Slab<NodeId, Node>,
+    memories: Slab<MemoryId, Memory>,
+    frames: Slab<FrameId, Frame>,
+    /// What is to go wrong, each once.
+    faults: Vec<Fault>,
     root: SpaceId,
     init: TaskId,
     /// How many threads each user has.
@@ -66,6 +85,13 @@ impl PartialEq for Kernel {
             && self.processes == other.processes
             && self.pids == other.pids
             && self.spaces == other.spaces
+            && self.files == other.files
+            && self.open == other.open
+            && self.pipes == other.pipes
+            && self.nodes == other.nodes
+            && self.memories == other.memories
+            && self.frames == other.frames
+            && self.faults == other.faults
             && self.users == other.users
             && self.last_words == other.last_words
             && self.config == other.config
@@ -80,10 +106,26 @@ impl Hash for Kernel {
         self.processes.hash(state);
         self.pids.hash(state);
         self.spaces.hash(state);
+        self.files.hash(state);
+        self.open.hash(state);
+        self.pipes.hash(state);
+        self.nodes.hash(state);
+        self.memories.hash(state);
+        self.frames.hash(state);
+        self.faults.hash(state);
         self.users.hash(state);
         self.last_words.hash(state);
         self.config.hash(state);
     }
+}
+
+/// What can be made to go wrong ([`Kernel::inject`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// The next birth fails at this step, with this reason.
+    Fork(ForkStep, Errno),
+    /// The next execve(2) fails where it can no longer come back: the program dies of SIGSEGV.
+    AfterNoReturn,
 }
 
 /// What the kernel part of a call came to.
@@ -126,6 +168,13 @@ impl Kernel {
             processes: Slab::default(),
             pids: Slab::default(),
             spaces,
+            files: Slab::default(),
+            open: Slab::default(),
+            pipes: Slab::default(),
+            nodes: Slab::default(),
+            memories: Slab::default(),
+            frames: Slab::default(),
+            faults: Vec::new(),
             root,
             init: slab::Key::from_index(0),
             users: Vec::new(),
@@ -207,6 +256,11 @@ impl Kernel {
             Call::Wait4(wait) => return self.sys_wait4(task, &wait),
             Call::Waitid(wait) => return self.sys_waitid(task, &wait),
             Call::Pause => return self.sys_pause(task),
+            Call::Read(fd, most) => return self.sys_read(task, fd, most),
+            Call::Write(fd, ref bytes) => return self.sys_write(task, fd, bytes),
+            Call::PollPidfd(fd) => return self.sys_poll_pidfd(task, fd),
+            Call::WaitidPidfd(fd, wait) => return self.sys_waitid_pidfd(task, fd, &wait),
+            Call::Execve(ref program) => return self.sys_execve(task, program),
             Call::Kill(pid, signal) => self.sys_kill(task, pid, signal),
             Call::Tgkill(pid, tid, signal) => self.sys_tgkill(task, pid, tid, signal),
             Call::Sigqueue(pid, signal, number) => self.sys_sigqueue(task, pid, signal, number),
@@ -234,11 +288,38 @@ impl Kernel {
                 self.process_mut(task).max_processes = most;
                 Ok(Value::ZERO)
             }
+            Call::Pipe(cloexec) => self.sys_pipe(task, cloexec),
+            Call::Open(ref path, access) => self.sys_open(task, path, access),
+            Call::Close(fd) => self.sys_close(task, fd),
+            Call::Dup(fd) => self.sys_dup(task, fd),
+            Call::Dup2(fd, onto) => self.sys_dup2(task, fd, onto),
+            Call::SetCloexec(fd, on) => self.sys_set_cloexec(task, fd, on),
+            Call::SetNonblocking(fd, on) => self.sys_set_nonblocking(task, fd, on),
+            Call::PidfdOpen(pid) => self.sys_pidfd_open(task, pid),
+            Call::PidfdSend(fd, signal) => self.sys_pidfd_send(task, fd, signal),
+            Call::PidfdEnd(fd) => self.sys_pidfd_end(task, fd),
+            Call::Mmap(pages, shared) => self.sys_mmap(task, pages, shared),
+            Call::Madvise(area, advice) => self.sys_madvise(task, area, advice),
+            Call::Touch(area, pages) => self.touch(task, area, pages),
+            Call::LimitStack(bytes) => {
+                self.process_mut(task).stack_limit = bytes;
+                Ok(Value::ZERO)
+            }
             Call::Alarm(seconds) => {
                 let left = core::mem::replace(&mut self.process_mut(task).alarm, seconds);
                 Ok(Value::Number(left as i32))
             }
         })
+    }
+
+    /// Makes something go wrong, once: the next time that it could.
+    pub fn inject(&mut self, fault: Fault) {
+        self.faults.push(fault);
+    }
+
+    pub(crate) fn take_fault(&mut self, fault: Fault) -> Option<Fault> {
+        let at = self.faults.iter().position(|found| *found == fault)?;
+        Some(self.faults.remove(at))
     }
 
     /// What a call came back with, once: `None` while it is under way.

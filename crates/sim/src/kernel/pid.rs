@@ -31,6 +31,8 @@ pub(crate) struct Pid {
     pub(crate) in_session: u32,
     /// Who needs the row after the numbers are free: sleepers in wait(2), pidfds.
     handles: u32,
+    /// How its process ended, once it was released.
+    pub(crate) end: Option<i32>,
     /// Whether the numbers are still taken.
     held: bool,
 }
@@ -137,6 +139,7 @@ impl Kernel {
             members: 0,
             in_session: 0,
             handles: 0,
+            end: None,
             held: true,
         };
         let mut at = Some(space);
@@ -216,6 +219,11 @@ impl Kernel {
     /// No further number in this namespace: its init dies.
     pub(crate) fn close_space(&mut self, space: SpaceId) {
         self.spaces[space].open = false;
+    }
+
+    /// Whether anybody keeps the row by [`Kernel::hold_pid`].
+    pub(crate) fn is_held(&self, pid: PidId) -> bool {
+        self.pids[pid].handles > 0
     }
 
     /// Keeps the row although its numbers may be given away.

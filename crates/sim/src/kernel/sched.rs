@@ -136,6 +136,9 @@ impl Kernel {
             Sleep::Child(target, wait) => self.look_again(task, target, &wait),
             Sleep::Pause => self.sys_pause(task),
             Sleep::Vfork { child, number } => self.after_vfork(task, child, number),
+            Sleep::Alone => self.exec_again(task),
+            Sleep::Pipe { open, done } => self.pipe_again(task, open, done),
+            Sleep::Poll(pid) => self.poll_again(task, pid),
             Sleep::Zap => return self.zap_again(task),
         };
         match part {

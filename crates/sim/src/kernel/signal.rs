@@ -34,7 +34,7 @@ impl Kernel {
         }
     }
 
-    fn kill_one(
+    pub(crate) fn kill_one(
         &mut self,
         from: From,
         target: Option<TaskId>,
@@ -267,7 +267,7 @@ impl Kernel {
     pub(crate) fn signal_wake_up(&mut self, thread: TaskId, deadly: bool) {
         match self.tasks[thread].place {
             Place::Asleep { what: Sleep::Zap, .. } | Place::Dying(_) | Place::Zombie | Place::Dead => return,
-            Place::Asleep { what: Sleep::Vfork { .. }, .. } if !deadly => {}
+            Place::Asleep { what: Sleep::Vfork { .. } | Sleep::Alone, .. } if !deadly => {}
             Place::Asleep { .. } => self.wake(thread),
             Place::Stopped { .. } if deadly => self.set_place(thread, Place::Stopped { woken: true }),
             Place::Stopped { .. } | Place::User | Place::Leaving => {}
@@ -315,7 +315,7 @@ impl Kernel {
 }
 
 /// 0 is no signal, but a question.
-fn checked(signal: i32) -> Result<Option<Signal>, Errno> {
+pub(crate) fn checked(signal: i32) -> Result<Option<Signal>, Errno> {
     match signal {
         0 => Ok(None),
         _ => Signal::new(signal).map(Some).ok_or(Errno::EINVAL),

@@ -244,6 +244,11 @@ impl Actions {
         }
     }
 
+    /// What execve(2) leaves: functions are gone with the old program, what is ignored stays ignored.
+    pub(crate) fn forget_handlers(&mut self) {
+        *self = Actions { ignored: self.ignored, ..Actions::default() };
+    }
+
     /// Whether the signal would do nothing at all.
     pub(crate) fn ignores(&self, signal: Signal) -> bool {
         self.ignored.has(signal) || (SigSet::IGNORED_BY_DEFAULT.has(signal) && !self.handled.has(signal))

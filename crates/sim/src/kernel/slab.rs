@@ -37,6 +37,18 @@ keys! {
     PidId;
     /// A PID namespace.
     SpaceId;
+    /// A table of descriptors.
+    FilesId;
+    /// An open file description.
+    OpenId;
+    /// A pipe.
+    PipeId;
+    /// A file of the disk.
+    NodeId;
+    /// An address space.
+    MemoryId;
+    /// A page of the machine.
+    FrameId;
 }
 
 #[derive(Clone, Debug)]

@@ -4,8 +4,9 @@
 //! nothing but threads shares them (CLONE_SIGHAND without CLONE_THREAD is not modelled).
 
 use super::call::{Call, Caught, Reply, Wait};
+use super::exec::Program;
 use super::sigset::{Actions, Pending, SigSet};
-use super::slab::{PidId, ProcessId, SpaceId, TaskId};
+use super::slab::{FilesId, MemoryId, OpenId, PidId, ProcessId, SpaceId, TaskId};
 use alloc::vec::Vec;
 use doula_model::signal::Signal;
 
@@ -37,6 +38,12 @@ pub(crate) enum Sleep {
     Pause,
     /// The child of vfork(2), which will be this number, to execute a program or to end.
     Vfork { child: TaskId, number: i32 },
+    /// The other threads to be gone, before a program is executed.
+    Alone,
+    /// A pipe to have something, or room; so many bytes have been written before.
+    Pipe { open: OpenId, done: usize },
+    /// The end of a process, by a handle.
+    Poll(PidId),
     /// All others of the PID namespace to be gone: only its init sleeps so, when it dies.
     Zap,
 }
@@ -109,6 +116,14 @@ pub(crate) struct Task {
     pub(crate) parent_exec_id: u32,
     /// The wait status.
     pub(crate) code: i32,
+    /// Descriptors; none after it has left them.
+    pub(crate) files: Option<FilesId>,
+    /// Open files that are to be closed on the way out.
+    pub(crate) closing: Vec<OpenId>,
+    pub(crate) memory: Option<MemoryId>,
+    pub(crate) image: Option<Program>,
+    /// PF_NPROC_EXCEEDED: it became a user who has too many already.
+    pub(crate) over_limit: bool,
     /// The parent that waits by vfork(2).
     pub(crate) vfork_parent: Option<TaskId>,
     pub(crate) uid: u32,
@@ -141,7 +156,7 @@ impl Task {
         match self.place {
             Place::User | Place::Leaving | Place::Dying(_) => 'R',
             Place::Asleep { woken: true, .. } | Place::Stopped { woken: true } => 'R',
-            Place::Asleep { what: Sleep::Vfork { .. }, .. } => 'D',
+            Place::Asleep { what: Sleep::Vfork { .. } | Sleep::Alone, .. } => 'D',
             Place::Asleep { .. } => 'S',
             Place::Stopped { .. } => 'T',
             Place::Zombie => 'Z',
@@ -196,6 +211,10 @@ pub(crate) struct Process {
     pub(crate) below_subreaper: bool,
     pub(crate) max_processes: u32,
     pub(crate) alarm: u32,
+    /// RLIMIT_STACK, in bytes.
+    pub(crate) stack_limit: u64,
+    /// The thread that executes a program and waits to be alone.
+    pub(crate) exec_task: Option<TaskId>,
 }
 
 impl Process {

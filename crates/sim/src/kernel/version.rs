@@ -20,6 +20,9 @@ impl KernelVersion {
     /// `PIDFD_GET_INFO` tells the end of a process that was reaped.
     pub const PIDFD_EXIT_INFO: KernelVersion = KernelVersion { major: 6, minor: 15 };
 
+    /// execve(2) without arguments gives an empty first one.
+    pub const EMPTY_ARGV: KernelVersion = KernelVersion { major: 5, minor: 18 };
+
     /// Reads the beginning of what `uname -r` prints.
     ///
     /// ```
@@ -40,9 +43,9 @@ impl fmt::Display for KernelVersion {
     }
 }
 
-/// In which order a task dies.
+/// In which order births and deaths go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ExitOrder {
+pub enum Order {
     /// As Linux does it: orphans, zombie and news to the parent are one step that nobody sees half done.
     Linux,
     /// As it is told in textbooks: orphans first, then SIGCHLD, and the zombie last. A parent that runs between
@@ -55,10 +58,12 @@ pub enum ExitOrder {
 pub struct Config {
     /// Which release is imitated.
     pub version: KernelVersion,
-    /// In which order tasks die.
-    pub exit_order: ExitOrder,
+    /// In which order births and deaths go.
+    pub order: Order,
     /// `/proc/sys/kernel/threads-max`: more threads cannot be, for root neither.
     pub max_threads: u32,
+    /// How many pages one address space may have.
+    pub pages: u64,
     /// `/proc/sys/kernel/pid_max` of the first namespace.
     pub pid_max: i32,
 }
@@ -67,8 +72,9 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             version: KernelVersion::V6_18,
-            exit_order: ExitOrder::Linux,
+            order: Order::Linux,
             max_threads: 65_536,
+            pages: 1 << 20,
             pid_max: 32_768,
         }
     }

@@ -2,9 +2,11 @@
 //!
 //! Numbers are those of the caller's namespace. What is printed is read back as the same call.
 
-use crate::kernel::call::{Call, Clone, Mask, Reply, Value, Wait, Who};
+use crate::kernel::Program;
+use crate::kernel::call::{Access, Advice, Call, Clone, Mask, Reply, Value, Wait, Who};
 use crate::kernel::sigset::{Action, Disposition, SigSet};
 use alloc::borrow::ToOwned;
+use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
@@ -34,8 +36,9 @@ impl core::error::Error for BadCall {}
 /// One flag by its word.
 type Flag<T> = (&'static str, fn(&mut T) -> &mut bool);
 
-const CLONE_FLAGS: [Flag<Clone>; 6] = [
+const CLONE_FLAGS: [Flag<Clone>; 7] = [
     ("vm", |how| &mut how.vm),
+    ("files", |how| &mut how.files),
     ("sighand", |how| &mut how.sighand),
     ("thread", |how| &mut how.thread),
     ("parent", |how| &mut how.parent),
@@ -65,6 +68,18 @@ const DISPOSITIONS: [(&str, Disposition); 3] =
     [("default", Disposition::Default), ("ignore", Disposition::Ignore), ("handler", Disposition::Handler)];
 
 const MASKS: [(&str, Mask); 3] = [("block", Mask::Block), ("unblock", Mask::Unblock), ("set", Mask::Set)];
+
+const ACCESS: [(&str, Access); 2] = [("read", Access::Read), ("write", Access::Write)];
+
+const SHARING: [(&str, bool); 2] = [("private", false), ("shared", true)];
+
+const ADVICE: [(&str, Advice); 3] =
+    [("normal", Advice::Normal), ("dontfork", Advice::DontFork), ("wipeonfork", Advice::WipeOnFork)];
+
+const ON_OFF: [(&str, bool); 2] = [("on", true), ("off", false)];
+
+/// What stands between arguments and environment.
+const ENVIRONMENT: &str = "%env";
 
 /// What is not said of a clone.
 const PLAIN: Clone = Clone { exit_signal: None, ..Clone::FORK };
@@ -97,7 +112,7 @@ impl fmt::Display for Call {
             Call::Getpid => f.write_str("getpid"),
             Call::Gettid => f.write_str("gettid"),
             Call::Getppid => f.write_str("getppid"),
-            Call::SetSubreaper(on) => write!(f, "subreaper {}", if *on { "on" } else { "off" }),
+            Call::SetSubreaper(on) => write!(f, "subreaper {}", on_off(*on)),
             Call::SetParentDeathSignal(signal) => {
                 write!(f, "deathsignal {}", Name(signal.map_or(0, Signal::number)))
             }
@@ -106,6 +121,30 @@ impl fmt::Display for Call {
             Call::Setuid(uid) => write!(f, "setuid {uid}"),
             Call::LimitProcesses(most) => write!(f, "nproc {most}"),
             Call::Alarm(seconds) => write!(f, "alarm {seconds}"),
+            Call::Pipe(cloexec) => write!(f, "pipe{}", if *cloexec { " cloexec" } else { "" }),
+            Call::Read(fd, most) => write!(f, "read {fd} {most}"),
+            Call::Write(fd, bytes) => write!(f, "write {fd} {}", Word(bytes)),
+            Call::Open(path, access) => {
+                write!(f, "open {} {}", Word(path.as_bytes()), word_of(&ACCESS, *access))
+            }
+            Call::Close(fd) => write!(f, "close {fd}"),
+            Call::Dup(fd) => write!(f, "dup {fd}"),
+            Call::Dup2(fd, onto) => write!(f, "dup2 {fd} {onto}"),
+            Call::SetCloexec(fd, on) => write!(f, "cloexec {fd} {}", on_off(*on)),
+            Call::SetNonblocking(fd, on) => write!(f, "nonblocking {fd} {}", on_off(*on)),
+            Call::PidfdOpen(pid) => write!(f, "pidfd-open {pid}"),
+            Call::PidfdSend(fd, signal) => write!(f, "pidfd-send {fd} {}", Name(*signal)),
+            Call::PollPidfd(fd) => write!(f, "pidfd-poll {fd}"),
+            Call::WaitidPidfd(fd, wait) => {
+                write!(f, "pidfd-wait {fd}")?;
+                print_flags(f, &WAIT_FLAGS, *wait)
+            }
+            Call::PidfdEnd(fd) => write!(f, "pidfd-end {fd}"),
+            Call::Execve(program) => print_program(f, program),
+            Call::Mmap(pages, shared) => write!(f, "mmap {pages} {}", word_of(&SHARING, *shared)),
+            Call::Madvise(area, advice) => write!(f, "madvise {area} {}", word_of(&ADVICE, *advice)),
+            Call::Touch(area, pages) => write!(f, "touch {area} {pages}"),
+            Call::LimitStack(bytes) => write!(f, "stack {bytes}"),
         }
     }
 }
@@ -121,6 +160,48 @@ impl fmt::Display for Name {
             None => write!(f, "{}", self.0),
         }
     }
+}
+
+fn on_off(on: bool) -> &'static str {
+    word_of(&ON_OFF, on)
+}
+
+/// Bytes as one word: what is no visible ASCII is `%` and two digits, nothing at all is `%`.
+struct Word<'a>(&'a [u8]);
+
+impl fmt::Display for Word<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("%");
+        }
+        self.0.iter().try_for_each(|byte| match byte {
+            b'%' => f.write_str("%25"),
+            byte if byte.is_ascii_graphic() => write!(f, "{}", char::from(*byte)),
+            byte => write!(f, "%{byte:02x}"),
+        })
+    }
+}
+
+fn bytes_of(word: &str) -> Option<Vec<u8>> {
+    if word == "%" {
+        return Some(Vec::new());
+    }
+    let mut parts = word.split('%');
+    let mut bytes = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        bytes.push(u8::from_str_radix(part.get(..2)?, 16).ok()?);
+        bytes.extend(part.as_bytes().get(2..)?);
+    }
+    Some(bytes)
+}
+
+fn print_program(f: &mut fmt::Formatter<'_>, program: &Program) -> fmt::Result {
+    write!(f, "execve {}", Word(program.path.as_bytes()))?;
+    program.args.iter().try_for_each(|arg| write!(f, " {}", Word(arg.as_bytes())))?;
+    if !program.env.is_empty() {
+        write!(f, " {ENVIRONMENT}")?;
+    }
+    program.env.iter().try_for_each(|variable| write!(f, " {}", Word(variable.as_bytes())))
 }
 
 fn print_flags<T: Copy>(f: &mut fmt::Formatter<'_>, flags: &[Flag<T>], mut of: T) -> fmt::Result {
@@ -164,6 +245,8 @@ impl fmt::Display for Said<'_> {
         match self.0 {
             Ok(Value::Number(number)) => write!(f, "{number}"),
             Ok(Value::Waited(waited)) => write!(f, "{} status {:#x}", waited.pid, waited.status),
+            Ok(Value::Pair(one, other)) => write!(f, "{one} {other}"),
+            Ok(Value::Bytes(bytes)) => write!(f, "bytes {}", Word(bytes)),
             Ok(Value::Signals(set)) => {
                 f.write_str("signals")?;
                 set.iter().try_for_each(|signal| write!(f, " {}", Name(signal.number())))
@@ -211,6 +294,10 @@ impl<'a> Words<'a> {
 
     fn one_of<T: Copy>(&mut self, words: &[(&str, T)]) -> Result<T, BadCall> {
         self.read(|word| words.iter().find(|(known, _)| *known == word).map(|(_, value)| *value))
+    }
+
+    fn text(&mut self) -> Result<String, BadCall> {
+        self.read(|word| String::from_utf8(bytes_of(word)?).ok())
     }
 
     fn flags<T>(&mut self, flags: &[Flag<T>], of: &mut T) {
@@ -263,15 +350,56 @@ fn read_call(words: &mut Words<'_>) -> Result<Call, BadCall> {
         "getpid" => Call::Getpid,
         "gettid" => Call::Gettid,
         "getppid" => Call::Getppid,
-        "subreaper" => Call::SetSubreaper(words.one_of(&[("on", true), ("off", false)])?),
+        "subreaper" => Call::SetSubreaper(words.one_of(&ON_OFF)?),
         "deathsignal" => Call::SetParentDeathSignal(Signal::new(words.signal_number()?)),
         "get-deathsignal" => Call::GetParentDeathSignal,
         "unshare-pid" => Call::UnsharePid,
         "setuid" => Call::Setuid(words.number()?),
         "nproc" => Call::LimitProcesses(words.number()?),
         "alarm" => Call::Alarm(words.number()?),
+        _ => return read_file_call(name, words),
+    })
+}
+
+fn read_file_call(name: &str, words: &mut Words<'_>) -> Result<Call, BadCall> {
+    Ok(match name {
+        "pipe" => Call::Pipe(words.take("cloexec")),
+        "read" => Call::Read(words.number()?, words.number()?),
+        "write" => Call::Write(words.number()?, words.read(bytes_of)?),
+        "open" => Call::Open(words.text()?, words.one_of(&ACCESS)?),
+        "close" => Call::Close(words.number()?),
+        "dup" => Call::Dup(words.number()?),
+        "dup2" => Call::Dup2(words.number()?, words.number()?),
+        "cloexec" => Call::SetCloexec(words.number()?, words.one_of(&ON_OFF)?),
+        "nonblocking" => Call::SetNonblocking(words.number()?, words.one_of(&ON_OFF)?),
+        "pidfd-open" => Call::PidfdOpen(words.number()?),
+        "pidfd-send" => Call::PidfdSend(words.number()?, words.signal_number()?),
+        "pidfd-poll" => Call::PollPidfd(words.number()?),
+        "pidfd-wait" => {
+            let (fd, mut wait) = (words.number()?, NOTHING);
+            words.flags(&WAIT_FLAGS, &mut wait);
+            Call::WaitidPidfd(fd, wait)
+        }
+        "pidfd-end" => Call::PidfdEnd(words.number()?),
+        "execve" => Call::Execve(Box::new(read_program(words)?)),
+        "mmap" => Call::Mmap(words.number()?, words.one_of(&SHARING)?),
+        "madvise" => Call::Madvise(words.number()?, words.one_of(&ADVICE)?),
+        "touch" => Call::Touch(words.number()?, words.number()?),
+        "stack" => Call::LimitStack(words.number()?),
         _ => return Err(words.bad(name)),
     })
+}
+
+fn read_program(words: &mut Words<'_>) -> Result<Program, BadCall> {
+    let mut program = Program { path: words.text()?, args: Vec::new(), env: Vec::new() };
+    while words.rest.peek().is_some_and(|word| *word != ENVIRONMENT) {
+        program.args.push(words.text()?);
+    }
+    words.take(ENVIRONMENT);
+    while words.rest.peek().is_some() {
+        program.env.push(words.text()?);
+    }
+    Ok(program)
 }
 
 fn read_clone(words: &mut Words<'_>) -> Result<Clone, BadCall> {
@@ -322,7 +450,7 @@ mod tests {
     fn every_call_is_read_back_from_what_is_printed() {
         for line in [
             "fork",
-            "clone vm sighand thread",
+            "clone vm files sighand thread",
             "clone parent vfork signal USR1 number 77",
             "clone newpid signal CHLD",
             "thread-exit 1",
@@ -356,6 +484,29 @@ mod tests {
             "setuid 65534",
             "nproc 3",
             "alarm 9",
+            "pipe",
+            "pipe cloexec",
+            "read 0 65536",
+            "write 1 a%20b%25%0a",
+            "write 1 %",
+            "open /etc/passwd read",
+            "open /tmp/x write",
+            "close 3",
+            "dup 1",
+            "dup2 1 9",
+            "cloexec 3 on",
+            "nonblocking 3 off",
+            "pidfd-open 5",
+            "pidfd-send 3 KILL",
+            "pidfd-poll 3",
+            "pidfd-wait 3 exited nowait",
+            "pidfd-end 3",
+            "execve /bin/true",
+            "execve /bin/sh sh -c exit%203 %env PATH=/bin",
+            "mmap 16384 private",
+            "madvise 0 wipeonfork",
+            "touch 0 4096",
+            "stack 8388608",
         ] {
             let call: Call = line.parse().expect(line);
             assert_eq!(call.to_string(), line);

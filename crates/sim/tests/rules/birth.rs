@@ -3,10 +3,10 @@
 use crate::world::World;
 use doula_model::plan::Errno;
 use doula_model::signal::Signal;
-use doula_sim::kernel::Kernel;
 use doula_sim::kernel::call::{Call, Clone, Mask, Value, Wait};
 use doula_sim::kernel::sigset::{Action, SigSet};
-use doula_sim::kernel::version::Config;
+use doula_sim::kernel::version::{Config, Order};
+use doula_sim::kernel::{Fault, ForkStep, Kernel};
 
 #[test]
 fn p5_the_limit_of_a_user_does_not_bind_root_and_that_of_the_machine_does() {
@@ -180,4 +180,33 @@ fn p11_wishes_that_exclude_each_other_are_einval() {
     assert_eq!(world.ppid(born), 1);
     world.exit(born, 3);
     assert_eq!(world.wait(init, Wait::any()), (3, 3 << 8));
+}
+
+#[test]
+fn p12_a_birth_that_fails_at_any_step_leaves_nothing_behind() {
+    for order in [Order::Linux, Order::Textbook] {
+        for step in ForkStep::order(order) {
+            let mut world = World(Kernel::with(Config { order, ..Config::default() }));
+            let init = world.init();
+            world.reply(init, Call::Pipe(false)).expect("a pipe");
+            world.number(init, Call::Mmap(3, true));
+            world.done(init, Call::Touch(0, 3));
+            world.set_next_pid(init, 50);
+            let before = world.state_hash();
+            for how in [Clone::FORK, Clone::THREAD, Clone::INIT, Clone::VFORK] {
+                world.inject(Fault::Fork(*step, Errno::ENOMEM));
+                assert_eq!(world.error(init, Call::Clone(how)), Errno::ENOMEM, "{step:?}");
+                world.set_next_pid(init, 50);
+                assert_eq!(world.state_hash(), before, "{order:?} {step:?} {how:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn p12_a_birth_that_fails_uses_up_the_number_that_it_had() {
+    let (mut world, init) = World::new();
+    world.inject(Fault::Fork(ForkStep::Link, Errno::EINTR));
+    assert_eq!(world.error(init, Call::Clone(Clone::FORK)), Errno::EINTR);
+    assert_eq!(world.number(init, Call::Clone(Clone::FORK)), 3);
 }

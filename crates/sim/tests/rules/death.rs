@@ -6,7 +6,7 @@ use doula_model::signal::Signal;
 use doula_sim::kernel::call::Value;
 use doula_sim::kernel::call::{Call, Clone, Wait, Waited};
 use doula_sim::kernel::sigset::Action;
-use doula_sim::kernel::version::{Config, ExitOrder};
+use doula_sim::kernel::version::{Config, Order};
 use doula_sim::kernel::{ExitStep, Kernel, Outcome, TaskId};
 
 fn steps(world: &mut World, task: TaskId) -> Vec<ExitStep> {
@@ -18,7 +18,7 @@ fn steps(world: &mut World, task: TaskId) -> Vec<ExitStep> {
 }
 
 fn textbook() -> World {
-    World(Kernel::with(Config { exit_order: ExitOrder::Textbook, ..Config::default() }))
+    World(Kernel::with(Config { order: Order::Textbook, ..Config::default() }))
 }
 
 #[test]
@@ -39,12 +39,12 @@ fn x0_the_status_has_the_low_eight_bits_or_the_signal() {
 #[test]
 fn x1_x3_the_code_is_set_after_signals_and_timers_and_not_first() {
     let place = |order, step| ExitStep::order(order).iter().position(|found| *found == step);
-    assert!(place(ExitOrder::Linux, ExitStep::Code) > place(ExitOrder::Linux, ExitStep::Timers));
-    assert_eq!(place(ExitOrder::Textbook, ExitStep::Code), Some(0));
+    assert!(place(Order::Linux, ExitStep::Code) > place(Order::Linux, ExitStep::Timers));
+    assert_eq!(place(Order::Textbook, ExitStep::Code), Some(0));
     let (mut world, init) = World::new();
     let child = world.fork(init);
     world.enter(child, Call::ExitGroup(0));
-    assert_eq!(steps(&mut world, child), ExitStep::order(ExitOrder::Linux));
+    assert_eq!(steps(&mut world, child), ExitStep::order(Order::Linux));
 }
 
 #[test]
@@ -110,8 +110,8 @@ fn x6_nobody_becomes_a_zombie_whose_parent_wants_none() {
 
 #[test]
 fn x8_a_textbook_gives_orphans_to_init_and_linux_to_the_nearest_subreaper() {
-    for (order, adopter) in [(ExitOrder::Linux, 2), (ExitOrder::Textbook, 1)] {
-        let mut world = World(Kernel::with(Config { exit_order: order, ..Config::default() }));
+    for (order, adopter) in [(Order::Linux, 2), (Order::Textbook, 1)] {
+        let mut world = World(Kernel::with(Config { order, ..Config::default() }));
         let init = world.init();
         let subreaper = world.fork(init);
         world.done(subreaper, Call::SetSubreaper(true));

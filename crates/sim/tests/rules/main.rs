@@ -1,11 +1,14 @@
 //! The rules of Linux's processes, each as a test on the model whose name begins with the number of the rule.
 //!
-//! P birth and numbers, X death, W burial, R orphans, sessions and signals.
+//! P birth and numbers, C copies of memory, E execution, X death, W burial, R orphans, sessions, signals and pipes.
 
 mod birth;
 mod burial;
 mod death;
+mod exec;
 mod family;
+mod files;
+mod memory;
 mod numbers;
 mod orders;
 mod signals;
