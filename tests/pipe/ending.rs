@@ -1,7 +1,7 @@
 //! How it ends: codes, time limits, Ctrl-C, signals. Nobody is left.
 
 use crate::actors::actor;
-use crate::{DOULA, pipe};
+use crate::{DOULA, pipe, skipped};
 use doula_host::{Child, Command, Pid, Signal, Stdio};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use std::fs::{File, OpenOptions};
@@ -57,11 +57,6 @@ fn a_time_limit_ends_everybody_and_says_how_that_is_known() {
         return skipped("too slow a machine to see the daemon before the time was over");
     };
     assert!(is_dead(Pid::new(daemon).expect("a number")));
-}
-
-#[expect(clippy::print_stdout, reason = "a test that cannot run says so")]
-fn skipped(reason: &str) {
-    println!("skipped: {reason}");
 }
 
 /// Whether this process is gone, or dead and waiting for who buries it.

@@ -1,6 +1,6 @@
 //! What goes through, and what is told about it.
 
-use crate::{Scratch, pipe, pipe_of};
+use crate::{Scratch, pipe, pipe_of, skipped};
 use serde_json::Value;
 
 /// The cells of the table, each row from its stage to its status.
@@ -18,6 +18,9 @@ fn the_output_is_untouched_and_the_table_is_on_standard_error() {
     let shown: Vec<_> = rows[1..].iter().map(|row| (row[0], row[row.len() - 1])).collect();
     let well = "exited cleanly (code 0)";
     assert_eq!(shown, [("sort", well), ("head -1", well), ("tr 'a-z' \"A-Z\"", well)]);
+    if rows[2].contains(&"-") {
+        return skipped("the kernel does not count here, or not for us");
+    }
     assert!(rows[2].contains(&"6 B"), "head wrote one line: {said:?}");
 }
 

@@ -1,9 +1,8 @@
 //! What the kernel counts of children, and what that does not mean.
 
 use super::Child;
-use doula_sys::wait::{self, For, Who};
-use std::fs;
-use std::os::fd::AsFd as _;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
 
 /// How many bytes a process and its own reaped children read and wrote, of any file: `rchar` and `wchar` of
 /// proc_pid_io(5). A pipe is only one of these files: what the loader reads of libraries counts too (some kB), and what goes
@@ -50,15 +49,23 @@ pub fn shared_rss_kb() -> Option<u64> {
 }
 
 impl Child {
+    /// Opens the file of its counts: soon after its birth, for that of a dead process is open to root only.
+    pub(crate) fn begin_counting(&mut self) {
+        self.counts = File::open(format!("/proc/{}/io", self.pid)).ok();
+    }
+
     /// Until its burial; `None` where the kernel does not count, or not for us.
     pub(super) fn io(&self) -> Option<Io> {
-        // Not buried, so that its number is its own.
-        wait::waitid(Who::Pidfd(self.handle.as_fd()), For::END.peeking()).ok()?;
-        let text = fs::read_to_string(format!("/proc/{}/io", self.pid)).ok()?;
+        let mut buffer = [0; LONGEST];
+        let length = self.counts.as_ref()?.read_at(&mut buffer, 0).ok()?;
+        let text = str::from_utf8(&buffer[..length]).ok()?;
         let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
         Some(Io { read: field("rchar:")?, written: field("wchar:")? })
     }
 }
+
+/// Seven lines of a name and a number.
+const LONGEST: usize = 512;
 
 #[cfg(test)]
 mod tests {

@@ -48,6 +48,7 @@ use doula_sys::fork::Born;
 use doula_sys::wait::{self, Change, For, News, Usage, Who};
 use doula_sys::{pidfd, poll};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter};
 use std::time::{Duration, Instant};
 
@@ -97,6 +98,8 @@ pub struct Child {
     handle: OwnedFd,
     pipes: BTreeMap<RawFd, OwnedFd>,
     end: Option<(ExitStatus, Usage)>,
+    /// The kernel's counts of what it reads and writes, if they are asked for.
+    counts: Option<File>,
     tree: Tree,
     on_drop: OnDrop,
 }
@@ -112,6 +115,7 @@ impl Child {
             handle: born.pidfd,
             pipes,
             end: None,
+            counts: None,
             tree,
             on_drop,
         }

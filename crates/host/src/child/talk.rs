@@ -41,8 +41,6 @@ pub(crate) struct Rules {
     pub(crate) limits: Capture,
     /// Who fails ends the others.
     pub(crate) kill_on_failure: bool,
-    /// The kernel's count of what each child read and wrote is asked for before its burial.
-    pub(crate) count_io: bool,
 }
 
 /// What is known of one child when all is over.
@@ -193,9 +191,7 @@ impl<'a> Talk<'a> {
         let (child, part) = (&mut children[place], &mut self.parts[place]);
         // It stays readable: looked at once.
         self.epoll.delete(&*child).map_err(os_error)?;
-        if self.rules.count_io && part.io.is_none() {
-            part.io = child.io();
-        }
+        part.io = child.io().or(part.io);
         let status = child.wait();
         part.ended = Some(Instant::now());
         part.excused = !is_last && is_sigpipe(status);
@@ -227,9 +223,7 @@ impl<'a> Talk<'a> {
     /// Ends everybody, from the last to the first: so nobody takes the end of a killed one's words for the end of its input.
     fn end(&mut self, children: &mut [Child]) {
         for (child, part) in children.iter_mut().zip(&mut self.parts).rev() {
-            if part.ended.is_none() && self.rules.count_io {
-                part.io = child.io();
-            }
+            part.io = child.io().or(part.io);
             part.killed |= part.ended.is_none() && child.try_wait().is_none();
             // Whoever may not be killed is waited for.
             part.tree = child.kill_all(EMPTY_WITHIN);

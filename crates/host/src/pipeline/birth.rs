@@ -26,7 +26,10 @@ pub(super) fn spawn(pipeline: Pipeline) -> Result<Children, PipelineError> {
         let began = Instant::now();
         let born = made.and_then(|pipe| Ok((pipe, command.spawn()?)));
         match born {
-            Ok((pipe, child)) => {
+            Ok((pipe, mut child)) => {
+                if pipeline.count_io {
+                    child.begin_counting();
+                }
                 input = pipe.zip(joint).map(|((reader, relay), joint)| {
                     children.link(Link { input: joint.input, relay });
                     (joint.input, reader)

@@ -38,7 +38,7 @@
 //!
 //! | | counts | costs |
 //! |---|---|---|
-//! | [`Pipeline::count_io`] | all that each stage read and wrote, of any file, as the kernel has it ([`Io`]) | reading one small file of `/proc` for each stage, after its end |
+//! | [`Pipeline::count_io`] | all that each stage read and wrote, of any file, as the kernel has it ([`Io`]) | opening one small file of `/proc` for each stage, and reading it at its end |
 //! | [`Pipeline::count_pipes`] | exactly the bytes that were handed from stage to stage | a second pipe, and a wake-up of the waiting process for each pipe full: nothing flows while nobody waits |
 //!
 //! # The end
@@ -85,6 +85,7 @@ pub struct Pipeline {
     joints: Vec<Joint>,
     pipe_size: Option<usize>,
     contained: bool,
+    count_io: bool,
     count_pipes: bool,
     rules: Rules,
 }
@@ -113,6 +114,7 @@ impl Pipeline {
             joints: Vec::new(),
             pipe_size: None,
             contained: false,
+            count_io: false,
             count_pipes: false,
             rules: Rules::default(),
         }
@@ -246,7 +248,7 @@ impl Pipeline {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn count_io(&mut self) -> &mut Pipeline {
-        self.rules.count_io = true;
+        self.count_io = true;
         self
     }
 
