@@ -22,6 +22,7 @@
 //! - [`command`]: giving birth, with the whole context of the child as data;
 //! - [`child`]: waiting, signalling, capturing, ending a whole tree;
 //! - [`pipeline`]: several commands in a row, each with its own status, times and bytes;
+//! - [`daemonize`]: daemons that tell their launcher whether they are ready;
 //! - [`reaper`]: burying orphans without stealing children;
 //! - [`shutdown`]: ending well oneself.
 
@@ -31,4 +32,4 @@ pub use doula_host::{
     PipelineError, Proof, Resource, Rlimit, Signal, StageEnd, Stdio, Step, Survivor, TreeEnd, Usage,
     reap_left,
 };
-pub use doula_host::{child, command, pipeline, reaper, shutdown};
+pub use doula_host::{child, command, daemonize, pipeline, reaper, shutdown};

@@ -5,6 +5,7 @@ use doula_model::plan::Credentials;
 use uzers::os::unix::UserExt;
 
 /// A user that exists: what the environment wants to know of it.
+#[derive(Clone, Debug)]
 pub(crate) struct Account {
     /// Its numbers.
     pub(crate) credentials: Credentials,

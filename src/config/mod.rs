@@ -27,6 +27,7 @@ pub(crate) use procfile::{FIRST_PORT, PORT_STEP, entry as procfile_line, is_proc
 pub(crate) use schema::text as schema;
 pub(crate) use value::MAX_NAME;
 
+pub(crate) use accounts::Account;
 use doula_model::recipe::{FamilySpec, Recipe};
 use environment::{Environment, Surroundings};
 use expand::Variables;
@@ -37,6 +38,11 @@ use std::time::Duration;
 /// A duration as in doula.toml, for options of the command line; else why it is none, and how to write it.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     value::duration(text).map_err(spoken)
+}
+
+/// A user as in doula.toml, for options of the command line.
+pub(crate) fn account(text: &str) -> Result<Account, String> {
+    accounts::user(text).map_err(spoken)
 }
 
 /// A number of bytes as in doula.toml, for options of the command line.

@@ -7,6 +7,7 @@ mod check;
 mod completions;
 mod compress;
 mod ctl;
+mod daemonize;
 mod import;
 pub(crate) mod init;
 mod man;
@@ -52,6 +53,7 @@ pub(crate) enum Verb {
     Check(check::Args),
     Ctl(ctl::Args),
     Completions(completions::Args),
+    Daemonize(daemonize::Args),
     #[command(hide = true)]
     Compress(compress::Args),
     Init(init::Args),
@@ -70,6 +72,7 @@ impl Verb {
             Verb::Check(args) => check::run(args, ui),
             Verb::Ctl(args) => ctl::run(args, ui),
             Verb::Completions(args) => completions::run(args, ui),
+            Verb::Daemonize(args) => daemonize::run(args, ui),
             Verb::Compress(args) => compress::run(args, ui),
             Verb::Init(args) => init::run(args),
             Verb::Import(args) => import::run(args, ui),

@@ -36,7 +36,7 @@ impl fmt::Display for Holder {
 
 impl Holder {
     /// This process.
-    fn of(pid: Pid) -> Holder {
+    pub(crate) fn of(pid: Pid) -> Holder {
         let name = std::fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
         Holder { pid, name: printable(name.trim_ascii_end()) }
     }

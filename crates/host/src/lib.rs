@@ -12,6 +12,8 @@ pub mod child;
 pub mod command;
 #[cfg(feature = "supervisor")]
 pub mod control;
+#[cfg(feature = "std")]
+pub mod daemonize;
 #[cfg(feature = "supervisor")]
 pub mod detach;
 #[cfg(feature = "std")]

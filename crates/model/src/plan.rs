@@ -87,6 +87,8 @@ pub enum Session {
         /// An fd of the terminal.
         terminal: Option<i32>,
     },
+    /// In a new session whose leader is gone: no terminal that is opened can become its controlling one.
+    NewSessionUnled,
 }
 
 /// User and groups, by number.

@@ -208,6 +208,23 @@ pub fn change_directory(path: &CStr) -> Result<()> {
     rustix::process::chdir(path).map_err(errno)
 }
 
+/// `renameat2(from, to, RENAME_NOREPLACE)`—gives a file another name. EEXIST if that is taken, EINVAL on a file system that cannot
+/// do it at once.
+///
+/// <https://man7.org/linux/man-pages/man2/rename.2.html>
+#[doc(alias = "renameat2")]
+pub fn rename_new(from: &CStr, to: &CStr) -> Result<()> {
+    rustix::fs::renameat_with(CWD, from, CWD, to, rustix::fs::RenameFlags::NOREPLACE).map_err(errno)
+}
+
+/// `umask(mask)`—what is taken from the mode of every new file of ours; returns what it was.
+///
+/// <https://man7.org/linux/man-pages/man2/umask.2.html>
+#[doc(alias = "umask")]
+pub fn set_umask(mask: u32) -> u32 {
+    rustix::process::umask(Mode::from_raw_mode(mask)).as_raw_mode()
+}
+
 /// The fds 0, 1 and 2 to be borrowed; any other number is the caller's business.
 pub fn standard(number: Standard) -> BorrowedFd<'static> {
     // SAFETY: a closed standard fd gives EBADF and nothing worse: nobody here closes one, or opens a file

@@ -41,6 +41,23 @@ pub fn supplementary() -> Result<Vec<u32>> {
     Ok(groups)
 }
 
+/// `setgroups(groups)`, `setresgid(gid)`, `setresuid(uid)`—who we are from now on, for good. This thread only: for a process that has
+/// no other. EPERM for who may not.
+///
+/// <https://man7.org/linux/man-pages/man2/setresuid.2.html>
+#[doc(alias = "setuid")]
+#[doc(alias = "setresuid")]
+pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<()> {
+    let list = [groups.len(), groups.as_ptr() as usize, 0, 0, 0, 0];
+    // SAFETY: the list has as many numbers as is said.
+    unsafe { raw::call(libc::SYS_setgroups, list) }?;
+    for (call, id) in [(libc::SYS_setresgid, gid), (libc::SYS_setresuid, uid)] {
+        // SAFETY: these take numbers only.
+        unsafe { raw::call(call, [id as usize, id as usize, id as usize, 0, 0, 0]) }?;
+    }
+    Ok(())
+}
+
 /// `setsid()`—makes us the leader of a new session and group, without a terminal. EPERM for a group leader.
 ///
 /// <https://man7.org/linux/man-pages/man2/setsid.2.html>

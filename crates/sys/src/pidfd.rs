@@ -52,6 +52,13 @@ pub fn send_group(group: Pid, signal: Signal) -> Result<()> {
     unsafe { raw::call(libc::SYS_kill, args) }.map(drop)
 }
 
+/// `kill(pid, signal)`—only for a child of ours that nobody can have buried, where no handle can be had.
+#[doc(alias = "kill")]
+pub(crate) fn send_number(pid: Pid, signal: Signal) -> Result<()> {
+    // SAFETY: kill takes numbers only.
+    unsafe { raw::call(libc::SYS_kill, [pid.get() as usize, signal.number() as usize, 0, 0, 0, 0]) }.map(drop)
+}
+
 /// `kill(-1, signal)`—sends a signal to every process of the PID namespace but PID 1 and ourselves. Only for
 /// PID 1 itself, of a namespace that is its own.
 #[doc(alias = "kill")]

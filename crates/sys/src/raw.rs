@@ -144,3 +144,68 @@ pub(crate) unsafe fn clone(
     }
     answer
 }
+
+/// Makes `clone(flags, NULL, at)`, and goes on in the new child only: whoever called ends by `exit_group(0)`, once the child
+/// has executed a program or ended (`CLONE_VFORK`). `at` gets the number of the child (`CLONE_PARENT_SETTID`). Returns in the caller
+/// only to say why there is no child.
+///
+/// # Safety
+/// The flags must have `CLONE_VM`, `CLONE_VFORK` and `CLONE_PARENT_SETTID`, and `at` be valid. The caller must be a process whose
+/// end by itself is right.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(crate) unsafe fn go_on_in_a_child(flags: usize, at: usize) -> Result<()> {
+    let answer: isize;
+    // SAFETY: the child has our stack, as after vfork(2), and we use it no more: once the child lets us go on, only registers
+    // are used until our end.
+    unsafe {
+        asm!(
+            "syscall",
+            "test rax, rax",
+            "jle 2f",
+            "xor edi, edi",
+            "mov eax, {exit}",
+            "syscall",
+            "ud2",
+            "2:",
+            exit = const libc::SYS_exit_group,
+            inlateout("rax") libc::SYS_clone as isize => answer,
+            inlateout("rdi") flags => _,
+            in("rsi") 0, in("rdx") at, in("r10") 0, in("r8") 0,
+            lateout("rcx") _, lateout("r11") _,
+        );
+    }
+    check(answer).map(drop)
+}
+
+/// Makes `clone(flags, NULL, at)`, and goes on in the new child only: whoever called ends by `exit_group(0)`, once the child
+/// has executed a program or ended (`CLONE_VFORK`). `at` gets the number of the child (`CLONE_PARENT_SETTID`). Returns in the caller
+/// only to say why there is no child.
+///
+/// # Safety
+/// The flags must have `CLONE_VM`, `CLONE_VFORK` and `CLONE_PARENT_SETTID`, and `at` be valid. The caller must be a process whose
+/// end by itself is right.
+#[cfg(target_arch = "aarch64")]
+#[inline(always)]
+pub(crate) unsafe fn go_on_in_a_child(flags: usize, at: usize) -> Result<()> {
+    let answer: isize;
+    // SAFETY: the child has our stack, as after vfork(2), and we use it no more: once the child lets us go on, only registers
+    // are used until our end.
+    unsafe {
+        asm!(
+            "svc #0",
+            "cmp x0, #0",
+            "b.le 2f",
+            "mov x0, xzr",
+            "mov x8, {exit}",
+            "svc #0",
+            "brk #1",
+            "2:",
+            exit = const libc::SYS_exit_group,
+            inlateout("x8") libc::SYS_clone => _,
+            inlateout("x0") flags as isize => answer,
+            in("x1") 0, in("x2") at, in("x3") 0, in("x4") 0,
+        );
+    }
+    check(answer).map(drop)
+}

@@ -26,8 +26,8 @@ pub(super) fn name_of(child: &Child, fd: RawFd) -> Option<PathBuf> {
     std::fs::read_link(format!("/proc/{}/fd/{fd}", child.pid())).ok()
 }
 
-/// Everybody but us who has one of these pipes (as `/proc/PID/fd` names them) open for writing.
-pub(super) fn of(pipes: &[PathBuf]) -> Vec<Holder> {
+/// Everybody but us who has one of these pipes or files (as `/proc/PID/fd` names them) open for writing.
+pub(crate) fn of(pipes: &[PathBuf]) -> Vec<Holder> {
     let us = doula_sys::group::pid();
     // Who can only read, a child of ours on its way that has a copy of our own end, keeps nothing open.
     let writes = |fd: &DirEntry| {

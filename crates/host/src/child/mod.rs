@@ -35,6 +35,7 @@ mod tree;
 pub use crate::holder::Holder;
 pub use capture::{Capture, CaptureError, Output};
 pub use counts::{Io, shared_rss_kb};
+pub(crate) use holders::of as holders_of;
 pub(crate) use tree::Tree;
 pub use tree::{NotEmpty, Proof, Survivor, TreeEnd};
 
@@ -222,6 +223,11 @@ impl Child {
             }
         }
         self.end.map(|(status, _)| status)
+    }
+
+    /// It lives on.
+    pub(crate) fn leave(mut self) {
+        self.on_drop = OnDrop::Leave;
     }
 
     /// `None` when there is nothing to tell yet.

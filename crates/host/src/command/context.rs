@@ -159,6 +159,22 @@ impl Command {
         self.stand(Session::JoinGroup(group), None)
     }
 
+    /// In a new session whose leader is gone: it has no terminal, and no terminal that it opens becomes its controlling one. As
+    /// setsid(2) followed by fork(2), the way of a daemon; but nothing of our memory is copied, and it is a child of ours.
+    ///
+    /// ```
+    /// use doula_host::Command;
+    /// let output = Command::new("sh").args(["-c", "cut -d' ' -f1,6 /proc/$$/stat"]).new_session_unled().output()?;
+    /// let text = output.stdout_text();
+    /// let numbers: Vec<&str> = text.split_whitespace().collect();
+    /// assert!(numbers[1] != "0" && numbers[0] != numbers[1], "it does not lead its session");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias = "daemon")]
+    pub fn new_session_unled(&mut self) -> &mut Command {
+        self.stand(Session::NewSessionUnled, None)
+    }
+
     fn stand(&mut self, session: Session, terminal: Option<OwnedFd>) -> &mut Command {
         self.context.session = session;
         self.terminal = terminal.map(Arc::new);

@@ -61,6 +61,17 @@ impl CommandError {
         self.error.errno
     }
 
+    /// The sentence without the hint.
+    ///
+    /// ```
+    /// use doula_host::Command;
+    /// assert_eq!(Command::exact("/etc/passwd").spawn().unwrap_err().what(), "`/etc/passwd` is not executable");
+    /// ```
+    #[must_use]
+    pub fn what(&self) -> &str {
+        &self.explained.what
+    }
+
     /// What can be done about it, if we know.
     ///
     /// ```

@@ -29,7 +29,7 @@
 //! | signals | none ignored, none blocked | [`Command::ignore`], [`Command::block`] |
 //! | alarm, pending signals, subreaper | none (they belong to us) | |
 //! | directory, umask | ours | [`Command::dir`], [`Command::umask`] |
-//! | session, group, terminal | ours | [`Command::new_session`], [`Command::new_group`] … |
+//! | session, group, terminal | ours | [`Command::new_session`], [`Command::new_session_unled`], [`Command::new_group`] … |
 //! | limits, niceness, CPUs, OOM score | ours | [`Command::limit`], [`Command::nice`], [`Command::cpus`], [`Command::oom_score`] |
 //! | user, groups, capabilities | ours | [`Command::user`], [`Command::capabilities`], [`Command::no_new_privs`] |
 //! | cgroup | ours | [`Command::cgroup`], [`Command::contained`] |
@@ -273,6 +273,11 @@ impl Command {
     pub fn dir(&mut self, dir: impl AsRef<Path>) -> &mut Command {
         self.context.dir = Some(dir.as_ref().as_os_str().as_bytes().to_vec());
         self
+    }
+
+    /// What this fd is unless it was given.
+    pub(crate) fn default_fd(&mut self, number: RawFd, stdio: Stdio) {
+        self.fds.entry(number).or_insert(stdio);
     }
 
     /// Gives birth. Returns when the program is being executed, or with the first step that failed.

@@ -50,11 +50,6 @@ pub(crate) struct Actor {
 }
 
 impl Actor {
-    /// This program in a role.
-    pub(crate) fn start(name: &str) -> Actor {
-        Actor::of(&role(name))
-    }
-
     pub(crate) fn of(command: &Command) -> Actor {
         let mut child = command.spawn().expect("a birth");
         let lines = BufReader::new(child.stdout.take().expect("a pipe"));

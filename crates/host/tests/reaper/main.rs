@@ -9,7 +9,7 @@ use doula_host::reaper::{Evidence, Orphan, Reaper, Unknown};
 use doula_host::{Child, Command, ExitStatus, OnDrop, Pid, Stdio};
 use doula_sys::fd::OwnedFd;
 use doula_sys::{pidfd, poll};
-use harness::{Actor, say, tests};
+use harness::{Actor, role, say, tests};
 use std::io::{self, BufRead as _, BufReader};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,8 +48,8 @@ fn play(role: &str) -> io::Result<u8> {
 }
 
 /// The role said so and ended well.
-fn plays(role: &str, expected: &[&str]) {
-    let mut actor = Actor::start(role);
+fn plays(name: &str, expected: &[&str]) {
+    let mut actor = Actor::of(&role(name));
     expected.iter().for_each(|line| actor.expect(line));
     assert_eq!(actor.end(), (vec![], ExitStatus::code(0)));
 }

@@ -27,7 +27,7 @@ pub(crate) fn a_copy_that_exits_runs_no_handler_of_its_parent_where_atexit_does(
         let output = Command::exact(folder.path().join("twice")).output().expect("a capture");
         assert_eq!(output.stdout_text(), "removed\nremoved\n", "the chapter's program cleans up twice");
     }
-    let (lines, end) = Actor::start("copies").end();
+    let (lines, end) = Actor::of(&role("copies")).end();
     let expected = [
         "the copy ends",
         "exited cleanly (code 0)",

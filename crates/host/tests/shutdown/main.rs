@@ -98,7 +98,7 @@ fn state(pid: doula_host::Pid) -> Option<char> {
 }
 
 fn hooks_run_by_phase_in_reverse_and_one_that_panics_stops_nobody() {
-    let mut actor = Actor::start("hooks");
+    let mut actor = Actor::of(&role("hooks"));
     actor.expect("ready");
     actor.signal(Signal::INT);
     let (lines, end) = actor.end();
@@ -119,7 +119,7 @@ fn hooks_run_by_phase_in_reverse_and_one_that_panics_stops_nobody() {
 }
 
 fn a_second_signal_hurries_and_who_is_cut_is_named() {
-    let mut actor = Actor::start("slow");
+    let mut actor = Actor::of(&role("slow"));
     actor.expect("ready");
     actor.signal(Signal::TERM);
     actor.expect("a hook that takes hours");
@@ -135,7 +135,7 @@ fn a_second_signal_hurries_and_who_is_cut_is_named() {
 }
 
 fn a_third_signal_kills() {
-    let mut actor = Actor::start("immortal");
+    let mut actor = Actor::of(&role("immortal"));
     actor.expect("ready");
     actor.signal(Signal::TERM);
     actor.expect("a hook that takes hours");
@@ -146,7 +146,7 @@ fn a_third_signal_kills() {
 }
 
 fn a_third_signal_kills_also_a_program_that_looks_at_nothing() {
-    let mut actor = Actor::start("stuck");
+    let mut actor = Actor::of(&role("stuck"));
     actor.expect("ready");
     // Three different ones, for two of a kind may become one on the way.
     let signals = [Signal::TERM, Signal::INT, Signal::HUP];
@@ -184,7 +184,7 @@ fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
 }
 
 fn children_have_no_mask_and_no_handler() {
-    let mut actor = Actor::start("children");
+    let mut actor = Actor::of(&role("children"));
     for who in ["doula", "std"] {
         for mask in ["SigBlk", "SigIgn", "SigCgt"] {
             actor.expect(&format!("{who} {mask}: 0"));

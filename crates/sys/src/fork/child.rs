@@ -30,6 +30,7 @@ pub(super) extern "C" fn main(prepared: usize) -> ! {
 fn become_program(prepared: &mut Prepared<'_>) -> Done {
     let plan = prepared.plan;
     own_fd_table(prepared.fds.shared_up_to).or_fail(Step::CloseRest)?;
+    leave_a_session_without_leader(prepared)?;
     parent_death_signal(prepared).or_fail(Step::ParentDeathSignal)?;
     join_cgroups(prepared).or_fail(Step::Cgroup)?;
     stand_in_session(prepared.fds.session)?;
@@ -87,6 +88,19 @@ fn own_fd_table(shared_up_to: Option<u32>) -> Result<()> {
     call(libc::SYS_close_range, highest as usize + 1, u32::MAX as usize, CLOSE_RANGE_UNSHARE).map(drop)
 }
 
+/// Makes a session, and goes on as a sibling of its leader, who ends. It is a child of our parent too.
+fn leave_a_session_without_leader(prepared: &mut Prepared<'_>) -> Done {
+    if prepared.fds.session != Session::NewSessionUnled {
+        return Ok(());
+    }
+    call(libc::SYS_setsid, 0, 0, 0).or_fail(Step::Session)?;
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PARENT | libc::CLONE_PARENT_SETTID;
+    let at = &raw mut prepared.sibling as usize;
+    // SAFETY: the flags are as they must be, the number goes into memory that our parent keeps for us, and we have nothing
+    // else to do.
+    unsafe { raw::go_on_in_a_child(flags as usize, at) }.or_fail(Step::Session)
+}
+
 /// The signal is bound to the parent's thread, which cannot die by anything but SIGKILL while it waits for us;
 /// if it did before this call, nobody is left who would want us.
 fn parent_death_signal(prepared: &Prepared<'_>) -> Result<()> {
@@ -124,7 +138,8 @@ fn write_all(fd: usize, bytes: *const u8, length: usize) -> Result<()> {
 
 fn stand_in_session(session: Session) -> Done {
     match session {
-        Session::Inherit => Ok(()),
+        // The latter was done at the beginning.
+        Session::Inherit | Session::NewSessionUnled => Ok(()),
         Session::JoinGroup(group) => call(libc::SYS_setpgid, 0, group.get() as usize, 0).or_fail(Step::Group),
         Session::NewGroup { terminal } => {
             call(libc::SYS_setpgid, 0, 0, 0).or_fail(Step::Group)?;

@@ -52,6 +52,13 @@ impl Calls {
         if let Some(highest) = fds.shared_up_to {
             self.say(format!("close_range({}, ~0, CLOSE_RANGE_UNSHARE)", highest + 1));
         }
+        if fds.session == Session::NewSessionUnled {
+            self.say("setsid()".to_owned());
+            self.say(
+                "clone(CLONE_VM|CLONE_VFORK|CLONE_PARENT|CLONE_PARENT_SETTID); the first child ends"
+                    .to_owned(),
+            );
+        }
     }
 
     fn place(&mut self, plan: &ChildPlan, session: Session) {
@@ -87,7 +94,7 @@ impl Calls {
 
     fn session(&mut self, session: Session) {
         match session {
-            Session::Inherit => {}
+            Session::Inherit | Session::NewSessionUnled => {}
             Session::JoinGroup(group) => self.say(format!("setpgid(0, {group})")),
             Session::NewGroup { terminal } => {
                 self.say("setpgid(0, 0)".to_owned());

@@ -25,9 +25,11 @@ pub(crate) mod tests;
 use crate::fd::{AsFd as _, OwnedFd};
 use crate::signal::{self, SignalSet, set_mask};
 use crate::wait::{self, Who};
+use crate::{Result, pidfd};
 use clone::{Refusals, Way};
 use doula_model::id::Pid;
 use doula_model::plan::{ChildPlan, Errno, SpawnError, Step};
+use doula_model::signal::Signal;
 pub use explain::explain;
 use prepared::Prepared;
 use slots::{Fds, Place};
@@ -161,6 +163,10 @@ fn spawn_with(plan: &ChildPlan, fds: &Fds, way: Way) -> core::result::Result<Bor
         bury(&born);
         return Err(Failure::KilledAtBirth);
     }
+    let born = match Pid::new(prepared.sibling) {
+        None => born,
+        Some(sibling) => replaced(&born, sibling).map_err(failed)?,
+    };
     match prepared.failure() {
         None => Ok(born),
         Some(error) => {
@@ -168,6 +174,16 @@ fn spawn_with(plan: &ChildPlan, fds: &Fds, way: Way) -> core::result::Result<Bor
             Err(Failure::Step(error))
         }
     }
+}
+
+/// The first child has made a session and ended; the one that goes on is a child of ours as well.
+fn replaced(leader: &Born, sibling: Pid) -> Result<Born> {
+    bury(leader);
+    pidfd::open(sibling).map(|pidfd| Born { pid: sibling, pidfd }).inspect_err(|_| {
+        // Without a handle nobody could end it. The number is its own while nobody but us can bury it.
+        let _ = pidfd::send_number(sibling, Signal::KILL);
+        let _ = wait::end(Who::Pid(sibling));
+    })
 }
 
 /// The child that failed before its program is ours to bury; ECHILD means that somebody was faster (a

@@ -37,6 +37,10 @@ pub(super) struct Prepared<'a> {
     pub(super) blocked: SignalSet,
     /// Our number, if the child has to know it.
     pub(super) parent: i32,
+    /// The number of the child that goes on for the first one ([`Session::NewSessionUnled`]); 0 without.
+    ///
+    /// [`Session::NewSessionUnled`]: doula_model::plan::Session::NewSessionUnled
+    pub(super) sibling: i32,
     /// The child finds every real-time signal with its default action already.
     pub(super) real_time_is_clean: bool,
     failure: Option<SpawnError>,
@@ -100,6 +104,7 @@ impl<'a> Prepared<'a> {
             ignored: plan.ignored_signals.iter().copied().collect::<SignalSet>().bits(),
             blocked: plan.blocked_signals.iter().copied().collect(),
             parent: plan.parent_death_signal.map_or(0, |_| crate::group::pid().get()),
+            sibling: 0,
             real_time_is_clean: false,
             failure: None,
             begun: false,

@@ -181,7 +181,7 @@ fn lower_into(slot: usize, number: RawFd) -> Result<RawFd, Errno> {
 const fn terminal_of(session: Session) -> Option<RawFd> {
     match session {
         Session::NewGroup { terminal } | Session::NewSession { terminal } => terminal,
-        Session::Inherit | Session::JoinGroup(_) => None,
+        Session::Inherit | Session::NewSessionUnled | Session::JoinGroup(_) => None,
     }
 }
 
@@ -189,6 +189,6 @@ const fn with_terminal(session: Session, fd: RawFd) -> Session {
     match session {
         Session::NewGroup { .. } => Session::NewGroup { terminal: Some(fd) },
         Session::NewSession { .. } => Session::NewSession { terminal: Some(fd) },
-        Session::Inherit | Session::JoinGroup(_) => session,
+        Session::Inherit | Session::NewSessionUnled | Session::JoinGroup(_) => session,
     }
 }

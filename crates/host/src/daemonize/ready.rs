@@ -1,0 +1,159 @@
+//! When a daemon is ready, and listening for it.
+
+use crate::child::{Child, os_error};
+use crate::command::{Command, Stdio};
+use doula_model::exit::ExitStatus;
+use doula_model::plan::Errno;
+use doula_sys::fd;
+use doula_sys::poll::{self, Epoll, Happening, Interest};
+use std::io::{self, PipeReader};
+use std::net::{SocketAddr, TcpStream};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram};
+use std::time::{Duration, Instant};
+
+/// When a daemon is ready.
+///
+/// ```
+/// use doula_host::daemonize::Readiness;
+/// assert_eq!(Readiness::default(), Readiness::Exec);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Readiness {
+    /// As soon as its program is executed.
+    #[default]
+    Exec,
+    /// When it sends `READY=1` to `NOTIFY_SOCKET` (sd_notify(3)).
+    Notify,
+    /// When it writes a line to its fd 3 (s6 does so); closing it without is a failure.
+    Fd,
+    /// When something listens there.
+    Tcp(SocketAddr),
+}
+
+/// What became of a daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Ready,
+    Ended(ExitStatus),
+    Timeout,
+}
+
+/// The number of the pipe in the daemon.
+const PIPE: i32 = 3;
+/// How long until the next attempt to connect, and how long one may take.
+const ATTEMPT: Duration = Duration::from_millis(20);
+/// The longest notice.
+const NOTICE: usize = 4096;
+
+pub(super) enum Listener {
+    Exec,
+    Notify(UnixDatagram),
+    Fd(Option<PipeReader>),
+    Tcp(SocketAddr),
+}
+
+impl Listener {
+    /// Gives the command what it needs to tell.
+    pub(super) fn for_daemon(readiness: &Readiness, command: &mut Command) -> io::Result<Listener> {
+        Ok(match readiness {
+            Readiness::Exec => Listener::Exec,
+            Readiness::Tcp(address) => Listener::Tcp(*address),
+            Readiness::Fd => {
+                command.fd(PIPE, Stdio::pipe_out());
+                Listener::Fd(None)
+            }
+            Readiness::Notify => {
+                let unique = doula_sys::time::boottime().as_nanos();
+                let name = format!("doula-daemonize/{}/{unique}", std::process::id());
+                let socket = UnixDatagram::bind_addr(&UnixAddr::from_abstract_name(&name)?)?;
+                socket.set_nonblocking(true)?;
+                command.env("NOTIFY_SOCKET", format!("@{name}"));
+                Listener::Notify(socket)
+            }
+        })
+    }
+
+    /// Waits for an answer; and what the daemon last said of itself.
+    pub(super) fn listen(
+        mut self,
+        child: &mut Child,
+        time: Duration,
+    ) -> (io::Result<Outcome>, Option<String>) {
+        let mut said = None;
+        if let Listener::Fd(pipe) = &mut self {
+            *pipe = child.take_reader(PIPE);
+        }
+        (self.wait(child, Instant::now().checked_add(time), &mut said), said)
+    }
+
+    fn wait(
+        &mut self,
+        child: &mut Child,
+        deadline: Option<Instant>,
+        said: &mut Option<String>,
+    ) -> io::Result<Outcome> {
+        let watch = Epoll::new().map_err(os_error)?;
+        watch.add(&*child, Interest::READ, 0).map_err(os_error)?;
+        match &*self {
+            Listener::Notify(socket) => watch.add(socket, Interest::READ, 0),
+            Listener::Fd(Some(pipe)) => watch.add(pipe, Interest::READ, 0),
+            Listener::Fd(None) | Listener::Exec | Listener::Tcp(_) => Ok(()),
+        }
+        .map_err(os_error)?;
+        loop {
+            // What it said last counts, also when it has ended since.
+            let ready = self.heard(&watch, said)?;
+            if let Some(status) = child.try_wait().filter(|_| !(ready && matches!(self, Listener::Exec))) {
+                return Ok(Outcome::Ended(status));
+            }
+            if ready {
+                return Ok(Outcome::Ready);
+            }
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Ok(Outcome::Timeout);
+            }
+            let step = matches!(self, Listener::Tcp(_)).then_some(ATTEMPT);
+            let longest = left.into_iter().chain(step).min();
+            match watch.wait(&mut [Happening::EMPTY], longest) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(os_error(errno)),
+            }
+        }
+    }
+
+    /// Whether it has told to be ready.
+    fn heard(&mut self, watch: &Epoll, said: &mut Option<String>) -> io::Result<bool> {
+        Ok(match self {
+            Listener::Exec => true,
+            Listener::Tcp(address) => TcpStream::connect_timeout(address, ATTEMPT).is_ok(),
+            Listener::Fd(slot) => {
+                let Some(pipe) =
+                    slot.as_ref().filter(|pipe| poll::readable(pipe, Some(Duration::ZERO)) == Ok(true))
+                else {
+                    return Ok(false);
+                };
+                let told = fd::read(pipe, &mut [0; NOTICE]).map_err(os_error)? > 0;
+                if !told {
+                    // Closed without a word: it will never tell. Its own end is waited for, within the time.
+                    watch.delete(pipe).map_err(os_error)?;
+                    *slot = None;
+                }
+                told
+            }
+            Listener::Notify(socket) => {
+                let (mut ready, mut buffer) = (false, [0; NOTICE]);
+                while let Ok(length) = socket.recv(&mut buffer) {
+                    for line in buffer[..length].split(|byte| *byte == b'\n') {
+                        ready |= line == b"READY=1";
+                        if let Some(text) = line.strip_prefix(b"STATUS=") {
+                            *said = Some(crate::spawn::printable(text));
+                        }
+                    }
+                }
+                ready
+            }
+        })
+    }
+}
