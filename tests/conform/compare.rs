@@ -1,8 +1,9 @@
 //! One program on both sides.
 
-use crate::paper::{MOST_ENDS, Paper};
+use crate::paper::{MOST_ENDS, Observed, Paper};
 use crate::script::Script;
-use crate::stage::{Observed, Stage};
+use doula_sim::kernel::call::Call;
+use doula_sim::kernel::version::Config;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -23,16 +24,23 @@ pub(crate) enum Comparison {
     Different(String),
 }
 
+/// Where programs are played that are compared with the model.
+pub(crate) trait World {
+    /// Everybody but init is gone: the number that comes next.
+    fn begin(&mut self) -> i32;
+
+    /// The number of the process of a place.
+    fn number(&self, place: usize) -> Option<i32>;
+
+    /// Lets the process of a place make a call, and looks when all are at rest again. A child gets the place
+    /// `place`.
+    fn perform(&mut self, by: usize, place: usize, call: &Call) -> Observed;
+}
+
 /// Plays a program on both sides, until its end or the first difference.
-pub(crate) fn compare(stage: &mut Stage, script: &Script) -> Comparison {
-    let next = match stage.clear() {
-        Some(next) => next,
-        None => {
-            *stage = Stage::new().expect("another namespace");
-            stage.clear().expect("a new init listens")
-        }
-    };
-    let mut paper = Paper::new(next);
+pub(crate) fn compare(stage: &mut impl World, script: &Script) -> Comparison {
+    let next = stage.begin();
+    let mut paper = Paper::new(Config::default(), next);
     let (mut calls, mut open, mut widest) = (0, 0, 0);
     for step in script.steps() {
         let Some(by) = stage.number(step.by).filter(|by| paper.may_call(*by)) else { continue };

@@ -7,6 +7,7 @@
 #[path = "../common/actors.rs"]
 mod actors;
 mod compare;
+mod mutants;
 mod paper;
 mod script;
 mod stage;

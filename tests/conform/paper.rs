@@ -1,8 +1,8 @@
 //! The side on paper: all states in which the model can be after what was seen so far.
 
-use crate::stage::{Observed, Seen};
 use doula_model::signal::Signal;
 use doula_sim::kernel::call::{Call, Clone};
+use doula_sim::kernel::version::Config;
 use doula_sim::kernel::{Kernel, Outcome, TaskId, TooMany};
 use doula_sim::program::Said;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +11,22 @@ use std::collections::{BTreeMap, BTreeSet};
 const MOST_STATES: usize = 60_000;
 /// More states than this at rest are not followed.
 pub(crate) const MOST_ENDS: usize = 600;
+
+/// What can be seen of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Seen {
+    pub(crate) state: char,
+    pub(crate) parent: i32,
+    pub(crate) group: i32,
+    pub(crate) session: i32,
+}
+
+/// What became of one call: who came back with what, and how everybody is then, by their numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Observed {
+    pub(crate) said: BTreeMap<i32, String>,
+    pub(crate) seen: BTreeMap<i32, Seen>,
+}
 
 /// One way in which all can have come about.
 #[derive(Clone)]
@@ -28,8 +44,8 @@ pub(crate) struct Paper {
 
 impl Paper {
     /// With its init, whose first child has this number.
-    pub(crate) fn new(next: i32) -> Paper {
-        let mut kernel = Kernel::new();
+    pub(crate) fn new(config: Config, next: i32) -> Paper {
+        let mut kernel = Kernel::with(config);
         let host = kernel.init();
         assert!(matches!(kernel.call(host, Call::Clone(Clone::INIT)), Outcome::Done(Ok(_))));
         let init = kernel.tasks().find(|task| *task != host).expect("an init");
@@ -68,6 +84,23 @@ impl Paper {
             }
         }
         Ok(ends)
+    }
+
+    /// What comes of a call in one fixed order.
+    pub(crate) fn run(&mut self, by: i32, call: &Call) -> Observed {
+        let mut state = self.states.swap_remove(0);
+        let before = self.numbers(&state.kernel);
+        if let Some(task) = state.kernel.find_as(self.init, by) {
+            let caught = caught(&mut state.kernel, task);
+            state.caught.insert(by, caught);
+            if state.kernel.is_in_program(task) {
+                state.kernel.enter(task, call.clone());
+                state.kernel.settle();
+            }
+        }
+        let observed = self.observe(&mut state, &before);
+        self.states = vec![state];
+        observed
     }
 
     /// Keeps the states that agree with what was seen.

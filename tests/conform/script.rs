@@ -5,6 +5,7 @@ use doula_core::random::Random;
 use doula_model::signal::Signal;
 use doula_sim::kernel::call::{Call, Clone, Mask, Wait, Who};
 use doula_sim::kernel::sigset::{Action, Disposition, SigSet};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
 /// A number that means the process of a place: this and the place.
@@ -77,9 +78,24 @@ impl fmt::Display for Step {
     }
 }
 
+/// The number that stands for the process of a place.
+fn name(place: usize) -> i32 {
+    PLACE + place as i32
+}
+
+fn tell(place: usize, signal: Signal) -> Call {
+    Call::Kill(name(place), signal.number())
+}
+
 /// The program of a seed.
 pub(crate) fn generate(seed: u64, calls: usize) -> Script {
-    let mut maker = Maker { random: Random::new(seed), alive: vec![0], born: vec![0] };
+    let mut maker = Maker {
+        random: Random::new(seed),
+        alive: vec![0],
+        born: vec![0],
+        parents: BTreeMap::new(),
+        plan: VecDeque::new(),
+    };
     Script((1..=calls).map(|place| maker.step(place)).collect())
 }
 
@@ -89,6 +105,10 @@ struct Maker {
     alive: Vec<usize>,
     /// The places of all that were born.
     born: Vec<usize>,
+    /// Who bore whom.
+    parents: BTreeMap<usize, usize>,
+    /// What comes next, when it is no chance.
+    plan: VecDeque<(usize, Call)>,
 }
 
 impl Maker {
@@ -105,8 +125,17 @@ impl Maker {
     }
 
     fn step(&mut self, place: usize) -> Step {
+        if self.plan.is_empty() && self.one_in(12) {
+            self.motif(place);
+        }
+        if let Some((by, call)) = self.plan.pop_front() {
+            return Step { place, by, call };
+        }
         let by = self.pick(&self.alive.clone());
         let call = self.call(by, place);
+        if matches!(call, Call::Clone(_)) {
+            self.parents.insert(place, by);
+        }
         Step { place, by, call }
     }
 
@@ -126,6 +155,126 @@ impl Maker {
             98 => Call::Getppid,
             _ => self.look(),
         }
+    }
+
+    /// A few calls that mean little alone. The first of them has this place.
+    fn motif(&mut self, place: usize) {
+        let alive = self
+            .parents
+            .iter()
+            .filter(|(child, parent)| self.alive.contains(*child) && (self.alive.contains(*parent)));
+        let pairs: Vec<(usize, usize)> = alive.map(|(child, parent)| (*child, *parent)).collect();
+        if pairs.is_empty() {
+            return;
+        }
+        let (child, parent) = self.pick(&pairs);
+        let plan = match self.below(8) {
+            0 | 1 => self.stops(child, parent),
+            2 => self.interruption(child, parent, place),
+            3 => self.waiting_signal(child, parent, place),
+            4 => self.two_deaths(parent, place),
+            5 => self.blocked_pair(child, parent),
+            _ => self.job(parent, place),
+        };
+        self.plan.extend(plan);
+    }
+
+    fn born_by(&mut self, parent: usize, place: usize) -> (usize, Call) {
+        self.alive.push(place);
+        self.born.push(place);
+        self.parents.insert(place, parent);
+        (parent, Call::Clone(Clone::FORK))
+    }
+
+    /// A stop and a continue, each waited for twice.
+    fn stops(&mut self, child: usize, parent: usize) -> Vec<(usize, Call)> {
+        let who = if self.one_in(2) { Who::Pid(name(child)) } else { Who::Any };
+        let wait = Wait { who, exited: false, no_hang: true, no_wait: self.one_in(3), ..Wait::any() };
+        let stopped = (parent, Call::Waitid(Wait { stopped: true, ..wait }));
+        let continued = (parent, Call::Waitid(Wait { continued: true, ..wait }));
+        let end = self.pick(&[Signal::CONT, Signal::CONT, Signal::KILL, Signal::TERM]);
+        vec![
+            (parent, tell(child, Signal::STOP)),
+            stopped.clone(),
+            stopped,
+            (parent, tell(child, end)),
+            continued.clone(),
+            continued,
+        ]
+    }
+
+    /// A wait that a handler disturbs.
+    fn interruption(&mut self, child: usize, parent: usize, place: usize) -> Vec<(usize, Call)> {
+        let action = Action { restart: self.one_in(2), ..Action::HANDLER };
+        let sleep = if self.one_in(3) { Call::Pause } else { Call::Wait4(Wait::any()) };
+        vec![
+            self.born_by(child, place),
+            (child, Call::Sigaction(Signal::USR1, action)),
+            (child, sleep),
+            (parent, tell(child, Signal::USR1)),
+        ]
+    }
+
+    /// A blocked signal that waits while its receiver bears a child or begins to ignore it.
+    fn waiting_signal(&mut self, child: usize, parent: usize, place: usize) -> Vec<(usize, Call)> {
+        let set = SigSet::of(&[Signal::USR1]);
+        let mut plan = vec![
+            (child, Call::Sigprocmask(Mask::Block, set)),
+            (parent, tell(child, Signal::USR1)),
+            (child, Call::Sigaction(Signal::USR1, self.pick(&[Action::IGNORE, Action::HANDLER]))),
+        ];
+        if self.one_in(2) {
+            plan.extend([self.born_by(child, place + 3), (place + 3, Call::Sigpending)]);
+        }
+        plan.extend([(child, Call::Sigpending), (child, Call::Sigprocmask(Mask::Unblock, set))]);
+        plan
+    }
+
+    /// Two signals that wait together, of which the second may undo the first or be one with it.
+    fn blocked_pair(&mut self, child: usize, parent: usize) -> Vec<(usize, Call)> {
+        let signals = [Signal::CONT, Signal::TSTP, Signal::USR1];
+        let (one, other) = (self.pick(&signals), self.pick(&signals));
+        let set = SigSet::of(&signals);
+        let mut plan = vec![(child, Call::Sigprocmask(Mask::Block, set))];
+        plan.extend(signals.map(|signal| (child, Call::Sigaction(signal, Action::HANDLER))));
+        plan.extend([
+            (parent, tell(child, one)),
+            (parent, tell(child, other)),
+            (child, Call::Sigpending),
+            (child, Call::Sigprocmask(Mask::Unblock, set)),
+            (child, Call::Sigpending),
+        ]);
+        plan
+    }
+
+    /// Two children that end, one after the other, and what their parent has to say to SIGCHLD.
+    fn two_deaths(&mut self, parent: usize, place: usize) -> Vec<(usize, Call)> {
+        let action = Action { once: self.one_in(2), no_wait: self.one_in(2), ..Action::HANDLER };
+        let plan = vec![
+            (parent, Call::Sigaction(Signal::CHLD, action)),
+            self.born_by(parent, place + 1),
+            self.born_by(parent, place + 2),
+            (place + 1, Call::ExitGroup(1)),
+            (place + 2, Call::ExitGroup(2)),
+        ];
+        self.alive.retain(|alive| !(place + 1..=place + 2).contains(alive));
+        plan
+    }
+
+    /// A job of two in a group of its own, one of which is stopped, and the end of its leader.
+    fn job(&mut self, parent: usize, place: usize) -> Vec<(usize, Call)> {
+        let (leader, member) = (place + 1, place + 3);
+        let stopped = self.pick(&[leader, member]);
+        // In a session of its own, or else init is a link between the group and its session.
+        let before = if self.one_in(3) { Call::Getpid } else { Call::Setsid };
+        vec![
+            (parent, before),
+            self.born_by(parent, leader),
+            (parent, Call::Setpgid(name(leader), name(leader))),
+            self.born_by(leader, member),
+            (parent, tell(stopped, Signal::STOP)),
+            (parent, tell(leader, Signal::KILL)),
+        ]
     }
 
     fn birth(&mut self, place: usize) -> Call {
@@ -228,7 +377,7 @@ impl Maker {
     /// Somebody who was born, most likely one of the living.
     fn process(&mut self) -> i32 {
         let from = if self.one_in(4) { self.born.clone() } else { self.alive.clone() };
-        PLACE + self.pick(&from) as i32
+        name(self.pick(&from))
     }
 
     fn some_process(&mut self) -> i32 {

@@ -1,6 +1,8 @@
 //! The real side: a PID namespace with agents in it, each of which does one call at a time.
 
 use crate::actors::actor;
+use crate::compare::World;
+use crate::paper::{Observed, Seen};
 use doula_model::id::Pid;
 use doula_model::signal::Signal;
 use doula_sim::kernel::call::Call;
@@ -29,22 +31,6 @@ pub(crate) struct Agent {
     host: i32,
     /// Its number in there.
     pub(crate) number: i32,
-}
-
-/// What can be seen of a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Seen {
-    pub(crate) state: char,
-    pub(crate) parent: i32,
-    pub(crate) group: i32,
-    pub(crate) session: i32,
-}
-
-/// What became of one call: who came back with what, and how everybody is then, by their numbers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Observed {
-    pub(crate) said: BTreeMap<i32, String>,
-    pub(crate) seen: BTreeMap<i32, Seen>,
 }
 
 /// A namespace and whom it has.
@@ -140,31 +126,6 @@ impl Stage {
         }
     }
 
-    pub(crate) fn number(&self, place: usize) -> Option<i32> {
-        self.agents.get(&place).map(|agent| agent.number)
-    }
-
-    /// Lets the agent of a place make a call, and looks when all are at rest again.
-    pub(crate) fn perform(&mut self, by: usize, place: usize, call: &Call) -> Observed {
-        let sent = self.send(by, &format!("{place} {call}"));
-        let number = self.number(by).unwrap_or(0);
-        self.waiting.insert(number);
-        let mut said = BTreeMap::new();
-        // A child is known when it has told its name, and nobody but it can tell: its parent's word is not enough.
-        while sent && matches!(call, Call::Clone(_)) && !self.agents.contains_key(&place) {
-            self.listen(&mut said);
-            if said.get(&number).is_some_and(|text| text.starts_with('E')) {
-                break;
-            }
-            std::thread::yield_now();
-        }
-        let mut observed = self.rest(said);
-        if !sent {
-            observed.said.insert(number, "does not listen".into());
-        }
-        observed
-    }
-
     /// Waits until nobody has anything to do.
     fn rest(&mut self, mut said: BTreeMap<i32, String>) -> Observed {
         let (mut last, mut same) = (None, 0);
@@ -237,7 +198,7 @@ impl Stage {
 
     /// Everybody but init is gone, and init is as it was at first: the number that comes next. `None` when init
     /// sleeps in a call: then another namespace has to be made.
-    pub(crate) fn clear(&mut self) -> Option<i32> {
+    fn clear(&mut self) -> Option<i32> {
         let init = *self.agents.get(&0)?;
         if self.waiting.contains(&init.number) {
             return None;
@@ -259,5 +220,40 @@ impl Stage {
     fn send(&self, to: usize, line: &str) -> bool {
         let address = SocketAddr::from_abstract_name(format!("{}-{to}", self.name)).expect("a name");
         self.socket.send_to_addr(line.as_bytes(), &address).is_ok()
+    }
+}
+
+impl World for Stage {
+    fn begin(&mut self) -> i32 {
+        if let Some(next) = self.clear() {
+            return next;
+        }
+        *self = Stage::new().expect("another namespace");
+        self.clear().expect("a new init listens")
+    }
+
+    fn number(&self, place: usize) -> Option<i32> {
+        self.agents.get(&place).map(|agent| agent.number)
+    }
+
+    /// Lets the agent of a place make a call, and looks when all are at rest again.
+    fn perform(&mut self, by: usize, place: usize, call: &Call) -> Observed {
+        let sent = self.send(by, &format!("{place} {call}"));
+        let number = self.number(by).unwrap_or(0);
+        self.waiting.insert(number);
+        let mut said = BTreeMap::new();
+        // A child is known when it has told its name, and nobody but it can tell: its parent's word is not enough.
+        while sent && matches!(call, Call::Clone(_)) && !self.agents.contains_key(&place) {
+            self.listen(&mut said);
+            if said.get(&number).is_some_and(|text| text.starts_with('E')) {
+                break;
+            }
+            std::thread::yield_now();
+        }
+        let mut observed = self.rest(said);
+        if !sent {
+            observed.said.insert(number, "does not listen".into());
+        }
+        observed
     }
 }

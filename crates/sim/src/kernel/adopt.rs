@@ -5,6 +5,7 @@
 
 use super::Kernel;
 use super::call::{Reply, Value};
+use super::mutant::Mutant;
 use super::signal::From;
 use super::sigset::{Action, Code};
 use super::slab::TaskId;
@@ -25,6 +26,15 @@ impl Kernel {
         }
         let family = &mut self.tasks[child].family;
         (family.previous, family.next) = (last, None);
+    }
+
+    /// Only bent kernels do so.
+    fn adopt_first(&mut self, child: TaskId, parent: TaskId) {
+        let own: Vec<TaskId> = self.children(parent).collect();
+        let family = &mut self.tasks[parent].family;
+        (family.first, family.last) = (None, None);
+        self.adopt(child, Some(parent));
+        own.into_iter().for_each(|own| self.adopt(own, Some(parent)));
     }
 
     pub(crate) fn leave_siblings(&mut self, child: TaskId) {
@@ -85,7 +95,11 @@ impl Kernel {
         }
         (self.tasks[father].family.first, self.tasks[father].family.last) = (None, None);
         for child in children {
-            self.adopt(child, Some(reaper));
+            if self.bent(Mutant::AdoptedFirst) {
+                self.adopt_first(child, reaper);
+            } else {
+                self.adopt(child, Some(reaper));
+            }
         }
         for child in dead {
             self.release(child);
@@ -97,7 +111,8 @@ impl Kernel {
         let process = self.tasks[child].process;
         self.each_thread(process, |kernel, thread| {
             kernel.tasks[thread].family.parent = Some(reaper);
-            if let Some(signal) = kernel.tasks[thread].death_signal {
+            let wanted = kernel.tasks[thread].death_signal.filter(|_| !kernel.bent(Mutant::NoDeathSignal));
+            if let Some(signal) = wanted {
                 kernel.send_death_signal(father, thread, signal);
             }
         });
@@ -114,9 +129,11 @@ impl Kernel {
         if self.tasks[child].place == Place::Dead {
             return;
         }
-        self.tasks[child].exit_signal = Some(Signal::CHLD);
+        if !self.bent(Mutant::OrphansKeepExitSignal) {
+            self.tasks[child].exit_signal = Some(Signal::CHLD);
+        }
         let over = self.tasks[child].is_zombie() && self.process(child).others.is_empty();
-        if over && self.tell_parent_of_end(child) {
+        if over && !self.bent(Mutant::AdoptedZombieUntold) && self.tell_parent_of_end(child) {
             self.set_place(child, Place::Dead);
             self.unmark(child);
             dead.push(child);
@@ -130,7 +147,8 @@ impl Kernel {
             return thread;
         }
         let init = self.spaces[self.space_of(father)].reaper.expect("a namespace with tasks has an init");
-        if self.config.order == Order::Textbook || !self.process(father).below_subreaper {
+        let straight = self.config.order == Order::Textbook || self.bent(Mutant::SubreaperIgnored);
+        if straight || !self.process(father).below_subreaper {
             return init;
         }
         let level = self.level_of(father);
@@ -161,6 +179,7 @@ impl Kernel {
             && self.process(above).session == self.process(task).session
             && self.has_stopped_member(group)
             && self.is_orphaned(group, ignored)
+            && !self.bent(Mutant::NoOrphanHangup)
         {
             self.tell_group(group, Signal::HUP);
             self.tell_group(group, Signal::CONT);

@@ -5,6 +5,7 @@
 
 use super::Kernel;
 use super::call::Call;
+use super::mutant::Mutant;
 use super::signal::From;
 use super::sigset::{Action, Code, Disposition, SigInfo, SigSet};
 use super::slab::TaskId;
@@ -57,11 +58,13 @@ impl Kernel {
 
     /// The first handler decides whether an interrupted call begins again.
     fn run_handler(&mut self, task: TaskId, info: SigInfo, action: Action) {
+        let restarts =
+            action.restart && !self.bent(Mutant::NeverRestarts) || self.bent(Mutant::AlwaysRestarts);
         let row = &mut self.tasks[task];
         if let Some(Return::Restart(restart)) = row.ret {
             row.ret = Some(match restart {
                 Restart::Always => Return::Again,
-                Restart::IfAsked if action.restart => Return::Again,
+                Restart::IfAsked if restarts => Return::Again,
                 Restart::IfAsked | Restart::Never => Return::Done(Err(Errno::EINTR)),
             });
         }
@@ -94,14 +97,17 @@ impl Kernel {
                 return Found::Elsewhere;
             }
             let Some(info) = self.dequeue(task) else { return Found::Nothing };
+            let mutant = self.config.mutant;
             let actions = &mut self.processes[process].actions;
             let action = actions.get(info.signal);
             match action.disposition {
                 Disposition::Ignore => {}
                 Disposition::Handler => {
-                    if action.once {
+                    if action.once && mutant != Some(Mutant::OnceStays) {
                         // The flags stay: so do those of SIGCHLD that say what becomes of zombies.
-                        actions.set(info.signal, Action { disposition: Disposition::Default, ..action });
+                        let flags =
+                            if mutant == Some(Mutant::OnceClearsFlags) { Action::DEFAULT } else { action };
+                        actions.set(info.signal, Action { disposition: Disposition::Default, ..flags });
                     }
                     return Found::Handler(info, action);
                 }
@@ -117,7 +123,8 @@ impl Kernel {
         if SigSet::IGNORED_BY_DEFAULT.has(signal) {
             return false;
         }
-        if self.processes[process].unkillable && !SigSet::KERNEL_ONLY.has(signal) {
+        let unkillable = self.processes[process].unkillable && !self.bent(Mutant::InitKillable);
+        if unkillable && !SigSet::KERNEL_ONLY.has(signal) {
             return false;
         }
         if !SigSet::STOPS.has(signal) {
@@ -125,7 +132,8 @@ impl Kernel {
             self.begin_exit(task, signal.number());
             return true;
         }
-        if signal != Signal::STOP && self.is_orphaned(self.processes[process].group, None) {
+        let orphaned = self.is_orphaned(self.processes[process].group, None);
+        if signal != Signal::STOP && orphaned && !self.bent(Mutant::StopsInOrphanedGroup) {
             return false;
         }
         self.begin_stop(task, signal);
@@ -194,7 +202,9 @@ impl Kernel {
         let leader = self.process(task).leader;
         let Some(parent) = self.tasks[leader].family.parent else { return };
         let action = self.process(parent).actions.get(Signal::CHLD);
-        if action.disposition != Disposition::Ignore && !action.no_stop {
+        if action.disposition != Disposition::Ignore
+            && (!action.no_stop || self.bent(Mutant::StopNoticeAlways))
+        {
             self.send(From::Task(leader, code), parent, Signal::CHLD, false);
         }
         self.wake_waiters(leader, parent);

@@ -4,6 +4,7 @@
 //! `exit_signals`, `do_notify_parent`. The order of a textbook is kept beside Linux's own, so that the
 //! difference can be shown.
 
+use super::mutant::Mutant;
 use super::signal::From;
 use super::sigset::{Code, Disposition};
 use super::slab::TaskId;
@@ -75,13 +76,17 @@ impl ExitStep {
 
 impl Kernel {
     pub(crate) fn sys_exit(&mut self, task: TaskId, code: i32) -> Part {
-        self.begin_exit(task, (code & 0xff) << 8);
+        self.begin_exit(task, self.status(code));
         Part::Gone
+    }
+
+    fn status(&self, code: i32) -> i32 {
+        if self.bent(Mutant::CodeNotCut) { code << 8 } else { (code & 0xff) << 8 }
     }
 
     pub(crate) fn sys_exit_group(&mut self, task: TaskId, code: i32) -> Part {
         let process = self.tasks[task].process;
-        let mut status = (code & 0xff) << 8;
+        let mut status = self.status(code);
         match self.processes[process].group_exit {
             Some(first) => status = first,
             None => self.begin_group_exit(process, status),
@@ -245,12 +250,18 @@ impl Kernel {
         let Some(parent) = self.tasks[leader].family.parent else { return false };
         self.wake_pollers(self.tasks[leader].pid);
         let mut signal = self.tasks[leader].exit_signal;
+        if self.bent(Mutant::ExitSignalIgnored) {
+            signal = Some(Signal::CHLD);
+        }
         if signal != Some(Signal::CHLD) && self.tasks[leader].parent_exec_id != self.tasks[parent].exec_id {
             signal = Some(Signal::CHLD);
         }
         let action = self.process(parent).actions.get(Signal::CHLD);
         let mut unwanted = false;
-        if signal == Some(Signal::CHLD) && (action.disposition == Disposition::Ignore || action.no_wait) {
+        if signal == Some(Signal::CHLD)
+            && (action.disposition == Disposition::Ignore && !self.bent(Mutant::NoAutoreap)
+                || action.no_wait && !self.bent(Mutant::NoWaitIgnored))
+        {
             unwanted = true;
             signal = signal.filter(|_| action.disposition != Disposition::Ignore);
         }

@@ -3,6 +3,7 @@
 //! kernel/fork.c: `copy_process`, `kernel_clone`.
 
 use super::call::{Clone, Reply, Value};
+use super::mutant::Mutant;
 use super::sigset::{Actions, Pending, SigSet};
 use super::slab::{FilesId, MemoryId, PidId, SpaceId, TaskId};
 use super::task::{Family, Place, Process, Restart, Return, Sleep, Stop, Task};
@@ -103,7 +104,7 @@ impl Kernel {
             Err(errno) => return errno.into(),
         };
         let number = self.number_in(self.tasks[child].pid, self.space_of(task));
-        if how.vfork {
+        if how.vfork && !self.bent(Mutant::VforkDoesNotWait) {
             self.tasks[child].vfork_parent = Some(task);
             return Part::Sleep(Sleep::Vfork { child, number });
         }
@@ -129,7 +130,7 @@ impl Kernel {
     /// The parent of vfork(2) goes on: the child has executed a program or ended, or the parent is to die.
     pub(crate) fn after_vfork(&mut self, task: TaskId, child: TaskId, number: i32) -> Part {
         if self.tasks.get(child).is_some_and(|row| row.vfork_parent == Some(task)) {
-            if self.process(task).group_exit.is_none() {
+            if self.process(task).group_exit.is_none() && !self.bent(Mutant::VforkStops) {
                 return Part::Sleep(Sleep::Vfork { child, number });
             }
             self.tasks[child].vfork_parent = None;
@@ -249,7 +250,8 @@ impl Kernel {
     fn add_process(&mut self, task: TaskId, how: &Clone, draft: &Draft) -> TaskId {
         let (pid, space) = (draft.pid(), draft.own_space.unwrap_or(self.tasks[task].births));
         let (mut row, mut process) = (self.tasks[task].clone(), self.process(task).clone());
-        let parent = if how.parent { row.family.parent } else { Some(task) };
+        let sibling = how.parent && !self.bent(Mutant::ParentFlagIgnored);
+        let parent = if sibling { row.family.parent } else { Some(task) };
         if how.parent {
             row.exit_signal = self.tasks[process.leader].exit_signal;
         } else {
@@ -263,7 +265,7 @@ impl Kernel {
             live: 1,
             unhurt: 1,
             is_leader: false,
-            pending: Pending::default(),
+            pending: if self.bent(Mutant::PendingInherited) { process.pending } else { Pending::default() },
             group_exit: None,
             stop: Stop::default(),
             unkillable: false,
@@ -274,6 +276,9 @@ impl Kernel {
         };
         let child = self.insert(row, process);
         self.adopt(child, parent);
+        if self.bent(Mutant::ForkMakesGroup) {
+            self.move_to_group(child, pid);
+        }
         if self.number_in(pid, space) == 1 {
             self.spaces[space].reaper = Some(child);
             self.process_mut(child).unkillable = true;
@@ -329,9 +334,10 @@ impl Kernel {
             reply: None,
             caught: Vec::new(),
             pending: Pending::default(),
+            blocked: if self.bent(Mutant::MaskNotInherited) { SigSet::EMPTY } else { row.blocked },
             kicked: false,
             stop_pending: None,
-            death_signal: None,
+            death_signal: row.death_signal.filter(|_| self.bent(Mutant::DeathSignalInherited)),
             exiting: false,
             no_exec: true,
             code: 0,

@@ -4,6 +4,7 @@
 
 use super::Kernel;
 use super::call::{Reply, Value};
+use super::mutant::Mutant;
 use super::slab::{PidId, TaskId};
 use alloc::vec::Vec;
 use doula_model::plan::Errno;
@@ -40,10 +41,10 @@ impl Kernel {
             if !self.tasks[target].no_exec {
                 return Err(Errno::EACCES);
             }
-        } else if target != own {
+        } else if target != own && !self.bent(Mutant::SetpgidAnybody) {
             return Err(Errno::ESRCH);
         }
-        if self.process(target).is_leader {
+        if self.process(target).is_leader && !self.bent(Mutant::SetpgidLeader) {
             return Err(Errno::EPERM);
         }
         let named = if group == pid { Some(self.tasks[target].pid) } else { self.group_here(task, group) };
@@ -55,10 +56,11 @@ impl Kernel {
     fn group_here(&self, task: TaskId, number: i32) -> Option<PidId> {
         let group = self.find_pid(self.space_of(task), number)?;
         let member = self.group_members(group).into_iter().next()?;
-        (self.process(member).session == self.process(task).session).then_some(group)
+        let here = self.process(member).session == self.process(task).session;
+        (here || self.bent(Mutant::SetpgidAcrossSessions)).then_some(group)
     }
 
-    fn move_to_group(&mut self, target: TaskId, group: PidId) {
+    pub(crate) fn move_to_group(&mut self, target: TaskId, group: PidId) {
         let old = core::mem::replace(&mut self.process_mut(target).group, group);
         self.pids[group].members += 1;
         self.pids[old].members -= 1;
@@ -80,13 +82,16 @@ impl Kernel {
     pub(crate) fn sys_setsid(&mut self, task: TaskId) -> Reply {
         let leader = self.process(task).leader;
         let pid = self.tasks[leader].pid;
-        if self.process(task).is_leader || self.pids[pid].members > 0 {
+        let leads = self.pids[pid].members > 0 && !self.bent(Mutant::SetsidByGroupLeader);
+        if self.process(task).is_leader || leads {
             return Err(Errno::EPERM);
         }
         self.process_mut(task).is_leader = true;
         let old = core::mem::replace(&mut self.process_mut(task).session, pid);
         self.pids[pid].in_session += 1;
-        self.move_to_group(leader, pid);
+        if !self.bent(Mutant::SetsidKeepsGroup) {
+            self.move_to_group(leader, pid);
+        }
         // Last: the old session's number may have been that of the old group too.
         self.pids[old].in_session -= 1;
         self.free_pid_if_unused(old);

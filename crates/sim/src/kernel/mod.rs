@@ -8,6 +8,7 @@
 //! Absent on purpose: clocks, chance and I/O. Who plays the programs brings those.
 
 pub mod call;
+pub mod mutant;
 pub mod sigset;
 pub mod version;
 
@@ -44,6 +45,7 @@ use doula_model::plan::Errno;
 use fd::{Files, Node, Open};
 use hash::StableHasher;
 use memory::{Frame, Memory};
+use mutant::Mutant;
 use pid::{Pid, Space};
 use pipe::Pipe;
 use sched::Ready;
@@ -195,6 +197,11 @@ impl Kernel {
     /// What this machine was made with.
     pub const fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Whether a rule is bent on purpose.
+    pub(crate) fn bent(&self, mutant: Mutant) -> bool {
+        self.config.mutant == Some(mutant)
     }
 
     pub(crate) fn has(&self, since: KernelVersion) -> bool {

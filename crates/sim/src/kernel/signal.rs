@@ -4,6 +4,7 @@
 //! `check_kill_permission`, `kill_something_info`.
 
 use super::call::{Mask, Reply, Value};
+use super::mutant::Mutant;
 use super::sigset::{Action, Code, SigInfo, SigSet};
 use super::slab::{PidId, TaskId};
 use super::task::{Place, Restart, Sleep, Stop, Tell};
@@ -49,7 +50,8 @@ impl Kernel {
         let (mut count, mut result) = (0, Ok(Value::ZERO));
         for process in self.processes.keys() {
             let leader = self.processes[process].leader;
-            if process == own || self.number_in(self.tasks[leader].pid, space) <= 1 {
+            let spared = process == own && !self.bent(Mutant::KillAllHitsOneself);
+            if spared || self.number_in(self.tasks[leader].pid, space) <= 1 {
                 continue;
             }
             count += 1;
@@ -113,6 +115,9 @@ impl Kernel {
         signal: Result<Option<Signal>, Errno>,
     ) -> Result<(), Errno> {
         let signal = signal?;
+        if self.tasks[target].has_ended() && self.bent(Mutant::KillZombieFails) {
+            return Err(Errno::ESRCH);
+        }
         if let From::Task(sender, _) = from {
             self.may_kill(sender, target, signal.map_or(0, |signal| signal.number()))?;
         }
@@ -146,7 +151,7 @@ impl Kernel {
         let process = self.tasks[target].process;
         let pending =
             if thread { &mut self.tasks[target].pending } else { &mut self.processes[process].pending };
-        if signal.number() < 32 && pending.set.has(signal) {
+        if signal.number() < 32 && pending.set.has(signal) && !self.config.mutant.is_some_and(queues) {
             return;
         }
         pending.add(info);
@@ -171,9 +176,13 @@ impl Kernel {
             return false;
         }
         if SigSet::STOPS.has(signal) {
-            self.flush(target, SigSet::of(&[Signal::CONT]));
+            if !self.bent(Mutant::StopKeepsContinue) {
+                self.flush(target, SigSet::of(&[Signal::CONT]));
+            }
         } else if signal == Signal::CONT {
-            self.flush(target, SigSet::STOPS);
+            if !self.bent(Mutant::ContinueKeepsStops) {
+                self.flush(target, SigSet::STOPS);
+            }
             self.go_on(target);
         }
         !self.is_ignored(target, signal, force)
@@ -217,7 +226,8 @@ impl Kernel {
             return true;
         }
         let default = process.actions.disposition(signal) == super::sigset::Disposition::Default;
-        if process.unkillable && default && !(force && only) {
+        let unkillable = process.unkillable && !self.bent(Mutant::InitKillable);
+        if unkillable && default && !(force && only) {
             return true;
         }
         process.actions.ignores(signal)
@@ -249,6 +259,13 @@ impl Kernel {
         if row.blocked.has(signal) || row.exiting {
             return false;
         }
+        let stopped = matches!(row.place, Place::Stopped { woken: false });
+        if stopped && signal == Signal::TERM && self.bent(Mutant::StoppedDiesOfTerm) {
+            return true;
+        }
+        if stopped && self.bent(Mutant::KillWaitsForContinue) {
+            return false;
+        }
         signal == Signal::KILL || !(matches!(row.place, Place::Stopped { woken: false }) || row.kicked)
     }
 
@@ -256,7 +273,9 @@ impl Kernel {
     pub(crate) fn begin_group_exit(&mut self, process: super::ProcessId, status: i32) {
         self.processes[process].group_exit = Some(status);
         // Whatever it had to tell of stops is over: for its group it is no stopped member any more.
-        self.processes[process].stop = Stop::default();
+        if !self.bent(Mutant::KilledStillStopped) {
+            self.processes[process].stop = Stop::default();
+        }
         self.each_thread(process, |kernel, thread| {
             kernel.tasks[thread].stop_pending = None;
             kernel.signal_wake_up(thread, true);
@@ -267,7 +286,8 @@ impl Kernel {
     pub(crate) fn signal_wake_up(&mut self, thread: TaskId, deadly: bool) {
         match self.tasks[thread].place {
             Place::Asleep { what: Sleep::Zap, .. } | Place::Dying(_) | Place::Zombie | Place::Dead => return,
-            Place::Asleep { what: Sleep::Vfork { .. } | Sleep::Alone, .. } if !deadly => {}
+            Place::Asleep { what: Sleep::Vfork { .. } | Sleep::Alone, .. }
+                if !deadly && !self.bent(Mutant::VforkStops) => {}
             Place::Asleep { .. } => self.wake(thread),
             Place::Stopped { .. } if deadly => self.set_place(thread, Place::Stopped { woken: true }),
             Place::Stopped { .. } | Place::User | Place::Leaving => {}
@@ -280,7 +300,7 @@ impl Kernel {
             return Err(Errno::EINVAL);
         }
         self.process_mut(task).actions.set(signal, action);
-        if self.process(task).actions.ignores(signal) {
+        if self.process(task).actions.ignores(signal) && !self.bent(Mutant::IgnoreKeepsPending) {
             self.flush(task, SigSet::of(&[signal]));
         }
         Ok(Value::ZERO)
@@ -312,6 +332,11 @@ impl Kernel {
         self.process_mut(task).alarm = 0;
         self.send(From::Kernel, task, Signal::ALRM, false);
     }
+}
+
+/// Whether a bent kernel lets standard signals queue.
+fn queues(mutant: Mutant) -> bool {
+    mutant == Mutant::StandardSignalsQueue
 }
 
 /// 0 is no signal, but a question.

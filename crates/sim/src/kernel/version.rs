@@ -1,5 +1,6 @@
 //! What differs between kernels, and between the kernel and how it is often told.
 
+use super::mutant::Mutant;
 use core::fmt;
 
 /// A release of Linux, as far as it matters here.
@@ -62,6 +63,8 @@ pub struct Config {
     pub order: Order,
     /// `/proc/sys/kernel/threads-max`: more threads cannot be, for root neither.
     pub max_threads: u32,
+    /// A rule that is bent on purpose, to see that this is found.
+    pub mutant: Option<Mutant>,
     /// How many pages one address space may have.
     pub pages: u64,
     /// `/proc/sys/kernel/pid_max` of the first namespace.
@@ -74,6 +77,7 @@ impl Default for Config {
             version: KernelVersion::V6_18,
             order: Order::Linux,
             max_threads: 65_536,
+            mutant: None,
             pages: 1 << 20,
             pid_max: 32_768,
         }

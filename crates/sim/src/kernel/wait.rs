@@ -3,6 +3,7 @@
 //! kernel/exit.c: `do_wait`, `wait_consider_task`, `wait_task_zombie`, `child_wait_callback`.
 
 use super::call::{Value, Wait, Waited, Who};
+use super::mutant::Mutant;
 use super::slab::TaskId;
 use super::task::{Place, Restart, Sleep, Target};
 use super::{Kernel, Part};
@@ -48,6 +49,7 @@ impl Kernel {
         let target = match wait.who {
             Who::Any => Some(Target::Any),
             Who::Pid(number) => self.find_pid(space, number).map(Target::Pid),
+            Who::Group(0) if self.bent(Mutant::GroupZeroIsAny) => Some(Target::Any),
             Who::Group(0) => Some(Target::Group(self.process(task).group)),
             Who::Group(number) => self.find_pid(space, number).map(Target::Group),
         };
@@ -80,14 +82,19 @@ impl Kernel {
     /// The first child that has something to tell; ECHILD when none ever will.
     fn scan(&mut self, task: TaskId, target: Target, wait: &Wait) -> Result<Option<Waited>, Errno> {
         let mut any = false;
-        for child in self.candidates(task, target, wait) {
+        let mut children = self.candidates(task, target, wait);
+        if self.bent(Mutant::WaitNewestFirst) {
+            children.reverse();
+        }
+        for child in children {
             match self.consider(task, child, target, wait) {
                 Considered::No => {}
                 Considered::Later => any = true,
                 Considered::Now(waited) => return Ok(Some(waited)),
             }
         }
-        if any { Ok(None) } else { Err(Errno::ECHILD) }
+        let hopeless = wait.no_hang && self.bent(Mutant::NothingYetIsEchild);
+        if any && !hopeless { Ok(None) } else { Err(Errno::ECHILD) }
     }
 
     /// Who may be meant, in the order of the lists: birth, and adoption after it. Death plays no part in it.
@@ -112,7 +119,7 @@ impl Kernel {
     fn consider(&mut self, task: TaskId, child: TaskId, target: Target, wait: &Wait) -> Considered {
         let row = &self.tasks[child];
         let meant = self.is_meant(child, target);
-        let by_clone = row.exit_signal != Some(Signal::CHLD);
+        let by_clone = row.exit_signal != Some(Signal::CHLD) && !self.bent(Mutant::CloneChildrenSeen);
         if row.place == Place::Dead || !meant || (!wait.all && by_clone != wait.clone) {
             return Considered::No;
         }
@@ -132,7 +139,7 @@ impl Kernel {
 
     fn bury(&mut self, task: TaskId, child: TaskId, wait: &Wait) -> Considered {
         let waited = self.waited(task, child, self.end_status(child));
-        if !wait.no_wait {
+        if !wait.no_wait || self.bent(Mutant::NoWaitBuries) {
             self.set_place(child, Place::Dead);
             self.release(child);
         }
@@ -146,11 +153,12 @@ impl Kernel {
             && stop.stopped
             && let Some(signal) = stop.signal
         {
-            self.process_mut(child).stop.signal = stop.signal.filter(|_| keep);
+            self.process_mut(child).stop.signal =
+                stop.signal.filter(|_| keep || self.bent(Mutant::StopToldTwice));
             return Some(self.waited(task, child, signal.number() << 8 | 0x7f));
         }
-        if wait.continued && stop.continued {
-            self.process_mut(child).stop.continued = keep;
+        if wait.continued && stop.continued && !self.bent(Mutant::ContinueNeverTold) {
+            self.process_mut(child).stop.continued = keep || self.bent(Mutant::ContinueToldTwice);
             return Some(self.waited(task, child, 0xffff));
         }
         None
