@@ -28,7 +28,13 @@ impl Stage {
     /// Both streams, and the exit code. The pipes end with the launcher: the daemon does not hold them.
     fn daemonize(&self, args: &[&str]) -> (String, String, Option<i32>) {
         let mut launcher = Command::new(env!("CARGO_BIN_EXE_doula"));
-        let output = launcher.arg("daemonize").args(args).current_dir(&self.0).output().expect("runs");
+        let output = launcher
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .arg("daemonize")
+            .args(args)
+            .current_dir(&self.0)
+            .output()
+            .expect("runs");
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
         (text(output.stdout), text(output.stderr), output.status.code())
     }

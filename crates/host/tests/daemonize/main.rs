@@ -73,7 +73,7 @@ fn who_opens_a_terminal_in_a_session_without_leader_does_not_get_it() {
 }
 
 fn a_birth_in_a_session_without_leader_that_fails_leaves_nothing() {
-    let error = Command::new("no-such-program").new_session_unled().spawn().expect_err("it is missing");
+    let error = Command::exact("/no/such/program").new_session_unled().spawn().expect_err("it is missing");
     assert_eq!(error.shell_code(), 127);
     assert_eq!(
         doula_sys::wait::waitid(doula_sys::wait::Who::Any, doula_sys::wait::For::END),

@@ -6,8 +6,8 @@ mod cures;
 mod harness;
 
 use doula_host::reaper::{Evidence, Orphan, Reaper, Unknown};
-use doula_host::{Child, Command, ExitStatus, OnDrop, Pid, Stdio};
-use doula_sys::fd::OwnedFd;
+use doula_host::{Child, Command, Errno, ExitStatus, OnDrop, Pid, Stdio};
+use doula_sys::fd::{AsFd, OwnedFd};
 use doula_sys::{pidfd, poll};
 use harness::{Actor, role, say, tests};
 use std::io::{self, BufRead as _, BufReader};
@@ -81,7 +81,7 @@ impl Family {
         // Its input ends by that.
         assert!(self.shell.wait().exit_code().is_some());
         drop(self.end);
-        poll::readable(&self.handle, None).map_err(harness::os_error)?;
+        readable(&self.handle)?;
         Ok((self.orphan, self.handle))
     }
 }
@@ -145,7 +145,17 @@ fn std_child(reaper: &mut Reaper) -> io::Result<u8> {
 fn await_death(child: &std::process::Child) -> io::Result<()> {
     let pid = i32::try_from(child.id()).ok().and_then(Pid::new).expect("a number");
     let handle = pidfd::open(pid).map_err(harness::os_error)?;
-    poll::readable(&handle, None).map(drop).map_err(harness::os_error)
+    readable(&handle)
+}
+
+/// Waits, over the interruptions by SIGCHLD.
+fn readable(fd: &impl AsFd) -> io::Result<()> {
+    loop {
+        match poll::readable(fd, None) {
+            Err(Errno::EINTR) => {}
+            answer => return answer.map(drop).map_err(harness::os_error),
+        }
+    }
 }
 
 fn an_unknown_child_is_left_or_buried_after_its_grace_as_it_was_chosen() {
@@ -168,7 +178,7 @@ fn unknown(reaper: &mut Reaper) -> io::Result<u8> {
     let mut child = std::process::Command::new("true").spawn()?;
     await_death(&child)?;
     assert_eq!(until_one(reaper)?.pid.to_string(), child.id().to_string());
-    assert!(child.wait().is_err_and(|error| error.raw_os_error() == Some(doula_host::Errno::ECHILD.0)));
+    assert!(child.wait().is_err_and(|error| error.raw_os_error() == Some(Errno::ECHILD.0)));
     say("no child of ours any more")?;
     Ok(0)
 }
@@ -185,7 +195,7 @@ fn claimed(reaper: &mut Reaper) -> io::Result<u8> {
     drop(stds.stdin.take());
     let mut ours = Command::new("false").spawn()?;
     await_death(&stds)?;
-    poll::readable(&ours, None).map_err(harness::os_error)?;
+    readable(&ours)?;
     for _ in 0..3 {
         assert!(reaper.bury()?.is_empty());
     }
@@ -260,7 +270,7 @@ fn a_child_that_was_left_is_buried_without_another_birth() {
 fn left(reaper: &mut Reaper) -> io::Result<u8> {
     let child = Command::new("true").on_drop(OnDrop::Leave).spawn()?;
     let handle = pidfd::open(child.pid()).map_err(harness::os_error)?;
-    poll::readable(&handle, None).map_err(harness::os_error)?;
+    readable(&handle)?;
     drop(child);
     while pidfd::exists(&handle) {
         reaper.bury()?;
