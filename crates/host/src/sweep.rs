@@ -20,6 +20,7 @@ use doula_model::plan::Errno;
 use doula_model::signal::Signal;
 use doula_sys::fd::OwnedFd;
 use doula_sys::pidfd;
+use doula_sys::proc::Numbers;
 use doula_sys::wait::{self, For, Who};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -51,6 +52,30 @@ pub struct Found {
     pub zombies: usize,
     /// Those that could not be reached, for want of a handle or of the right to signal them.
     pub unreachable: usize,
+    /// Processes of anybody that ended while we looked at them: whose they were is not known, nor whom they bore.
+    pub vanished: usize,
+}
+
+/// What looks in a row have proven of one service.
+///
+/// One look alone can miss a process that was born behind its back under a lower number. A look during which anybody's
+/// process vanished counts for less, for that one may have been of this service and have borne another.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Looks(u32);
+
+impl Looks {
+    const PROOF: u32 = 6;
+    const UNDISTURBED: u32 = 3;
+
+    /// Takes what the next look has found; whether nobody can be left now.
+    pub(crate) fn prove_empty(&mut self, found: Found) -> bool {
+        self.0 = match found {
+            Found { alive: 1.., .. } => 0,
+            Found { vanished: 1.., .. } => self.0 + 1,
+            Found { .. } => self.0 + Looks::UNDISTURBED,
+        };
+        self.0 >= Looks::PROOF
+    }
 }
 
 /// Looks for the descendants of several services at once: one look at `/proc` serves all.
@@ -158,9 +183,13 @@ impl Sweeper {
         self.targets.values_mut().for_each(Target::begin);
         let mut index = Index::of(&self.targets);
         let mut ours = BTreeSet::from([self.us]);
+        let mut vanished = 0;
         // In ascending order, as new processes are numbered: whoever is born meanwhile is met further on.
         for pid in numbers()? {
-            let Some(stat) = stat(pid) else { continue };
+            let Some(stat) = stat(pid) else {
+                vanished += 1;
+                continue;
+            };
             if pid == self.us || !self.is_in_scope(&stat, &ours) {
                 continue;
             }
@@ -174,7 +203,8 @@ impl Sweeper {
                 index.members.insert(pid, (stat.start, id));
             }
         }
-        Ok(self.targets.iter_mut().map(|(id, target)| (id.to_string(), target.end())).collect())
+        let end = |target: &mut Target| Found { vanished, ..target.end() };
+        Ok(self.targets.iter_mut().map(|(id, target)| (id.to_string(), end(target))).collect())
     }
 
     fn is_in_scope(&self, stat: &Stat, ours: &BTreeSet<Pid>) -> bool {
@@ -330,9 +360,8 @@ fn handle(pid: Pid, start: u64) -> doula_sys::Result<Option<OwnedFd>> {
 }
 
 /// The numbers of all processes, in ascending order, read as we go.
-fn numbers() -> io::Result<impl Iterator<Item = Pid>> {
-    let entries = std::fs::read_dir("/proc")?;
-    Ok(entries.flatten().filter_map(|entry| Pid::new(entry.file_name().to_str()?.parse().ok()?)))
+fn numbers() -> io::Result<Numbers> {
+    Numbers::read().map_err(|errno| io::Error::from_raw_os_error(errno.0))
 }
 
 /// Buries the dead children of ours that lived in this cgroup or below: orphans that became ours, if we are PID 1 or a

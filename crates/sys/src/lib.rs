@@ -26,6 +26,7 @@ pub mod limits;
 pub mod memory;
 pub mod pidfd;
 pub mod poll;
+pub mod proc;
 mod raw;
 pub mod sandbox;
 pub mod sched;

@@ -2,7 +2,7 @@
 
 use super::{Child, pause};
 use crate::cgroup::{Leaf, read_events};
-use crate::sweep::{self, Order, Sweeper};
+use crate::sweep::{self, Looks, Order, Sweeper};
 use doula_model::exit::ExitStatus;
 use doula_model::id::Pid;
 use doula_model::plan::ChildPlan;
@@ -228,26 +228,23 @@ fn end_leaf(leaf: &Leaf, deadline: Option<Instant>) -> io::Result<()> {
     Ok(())
 }
 
-/// Empty when two looks in a row saw nobody: one alone can miss a process that was born behind its back.
+/// Empty when it is proven to be ([`Looks`]).
 fn end_by_sweep(child: &mut Child, id: &str, deadline: Option<Instant>) -> Result<(), NotEmpty> {
-    const LOOKS: u32 = 2;
     let mut sweeper = Sweeper::everywhere(MARK);
     // Until it is buried, its number is its own.
     let start = if child.end.is_none() { sweep::start_ticks(child.pid) } else { None };
     sweeper.set(id, start.map(|start| (child.pid, start)), Order::Kill);
     sweeper.include_main(id);
-    let mut empty = 0;
+    let mut looks = Looks::default();
     loop {
-        let found = sweeper.pass().unwrap_or_default();
-        let alive = found.iter().any(|(_, found)| found.alive > 0);
-        empty = if alive || found.is_empty() { 0 } else { empty + 1 };
-        if empty == LOOKS {
+        let found = sweeper.pass().unwrap_or_default().pop().map(|(_, found)| found);
+        if found.is_some_and(|found| looks.prove_empty(found)) {
             return Ok(());
         }
         if is_over(deadline) {
             return Err(NotEmpty { survivors: seen(sweeper.members(id)) });
         }
-        if alive {
+        if found.is_none_or(|found| found.alive > 0) {
             pause(LOOK_AGAIN);
         }
     }

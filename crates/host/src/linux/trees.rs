@@ -7,7 +7,7 @@
 use super::bounds::Bounds;
 use super::token::Token;
 use crate::cgroup::{Cgroups, Leaf, read_events};
-use crate::sweep::{Found, Order, Sweeper, start_ticks};
+use crate::sweep::{Found, Looks, Order, Sweeper, start_ticks};
 use doula_core::kernel::Tree;
 use doula_model::id::{ChildKey, Generation, Pid, Role, ServiceId};
 use doula_model::plan::{ChildPlan, Errno, SpawnError, Step};
@@ -37,11 +37,22 @@ pub(super) struct Trees {
     leaves: BTreeMap<ServiceId, Held>,
     sweeper: Sweeper,
     mains: BTreeMap<Life, (Pid, u64)>,
-    /// Those who are looked for: what was ordered, and what the last pass saw since.
-    swept: BTreeMap<Life, (Order, Option<Found>)>,
+    /// Those who are looked for.
+    swept: BTreeMap<Life, Swept>,
     next_pass: Option<Time>,
     /// No further life is expected.
     ending: bool,
+}
+
+/// A life that is looked for by the sweeper.
+struct Swept {
+    /// What was ordered.
+    order: Order,
+    /// What the last pass saw since.
+    found: Option<Found>,
+    looks: Looks,
+    /// Nobody can be left.
+    empty: bool,
 }
 
 /// The leaf of a service.
@@ -157,8 +168,8 @@ impl Trees {
 
     fn look_by_sweep(&mut self, life: Life) -> Tree {
         match self.swept.get(&life) {
-            Some((_, Some(found))) if found.alive == 0 => Tree::Empty,
-            Some((_, found)) => Tree::Populated(found.map_or(0, |found| found.alive as u32)),
+            Some(swept) if swept.empty => Tree::Empty,
+            Some(swept) => Tree::Populated(swept.found.map_or(0, |found| found.alive as u32)),
             None => {
                 self.order(life, Order::Look);
                 Tree::Populated(0)
@@ -167,12 +178,12 @@ impl Trees {
     }
 
     fn order(&mut self, life: Life, order: Order) {
-        if self.swept.get(&life).is_some_and(|(before, _)| *before == order) {
+        if self.swept.get(&life).is_some_and(|before| before.order == order) {
             return;
         }
         let marker = self.marker(life.0, life.1);
         self.sweeper.set(&marker, self.mains.get(&life).copied(), order);
-        self.swept.insert(life, (order, None));
+        self.swept.insert(life, Swept { order, found: None, looks: Looks::default(), empty: false });
         self.next_pass = Some(Time::ZERO);
     }
 
@@ -231,8 +242,9 @@ impl Trees {
         let lives: BTreeSet<Life> = self.swept.keys().copied().collect();
         for life in &lives {
             let marker = self.marker(life.0, life.1);
-            if let (Some(found), Some((_, seen))) = (found.get(&marker), self.swept.get_mut(life)) {
-                *seen = Some(*found);
+            if let (Some(&found), Some(swept)) = (found.get(&marker), self.swept.get_mut(life)) {
+                swept.found = Some(found);
+                swept.empty = swept.looks.prove_empty(found);
             }
         }
         lives.into_iter().collect()

@@ -27,22 +27,25 @@ type Held = BTreeMap<Pid, (u64, OwnedFd)>;
 /// stopped first, so that none can fork any more, then killed. Waits for them, for `patience` at the most.
 /// Nobody else may wait for our children.
 pub fn end_strangers(patience: Duration) -> Strangers {
-    if has_no_child() {
-        return Strangers::default();
-    }
     let deadline = Instant::now() + patience;
     let (mut held, mut ended) = (Held::new(), 0);
     loop {
         bury_children();
+        if has_no_child() {
+            return Strangers { ended: ended + held.len(), left: Vec::new() };
+        }
         let living = living();
         let before = held.len();
         held.retain(|pid, (start, _)| living.get(pid) == Some(start));
         ended += before - held.len();
         let rest = deadline.saturating_duration_since(Instant::now());
-        if living.is_empty() || rest.is_zero() {
+        if rest.is_zero() {
             return Strangers { ended, left: living.into_keys().collect() };
         }
-        if !stop_new(&living, &mut held) && !kill_and_wait(&held, rest) {
+        if living.is_empty() {
+            // Somebody was born and ended behind our back, or is dead and held by a tracer.
+            std::thread::yield_now();
+        } else if !stop_new(&living, &mut held) && !kill_and_wait(&held, rest) {
             return Strangers { ended, left: living.into_keys().collect() };
         }
     }

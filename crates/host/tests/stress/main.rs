@@ -1,7 +1,13 @@
-//! Births from many threads at once, beside forks of others and programs that were just written. Alone in its program,
-//! because it counts what is left.
+//! Births from many threads at once, beside forks of others and programs that were just written; and trees that run away
+//! while they are ended. Alone in its program, because it counts what is left. `STRESS=60 cargo test --release --test
+//! stress` does 60 times as much.
 
-use doula_host::{Command, Errno, Pipeline, Step};
+#[path = "../../../../tests/common/actors.rs"]
+mod actors;
+
+use doula_host::reaper::{Reaper, Unknown};
+use doula_host::{Command, Errno, Pipeline, Proof, Stdio, Step};
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -10,7 +16,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 const THREADS: usize = 8;
-const BIRTHS: usize = 200;
+
+/// How often everything is done.
+fn times(ordinarily: usize) -> usize {
+    let factor = std::env::var("STRESS").ok().map_or(1, |text| text.parse().expect("STRESS is a number"));
+    ordinarily * factor
+}
 
 /// What is open, by number.
 fn open_fds() -> usize {
@@ -30,7 +41,7 @@ fn zombies() -> usize {
 /// Writes a program and runs it at once, again and again.
 fn write_and_run(folder: &Path, thread: usize) {
     let program = std::fs::read("/bin/true").expect("a program");
-    for birth in 0..BIRTHS {
+    for birth in 0..times(200) {
         let file = folder.join(format!("{thread}-{}", birth % 4));
         let _ = std::fs::remove_file(&file);
         std::fs::write(&file, &program).expect("a file");
@@ -79,7 +90,51 @@ fn births_from_many_threads_leave_no_fd_no_zombie_and_meet_no_busy_program() {
     assert_eq!((open_fds(), zombies()), (before, 0));
     a_program_that_we_hold_open_ourselves_is_told_at_once();
     a_subreaper_buries_the_orphans_of_a_tree_and_hears_how_its_child_ended();
+    runaways_are_ended_to_the_last();
     pipelines_leave_no_fd_and_no_zombie();
+}
+
+/// Whose lines have this in their environment, and live.
+fn alive(mark: &str) -> usize {
+    let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let environments = processes.filter_map(|entry| std::fs::read(entry.path().join("environ")).ok());
+    environments.filter(|text| text.split(|&byte| byte == 0).any(|entry| entry == mark.as_bytes())).count()
+}
+
+/// Descendants that are born, leave for sessions of their own and die faster than anybody can look.
+fn runaways_are_ended_to_the_last() {
+    let mut reaper = Reaper::new().expect("a subreaper");
+    reaper.unknown(Unknown::Bury);
+    let before = open_fds();
+    let cgroups = doula_host::cgroup::Cgroups::discover("test-runaway");
+    let leaf = cgroups.as_ref().and_then(|cgroups| cgroups.leaf("one").ok());
+    let mark = format!("{}-runaway", process::id());
+    for round in 0..times(20) {
+        let mut command = Command::exact(actors::actor("runaway"));
+        command.contained().env("DOULA_TEST", &mark).stdout(Stdio::pipe_out());
+        if let Some(directory) = leaf.as_ref().filter(|_| round % 2 == 0).and_then(|leaf| leaf.open().ok()) {
+            // Who brings a cgroup of their own is held by marks.
+            command.cgroup(directory);
+        }
+        let mut child = command.spawn().expect("a birth");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("a line");
+        assert_eq!(line, "runaway: 8 lines\n");
+        let end = child.kill_tree(std::time::Duration::from_secs(60)).expect("nobody is left");
+        assert!(end.proof == Proof::Mark || round % 2 == 1, "{:?}", end.proof);
+        // A dead process has no mark: who died unseen is known to the reaper alone.
+        reaper.bury().expect("waits");
+        assert_eq!(
+            (alive(&format!("DOULA_TEST={mark}")), zombies()),
+            (0, 0),
+            "round {round}, {:?}",
+            end.proof
+        );
+    }
+    drop(leaf);
+    drop(cgroups);
+    assert_eq!(open_fds(), before);
+    doula_sys::adopt::set_subreaper(false).expect("prctl");
 }
 
 /// However they end.
