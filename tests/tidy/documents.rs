@@ -92,6 +92,23 @@ fn every_row_of_the_mission_names_its_test_or_what_it_comes_with() {
     expect_none(&findings);
 }
 
+#[test]
+fn every_trap_names_a_test_that_exists() {
+    let all = documents();
+    let traps = all.iter().find(|file| file.path == "docs/traps.md").expect("docs/traps.md");
+    let tests: String = sources().iter().map(|file| file.text.as_str()).collect();
+    let mut findings = Vec::new();
+    for (number, row) in rows(&traps.text).into_iter().filter(|(_, row)| row[0] != "trap") {
+        // A bar of a shell is written `\\|`, so that the last column is found from the end.
+        let proof = row.last().map(String::as_str).unwrap_or_default();
+        let shown = |name: &str| name.contains('/') || tests.contains(&format!("fn {name}("));
+        if ticked(proof).next().is_none() || !ticked(proof).all(shown) {
+            findings.push(format!("{}: names no test, or one that does not exist", traps.at(number)));
+        }
+    }
+    expect_none(&findings);
+}
+
 /// The rows of all tables, without their heads.
 fn rows(text: &str) -> Vec<(usize, Vec<String>)> {
     let lines = text.lines().enumerate().filter(|(_, line)| line.starts_with('|'));
