@@ -24,12 +24,13 @@
 //! - [`pipeline`]: several commands in a row, each with its own status, times and bytes;
 //! - [`daemonize`]: daemons that tell their launcher whether they are ready;
 //! - [`reaper`]: burying orphans without stealing children;
-//! - [`shutdown`]: ending well oneself.
+//! - [`shutdown`]: ending well oneself;
+//! - [`zygote`]: processes for Rust functions, born in a small copy of us.
 
 pub use doula_host::{
     Capabilities, Capture, CaptureError, Child, Children, Command, CommandError, Credentials, Errno,
     Evidence, ExitStatus, Holder, Io, NotEmpty, OnDrop, Outcome, Output, Pid, Pipeline, PipelineEnd,
-    PipelineError, Proof, Resource, Rlimit, Signal, StageEnd, Stdio, Step, Survivor, TreeEnd, Usage,
-    reap_left,
+    PipelineError, Proof, Resource, Rlimit, Signal, StageEnd, Stdio, Step, Survivor, Task, TreeEnd, Usage,
+    Zygote, ZygoteError, reap_left,
 };
-pub use doula_host::{child, command, daemonize, pipeline, reaper, shutdown};
+pub use doula_host::{child, command, daemonize, pipeline, reaper, shutdown, zygote};

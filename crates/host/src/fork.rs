@@ -1,6 +1,6 @@
 //! fork(2), for those who must: a child that goes on with our own code, not with another program.
 //!
-//! [`crate::Command`] never needs it. It costs time and page tables in proportion to our memory, and it is only sound in a
+//! [`crate::Command`] never needs it, and a [`crate::Zygote`] does it cheaply. It costs time and page tables in proportion to our memory, and it is only sound in a
 //! process of one thread: the copy has that one thread only, and the locks of the others as they were, for ever. So a
 //! process with more threads is refused unless that is accepted by name.
 //!
@@ -46,18 +46,23 @@ pub fn fork(threads: Threads, child: impl FnOnce() -> u8) -> io::Result<Child> {
     let still = shutdown::still();
     let run = move || {
         drop(still);
-        let finish = Finish;
-        let code = child();
-        drop(finish);
-        if threads == Threads::Refuse {
-            // Whoever cannot be written to cannot be told so either.
-            let _ = io::stdout().flush();
-        }
-        code
+        live(threads == Threads::Refuse, child)
     };
     let _birth = owners::birth();
     let born = copy::fork(threads, run).map_err(refusal)?;
     Ok(Child::new(born, BTreeMap::new(), Tree::Open, OnDrop::default()))
+}
+
+/// The life of a copy in which `child` runs.
+pub(crate) fn live(flush: bool, child: impl FnOnce() -> u8) -> u8 {
+    let finish = Finish;
+    let code = child();
+    drop(finish);
+    if flush {
+        // Whoever cannot be written to cannot be told so either.
+        let _ = io::stdout().flush();
+    }
+    code
 }
 
 /// At its end, also by a panic, the copy does what it has registered itself ([`shutdown::on_exit`]).

@@ -50,6 +50,8 @@ pub mod sweep;
 pub mod terminal;
 #[cfg(feature = "supervisor")]
 pub mod usage;
+#[cfg(feature = "std")]
+pub mod zygote;
 
 #[cfg(feature = "std")]
 pub use child::{
@@ -68,3 +70,5 @@ pub use doula_model::{
 pub use doula_sys::wait::Usage;
 #[cfg(feature = "std")]
 pub use pipeline::{Children, Pipeline, PipelineEnd, PipelineError, StageEnd};
+#[cfg(feature = "std")]
+pub use zygote::{Task, Zygote, ZygoteError};

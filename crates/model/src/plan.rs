@@ -307,6 +307,7 @@ errnos! {
     ENOTSUP = 95, "not supported";
     EADDRINUSE = 98, "address in use";
     EADDRNOTAVAIL = 99, "address not available";
+    ECONNRESET = 104, "connection reset by peer";
     ENOTCONN = 107, "not connected";
     ECONNREFUSED = 111, "connection refused";
 }

@@ -345,7 +345,18 @@ impl Child {
         Some(self.kill_tree(within))
     }
 
-    pub(crate) fn set_on_drop(&mut self, policy: OnDrop) {
+    /// What becomes of it when this is dropped. For a child that was born by a command,
+    /// [`crate::Command::on_drop`] says it before.
+    ///
+    /// ```
+    /// use doula_host::{OnDrop, fork::{Threads, fork}};
+    /// let mut child = fork(Threads::Refuse, || 0)?;
+    /// child.set_on_drop(OnDrop::Leave);
+    /// drop(child);    // lives on
+    /// # while doula_host::reap_left() > 0 { std::thread::yield_now(); }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn set_on_drop(&mut self, policy: OnDrop) {
         self.on_drop = policy;
     }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// The argument before the name of a role.
-const ROLE: &str = "--role";
+pub(crate) const ROLE: &str = "--role";
 
 /// Tests by their names.
 macro_rules! tests {

@@ -88,29 +88,29 @@ impl Way {
 
 /// Too new for the kernel (ENOSYS for the call, EINVAL or E2BIG for its arguments), or unknown to a sandbox
 /// (ENOSYS or EPERM). The flags that we use get EINVAL and EPERM for no other reason.
-const fn is_refusal(errno: Errno) -> bool {
+pub(super) const fn is_refusal(errno: Errno) -> bool {
     matches!(errno, Errno::ENOSYS | Errno::EPERM | Errno::EINVAL | Errno::E2BIG)
 }
 
 /// `struct clone_args` up to what Linux 5.7 knows.
 #[repr(C)]
 #[derive(Default)]
-struct CloneArgs {
-    flags: u64,
-    pidfd: u64,
-    child_tid: u64,
-    parent_tid: u64,
-    exit_signal: u64,
-    stack: u64,
-    stack_size: u64,
-    tls: u64,
-    set_tid: u64,
-    set_tid_size: u64,
-    cgroup: u64,
+pub(super) struct CloneArgs {
+    pub(super) flags: u64,
+    pub(super) pidfd: u64,
+    pub(super) child_tid: u64,
+    pub(super) parent_tid: u64,
+    pub(super) exit_signal: u64,
+    pub(super) stack: u64,
+    pub(super) stack_size: u64,
+    pub(super) tls: u64,
+    pub(super) set_tid: u64,
+    pub(super) set_tid_size: u64,
+    pub(super) cgroup: u64,
 }
 
 /// Linux 5.3 knows the arguments up to `tls`, 5.5 up to `set_tid_size`.
-const SIZE_WITHOUT_CGROUP: usize = size_of::<CloneArgs>() - size_of::<u64>();
+pub(super) const SIZE_WITHOUT_CGROUP: usize = size_of::<CloneArgs>() - size_of::<u64>();
 
 const FLAGS: u64 = (libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD) as u64;
 const CLONE_CLEAR_SIGHAND: u64 = 1 << 32;
@@ -162,7 +162,11 @@ fn clone_old(prepared: &mut Prepared<'_>, stack: &Stack) -> Result<Born> {
 }
 
 fn born(answer: isize, pidfd: i32) -> Result<Born> {
-    let pid = raw::check(answer)?;
+    handle(raw::check(answer)?, pidfd)
+}
+
+/// What the parent's side of a clone that went has.
+pub(super) fn handle(pid: usize, pidfd: i32) -> Result<Born> {
     let pid = Pid::new(pid as i32).ok_or(Errno::ESRCH)?;
     Ok(Born { pid, pidfd: fd::adopt(pidfd as usize) })
 }

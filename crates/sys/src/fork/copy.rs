@@ -49,13 +49,13 @@ pub fn fork(threads: Threads, child: impl FnOnce() -> u8) -> Result<Born> {
 }
 
 /// `fflush(NULL)`—writes what is buffered in streams of the C library.
-fn flush() {
+pub(super) fn flush() {
     // SAFETY: a null pointer means all streams.
     unsafe { libc::fflush(core::ptr::null_mut()) };
 }
 
 /// The child must never get out into the code of its parent, not even by a panic.
-fn run(child: impl FnOnce() -> u8) -> ! {
+pub(super) fn run(child: impl FnOnce() -> u8) -> ! {
     struct Leave(u8);
     impl Drop for Leave {
         fn drop(&mut self) {

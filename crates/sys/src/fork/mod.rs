@@ -5,7 +5,7 @@
 //! can tell the step that failed by writing it into our memory. In exchange it may do nothing but bare system
 //! calls on data that was prepared before (see `child`): no allocation, no lock, no libc, no closure.
 //!
-//! fork(2) into arbitrary Rust code is in `copy` (feature `std`), for those who must.
+//! fork(2) into arbitrary Rust code is in `copy` (feature `std`), for those who must; `sibling` is the same for a zygote.
 
 mod child;
 mod clone;
@@ -17,6 +17,8 @@ mod explain;
 #[cfg(feature = "std")]
 pub mod mark;
 mod prepared;
+#[cfg(feature = "std")]
+pub mod sibling;
 mod slots;
 mod stack;
 #[cfg(test)]
