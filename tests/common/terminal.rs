@@ -10,6 +10,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 /// No test waits longer for a word. Long, because the machine may be busy.
 const PATIENCE: Timespec = Timespec { tv_sec: 40, tv_nsec: 0 };
 
+/// No test shows so many bytes before the word that is waited for.
+const FLOOD: usize = 1 << 20;
+
 /// The user's end of a terminal, and who runs at the other one.
 pub(crate) struct Terminal {
     ours: File,
@@ -44,6 +47,7 @@ impl Terminal {
     pub(crate) fn expect(&mut self, part: &str) -> String {
         while !self.seen.contains(part) {
             assert!(self.read(), "no `{part}` in {:?}", self.seen);
+            assert!(self.seen.len() < FLOOD, "no `{part}` in a flood that begins {:.200?}", self.seen);
         }
         let end = self.seen.find(part).expect("it is there") + part.len();
         self.seen.drain(..end).collect()

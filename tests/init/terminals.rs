@@ -9,11 +9,22 @@ use std::process::Command;
 const WHERE: &str = "where() { read -r p c s a group session t front rest < /proc/$1/stat
     [ $group = $front ] && echo $2 in front, session $session group $group || echo $2 behind; }";
 
-/// A shell with job control, as people have it at a terminal.
+/// A shell with job control, as people have it at a terminal. Whoever started this test may have ignored SIGINT (a
+/// command in the background of a script does), and nobody could be interrupted then.
 fn shell(folder: &Folder) -> Terminal {
-    let mut command = Command::new("setsid");
+    let mut command = Command::new("env");
     command.env("PS1", "prompt> ").env("DOULA", DOULA).current_dir(folder.path());
-    command.args(["--ctty", "--wait", "bash", "--norc", "--noprofile", "--noediting", "-i"]);
+    command.args([
+        "--default-signal",
+        "setsid",
+        "--ctty",
+        "--wait",
+        "bash",
+        "--norc",
+        "--noprofile",
+        "--noediting",
+        "-i",
+    ]);
     let mut shell = Terminal::run(command);
     shell.expect("prompt> ");
     shell
@@ -23,8 +34,8 @@ fn shell(folder: &Folder) -> Terminal {
 fn teller(folder: &Folder) -> String {
     let text = format!(
         "{WHERE}
-         trap 'echo int; exit 3' INT; trap 'c=1' CONT; c=; where $$ ready
-         while :; do [ -n \"$c\" ] && c= && where $$ again; done"
+         trap 'echo int; exit 3' INT; trap 'back=1' CONT; back=; where $$ ready
+         while :; do [ -n \"$back\" ] && back= && where $$ again; done"
     );
     folder.script("teller", &text)
 }
