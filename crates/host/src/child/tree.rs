@@ -87,8 +87,9 @@ fn new_id() -> String {
 pub enum Proof {
     /// The kernel says that the cgroup of the tree is empty: nobody can leave it.
     Cgroup,
-    /// Two looks through `/proc` saw nobody with the tree's mark, in its session, or with a parent of it. Only who
-    /// emptied its environment, made a session of its own and lost its parent before the first look is not seen.
+    /// Looks through `/proc` (two, or up to six while processes of anybody vanish) saw nobody with the tree's mark, in its
+    /// session, or with a parent of it. Only who emptied its environment, made a session of its own and lost its parent
+    /// before the first look is not seen.
     Mark,
     /// As [`Proof::Mark`], for a tree without a mark: who made a session of its own and lost its parent before is not
     /// seen.
@@ -99,8 +100,8 @@ impl fmt::Display for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Proof::Cgroup => "its cgroup",
-            Proof::Mark => "two looks through /proc for its mark",
-            Proof::Parents => "two looks through /proc for its session and parents",
+            Proof::Mark => "looks through /proc for its mark",
+            Proof::Parents => "looks through /proc for its session and parents",
         })
     }
 }
