@@ -69,6 +69,17 @@ fi
 # The default build has no tokio in it, so that its tests are here.
 step cargo test --package doula-host --no-default-features --features tokio --test tokio --locked --quiet
 
+# The address sanitizer over all unsafe code and the births of the library. Tests here count handlers of signals, so it sets none.
+triple=$(rustc -vV | sed -n 's/^host: //p')
+if ls "$(rustc --print sysroot)/lib/rustlib/$triple/lib/"librustc-*_rt.asan.a >/dev/null 2>&1; then
+    step env RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address \
+        ASAN_OPTIONS=detect_leaks=0:handle_segv=0:handle_sigbus=0:handle_sigfpe=0:use_sigaltstack=0 \
+        cargo test --package doula-sys --package doula-host --lib --test fork --test zygote \
+        --target "$triple" --target-dir target/asan --locked --quiet
+else
+    echo "this toolchain has no address sanitizer (rustup's has): its tests are skipped"
+fi
+
 # --show-output, because the reason of a skipped test is in the output of a test that passed; the screen gets
 # all but that output, the log all.
 printf '\n== cargo test --workspace\n'

@@ -24,10 +24,17 @@ struct Registry {
     /// Whether exit(3) knows of us. Copies inherit that.
     at_exit: bool,
     entries: Vec<Entry>,
+    /// What our original wants done: not ours to do, and not ours to drop either, for a destructor may do it.
+    of_our_original: Vec<Entry>,
 }
 
-static REGISTRY: Mutex<Registry> =
-    Mutex::new(Registry { owner: 0, last: 0, at_exit: false, entries: Vec::new() });
+static REGISTRY: Mutex<Registry> = Mutex::new(Registry {
+    owner: 0,
+    last: 0,
+    at_exit: false,
+    entries: Vec::new(),
+    of_our_original: Vec::new(),
+});
 
 /// That nobody of this process can register anything meanwhile.
 pub(crate) struct Still(#[expect(dead_code, reason = "held, not read")] MutexGuard<'static, Registry>);
@@ -42,8 +49,8 @@ fn lock() -> MutexGuard<'static, Registry> {
     let mut registry = REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);
     let us = mark::identity();
     if registry.owner != us {
-        // What our original wants done is not ours to do, and not ours to drop either: a destructor may do it.
-        std::mem::forget(std::mem::take(&mut registry.entries));
+        let kept = std::mem::take(&mut registry.entries);
+        registry.of_our_original.extend(kept);
         registry.owner = us;
     }
     registry

@@ -40,25 +40,39 @@ fn allowed_cpu() -> Option<u16> {
     list.trim().split(['-', ',']).next()?.parse().ok()
 }
 
-/// The program that is traced: this test, alone in a process of its own.
+/// The same in a session that nobody leads.
+fn everything_unled() -> Command {
+    let mut command = everything();
+    command.new_session_unled();
+    command
+}
+
+/// A program that is traced: this test, alone in a process of its own.
 #[test]
 fn a_birth_with_everything_is_a_birth() {
     let status = everything().status();
     assert!(status.as_ref().is_ok_and(|status| status.success()), "{status:?}");
 }
 
+/// Another one.
+#[test]
+fn a_birth_with_everything_in_a_session_without_leader_is_a_birth() {
+    let status = everything_unled().status();
+    assert!(status.as_ref().is_ok_and(|status| status.success()), "{status:?}");
+}
+
 /// Calls that only look.
 const LOOKING: [&str; 5] = ["getppid", "getpid", "geteuid", "capget", "PR_CAPBSET_READ"];
 
-/// The names of the calls of the child up to its execve, each row of like calls once.
-fn traced() -> Option<Vec<String>> {
-    let file = std::env::temp_dir().join(format!("doula-strace-{}", process::id()));
-    let test = std::env::current_exe().expect("the path of this test");
+/// The names of the calls of the child up to its execve, each row of like calls once. Where a first child made way for it,
+/// those of the first one come before.
+fn traced(test: &str) -> Option<Vec<String>> {
+    let file = std::env::temp_dir().join(format!("doula-strace-{test}-{}", process::id()));
     let done = process::Command::new("strace")
         .args(["-f", "-qq", "-s", "200", "-o"])
         .arg(&file)
-        .arg(test)
-        .args(["--exact", "explain::a_birth_with_everything_is_a_birth"])
+        .arg(std::env::current_exe().expect("the path of this test"))
+        .args(["--exact", &format!("explain::{test}")])
         .stdout(process::Stdio::null())
         .stderr(process::Stdio::null())
         .status();
@@ -67,27 +81,41 @@ fn traced() -> Option<Vec<String>> {
     done.ok().filter(process::ExitStatus::success)?;
     let birth = text.lines().find(|line| line.contains("/bin/true") && line.contains("execve("))?;
     let child = birth.split(' ').next()?;
-    let calls = text.lines().filter_map(|line| line.strip_prefix(child)?.trim().split_once('('));
+    let first =
+        text.lines().find(|line| line.contains("CLONE_PARENT|")).and_then(|line| line.split(' ').next());
+    let mut calls: Vec<_> = first.map(|first| calls_of(&text, first)).unwrap_or_default();
+    calls.truncate(calls.iter().position(|call| call == "clone").map_or(0, |clone| clone + 1));
+    calls.extend(calls_of(&text, child));
+    calls.dedup();
+    let end = calls.iter().position(|call| call == "execve")?;
+    calls.truncate(end + 1);
+    Some(calls)
+}
+
+fn calls_of(text: &str, process: &str) -> Vec<String> {
+    let calls = text.lines().filter_map(|line| line.strip_prefix(process)?.trim().split_once('('));
     let calls =
         calls.filter(|(name, rest)| !LOOKING.iter().any(|look| name == look || rest.starts_with(look)));
-    let names = calls.map(|(name, _)| name.to_owned());
-    let mut names: Vec<String> =
-        names.filter(|name| name.chars().all(|c| c.is_alphanumeric() || c == '_')).collect();
-    names.dedup();
-    let end = names.iter().position(|name| name == "execve")?;
-    names.truncate(end + 1);
-    Some(names)
+    let is_name = |name: &&str| name.chars().all(|c| c.is_alphanumeric() || c == '_');
+    calls.map(|(name, _)| name).filter(is_name).map(str::to_owned).collect()
 }
 
 #[test]
 fn a_birth_makes_the_calls_that_explain_says_in_its_order() {
-    let Some(traced) = traced() else { return println!("skipped: nothing can be traced by strace here") };
-    let explained = everything().explain().expect("a sound command");
-    let birth = explained.iter().position(|call| call.starts_with("clone3")).expect("a birth");
-    let names = explained[birth + 1..].iter().filter_map(|call| Some(call.split_once('(')?.0.to_owned()));
-    let mut names: Vec<String> = names.collect();
-    names.dedup();
-    assert_eq!(names, traced, "{explained:#?}");
+    for (command, test) in [
+        (everything(), "a_birth_with_everything_is_a_birth"),
+        (everything_unled(), "a_birth_with_everything_in_a_session_without_leader_is_a_birth"),
+    ] {
+        let Some(traced) = traced(test) else {
+            return println!("skipped: nothing can be traced by strace here");
+        };
+        let explained = command.explain().expect("a sound command");
+        let birth = explained.iter().position(|call| call.starts_with("clone3")).expect("a birth");
+        let names = explained[birth + 1..].iter().filter_map(|call| Some(call.split_once('(')?.0.to_owned()));
+        let mut names: Vec<String> = names.collect();
+        names.dedup();
+        assert_eq!(names, traced, "{explained:#?}");
+    }
 }
 
 #[test]

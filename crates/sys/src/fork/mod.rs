@@ -167,7 +167,7 @@ fn spawn_with(plan: &ChildPlan, fds: &Fds, way: Way) -> core::result::Result<Bor
     }
     let born = match Pid::new(prepared.sibling) {
         None => born,
-        Some(sibling) => replaced(&born, sibling).map_err(failed)?,
+        Some(sibling) => replaced(born, sibling).map_err(failed)?,
     };
     match prepared.failure() {
         None => Ok(born),
@@ -178,9 +178,11 @@ fn spawn_with(plan: &ChildPlan, fds: &Fds, way: Way) -> core::result::Result<Bor
     }
 }
 
-/// The first child has made a session and ended; the one that goes on is a child of ours as well.
-fn replaced(leader: &Born, sibling: Pid) -> Result<Born> {
-    bury(leader);
+/// The first child has made a session and ended; the one that goes on is a child of ours as well, and gets the number of the
+/// first one's handle, so that one free number is enough for a birth.
+fn replaced(leader: Born, sibling: Pid) -> Result<Born> {
+    bury(&leader);
+    drop(leader);
     pidfd::open(sibling).map(|pidfd| Born { pid: sibling, pidfd }).inspect_err(|_| {
         // Without a handle nobody could end it. The number is its own while nobody but us can bury it.
         let _ = pidfd::send_number(sibling, Signal::KILL);

@@ -13,6 +13,7 @@ pub(crate) mod apart;
 mod effects;
 mod failures;
 mod fallbacks;
+mod unled;
 
 /// A plan for `/bin/sh -c SCRIPT` with a `PATH` and nothing else.
 pub(crate) fn shell(script: &str) -> ChildPlan {

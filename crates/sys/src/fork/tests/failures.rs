@@ -19,9 +19,16 @@ const fn case(what: &'static str, change: fn(&mut ChildPlan), step: Step, errno:
     Case { what, change, error: SpawnError { step, errno } }
 }
 
+/// The session of a plan that is born at once, and of one whose first child makes way for a second.
+const SESSIONS: [Session; 2] = [Session::Inherit, Session::NewSessionUnled];
+
 /// Tries it with fds of our own, and fails if it leaves anything.
 fn expect_failure(case: &Case) {
-    let mut plan = shell("exit 0");
+    SESSIONS.into_iter().for_each(|session| expect_failure_in(session, case));
+}
+
+fn expect_failure_in(session: Session, case: &Case) {
+    let mut plan = ChildPlan { session, ..shell("exit 0") };
     (case.change)(&mut plan);
     let before = open_fds();
     let error = spawn(&plan).map(|born| wait::end(Who::Pidfd(born.pidfd.as_fd()))).expect_err(case.what);
@@ -184,7 +191,6 @@ fn every_resource_limit_fails_under_its_own_name() {
 fn full(plan: &mut ChildPlan) {
     let (uid, gid, groups) = own();
     plan.parent_death_signal = Some(Signal::TERM);
-    plan.session = Session::NewSession { terminal: None };
     plan.rlimits = [crate::limits::get(Resource::Core).expect("getrlimit")].into();
     plan.affinity = (0..64).collect();
     plan.nice = Some(19);
@@ -232,11 +238,14 @@ fn calls() -> [Call; 20] {
 fn every_call_of_a_birth_that_fails_is_told_by_its_step() {
     // None that means anything to us.
     let errno = Errno(libc::EXFULL);
-    for (call, argument, step) in calls() {
+    let led = calls().into_iter().map(|call| (Session::NewSession { terminal: None }, call));
+    let unled = calls().into_iter().chain([(libc::SYS_clone, None, Step::Session)]);
+    let unled = unled.map(|call| (Session::NewSessionUnled, call));
+    for (session, (call, argument, step)) in led.chain(unled) {
         apart(|| {
             own_fds();
             fd::duplicate_onto(null(), 9, false).expect("dup3");
-            let mut plan = shell("");
+            let mut plan = ChildPlan { session, ..shell("") };
             full(&mut plan);
             // One that stays at its number; more fds than slots, so that it is not moved to another.
             (0..16).for_each(|to| map(&mut plan, 9, 20 + to));
@@ -248,9 +257,9 @@ fn every_call_of_a_birth_that_fails_is_told_by_its_step() {
             let before = open_fds();
             let error = spawn(&plan).expect_err("refused");
             let expected = if call == libc::SYS_getppid { Errno::ESRCH } else { errno };
-            assert_eq!(error, SpawnError { step, errno: expected }, "call {call} {argument:?}");
+            assert_eq!(error, SpawnError { step, errno: expected }, "{session:?}, call {call} {argument:?}");
             expect_no_child();
-            assert_eq!(open_fds(), before, "call {call}: an fd is left");
+            assert_eq!(open_fds(), before, "{session:?}, call {call}: an fd is left");
         });
     }
 }

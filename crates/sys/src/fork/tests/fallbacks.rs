@@ -60,13 +60,13 @@ impl Drop for Cgroup {
 }
 
 /// What is told of a child whose plan says a bit of everything, born under these refusals.
-fn told(refusals: &Refusals, cgroup: Option<&Cgroup>) -> String {
+fn told(refusals: &Refusals, cgroup: Option<&Cgroup>, session: Session) -> String {
     let (reader, writer) = fd::pipe().expect("pipe");
     let script = "umask; pwd; ulimit -n; grep -E 'Sig(Blk|Ign)' /proc/self/status; echo 7 >&7; ls /proc/self/fd; \
-                  grep -c doula-sys /proc/self/cgroup";
+                  grep -c doula-sys /proc/self/cgroup; set -- $(cat /proc/$$/stat); [ $6 = $$ ] && echo led || echo unled";
     let mut plan = shell(script);
     plan.fds = [1, 7].map(|to| FdMapping { from: writer.as_raw_fd(), to }).into();
-    plan.session = Session::NewSession { terminal: None };
+    plan.session = session;
     plan.umask = Some(0o31);
     plan.dir = Some(b"/usr".to_vec());
     plan.rlimits = [Rlimit { resource: Resource::Nofile, soft: 20, hard: 20 }].into();
@@ -86,8 +86,8 @@ const SAME: &str = "0031\n/usr\n20\nSigBlk:\t0000000000000000\nSigIgn:\t00000000
 /// files.
 const ENOUGH: usize = 200;
 
-/// Two births under these rules with an inheritable fd of ours open, and more until all of `expected` is learnt;
-/// which ways are left for the next one.
+/// Two births into each kind of session under these rules with an inheritable fd of ours open, and more until all of
+/// `expected` is learnt; which ways are left for the next one.
 fn learnt(rules: &[Rule], cgroup: Option<&Cgroup>, expected: Way) -> Option<Way> {
     apart(|| {
         own_fds();
@@ -102,8 +102,12 @@ fn learnt(rules: &[Rule], cgroup: Option<&Cgroup>, expected: Way) -> Option<Way>
         let mut plan = shell("");
         plan.cgroup = Some(0);
         for birth in 0..ENOUGH {
-            let same = format!("{SAME}{}\n", u8::from(cgroup.is_some()));
-            assert_eq!(told(&refusals, cgroup), same, "{rules:?}");
+            for (session, led) in
+                [(Session::NewSession { terminal: None }, "led"), (Session::NewSessionUnled, "unled")]
+            {
+                let same = format!("{SAME}{}\n{led}\n", u8::from(cgroup.is_some()));
+                assert_eq!(told(&refusals, cgroup, session), same, "{rules:?}");
+            }
             if birth > 0 && refusals.best(&plan) == expected {
                 break;
             }
