@@ -1,7 +1,10 @@
 //! What people do with a running family by `doula ctl`.
 
 use crate::family::{Family, Home};
+use rustix::process::Signal;
 use serde_json::Value;
+use std::io::{BufRead, BufReader, Lines};
+use std::process::{Child, ChildStdout, Stdio};
 
 /// Two services, of which one says what it is configured to.
 pub(crate) fn greeting(words: &str) -> String {
@@ -105,4 +108,60 @@ fn a_family_in_the_background_is_under_way_when_the_launcher_returns() {
     home.expect_nothing_left();
     let said = home.doula(&["up", "--detach", "nowhere.toml"]);
     assert!(said.code == Some(2) && said.err.contains("nowhere.toml"), "{said:?}");
+}
+
+/// `doula ctl` with these words, and its output, of which the caller decides when it is read.
+fn unread(home: &Home, words: &[&str]) -> (Child, Lines<BufReader<ChildStdout>>) {
+    let mut command = home.command(env!("CARGO_BIN_EXE_doula"));
+    command.args(["ctl", "--name", &home.name]).args(words).stdout(Stdio::piped());
+    let mut ctl = command.spawn().expect("doula ctl");
+    let lines = BufReader::new(ctl.stdout.take().expect("a pipe")).lines();
+    (ctl, lines)
+}
+
+#[test]
+fn a_follower_who_falls_behind_gets_every_event_up_to_the_last_of_a_family_that_ends() {
+    const SERVICES: usize = 300;
+    let mut family = Family::up(&format!(
+        "[service.web]\ncommand = \"ACTORS/sleeper\"\ninstances = {SERVICES}\nstop = {{ grace = \"30s\" }}\n"
+    ));
+    family.expect(&format!("web@{SERVICES} started"));
+    // It follows when its first event is there, and then its output fills up while nobody reads it.
+    let (mut ctl, mut events) = unread(&family.home, &["events", "--follow", "--since", "1h", "--json"]);
+    let first = events.next().expect("an event").expect("UTF-8");
+    family.signal(Signal::TERM);
+    family.expect("the family is empty");
+    let rest = events.map(|line| line.expect("UTF-8"));
+    let all: Vec<Value> = std::iter::once(first)
+        .chain(rest)
+        .map(|line| serde_json::from_str(&line).expect("each line is JSON"))
+        .collect();
+    assert!(ctl.wait().expect("our own child").success(), "it hears the end");
+    let of = |field: &str, value: &str| all.iter().filter(|event| event[field] == value).count();
+    assert!(all.iter().all(|event| event.get("missed").is_none()), "none is missed");
+    assert_eq!(
+        (of("news", "born"), of("news", "exited"), of("to", "stopped")),
+        (SERVICES, SERVICES, SERVICES)
+    );
+    assert_eq!(all.last().expect("events")["news"], "family-empty");
+    assert_eq!(family.end().0, Some(0));
+}
+
+#[test]
+fn all_that_is_kept_is_shown_however_much_it_is() {
+    const LINES: usize = 9_000;
+    let mut family =
+        Family::up(&format!("[service.talker]\nshell = true\ncommand = \"seq {LINES}; exec sleep 1000\"\n"));
+    family.expect(&format!("talker | {LINES}"));
+    let (mut ctl, mut lines) = unread(&family.home, &["logs", "talker", "--json"]);
+    let first = lines.next().expect("a line").expect("UTF-8");
+    // Others are served meanwhile.
+    assert_eq!(family.status("talker")["state"], "up");
+    let all: Vec<_> = std::iter::once(first).chain(lines.map(|line| line.expect("UTF-8"))).collect();
+    assert!(ctl.wait().expect("our own child").success());
+    assert!(all.iter().all(|line| !line.contains("missed")), "none is missed");
+    assert_eq!(all.len(), LINES);
+    let last = family.home.ctl(&["logs", "talker", "--raw", "--lines", "2"]);
+    assert_eq!(last.out, format!("{}\n{LINES}\n", LINES - 1));
+    assert_eq!(family.shut_down().0, Some(0));
 }

@@ -40,6 +40,17 @@ pub(super) struct Client {
     pub(super) active: u64,
 }
 
+/// How far a stream came in one turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passed {
+    /// The client has everything.
+    All,
+    /// The client takes no more now. Its fd tells when it does.
+    AsManyAsItTakes,
+    /// So many as were allowed; there may be more.
+    Most,
+}
+
 /// How far the end of a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
@@ -113,6 +124,26 @@ impl Client {
 
     fn wants_more(&self) -> bool {
         self.end == End::Open && self.queued() <= STREAM_LIMIT
+    }
+
+    /// Takes records of a stream from `next`, at most `most`, as long as they can be sent.
+    pub(super) fn pass_on(
+        &mut self,
+        id: RequestId,
+        most: usize,
+        mut next: impl FnMut() -> Option<Reply>,
+    ) -> Passed {
+        for _ in 0..most {
+            if self.queued() > STREAM_LIMIT {
+                self.flush();
+            }
+            if self.queued() > STREAM_LIMIT || self.end == End::Gone {
+                return Passed::AsManyAsItTakes;
+            }
+            let Some(record) = next() else { return Passed::All };
+            self.answer(id, &record);
+        }
+        Passed::Most
     }
 
     /// Sends and reads what is possible now, and gives the requests that became whole.

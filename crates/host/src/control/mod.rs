@@ -15,6 +15,7 @@ pub mod frame;
 pub mod place;
 mod server;
 
+pub use client::Passed;
 pub use connection::{Connection, ConnectionError};
 pub use server::{ClientId, Identity, Server};
 

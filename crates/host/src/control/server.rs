@@ -4,7 +4,7 @@
 //! [`Server::accept`] and [`Server::ready`], carries out the requests and calls [`Server::answer`], now or
 //! later. Waiting must be level-triggered: one call reads a bounded amount.
 
-use super::client::Client;
+use super::client::{Client, Passed};
 use doula_model::control::{PROTOCOL, RefusalKind, Reply, Request, RequestId};
 use doula_model::id::Pid;
 use doula_sys::poll::Interest;
@@ -149,6 +149,21 @@ impl Server {
         client.answer(request, reply);
         client.flush();
         self.settle(id);
+    }
+
+    /// Answers a request by records from `next`, at most `most`, as long as the client takes them: none is lost by
+    /// a slow client, and none waits in our memory.
+    pub fn pass_on(
+        &mut self,
+        (id, request): (ClientId, RequestId),
+        most: usize,
+        next: impl FnMut() -> Option<Reply>,
+    ) -> Passed {
+        let Some(client) = self.clients.get_mut(&id) else { return Passed::All };
+        let passed = client.pass_on(request, most, next);
+        client.flush();
+        self.settle(id);
+        passed
     }
 
     /// Ends the connection of this client, whatever waits.

@@ -97,6 +97,8 @@ impl Linux {
     /// Takes everything apart; the last lines of the log are written.
     pub(crate) fn close(mut self, engine: &Engine) -> logs::Lost {
         self.pending.clear();
+        // Followers may take a while; whoever looks at the screen sees the end before.
+        self.home.logs.write_out(Stamp::read());
         let mut desk = Desk { engine, home: &mut self.home, events: &mut self.pending };
         self.people.say_goodbye(&mut desk);
         if let Some(above) = &mut self.home.above {

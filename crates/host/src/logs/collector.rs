@@ -5,7 +5,7 @@
 //! bytes that we would not read.
 
 use super::lines::{Piece, Splitter};
-use super::ring::{Filter, Followed, FollowerId, Record};
+use super::ring::{Filter, Followed, FollowerId};
 use super::sinks::{Options, Sinks};
 use super::{MAX_LINE, Mark, Stamp};
 use core::time::Duration;
@@ -261,24 +261,15 @@ impl Collector {
         }
     }
 
-    /// The kept records that are wanted, oldest first, at most the last `last`.
-    pub fn records(&self, filter: &Filter, last: Option<usize>) -> Vec<Record> {
-        self.sinks.ring.read(filter, last)
-    }
-
-    /// Begins to follow the records: with those that are kept (`past`) or with the next one.
-    pub fn follow(&mut self, filter: Filter, past: bool) -> FollowerId {
-        self.sinks.ring.follow(filter, past)
+    /// Begins to follow the records, with the last `last` of those that are kept and wanted (`None`: with all of
+    /// them), and goes on with what is new, or not.
+    pub fn follow(&mut self, filter: Filter, last: Option<usize>, goes_on: bool) -> FollowerId {
+        self.sinks.ring.follow(filter, last, goes_on)
     }
 
     /// Ends following.
     pub fn unfollow(&mut self, follower: FollowerId) {
         self.sinks.ring.unfollow(follower);
-    }
-
-    /// Whether anybody follows.
-    pub fn is_followed(&self) -> bool {
-        self.sinks.ring.is_followed()
     }
 
     /// The next thing for a follower; `None` when it has everything. Ask after each turn, as long as it can

@@ -61,7 +61,16 @@ pub struct FollowerId(u64);
 struct Follower {
     filter: Filter,
     position: u64,
+    /// Where it ends, if it does not go on with what is new.
+    until: Option<u64>,
     missed: u64,
+}
+
+impl Follower {
+    /// Whether the record at this position is still to come.
+    fn awaits(&self, position: u64) -> bool {
+        self.position <= position && self.until.is_none_or(|until| position < until)
+    }
 }
 
 /// The ring.
@@ -115,38 +124,35 @@ impl Ring {
         assert!(self.bytes.len() <= self.budget);
     }
 
-    /// The kept records that are wanted, oldest first; at most the last `last` of them.
-    pub(crate) fn read(&self, filter: &Filter, last: Option<usize>) -> Vec<Record> {
+    /// Begins to follow, with the last `last` of the kept records that are wanted (`None`: with all of them), and
+    /// goes on with what is new, or not.
+    pub(crate) fn follow(&mut self, filter: Filter, last: Option<usize>, goes_on: bool) -> FollowerId {
+        let id = FollowerId(self.next_follower);
+        self.next_follower += 1;
+        let position = last.map_or(self.start, |last| self.last(&filter, last));
+        let until = (!goes_on).then(|| self.end());
+        self.followers.insert(id, Follower { filter, position, until, missed: 0 });
+        id
+    }
+
+    /// The position from which on there are at most so many records that are wanted.
+    fn last(&self, filter: &Filter, count: usize) -> u64 {
         let (mut found, mut position) = (VecDeque::new(), self.start);
         while let Some(header) = self.header(position) {
             if header.wanted_by(filter) {
                 found.push_back(position);
-                if last.is_some_and(|last| found.len() > last) {
+                if found.len() > count {
                     found.pop_front();
                 }
             }
             position += (HEADER + header.length) as u64;
         }
-        found.into_iter().filter_map(|position| self.record(position)).collect()
-    }
-
-    /// Begins to follow: with the records that are kept and wanted (`past`), or with the next one.
-    pub(crate) fn follow(&mut self, filter: Filter, past: bool) -> FollowerId {
-        let id = FollowerId(self.next_follower);
-        self.next_follower += 1;
-        let position = if past { self.start } else { self.end() };
-        self.followers.insert(id, Follower { filter, position, missed: 0 });
-        id
+        found.front().copied().unwrap_or(position)
     }
 
     /// Ends following.
     pub(crate) fn unfollow(&mut self, id: FollowerId) {
         self.followers.remove(&id);
-    }
-
-    /// Whether anybody follows.
-    pub(crate) fn is_followed(&self) -> bool {
-        !self.followers.is_empty()
     }
 
     /// The next thing for this follower; `None` when it has everything.
@@ -162,7 +168,8 @@ impl Ring {
             return Some(Followed::Missed(core::mem::take(&mut follower.missed)));
         }
         follower.position = follower.position.max(self.start);
-        while let Some(header) = self.header(follower.position) {
+        while let Some(header) = self.header(follower.position).filter(|_| follower.awaits(follower.position))
+        {
             let here = follower.position;
             follower.position += (HEADER + header.length) as u64;
             if header.wanted_by(&follower.filter) {
@@ -186,7 +193,7 @@ impl Ring {
     /// A record at this position is lost for those who have not come past it.
     fn count_missed(&mut self, position: u64, at: Duration, service: Option<ServiceId>) {
         for follower in self.followers.values_mut() {
-            if follower.position <= position && follower.filter.wants(at, service) {
+            if follower.awaits(position) && follower.filter.wants(at, service) {
                 follower.missed += 1;
             }
         }
@@ -243,6 +250,18 @@ mod tests {
         Stamp { now: Time::ZERO, wall: Duration::from_secs(second) }
     }
 
+    /// The kept records that are wanted, at most the last `last` of them.
+    fn kept(ring: &mut Ring, filter: Filter, last: Option<usize>) -> Vec<Record> {
+        let id = ring.follow(filter, last, false);
+        let followed = core::iter::from_fn(|| ring.next(id)).map(|followed| match followed {
+            Followed::Record(record) => record,
+            Followed::Missed(count) => panic!("missed {count}"),
+        });
+        let kept = followed.collect();
+        ring.unfollow(id);
+        kept
+    }
+
     fn texts(records: &[Record]) -> Vec<String> {
         records.iter().map(|record| String::from_utf8_lossy(&record.bytes).into_owned()).collect()
     }
@@ -258,16 +277,16 @@ mod tests {
 
     #[test]
     fn records_come_back_as_they_went_in_and_can_be_chosen() {
-        let ring = filled();
-        let all = ring.read(&Filter::default(), None);
+        let mut ring = filled();
+        let all = kept(&mut ring, Filter::default(), None);
         assert_eq!(texts(&all), ["one", "two", "three", ""]);
         assert_eq!((all[1].mark, all[1].service), (Mark::Continued, DB));
         assert_eq!((all[2].at, all[2].service), (Duration::from_secs(3), None));
         let web = Filter { services: BTreeSet::from([ServiceId(0)]), since: None };
-        assert_eq!(texts(&ring.read(&web, None)), ["one", ""]);
+        assert_eq!(texts(&kept(&mut ring, web, None)), ["one", ""]);
         let late = Filter { since: Some(Duration::from_secs(2)), ..Filter::default() };
-        assert_eq!(texts(&ring.read(&late, None)), ["two", "three", ""]);
-        assert_eq!(texts(&ring.read(&Filter::default(), Some(2))), ["three", ""]);
+        assert_eq!(texts(&kept(&mut ring, late, None)), ["two", "three", ""]);
+        assert_eq!(texts(&kept(&mut ring, Filter::default(), Some(2))), ["three", ""]);
     }
 
     #[test]
@@ -277,17 +296,19 @@ mod tests {
             ring.push(at(number), WEB, Mark::Line, number.to_string().as_bytes());
             assert!(ring.bytes.len() <= ring.budget);
         }
-        let all = ring.read(&Filter::default(), None);
+        let all = kept(&mut ring, Filter::default(), None);
         assert_eq!((all.len(), texts(&all)[0].as_str()), (10, "190"));
         ring.push(at(1), WEB, Mark::Line, &[0; 10_000]);
-        assert_eq!(ring.read(&Filter::default(), None), all, "what fits nowhere displaces nobody");
+        assert_eq!(kept(&mut ring, Filter::default(), None), all, "what fits nowhere displaces nobody");
     }
 
     #[test]
     fn a_follower_gets_the_past_if_it_wants_and_then_everything_new() {
         let mut ring = filled();
-        let (old, new) = (ring.follow(Filter::default(), true), ring.follow(Filter::default(), false));
+        let (old, new) =
+            (ring.follow(Filter::default(), None, true), ring.follow(Filter::default(), Some(0), true));
         assert_eq!(ring.next(new), None);
+        let kept = ring.follow(Filter::default(), None, false);
         let past = core::iter::from_fn(|| ring.next(old)).count();
         assert_eq!(past, 4);
         ring.push(at(5), DB, Mark::Line, b"five");
@@ -295,9 +316,11 @@ mod tests {
             assert!(matches!(ring.next(id), Some(Followed::Record(record)) if record.bytes == b"five"));
             assert_eq!(ring.next(id), None);
         }
+        assert_eq!(core::iter::from_fn(|| ring.next(kept)).count(), 4, "nothing new for who does not go on");
+        ring.unfollow(kept);
         ring.unfollow(old);
         ring.unfollow(new);
-        assert!(!ring.is_followed());
+        assert!(ring.followers.is_empty());
         assert_eq!(ring.next(old), None);
     }
 
@@ -305,7 +328,7 @@ mod tests {
     fn a_slow_follower_is_told_exactly_what_it_missed() {
         let mut ring = Ring::new(4 * (HEADER + 1));
         let db = Filter { services: BTreeSet::from([ServiceId(1)]), since: None };
-        let slow = ring.follow(db, false);
+        let slow = ring.follow(db, Some(0), true);
         for number in 0..20u8 {
             ring.push(at(1), if number % 2 == 0 { WEB } else { DB }, Mark::Line, &[number]);
         }

@@ -44,9 +44,15 @@ fn pipe(collector: &mut Collector, service: ServiceId, ready: Option<&str>) -> (
     (collector.attach(source).expect("attach"), writer)
 }
 
-fn texts(collector: &Collector) -> Vec<String> {
-    let text = |record: &Record| String::from_utf8_lossy(&record.bytes).into_owned();
-    collector.records(&Filter::default(), None).iter().map(text).collect()
+fn texts(collector: &mut Collector) -> Vec<String> {
+    let follower = collector.follow(Filter::default(), None, false);
+    let followed = core::iter::from_fn(|| collector.next_followed(follower)).map(|followed| match followed {
+        Followed::Record(record) => String::from_utf8_lossy(&record.bytes).into_owned(),
+        Followed::Missed(count) => panic!("missed {count}"),
+    });
+    let texts = followed.collect();
+    collector.unfollow(follower);
+    texts
 }
 
 fn news(collector: &mut Collector) -> Vec<News> {
@@ -66,11 +72,11 @@ fn lines_torn_by_the_service_come_out_whole_and_the_last_one_at_the_end() {
         fd::write(to, bytes.as_bytes()).expect("write");
         collector.turn(at(1));
     }
-    assert_eq!(texts(&collector), ["db 1", "first", "db 2"]);
+    assert_eq!(texts(&mut collector), ["db 1", "first", "db 2"]);
     drop(to_web);
     assert!(poll::readable(&collector, Some(Duration::ZERO)).expect("poll"));
     collector.turn(at(2));
-    assert_eq!(texts(&collector)[3], "last");
+    assert_eq!(texts(&mut collector)[3], "last");
     assert_eq!(news(&mut collector), [News::Ended { source: web }]);
     assert!(!poll::readable(&collector, Some(Duration::ZERO)).expect("poll"), "nothing wakes us any more");
 }
@@ -97,7 +103,7 @@ fn a_dead_generation_is_read_to_its_last_word_at_once() {
     collector.finish(at(1), WEB, Generation(2));
     assert!(news(&mut collector).is_empty(), "of another life");
     collector.finish(at(1), WEB, Generation(1));
-    assert_eq!(texts(&collector).len(), written.div_ceil(8));
+    assert_eq!(texts(&mut collector).len(), written.div_ceil(8));
     assert_eq!(news(&mut collector), [News::Ended { source: web }]);
 }
 
@@ -110,11 +116,11 @@ fn a_flood_is_dropped_counted_and_told_without_touching_others() {
     fd::write(&to_web, &b"x\n".repeat(150)).expect("write");
     fd::write(&to_db, &b"y\n".repeat(150)).expect("write");
     collector.turn(at(0));
-    let of = |collector: &Collector, text| texts(collector).iter().filter(|line| *line == text).count();
-    assert_eq!((of(&collector, "x"), of(&collector, "y")), (100, 150));
+    let of = |collector: &mut Collector, text| texts(collector).iter().filter(|line| *line == text).count();
+    assert_eq!((of(&mut collector, "x"), of(&mut collector, "y")), (100, 150));
     assert_eq!(collector.deadline(), Some(at(2000).now));
     collector.turn(at(2000));
-    assert_eq!(texts(&collector).last().map(String::as_str), Some("dropped 50 lines in 2 s"));
+    assert_eq!(texts(&mut collector).last().map(String::as_str), Some("dropped 50 lines in 2 s"));
     assert_eq!(collector.deadline(), None);
 }
 
@@ -182,7 +188,7 @@ fn standard_output_that_nobody_reads_any_more_ends_nothing_else() {
         fd::write(&to_web, format!("line {number}\n").as_bytes()).expect("write");
         collector.turn(at(number));
     }
-    let texts = texts(&collector);
+    let texts = texts(&mut collector);
     assert_eq!(texts.len(), 4, "{texts:?}");
     assert!(texts.iter().any(|text| text.starts_with("standard output is gone: EPIPE")));
     assert_eq!(collector.close(Duration::ZERO), Lost::default());
@@ -255,7 +261,7 @@ fn full_files_are_given_to_a_child_one_after_the_other() {
     }
     assert!(news(&mut collector).is_empty());
     collector.compressed(at(11), Err("killed by SIGKILL"));
-    assert!(texts(&collector).last().is_some_and(|text| text.ends_with("killed by SIGKILL")));
+    assert!(texts(&mut collector).last().is_some_and(|text| text.ends_with("killed by SIGKILL")));
 }
 
 #[test]
@@ -276,7 +282,7 @@ fn a_thousand_sources_come_and_go_without_leaving_an_fd() {
     let (_, _writer) = pipe(&mut collector, DB, None);
     collector.forget(at(30), DB);
     drop(_writer);
-    assert_eq!(texts(&collector).len(), 2000);
+    assert_eq!(texts(&mut collector).len(), 2000);
     assert!(open_fds() <= before + OTHER_TESTS, "{} fds before, {} after", before, open_fds());
 }
 
@@ -305,7 +311,7 @@ fn standard_output_on_a_full_disk_counts_lines_instead_of_making_services_wait()
         fd::write(&to_web, b"one\ntwo\n").expect("write");
         collector.turn(at(number));
     }
-    let all = texts(&collector);
+    let all = texts(&mut collector);
     let errors = all.iter().filter(|text| text.contains("ENOSPC")).count();
     assert_eq!((errors, all.len()), (1, 11), "one error: {all:?}");
     assert_eq!(collector.deadline(), Some(at(1000).now));
@@ -363,7 +369,7 @@ fn fill_the_disk(directory: &std::path::Path) {
     for (number, line) in all.lines().enumerate() {
         assert!(line.contains(&format!("Z line {number} xxx")), "{line}");
     }
-    let told = texts(&collector);
+    let told = texts(&mut collector);
     assert_eq!(told.iter().filter(|text| text.contains("failed to write")).count(), 1);
     assert!(told.iter().any(|text| text.starts_with("log files are written again")));
 }

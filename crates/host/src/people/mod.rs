@@ -30,6 +30,9 @@ use std::time::Duration;
 use streams::Streams;
 use waiters::{Until, Waiter};
 
+/// How long those who follow the family may take to read its last news, all together.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// The token of the listener; clients have their own numbers, which begin at 1.
 const LISTENER: u64 = 0;
 
@@ -83,6 +86,10 @@ pub(crate) struct People {
     reload: bool,
     /// Somebody's state may have changed since the waiters were looked at.
     news: bool,
+    /// A stream could go on at once, after the others had their turn.
+    more: bool,
+    /// The family is over: what goes on ends as soon as all of it was passed on.
+    over: bool,
 }
 
 impl AsFd for People {
@@ -114,6 +121,8 @@ impl People {
             haste: None,
             reload: false,
             news: false,
+            more: false,
+            over: false,
         })
     }
 
@@ -131,15 +140,22 @@ impl People {
         self.reload = true;
     }
 
-    /// When somebody's patience ends.
+    /// When somebody's patience ends, or somebody is to be told more.
     pub(crate) fn deadline(&self) -> Option<Time> {
+        if self.more {
+            return Some(Time::ZERO);
+        }
         self.waiters.iter().filter_map(|waiter| waiter.deadline).min()
     }
 
     /// Serves whoever has something for us, and tells whoever waits.
     pub(crate) fn attend(&mut self, desk: &mut Desk<'_>) {
+        self.attend_within(Duration::ZERO, desk);
+    }
+
+    fn attend_within(&mut self, patience: Duration, desk: &mut Desk<'_>) {
         let mut buffer = [Happening::EMPTY; 32];
-        let happened = self.epoll.wait(&mut buffer, Some(Duration::ZERO)).unwrap_or_default();
+        let happened = self.epoll.wait(&mut buffer, Some(patience)).unwrap_or_default();
         for happening in happened {
             match happening.token() {
                 LISTENER => self.server.accept(),
@@ -150,21 +166,32 @@ impl People {
             answers::reload_by_signal(desk);
         }
         self.settle(desk);
-        self.streams.pump(&mut self.server, &self.history, desk);
+        self.more = self.streams.pump(&mut self.server, &self.history, desk, self.over);
         self.keep_watch(desk);
     }
 
-    /// The family is over: whoever has asked is answered, those who follow it get what is new, and the end.
+    /// The family is over: whoever has asked is answered, and those who follow it get everything up to the end. Who
+    /// takes too long for that is left.
     pub(crate) fn say_goodbye(&mut self, desk: &mut Desk<'_>) {
-        self.reload = false;
+        (self.reload, self.over) = (false, true);
+        let end = Stamp::read().now.after(LAST_WORDS);
         // The first turn lets those in who stand at the door, the second hears them.
-        for _ in 0..2 {
-            self.attend(desk);
+        let mut turns = 0;
+        while turns < 2 || self.is_listened_to() {
+            let left = end.since(Stamp::read().now);
+            if left.is_zero() {
+                break;
+            }
+            let at_once = turns < 2 || self.more;
+            self.attend_within(if at_once { Duration::ZERO } else { left }, desk);
             desk.events.clear();
+            turns += 1;
         }
-        self.settle(desk);
-        self.streams.pump(&mut self.server, &self.history, desk);
-        self.streams.end_all(&mut self.server);
+    }
+
+    /// Whether somebody has not got all yet that is for them.
+    fn is_listened_to(&self) -> bool {
+        !self.streams.is_empty() || self.server.is_busy()
     }
 
     fn serve(&mut self, client: ClientId, desk: &mut Desk<'_>) {

@@ -4,10 +4,10 @@ use super::answers::{Answer, Asker};
 use super::history::History;
 use super::views::refuse;
 use super::{Desk, People, views};
-use crate::control::{ClientId, Server};
+use crate::control::{ClientId, Passed, Server};
 use crate::logs::{Filter, Followed, FollowerId, Mark, Record, SourceId};
 use doula_model::control::{
-    Bytes, LogRecord, Refusal, RefusalKind, Reply, Request, RequestId, Stream, Wall, WindowSize,
+    Bytes, LogRecord, Refusal, RefusalKind, Reply, Request, Stream, Wall, WindowSize,
 };
 use doula_model::id::ServiceId;
 use doula_model::plan::Errno;
@@ -15,8 +15,12 @@ use doula_sys::fd;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// So many records a client gets in one turn; the others have theirs meanwhile.
-const RECORDS_PER_TURN: usize = 256;
+/// So many records are passed on in one turn, to whom they may go: more than are kept, so that a single follower of a
+/// flood misses nothing by our fault.
+const RECORDS_PER_TURN: usize = 16_384;
+
+/// So many of them everybody gets at least.
+const RECORDS_FOR_EACH: usize = 256;
 
 /// What goes on, by who asked for it.
 #[derive(Default)]
@@ -25,9 +29,20 @@ pub(super) struct Streams {
 }
 
 enum Flow {
-    Logs(FollowerId),
-    Events { services: Vec<ServiceId>, next: u64 },
-    Attached { service: ServiceId, source: SourceId },
+    Logs {
+        follower: FollowerId,
+        goes_on: bool,
+    },
+    /// `until`: the number of the first event that is left out, if it does not go on.
+    Events {
+        services: Vec<ServiceId>,
+        next: u64,
+        until: Option<u64>,
+    },
+    Attached {
+        service: ServiceId,
+        source: SourceId,
+    },
 }
 
 /// Carries out a request that begins, feeds or ends a stream.
@@ -38,24 +53,16 @@ pub(super) fn carry_out(people: &mut People, desk: &mut Desk<'_>, asker: Asker, 
             let services = if names.is_empty() { Vec::new() } else { views::find(desk.engine, &names)? };
             let since = since.map(|Wall(micros)| Duration::from_micros(micros));
             let filter = Filter { services: services.into_iter().collect(), since };
-            for record in desk.home.logs.records(&filter, lines.map(|lines| lines as usize)) {
-                people.server.answer(asker.0, asker.1, &log(desk, record));
-            }
-            if !follow {
-                return Ok(Some(Reply::End));
-            }
-            streams.open.insert(asker, Flow::Logs(desk.home.logs.follow(filter, false)));
+            let last = lines.map(|lines| lines as usize);
+            let follower = desk.home.logs.follow(filter, last, follow);
+            streams.open.insert(asker, Flow::Logs { follower, goes_on: follow });
         }
         Request::Events { names, follow, since, lines } => {
             let services = if names.is_empty() { Vec::new() } else { views::find(desk.engine, &names)? };
             let since = since.map_or(people.history.start(), |since| people.history.since(since));
             let next = lines.map_or(since, |lines| people.history.last(since, lines, &services));
-            let mut flow = Flow::Events { services, next };
-            if !follow {
-                flow.pump(&mut people.server, asker, &people.history, desk);
-                return Ok(Some(Reply::End));
-            }
-            streams.open.insert(asker, flow);
+            let until = (!follow).then(|| people.history.end());
+            streams.open.insert(asker, Flow::Events { services, next, until });
         }
         Request::Attach { name, size } => streams.attach(desk, asker, &name, size)?,
         Request::Input { attach, data } => streams.input(desk, (asker.0, attach), &data.0),
@@ -132,7 +139,7 @@ impl Streams {
     fn end(&mut self, desk: &mut Desk<'_>, asker: Asker) -> bool {
         match self.open.remove(&asker) {
             None => return false,
-            Some(Flow::Logs(follower)) => desk.home.logs.unfollow(follower),
+            Some(Flow::Logs { follower, .. }) => desk.home.logs.unfollow(follower),
             Some(Flow::Events { .. }) => {}
             Some(Flow::Attached { source, .. }) => {
                 let shared = self.open.values().any(|flow| flow.reads(source));
@@ -170,18 +177,39 @@ impl Streams {
         });
     }
 
-    /// The family is over: whatever goes on ends.
-    pub(super) fn end_all(&mut self, server: &mut Server) {
-        for (client, request) in std::mem::take(&mut self.open).into_keys() {
-            server.answer(client, request, &Reply::End);
-        }
+    /// Whether nothing goes on.
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_empty()
     }
 
-    /// Passes on what is new.
-    pub(super) fn pump(&mut self, server: &mut Server, history: &History, desk: &mut Desk<'_>) {
+    /// Passes on what is new, and ends what has come to its end: all of it when the family is over. `true`: somebody
+    /// could take more at once.
+    pub(super) fn pump(
+        &mut self,
+        server: &mut Server,
+        history: &History,
+        desk: &mut Desk<'_>,
+        over: bool,
+    ) -> bool {
+        let (mut more, mut ended) = (false, Vec::new());
+        let mut budget = RECORDS_PER_TURN;
         for (asker, flow) in &mut self.open {
-            flow.pump(server, *asker, history, desk);
+            let most = RECORDS_FOR_EACH.max(budget);
+            let next = || {
+                budget = budget.saturating_sub(1);
+                flow.next(history, desk)
+            };
+            match server.pass_on(*asker, most, next) {
+                Passed::All if over || !flow.goes_on() => ended.push(*asker),
+                Passed::Most => more = true,
+                Passed::All | Passed::AsManyAsItTakes => {}
+            }
         }
+        for asker in ended {
+            self.end(desk, asker);
+            server.answer(asker.0, asker.1, &Reply::End);
+        }
+        more
     }
 }
 
@@ -190,33 +218,35 @@ impl Flow {
         matches!(self, Flow::Attached { source, .. } if *source == from)
     }
 
-    fn pump(&mut self, server: &mut Server, asker: Asker, history: &History, desk: &mut Desk<'_>) {
+    fn goes_on(&self) -> bool {
         match self {
-            Flow::Logs(follower) => pump_logs(server, asker, *follower, desk),
-            Flow::Events { services, next } => {
-                let missed = history.start().saturating_sub(*next);
-                if missed > 0 {
-                    server.answer(asker.0, asker.1, &Reply::Missed { records: missed });
-                }
-                for entry in history.from(*next).filter(|entry| entry.is_about(services)) {
-                    let record = entry.record(|id| desk.name(id));
-                    server.answer(asker.0, asker.1, &Reply::Event(record));
-                }
-                *next = history.end();
-            }
-            Flow::Attached { .. } => {}
+            Flow::Logs { goes_on, .. } => *goes_on,
+            Flow::Events { until, .. } => until.is_none(),
+            Flow::Attached { .. } => true,
         }
     }
-}
 
-fn pump_logs(server: &mut Server, asker: (ClientId, RequestId), follower: FollowerId, desk: &mut Desk<'_>) {
-    for _ in 0..RECORDS_PER_TURN {
-        let Some(followed) = desk.home.logs.next_followed(follower) else { return };
-        let reply = match followed {
-            Followed::Missed(records) => Reply::Missed { records },
-            Followed::Record(record) => log(desk, record),
-        };
-        server.answer(asker.0, asker.1, &reply);
+    /// The next record; `None` when all was passed on.
+    fn next(&mut self, history: &History, desk: &mut Desk<'_>) -> Option<Reply> {
+        match self {
+            Flow::Logs { follower, .. } => desk.home.logs.next_followed(*follower).map(|next| match next {
+                Followed::Missed(records) => Reply::Missed { records },
+                Followed::Record(record) => log(desk, record),
+            }),
+            Flow::Events { services, next, until } => {
+                let missed = history.start().saturating_sub(*next);
+                if missed > 0 {
+                    *next = history.start();
+                    return Some(Reply::Missed { records: missed });
+                }
+                let entry = history.from(*next).find(|entry| entry.is_about(services));
+                let entry = entry.filter(|entry| until.is_none_or(|until| entry.number < until));
+                *next = entry.map_or(history.end(), |entry| entry.number + 1);
+                entry.map(|entry| Reply::Event(entry.record(|id| desk.name(id))))
+            }
+            // What it writes is passed on as it comes.
+            Flow::Attached { .. } => None,
+        }
     }
 }
 
