@@ -126,7 +126,7 @@ impl Kernel {
     }
 
     fn reparent(&mut self, child: TaskId, father: TaskId, dead: &mut Vec<TaskId>) {
-        if self.tasks[child].place == Place::Dead {
+        if matches!(self.tasks[child].place, Place::Dead) {
             return;
         }
         if !self.bent(Mutant::OrphansKeepExitSignal) {

@@ -6,7 +6,6 @@ use super::Kernel;
 use super::call::{Reply, Value};
 use super::mutant::Mutant;
 use super::slab::{PidId, TaskId};
-use alloc::vec::Vec;
 use doula_model::plan::Errno;
 
 impl Kernel {
@@ -55,7 +54,7 @@ impl Kernel {
     /// A group that exists in the session of the caller.
     fn group_here(&self, task: TaskId, number: i32) -> Option<PidId> {
         let group = self.find_pid(self.space_of(task), number)?;
-        let member = self.group_members(group).into_iter().next()?;
+        let member = self.group_members(group).next()?;
         let here = self.process(member).session == self.process(task).session;
         (here || self.bent(Mutant::SetpgidAcrossSessions)).then_some(group)
     }
@@ -99,16 +98,31 @@ impl Kernel {
     }
 
     /// The leaders of all processes of a group, zombies too.
-    pub(crate) fn group_members(&self, group: PidId) -> Vec<TaskId> {
+    pub(crate) fn group_members(&self, group: PidId) -> impl Iterator<Item = TaskId> {
         let members = self.pids[group].members as usize;
-        let all = self.processes.iter().filter(|(_, process)| process.group == group);
-        all.take(members).map(|(_, process)| process.leader).collect()
+        let all = self.processes.iter().filter(move |(_, process)| process.group == group);
+        all.take(members).map(|(_, process)| process.leader)
+    }
+
+    /// Does something to the leader of each process of a group, for as long as it does not change the group.
+    pub(crate) fn each_member(&mut self, group: PidId, mut what: impl FnMut(&mut Kernel, TaskId)) {
+        let mut left = self.pids[group].members;
+        for process in self.processes.numbers() {
+            let member = self.processes.get(process).filter(|process| process.group == group);
+            if let Some(leader) = member.map(|process| process.leader) {
+                what(self, leader);
+                left -= 1;
+            }
+            if left == 0 {
+                break;
+            }
+        }
     }
 
     /// Whether no member has a parent in another group of the same session: nobody there could continue it.
     /// Members that have ended do not count, and the machine's init is no such parent.
     pub(crate) fn is_orphaned(&self, group: PidId, ignored: Option<TaskId>) -> bool {
-        !self.group_members(group).into_iter().any(|member| {
+        !self.group_members(group).any(|member| {
             let (row, process) = (&self.tasks[member], self.process(member));
             if Some(member) == ignored || (row.has_ended() && process.others.is_empty()) {
                 return false;
@@ -120,6 +134,6 @@ impl Kernel {
 
     /// Whether any member is stopped.
     pub(crate) fn has_stopped_member(&self, group: PidId) -> bool {
-        self.group_members(group).into_iter().any(|member| self.process(member).stop.stopped)
+        self.group_members(group).any(|member| self.process(member).stop.stopped)
     }
 }

@@ -231,7 +231,7 @@ impl Kernel {
     /// When the task is not in its program.
     pub fn enter(&mut self, task: TaskId, call: Call) {
         let row = &mut self.tasks[task];
-        assert!(row.place == Place::User, "only who is in its program can make a call");
+        assert!(matches!(row.place, Place::User), "only who is in its program can make a call");
         row.reply = None;
         self.last_words.clear();
         self.perform(task, call);
@@ -347,7 +347,7 @@ impl Kernel {
 
     /// Whether the task is in its program and may make a call.
     pub fn is_in_program(&self, task: TaskId) -> bool {
-        self.tasks.get(task).is_some_and(|row| row.place == Place::User)
+        self.tasks.get(task).is_some_and(|row| matches!(row.place, Place::User))
     }
 
     /// A number of this life: a [`TaskId`] may be given again, this is not.

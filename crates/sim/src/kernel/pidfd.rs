@@ -75,9 +75,9 @@ impl Kernel {
         if !self.is_held(pid) {
             return;
         }
-        for task in self.tasks.keys() {
-            if matches!(self.tasks[task].place, Place::Asleep { what: Sleep::Poll(polled), .. } if polled == pid)
-            {
+        for task in self.tasks.numbers() {
+            let place = self.tasks.get(task).map(|row| row.place);
+            if matches!(place, Some(Place::Asleep { what: Sleep::Poll(polled), .. }) if polled == pid) {
                 self.wake(task);
             }
         }

@@ -187,8 +187,9 @@ impl Kernel {
     /// Readers or writers look again. All of them: Linux wakes one after the other, in an order of its own.
     fn wake_pipe(&mut self, pipe: PipeId, readers: bool) {
         let end = if readers { What::ReadEnd(pipe) } else { What::WriteEnd(pipe) };
-        for task in self.tasks.keys() {
-            if let Place::Asleep { what: Sleep::Pipe { open, .. }, .. } = self.tasks[task].place
+        for task in self.tasks.numbers() {
+            let place = self.tasks.get(task).map(|row| row.place);
+            if let Some(Place::Asleep { what: Sleep::Pipe { open, .. }, .. }) = place
                 && self.open[open].what == end
             {
                 self.wake(task);

@@ -50,7 +50,7 @@ impl Kernel {
             Place::User | Place::Stopped { .. } => self.deliver(task),
             Place::Leaving => {
                 let row = &mut self.tasks[task];
-                if !row.kicked && row.ret == Some(Return::Again) {
+                if !row.kicked && matches!(row.ret, Some(Return::Again)) {
                     self.begin_again(task);
                 } else {
                     self.deliver(task);

@@ -48,8 +48,8 @@ impl Kernel {
     fn kill_all(&mut self, task: TaskId, signal: Result<Option<Signal>, Errno>) -> Reply {
         let (space, own) = (self.space_of(task), self.tasks[task].process);
         let (mut count, mut result) = (0, Ok(Value::ZERO));
-        for process in self.processes.keys() {
-            let leader = self.processes[process].leader;
+        for process in self.processes.numbers() {
+            let Some(leader) = self.processes.get(process).map(|process| process.leader) else { continue };
             let spared = process == own && !self.bent(Mutant::KillAllHitsOneself);
             if spared || self.number_in(self.tasks[leader].pid, space) <= 1 {
                 continue;
@@ -71,20 +71,18 @@ impl Kernel {
         signal: Result<Option<Signal>, Errno>,
     ) -> Reply {
         let mut result = Err(Errno::ESRCH);
-        for leader in self.group_members(group.ok_or(Errno::ESRCH)?) {
-            let sent = self.send_checked(from, leader, signal).map(|()| Value::ZERO);
+        self.each_member(group.ok_or(Errno::ESRCH)?, |kernel, leader| {
+            let sent = kernel.send_checked(from, leader, signal).map(|()| Value::ZERO);
             if result.is_err() {
                 result = sent;
             }
-        }
+        });
         result
     }
 
     /// The kernel signals a group.
     pub(crate) fn tell_group(&mut self, group: PidId, signal: Signal) {
-        for leader in self.group_members(group) {
-            self.send(From::Kernel, leader, signal, false);
-        }
+        self.each_member(group, |kernel, leader| kernel.send(From::Kernel, leader, signal, false));
     }
 
     pub(crate) fn sys_tgkill(&mut self, task: TaskId, pid: i32, tid: i32, signal: i32) -> Reply {

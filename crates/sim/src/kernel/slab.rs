@@ -79,6 +79,7 @@ impl<K: Key, T> Slab<K, T> {
         self.rows[key.index()].take().expect("a row is removed once")
     }
 
+    #[inline]
     pub(crate) fn get(&self, key: K) -> Option<&T> {
         self.rows.get(key.index())?.as_ref()
     }
@@ -88,20 +89,23 @@ impl<K: Key, T> Slab<K, T> {
         rows.filter_map(|(index, row)| Some((K::from_index(index as u32), row.as_ref()?)))
     }
 
-    /// The keys that are in use now; rows may be changed while they are gone through.
-    pub(crate) fn keys(&self) -> Vec<K> {
-        self.iter().map(|(key, _)| key).collect()
+    /// All numbers up to the highest that was ever in use, also free ones; rows may be changed while they are gone
+    /// through.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = K> + use<K, T> {
+        (0..self.rows.len() as u32).map(K::from_index)
     }
 }
 
 impl<K: Key, T> Index<K> for Slab<K, T> {
     type Output = T;
+    #[inline]
     fn index(&self, key: K) -> &T {
         self.rows[key.index()].as_ref().expect("the key of a row that is there")
     }
 }
 
 impl<K: Key, T> IndexMut<K> for Slab<K, T> {
+    #[inline]
     fn index_mut(&mut self, key: K) -> &mut T {
         self.rows[key.index()].as_mut().expect("the key of a row that is there")
     }
@@ -146,7 +150,8 @@ mod tests {
         assert_eq!(one.remove(b), 'b');
         assert_eq!(one, two, "a trailing empty row is no row");
         assert_eq!(one.insert('c'), b);
-        assert_eq!((one[a], one.get(b), a), ('a', Some(&'c'), a2));
-        assert_eq!(one.keys(), [a, b]);
+        assert_eq!((one[a], one.get(b)), ('a', Some(&'c')));
+        assert_eq!(one.numbers().filter_map(|key| one.get(key)).count(), 2);
+        assert_eq!(a, a2);
     }
 }

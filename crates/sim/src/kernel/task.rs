@@ -133,7 +133,7 @@ pub(crate) struct Task {
 
 impl Task {
     pub(crate) fn is_zombie(&self) -> bool {
-        self.place == Place::Zombie
+        matches!(self.place, Place::Zombie)
     }
 
     /// Whether it has an exit state.

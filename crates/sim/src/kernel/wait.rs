@@ -7,18 +7,20 @@ use super::mutant::Mutant;
 use super::slab::TaskId;
 use super::task::{Place, Restart, Sleep, Target};
 use super::{Kernel, Part};
-use alloc::vec::Vec;
 use doula_model::plan::Errno;
 use doula_model::signal::Signal;
 
-/// What one child is for a wait.
-enum Considered {
-    /// Nothing: it is not meant.
-    No,
-    /// Not yet, but it may be.
-    Later,
-    /// This is told.
-    Now(Waited),
+/// What one child has to tell a wait.
+#[derive(Clone, Copy)]
+enum News {
+    /// Nothing yet, but that may come.
+    None,
+    /// Its end.
+    End,
+    /// A stop, by this signal.
+    Stop(Signal),
+    /// That it goes on.
+    Continue,
 }
 
 impl Kernel {
@@ -79,36 +81,37 @@ impl Kernel {
         part
     }
 
-    /// The first child that has something to tell; ECHILD when none ever will.
+    /// What the first child has to tell that has something; ECHILD when none ever will.
     fn scan(&mut self, task: TaskId, target: Target, wait: &Wait) -> Result<Option<Waited>, Errno> {
+        let found = self.find_news(task, target, wait)?;
+        Ok(found.map(|(child, news)| self.tell(task, child, news, wait.no_wait)))
+    }
+
+    fn find_news(&self, task: TaskId, target: Target, wait: &Wait) -> Result<Option<(TaskId, News)>, Errno> {
         let mut any = false;
-        let mut children = self.candidates(task, target, wait);
-        if self.bent(Mutant::WaitNewestFirst) {
-            children.reverse();
-        }
-        for child in children {
-            match self.consider(task, child, target, wait) {
-                Considered::No => {}
-                Considered::Later => any = true,
-                Considered::Now(waited) => return Ok(Some(waited)),
-            }
-        }
+        let mut told = self.candidates(task, target, wait).filter_map(|child| {
+            let news = self.news(child, target, wait)?;
+            any = true;
+            (!matches!(news, News::None)).then_some((child, news))
+        });
+        let found = if self.bent(Mutant::WaitNewestFirst) { told.last() } else { told.next() };
         let hopeless = wait.no_hang && self.bent(Mutant::NothingYetIsEchild);
-        if any && !hopeless { Ok(None) } else { Err(Errno::ECHILD) }
+        if found.is_none() && (!any || hopeless) { Err(Errno::ECHILD) } else { Ok(found) }
     }
 
     /// Who may be meant, in the order of the lists: birth, and adoption after it. Death plays no part in it.
-    fn candidates(&self, task: TaskId, target: Target, wait: &Wait) -> Vec<TaskId> {
-        if let Target::Pid(pid) = target {
-            let leader = self.pids[pid].task.filter(|found| self.process(*found).leader == *found);
-            return leader
-                .into_iter()
-                .filter(|found| self.is_child_of(*found, task, wait.no_thread))
-                .collect();
-        }
-        let own = core::iter::once(task);
-        let others = self.process(task).threads().filter(|thread| *thread != task && !wait.no_thread);
-        own.chain(others).flat_map(|thread| self.children(thread)).collect()
+    fn candidates(&self, task: TaskId, target: Target, wait: &Wait) -> impl Iterator<Item = TaskId> {
+        let Wait { no_thread, .. } = *wait;
+        let (only, parents) = match target {
+            Target::Pid(pid) => (self.pids[pid].task, None),
+            Target::Any | Target::Group(_) => (None, Some(task)),
+        };
+        let only = only.filter(|found| {
+            self.process(*found).leader == *found && self.is_child_of(*found, task, no_thread)
+        });
+        let others = parents.into_iter().flat_map(|task| self.process(task).threads());
+        let others = others.filter(move |thread| *thread != task && !no_thread);
+        only.into_iter().chain(parents.into_iter().chain(others).flat_map(|thread| self.children(thread)))
     }
 
     fn is_child_of(&self, child: TaskId, task: TaskId, no_thread: bool) -> bool {
@@ -116,17 +119,27 @@ impl Kernel {
         parent == task || (!no_thread && self.tasks[parent].process == self.tasks[task].process)
     }
 
-    fn consider(&mut self, task: TaskId, child: TaskId, target: Target, wait: &Wait) -> Considered {
+    /// What a child has to tell; `None` when it is not meant.
+    fn news(&self, child: TaskId, target: Target, wait: &Wait) -> Option<News> {
         let row = &self.tasks[child];
-        let meant = self.is_meant(child, target);
         let by_clone = row.exit_signal != Some(Signal::CHLD) && !self.bent(Mutant::CloneChildrenSeen);
-        if row.place == Place::Dead || !meant || (!wait.all && by_clone != wait.clone) {
-            return Considered::No;
+        let kind = wait.all || by_clone == wait.clone;
+        if !kind || !self.is_meant(child, target) || matches!(row.place, Place::Dead) {
+            return None;
         }
-        if row.is_zombie() && self.process(child).others.is_empty() {
-            return if wait.exited { self.bury(task, child, wait) } else { Considered::No };
+        let process = &self.processes[row.process];
+        if row.is_zombie() && process.others.is_empty() {
+            return wait.exited.then_some(News::End);
         }
-        self.tell_stop(task, child, wait).map_or(Considered::Later, Considered::Now)
+        let stop = &process.stop;
+        if wait.stopped
+            && stop.stopped
+            && let Some(signal) = stop.signal
+        {
+            return Some(News::Stop(signal));
+        }
+        let goes_on = wait.continued && stop.continued && !self.bent(Mutant::ContinueNeverTold);
+        Some(if goes_on { News::Continue } else { News::None })
     }
 
     fn is_meant(&self, child: TaskId, target: Target) -> bool {
@@ -137,35 +150,28 @@ impl Kernel {
         }
     }
 
-    fn bury(&mut self, task: TaskId, child: TaskId, wait: &Wait) -> Considered {
-        let waited = self.waited(task, child, self.end_status(child));
-        if !wait.no_wait || self.bent(Mutant::NoWaitBuries) {
-            self.set_place(child, Place::Dead);
-            self.release(child);
+    /// Tells it, once unless the child is to stay as it is: who has told its end is buried.
+    fn tell(&mut self, task: TaskId, child: TaskId, news: News, keep: bool) -> Waited {
+        let status = match news {
+            News::End => self.end_status(child),
+            News::Stop(signal) => signal.number() << 8 | 0x7f,
+            News::Continue | News::None => 0xffff,
+        };
+        let waited = Waited { pid: self.number_in(self.tasks[child].pid, self.space_of(task)), status };
+        match news {
+            News::End if !keep || self.bent(Mutant::NoWaitBuries) => {
+                self.set_place(child, Place::Dead);
+                self.release(child);
+            }
+            News::Stop(_) if !keep && !self.bent(Mutant::StopToldTwice) => {
+                self.process_mut(child).stop.signal = None;
+            }
+            News::Continue if !keep && !self.bent(Mutant::ContinueToldTwice) => {
+                self.process_mut(child).stop.continued = false;
+            }
+            News::End | News::Stop(_) | News::Continue | News::None => {}
         }
-        Considered::Now(waited)
-    }
-
-    fn tell_stop(&mut self, task: TaskId, child: TaskId, wait: &Wait) -> Option<Waited> {
-        let stop = self.process(child).stop;
-        let keep = wait.no_wait;
-        if wait.stopped
-            && stop.stopped
-            && let Some(signal) = stop.signal
-        {
-            self.process_mut(child).stop.signal =
-                stop.signal.filter(|_| keep || self.bent(Mutant::StopToldTwice));
-            return Some(self.waited(task, child, signal.number() << 8 | 0x7f));
-        }
-        if wait.continued && stop.continued && !self.bent(Mutant::ContinueNeverTold) {
-            self.process_mut(child).stop.continued = keep || self.bent(Mutant::ContinueToldTwice);
-            return Some(self.waited(task, child, 0xffff));
-        }
-        None
-    }
-
-    fn waited(&self, task: TaskId, child: TaskId, status: i32) -> Waited {
-        Waited { pid: self.number_in(self.tasks[child].pid, self.space_of(task)), status }
+        waited
     }
 
     /// Something happened to `child`: those threads of the parent look again that wait for it. Who waits for
