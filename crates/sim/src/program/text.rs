@@ -18,8 +18,10 @@ use doula_model::signal::Signal;
 pub struct BadCall {
     /// The line.
     pub line: String,
-    /// The word that is wrong or missing.
+    /// The word that is wrong; empty when one is missing.
     pub word: String,
+    /// Which word of the line that is, counted from 0.
+    pub at: usize,
 }
 
 impl fmt::Display for BadCall {
@@ -150,7 +152,7 @@ impl fmt::Display for Call {
 }
 
 /// A signal as people write it; a number that is none stays a number.
-struct Name(i32);
+pub(super) struct Name(pub(super) i32);
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -166,7 +168,8 @@ fn on_off(on: bool) -> &'static str {
     word_of(&ON_OFF, on)
 }
 
-/// Bytes as one word: what is no visible ASCII is `%` and two digits, nothing at all is `%`.
+/// Bytes as one word: what is no visible ASCII or means something in a script is `%` and two digits, nothing at
+/// all is `%`.
 struct Word<'a>(&'a [u8]);
 
 impl fmt::Display for Word<'_> {
@@ -175,8 +178,7 @@ impl fmt::Display for Word<'_> {
             return f.write_str("%");
         }
         self.0.iter().try_for_each(|byte| match byte {
-            b'%' => f.write_str("%25"),
-            byte if byte.is_ascii_graphic() => write!(f, "{}", char::from(*byte)),
+            byte if byte.is_ascii_graphic() && !b"%#${}".contains(byte) => write!(f, "{}", char::from(*byte)),
             byte => write!(f, "%{byte:02x}"),
         })
     }
@@ -263,15 +265,20 @@ impl fmt::Display for Said<'_> {
 struct Words<'a> {
     line: &'a str,
     rest: core::iter::Peekable<core::str::SplitWhitespace<'a>>,
+    /// How many have been read.
+    read: usize,
 }
 
 impl<'a> Words<'a> {
     fn bad(&self, word: &str) -> BadCall {
-        BadCall { line: self.line.to_owned(), word: word.to_owned() }
+        let at = if word.is_empty() { self.read } else { self.read.saturating_sub(1) };
+        BadCall { line: self.line.to_owned(), word: word.to_owned(), at }
     }
 
     fn next(&mut self) -> Result<&'a str, BadCall> {
-        self.rest.next().ok_or_else(|| self.bad(""))
+        let word = self.rest.next().ok_or_else(|| self.bad(""))?;
+        self.read += 1;
+        Ok(word)
     }
 
     fn read<T>(&mut self, read: impl FnOnce(&str) -> Option<T>) -> Result<T, BadCall> {
@@ -306,11 +313,14 @@ impl<'a> Words<'a> {
         {
             *flag(of) = true;
             self.rest.next();
+            self.read += 1;
         }
     }
 
     fn take(&mut self, word: &str) -> bool {
-        self.rest.next_if(|next| *next == word).is_some()
+        let taken = self.rest.next_if(|next| *next == word).is_some();
+        self.read += usize::from(taken);
+        taken
     }
 }
 
@@ -318,11 +328,11 @@ impl FromStr for Call {
     type Err = BadCall;
 
     fn from_str(line: &str) -> Result<Call, BadCall> {
-        let mut words = Words { line, rest: line.split_whitespace().peekable() };
+        let mut words = Words { line, rest: line.split_whitespace().peekable(), read: 0 };
         let call = read_call(&mut words)?;
-        match words.rest.next() {
-            None => Ok(call),
-            Some(word) => Err(words.bad(word)),
+        match words.next() {
+            Err(_) => Ok(call),
+            Ok(word) => Err(words.bad(word)),
         }
     }
 }
