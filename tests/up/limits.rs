@@ -3,7 +3,7 @@
 use crate::actors::actor;
 use crate::attributes::{is_root, reachable};
 use crate::contain::skipped;
-use crate::family::{Family, Home, place};
+use crate::family::{Family, Home, count, place};
 use crate::hidden::{Hierarchies, without};
 use std::fs;
 
@@ -57,6 +57,23 @@ fn who_eats_more_memory_than_its_limit_is_killed_and_that_is_told_as_the_reason(
     assert_eq!(family.status("other")["state"], "up");
     let (_, lines) = family.shut_down();
     place(&lines, "eater ran out of memory: the kernel killed 1 process of it (its limit is 24 MiB)");
+}
+
+#[test]
+fn a_descendant_that_is_killed_for_want_of_memory_is_told_at_once_while_the_service_lives() {
+    let mut family = Family::up(
+        "[service.eater]\nshell = true\ncommand = \"(ACTORS/memory_eater 256); exec sleep 1000\"\n\
+         limits = { memory = \"24MiB\" }\n",
+    );
+    family.expect("eater started");
+    if holds_no_memory(&family) {
+        return;
+    }
+    family.expect("eater ran out of memory: the kernel killed 1 process of it (its limit is 24 MiB)");
+    let status = family.status("eater");
+    assert_eq!((&status["state"], &status["generation"]), (&"up".into(), &1.into()), "{status}");
+    let (_, lines) = family.shut_down();
+    assert_eq!(count(&lines, "ran out of memory"), 1, "it is told once: {}", lines.join("\n"));
 }
 
 /// Where no memory controller can be used, the program fails by itself, and `why` says what holds instead.

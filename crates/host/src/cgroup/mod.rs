@@ -9,6 +9,7 @@
 
 mod find;
 mod limit;
+pub(crate) mod memory;
 
 pub use limit::{Limited, Limiters};
 

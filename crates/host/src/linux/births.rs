@@ -59,6 +59,7 @@ impl Home {
         plan.listen_pid = wiring.listens;
         give_back_our_limit(&mut plan.rlimits, self.open_files);
         let _leaf = self.trees.contain(key, &service.name, service.recipe.limits, &mut plan)?;
+        self.trees.watch_memory(key.service, &self.epoll);
         for note in self.trees.bounds.take_fresh_notes(key.service) {
             self.logs.say_soon(Stamp::read(), &format!("{}: {note}", service.name));
         }

@@ -3,14 +3,19 @@
 //! The means are in this order: a controller of cgroup v2, one of v1, an rlimit. The last counts otherwise than
 //! the first two, so it is said aloud; so is a limit that nothing here can hold.
 
+use super::token::Token;
+use crate::cgroup::memory::{self, Alarm};
 use crate::cgroup::{Cgroups, Leaf, Limited, Limiters};
 use doula_model::id::ServiceId;
 use doula_model::plan::{ChildPlan, Resource, Rlimit};
 use doula_model::recipe::Limits;
+use doula_model::time::Time;
 use doula_model::words::Size;
+use doula_sys::poll::Epoll;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 /// See the head of this file.
 pub(super) struct Bounds {
@@ -18,7 +23,14 @@ pub(super) struct Bounds {
     table: BTreeMap<ServiceId, Bound>,
     /// Who was killed for want of memory, by service.
     killed: BTreeMap<ServiceId, Killed>,
+    /// Whose count is to be looked at: when, and after which pause again.
+    looks: BTreeMap<ServiceId, (Time, Duration)>,
 }
+
+/// A v1 group warns before somebody is killed; the death itself takes microseconds, or longer on a busy machine.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+/// After such a pause nobody was killed: whoever was short of memory had some back in time.
+const LAST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How many processes of a service were killed for want of memory.
 #[derive(Clone, Copy, Default)]
@@ -40,6 +52,8 @@ struct Bound {
     fresh: bool,
     /// They hold no more: the leaf where they were set is gone.
     stale: bool,
+    /// Tells of want of memory.
+    alarm: Option<Alarm>,
 }
 
 impl Bound {
@@ -51,7 +65,12 @@ impl Bound {
 impl Bounds {
     /// Finds out what this machine offers to a family of this name.
     pub(super) fn new(name: &str) -> Bounds {
-        Bounds { limiters: Limiters::discover(name), table: BTreeMap::new(), killed: BTreeMap::new() }
+        Bounds {
+            limiters: Limiters::discover(name),
+            table: BTreeMap::new(),
+            killed: BTreeMap::new(),
+            looks: BTreeMap::new(),
+        }
     }
 
     /// Lays the limits of a service into the plan of a child; sets them first where they are new or changed.
@@ -102,7 +121,7 @@ impl Bounds {
             notes.push(note);
         }
         let fresh = !notes.is_empty();
-        Ok(Bound { limits, limited, rlimits, notes, fresh, stale: false })
+        Ok(Bound { limits, limited, rlimits, notes, fresh, stale: false, alarm: None })
     }
 
     /// What people should know about the limits of a service, once.
@@ -135,14 +154,49 @@ impl Bounds {
 
     /// How many processes of a service the kernel has killed for want of memory since the last call.
     pub(super) fn newly_killed(&mut self, service: ServiceId, leaf: Option<&Leaf>) -> u64 {
-        let in_leaf = leaf.and_then(|leaf| kills(&leaf.path().join("memory.events")));
-        let count = in_leaf
-            .or_else(|| self.groups(service).find_map(|group| kills(&group.join("memory.oom_control"))));
-        let Some(count) = count else { return 0 };
+        let Some(count) = memory::killed(leaf, self.groups(service)) else { return 0 };
         let killed = self.killed.entry(service).or_default();
         let new = count.saturating_sub(killed.seen);
         *killed = Killed { seen: count, total: killed.total + new };
         new
+    }
+
+    /// Has the kernel tell when a service with a limit of memory runs into it.
+    pub(super) fn watch_memory(&mut self, service: ServiceId, leaf: Option<&Leaf>, epoll: &Epoll) {
+        let wanted = |bound: &&mut Bound| bound.limits.memory.is_some() && bound.alarm.is_none();
+        let Some(bound) = self.table.get_mut(&service).filter(wanted) else { return };
+        // Without it, deaths of main processes still tell.
+        let Ok(alarm) = Alarm::new(leaf, bound.limited.groups()) else { return };
+        if epoll.add(&alarm, alarm.interest(), Token::Memory(service).pack()).is_ok() {
+            bound.alarm = Some(alarm);
+        }
+    }
+
+    /// The alarm of a service was raised: its count is to be looked at.
+    pub(super) fn alarmed(&mut self, service: ServiceId, now: Time) {
+        let Some(alarm) = self.table.get(&service).and_then(|bound| bound.alarm.as_ref()) else { return };
+        alarm.hear();
+        let pause = if alarm.comes_before_the_count() { FIRST_PAUSE } else { LAST_PAUSE };
+        self.looks.insert(service, (now, pause));
+    }
+
+    /// When [`Bounds::alarms`] has somebody.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.looks.values().map(|(at, _)| *at).min()
+    }
+
+    /// Whose count is to be looked at now.
+    pub(super) fn alarms(&mut self, now: Time) -> Vec<ServiceId> {
+        let due = |(_, (at, _)): &(&ServiceId, &(Time, Duration))| *at <= now;
+        let due: Vec<_> = self.looks.iter().filter(due).map(|(service, _)| *service).collect();
+        self.looks.retain(|_, (at, pause)| {
+            let last = *at <= now && *pause >= LAST_PAUSE;
+            if *at <= now {
+                (*at, *pause) = (now.after(*pause), *pause * 2);
+            }
+            !last
+        });
+        due
     }
 
     /// The groups of a service are made anew and count from zero; but not its leaf.
@@ -167,6 +221,7 @@ impl Bounds {
     pub(super) fn forget(&mut self, service: ServiceId) {
         self.table.remove(&service);
         self.killed.remove(&service);
+        self.looks.remove(&service);
     }
 }
 
@@ -201,12 +256,6 @@ fn instead(controller: &str, limits: Limits, root: bool) -> (Option<Rlimit>, Str
         ),
         _ => (None, format!("its limit of CPU time does not hold: {none}")),
     }
-}
-
-/// The number behind `oom_kill` in a file of the memory controller; `None` without such a file or line.
-fn kills(file: &Path) -> Option<u64> {
-    let text = std::fs::read_to_string(file).ok()?;
-    text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
 }
 
 #[cfg(test)]

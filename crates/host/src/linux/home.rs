@@ -314,6 +314,18 @@ impl Home {
         (killed > 0).then_some(Report { news: News::OutOfMemory { killed, limit }, ..report.clone() })
     }
 
+    /// Who lost processes for want of memory, as the kernel told by itself.
+    pub(super) fn out_of_memory(&mut self, now: Time) -> Vec<Report> {
+        let told = self.trees.bounds.alarms(now).into_iter().filter_map(|service| {
+            let killed = self.trees.newly_killed(service);
+            let limit = self.trees.bounds.memory_limit(service);
+            let generation = self.generation(service);
+            let news = News::OutOfMemory { killed, limit };
+            (killed > 0).then_some(Report { at: now, service: Some(service), generation, news })
+        });
+        told.collect()
+    }
+
     /// The cgroups that hold a service's processes and no others.
     pub(crate) fn cgroups(&self, service: ServiceId) -> Vec<String> {
         self.trees.cgroups_of(service)

@@ -112,7 +112,12 @@ impl Linux {
             Token::Child(pid) => Some(Wake::Child(pid)),
             Token::Signals => Some(Wake::Signals),
             Token::Tree(id) => Some(Wake::Tree(id, self.home.generation(id))),
-            Token::Logs | Token::Notify(_) | Token::ReadyFd(_) | Token::Schedule | Token::Control => None,
+            Token::Logs
+            | Token::Notify(_)
+            | Token::ReadyFd(_)
+            | Token::Schedule
+            | Token::Control
+            | Token::Memory(_) => None,
         }
     }
 
@@ -122,6 +127,7 @@ impl Linux {
             Token::Notify(id) => self.pending.extend(self.home.hear(id)),
             Token::ReadyFd(id) => self.pending.extend(self.home.services.look_at_ready_pipe(id)),
             Token::Schedule => self.pending.extend(self.home.due()),
+            Token::Memory(id) => self.home.trees.bounds.alarmed(id, time::monotonic()),
             // These two have epoll sets of their own and are looked at in every turn.
             Token::Logs | Token::Control => {}
             Token::Child(_) | Token::Signals | Token::Tree(_) => {}
@@ -175,9 +181,9 @@ impl Linux {
     fn own_deadline(&self) -> Option<Time> {
         let above = self.home.above.as_ref().and_then(Above::deadline);
         let stubborn = self.home.stubborn.deadline();
-        let own = [self.home.trees.deadline(), self.home.logs.deadline(), self.people.deadline()];
-        let deadlines = own.into_iter().chain([above, stubborn]);
-        deadlines.flatten().min()
+        let Home { trees, logs, .. } = &self.home;
+        let own = [trees.deadline(), trees.bounds.deadline(), logs.deadline(), self.people.deadline()];
+        own.into_iter().chain([above, stubborn]).flatten().min()
     }
 }
 
@@ -284,7 +290,8 @@ impl Kernel for Linux {
         self.put_off_changes(wakes);
         let swept = self.home.trees.due(time::monotonic());
         wakes.extend(swept.into_iter().map(|(service, generation)| Wake::Tree(service, generation)));
-        for report in self.home.still_there(time::monotonic()) {
+        let now = time::monotonic();
+        for report in self.home.still_there(now).into_iter().chain(self.home.out_of_memory(now)) {
             self.report(&report);
         }
         self.turn_logs();

@@ -17,6 +17,8 @@ pub(super) enum Token {
     ReadyFd(ServiceId),
     /// `cgroup.events` of a service.
     Tree(ServiceId),
+    /// A service was short of memory.
+    Memory(ServiceId),
     /// The timer of the schedules.
     Schedule,
     /// The control socket and its clients: an epoll set of the server's own.
@@ -35,6 +37,7 @@ impl Token {
             Token::Tree(id) => (6, id.0),
             Token::Schedule => (7, 0),
             Token::Control => (8, 0),
+            Token::Memory(id) => (9, id.0),
         };
         (tag << 32) | u64::from(number)
     }
@@ -51,6 +54,7 @@ impl Token {
             6 => Token::Tree(ServiceId(number)),
             7 => Token::Schedule,
             8 => Token::Control,
+            9 => Token::Memory(ServiceId(number)),
             _ => return None,
         })
     }
@@ -64,7 +68,7 @@ mod tests {
     fn every_token_survives_its_packing() {
         let id = ServiceId(u32::MAX);
         let child = Token::Child(Pid::new(i32::MAX).unwrap_or(Pid::INIT));
-        let services = [Token::Notify(id), Token::ReadyFd(id), Token::Tree(id)];
+        let services = [Token::Notify(id), Token::ReadyFd(id), Token::Tree(id), Token::Memory(id)];
         for token in
             [child, Token::Signals, Token::Logs, Token::Schedule, Token::Control].iter().chain(&services)
         {

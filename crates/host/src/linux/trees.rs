@@ -141,6 +141,12 @@ impl Trees {
         self.bounds.newly_killed(service, leaf)
     }
 
+    /// Has the kernel tell when a service with a limit of memory runs into it.
+    pub(super) fn watch_memory(&mut self, service: ServiceId, epoll: &Epoll) {
+        let leaf = self.leaves.get(&service).map(|held| &held.leaf);
+        self.bounds.watch_memory(service, leaf, epoll);
+    }
+
     /// A child was born. The session of a main process is a trace to its descendants.
     pub(super) fn born(&mut self, key: ChildKey, pid: Pid) {
         if self.cgroups.is_none() && key.role == Role::Main {
