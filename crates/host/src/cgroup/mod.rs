@@ -17,14 +17,17 @@ use crate::sweep;
 use doula_model::id::Pid;
 use doula_model::signal::Signal;
 use doula_sys::fd::OwnedFd;
+use doula_sys::fork::mark;
+use doula_sys::poll::{Epoll, Happening, Interest};
 use doula_sys::{fd, pidfd};
 use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The directory of a family of services. Removed when dropped, as far as it is empty.
 #[derive(Debug)]
@@ -113,10 +116,18 @@ impl Drop for Cgroups {
 /// How the names of all families start.
 const PREFIX: &str = "doula-";
 
-/// Tells this supervisor from every other one: `.pid.start.namespace`.
+/// Tells this process from every other one: `.pid.start.namespace`. Read once, and anew in a copy of this process.
 fn signature() -> Option<String> {
+    static KNOWN: Mutex<Option<(u64, String)>> = Mutex::new(None);
+    let us = mark::identity();
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, signature)) = known.as_ref().filter(|(who, _)| *who == us) {
+        return Some(signature.clone());
+    }
     let pid = doula_sys::group::pid();
-    Some(format!(".{pid}.{}.{}", sweep::start_ticks(pid)?, pid_namespace()?))
+    let signature = format!(".{pid}.{}.{}", sweep::start_ticks(pid)?, pid_namespace()?);
+    *known = Some((us, signature.clone()));
+    Some(signature)
 }
 
 /// The number of our PID namespace: only within it a number of a process means something to us.
@@ -184,7 +195,7 @@ pub struct Leaf {
 }
 
 impl Leaf {
-    /// A leaf for one child and its descendants, beside no family. `None` where we may make none.
+    /// A leaf for one child or a row of them, with their descendants, beside no family. `None` where we may make none.
     pub(crate) fn single() -> Option<Leaf> {
         static OWN: OnceLock<Option<PathBuf>> = OnceLock::new();
         static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -292,12 +303,37 @@ impl Leaf {
         }
     }
 
+    /// Lets everybody in it and below stand still (`cgroup.freeze`), as soon as they do or the time is over: who sleeps in the
+    /// kernel's hands stands still only when it comes out, but does nothing of its own until then either. They can be
+    /// killed so, and go on by [`Leaf::thaw`].
+    ///
+    /// # Errors
+    /// Those of open(2), write(2) and poll(2).
+    pub(crate) fn freeze(&self, within: Duration) -> io::Result<()> {
+        let epoll = Epoll::new().map_err(os_error)?;
+        let events = self.events()?;
+        epoll.add(&events, Interest::PRIORITY, 0).map_err(os_error)?;
+        write(&self.path.join("cgroup.freeze"), "1")?;
+        let deadline = Instant::now() + within;
+        while !read_event(&events, b"frozen 1")? && Instant::now() < deadline {
+            // Interrupted or not: looked at again.
+            let left = deadline.saturating_duration_since(Instant::now());
+            let _ = epoll.wait(&mut [Happening::EMPTY], Some(left));
+        }
+        Ok(())
+    }
+
+    /// Ends [`Leaf::freeze`].
+    pub(crate) fn thaw(&self) {
+        // Where there is no freezer, nobody was frozen.
+        let _ = write(&self.path.join("cgroup.freeze"), "0");
+    }
+
     fn kill_one_by_one(&self) -> io::Result<()> {
-        let freeze = self.path.join("cgroup.freeze");
         // Without the freezer (before 5.2) the passes of `signal_all` alone have to win the race.
-        let _ = write(&freeze, "1");
+        let _ = write(&self.path.join("cgroup.freeze"), "1");
         let done = self.signal_all(Signal::KILL);
-        let _ = write(&freeze, "0");
+        self.thaw();
         done.map(drop)
     }
 
@@ -305,6 +341,11 @@ impl Leaf {
     /// that it was gone already); `false`: somebody does.
     pub fn try_remove(&self) -> bool {
         remove_tree(&self.path)
+    }
+
+    /// The name of its directory. That of a [`Leaf::single`] is never given twice on this machine since it was started.
+    pub(crate) fn name(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
     /// Its directory.
@@ -325,14 +366,18 @@ const MOST_PASSES: usize = 64;
 /// # Errors
 /// Those of lseek(2) and read(2); ENODEV when the leaf was removed.
 pub fn read_events(events: &OwnedFd) -> io::Result<bool> {
+    read_event(events, b"populated 0")
+}
+
+/// Whether its file says this line.
+fn read_event(events: &OwnedFd, wanted: &[u8]) -> io::Result<bool> {
     let mut text = [0; 256];
     let length = fd::read_at(events, &mut text, 0).map_err(os_error)?;
-    let lines = text[..length].split(|&byte| byte == b'\n');
-    lines
-        .filter_map(|line| line.strip_prefix(b"populated "))
-        .map(|value| value == b"0")
-        .next()
-        .ok_or_else(|| io::Error::from(ErrorKind::InvalidData))
+    let lines = || text[..length].split(|&byte| byte == b'\n');
+    if !lines().any(|line| line.starts_with(b"populated ")) {
+        return Err(ErrorKind::InvalidData.into());
+    }
+    Ok(lines().any(|line| line == wanted))
 }
 
 fn collect_members(path: &Path, members: &mut Vec<Pid>) {

@@ -36,8 +36,8 @@ pub use crate::holder::Holder;
 pub use capture::{Capture, CaptureError, Output};
 pub use counts::{Io, shared_rss_kb};
 pub(crate) use holders::of as holders_of;
-pub(crate) use tree::Tree;
 pub use tree::{NotEmpty, Proof, Survivor, TreeEnd};
+pub(crate) use tree::{Row, Tree, end_together};
 
 use crate::reaper::owners;
 use doula_model::exit::ExitStatus;
@@ -75,7 +75,7 @@ pub enum OnDrop {
 
 /// How long a dropped child that was killed is waited for: it dies at once unless the kernel is busy with it. Then it is left
 /// to be buried later.
-const DEATH: Duration = Duration::from_secs(1);
+pub(crate) const DEATH: Duration = Duration::from_secs(1);
 
 /// A child that was born by [`crate::Command::spawn`]. See the [module](self) for the whole picture.
 ///
@@ -223,6 +223,16 @@ impl Child {
             }
         }
         self.end.map(|(status, _)| status)
+    }
+
+    /// Its end was seen.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// Its end was not seen, and when it is dropped it is killed with a row of others.
+    pub(crate) fn falls_with_its_row(&self) -> bool {
+        self.end.is_none() && self.on_drop == OnDrop::Kill && self.tree.row().is_some()
     }
 
     /// It lives on.

@@ -6,7 +6,7 @@
 
 use super::counts::Io;
 use super::relay::{Link, Relay};
-use super::{Capture, Child, Holder, NotEmpty, TreeEnd, holders, os_error};
+use super::{Capture, Child, Holder, NotEmpty, TreeEnd, end_together, holders, os_error};
 use doula_model::exit::ExitStatus;
 use doula_model::plan::Errno;
 use doula_model::signal::Signal;
@@ -220,13 +220,17 @@ impl<'a> Talk<'a> {
         if pipes.is_empty() { Vec::new() } else { holders::of(&pipes) }
     }
 
-    /// Ends everybody, from the last to the first: so nobody takes the end of a killed one's words for the end of its input.
+    /// Ends everybody, and nobody takes the end of a killed one's words for the end of its input.
     fn end(&mut self, children: &mut [Child]) {
-        for (child, part) in children.iter_mut().zip(&mut self.parts).rev() {
+        let before = |place: usize, child: &mut Child| {
+            let part = &mut self.parts[place];
             part.io = child.io().or(part.io);
             part.killed |= part.ended.is_none() && child.try_wait().is_none();
-            // Whoever may not be killed is waited for.
-            part.tree = child.kill_all(EMPTY_WITHIN);
+        };
+        // Whoever may not be killed is waited for.
+        let ends = end_together(children, EMPTY_WITHIN, before, |child| child.kill_all(EMPTY_WITHIN));
+        for (part, end) in self.parts.iter_mut().zip(ends) {
+            part.tree = end;
         }
     }
 

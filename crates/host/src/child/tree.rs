@@ -10,6 +10,7 @@ use doula_sys::fd::{AsRawFd as _, OwnedFd};
 use doula_sys::poll::{Epoll, Happening, Interest};
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,8 @@ use std::time::{Duration, Instant};
 const MARK: &str = "DOULA_TREE";
 /// The pause between two looks at `/proc`: long enough for a signal to do its work, too short to be felt.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
+/// How long a row may take to stand still. Only who sleeps in the kernel's hands takes longer than a moment.
+const STILL_WITHIN: Duration = Duration::from_secs(1);
 
 /// How a tree is held together.
 #[derive(Debug)]
@@ -27,6 +30,45 @@ pub(crate) enum Tree {
     Leaf(Leaf),
     /// By a mark in the environment.
     Marked(String),
+    /// By the cgroup of a row of children, as one of them; by its own mark, if it is meant alone.
+    InRow(Arc<Row>, String),
+}
+
+/// What holds a row of children together, so that all of them are ended at once: one cgroup for all is cheaper than one for
+/// each. It is removed with the last of them.
+#[derive(Debug)]
+pub(crate) struct Row {
+    leaf: Leaf,
+    directory: OwnedFd,
+    /// How many were marked as one of it.
+    count: AtomicU64,
+}
+
+impl Row {
+    /// `None` where no cgroup may be made.
+    pub(crate) fn new() -> Option<Arc<Row>> {
+        let leaf = Leaf::single()?;
+        match leaf.open() {
+            Ok(directory) => Some(Arc::new(Row { leaf, directory, count: AtomicU64::new(0) })),
+            Err(_) => {
+                leaf.try_remove();
+                None
+            }
+        }
+    }
+
+    /// Kills everybody in it; who lives when the time is over.
+    fn end(&self, deadline: Option<Instant>) -> Result<(), Vec<Survivor>> {
+        let ended = end_leaf(&self.leaf, deadline);
+        self.leaf.thaw();
+        ended.map_err(|_| seen(self.leaf.members()))
+    }
+}
+
+impl Drop for Row {
+    fn drop(&mut self) {
+        self.leaf.try_remove();
+    }
 }
 
 impl Tree {
@@ -44,20 +86,34 @@ impl Tree {
         }
     }
 
+    /// Holds it as one of a row, where its plan has no cgroup of its own. The row must be there until the child is born.
+    pub(crate) fn in_row(row: &Arc<Row>, plan: &mut ChildPlan) -> Tree {
+        if plan.cgroup.is_some() {
+            return Tree::marked(plan);
+        }
+        plan.cgroup = Some(row.directory.as_raw_fd());
+        let id = format!("{}.{}", row.leaf.name(), row.count.fetch_add(1, Ordering::Relaxed));
+        mark(plan, &id);
+        Tree::InRow(Arc::clone(row), id)
+    }
+
     /// Holds it by a mark.
     pub(crate) fn marked(plan: &mut ChildPlan) -> Tree {
         let id = new_id();
-        let name = [MARK.as_bytes(), b"="].concat();
-        let at = plan.env.iter().position(|entry| entry.starts_with(&name));
-        match at {
-            Some(at) => plan.env[at].extend_from_slice(format!(",{id}").as_bytes()),
-            None => plan.env.push([name.as_slice(), id.as_bytes()].concat()),
-        }
+        mark(plan, &id);
         Tree::Marked(id)
     }
 
     pub(super) fn is_open(&self) -> bool {
         matches!(self, Tree::Open)
+    }
+
+    /// The row that it is in.
+    pub(super) fn row(&self) -> Option<&Arc<Row>> {
+        match self {
+            Tree::InRow(row, _) => Some(row),
+            Tree::Open | Tree::Leaf(_) | Tree::Marked(_) => None,
+        }
     }
 }
 
@@ -67,6 +123,16 @@ impl Drop for Tree {
             // It stays as long as somebody lives in it; a later birth of another process removes it then.
             leaf.try_remove();
         }
+    }
+}
+
+/// Marks the child of a plan, and all its descendants.
+fn mark(plan: &mut ChildPlan, id: &str) {
+    let name = [MARK.as_bytes(), b"="].concat();
+    let at = plan.env.iter().position(|entry| entry.starts_with(&name));
+    match at {
+        Some(at) => plan.env[at].extend_from_slice(format!(",{id}").as_bytes()),
+        None => plan.env.push([name.as_slice(), id.as_bytes()].concat()),
     }
 }
 
@@ -190,7 +256,7 @@ pub(super) fn kill(child: &mut Child, within: Duration) -> Result<TreeEnd, NotEm
             }
             Proof::Cgroup
         }
-        Tree::Marked(id) => {
+        Tree::Marked(id) | Tree::InRow(_, id) => {
             let id = id.clone();
             end_by_sweep(child, &id, deadline)?;
             Proof::Mark
@@ -200,9 +266,52 @@ pub(super) fn kill(child: &mut Child, within: Duration) -> Result<TreeEnd, NotEm
             Proof::Parents
         }
     };
+    buried(child, deadline, proof)
+}
+
+fn buried(child: &mut Child, deadline: Option<Instant>, proof: Proof) -> Result<TreeEnd, NotEmpty> {
     let ended = child.wait_until(deadline);
     let status = ended.ok_or_else(|| NotEmpty { survivors: seen(vec![child.pid]) })?;
     Ok(TreeEnd { status, proof })
+}
+
+/// How the tree of one of several children ended, if that was asked for.
+pub(crate) type End = Option<Result<TreeEnd, NotEmpty>>;
+
+/// Ends the children of one pipeline so that none takes the end of a killed one's words for the end of its input: those of a row
+/// stand still meanwhile and are killed all at once; the others before them, from the last to the first, by `alone`. `before`
+/// sees each of them while it is not buried by this.
+pub(crate) fn end_together(
+    children: &mut [Child],
+    within: Duration,
+    mut before: impl FnMut(usize, &mut Child),
+    alone: impl Fn(&mut Child) -> End,
+) -> Vec<End> {
+    let deadline = Instant::now().checked_add(within);
+    let mut ends: Vec<End> = children.iter().map(|_| None).collect();
+    let row = children.iter().find_map(|child| child.tree.row().cloned());
+    if let Some(row) = &row {
+        // Who cannot be held is killed all the same.
+        let _ = row.leaf.freeze(STILL_WITHIN.min(within));
+    }
+    let places = (0..children.len()).rev();
+    let (in_row, others): (Vec<_>, Vec<_>) = places.partition(|&place| children[place].tree.row().is_some());
+    for place in others {
+        before(place, &mut children[place]);
+        ends[place] = alone(&mut children[place]);
+    }
+    in_row.iter().for_each(|&place| before(place, &mut children[place]));
+    let Some(row) = row else { return ends };
+    let mut survivors = row.end(deadline).err();
+    for place in in_row {
+        ends[place] = Some(match &mut survivors {
+            None => buried(&mut children[place], deadline, Proof::Cgroup),
+            // Told once.
+            Some(survivors) => Err(NotEmpty { survivors: std::mem::take(survivors) }),
+        });
+    }
+    sweep::bury_orphans_of(row.leaf.path());
+    ends
 }
 
 fn is_over(deadline: Option<Instant>) -> bool {

@@ -2,7 +2,7 @@
 
 use super::error::Trouble;
 use super::stdio::Wiring;
-use super::{Command, CommandError, Stdio, barrier};
+use super::{Command, CommandError, Contained, Stdio, barrier};
 use crate::child::{Capture, CaptureError, Child, Output, Tree, left};
 use crate::reaper::owners;
 use crate::spawn;
@@ -17,13 +17,17 @@ pub(super) fn spawn(command: &Command) -> Result<Child, CommandError> {
     let mut plan = plan(command)?;
     plan.fds.clone_from(&wiring.mappings);
     // The directory must be open until the child is born in it.
-    let (tree, _directory) = if command.contained { Tree::around(&mut plan) } else { (Tree::Open, None) };
+    let (tree, _directory) = match &command.contained {
+        Contained::No => (Tree::Open, None),
+        Contained::Alone => Tree::around(&mut plan),
+        Contained::InRow(row) => (Tree::in_row(row, &mut plan), None),
+    };
     // No reaper of ours takes the child before it is known to be ours.
     let _birth = owners::birth();
     let born = barrier::give_birth(&plan);
     let (tree, born) = match (tree, born) {
         // A cgroup that we may make, but not move anybody into.
-        (Tree::Leaf(_), Err(error)) if error.step == Step::Cgroup => {
+        (Tree::Leaf(_) | Tree::InRow(..), Err(error)) if error.step == Step::Cgroup => {
             plan.cgroup = None;
             (Tree::marked(&mut plan), barrier::give_birth(&plan))
         }

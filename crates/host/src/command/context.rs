@@ -369,7 +369,7 @@ impl Command {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn contained(&mut self) -> &mut Command {
-        self.contained = true;
+        self.contain(None);
         self
     }
 

@@ -69,7 +69,7 @@ mod stdio;
 pub use error::CommandError;
 pub use stdio::Stdio;
 
-use crate::child::{Capture, CaptureError, Child, OnDrop, Output};
+use crate::child::{Capture, CaptureError, Child, OnDrop, Output, Row};
 use doula_model::exit::ExitStatus;
 use doula_model::plan::ChildPlan;
 use doula_sys::fd::{OwnedFd, RawFd};
@@ -109,8 +109,20 @@ pub struct Command {
     /// Kept open as long as the plan names their numbers.
     terminal: Option<Arc<OwnedFd>>,
     cgroup: Option<Arc<OwnedFd>>,
-    contained: bool,
+    contained: Contained,
     on_drop: OnDrop,
+}
+
+/// How a child is held together with its descendants.
+#[derive(Clone, Debug, Default)]
+enum Contained {
+    /// Not at all.
+    #[default]
+    No,
+    /// By itself.
+    Alone,
+    /// With a row of others.
+    InRow(Arc<Row>),
 }
 
 impl Command {
@@ -133,7 +145,7 @@ impl Command {
             context: ChildPlan::default(),
             terminal: None,
             cgroup: None,
-            contained: false,
+            contained: Contained::default(),
             on_drop: OnDrop::default(),
         }
     }
@@ -273,6 +285,11 @@ impl Command {
     pub fn dir(&mut self, dir: impl AsRef<Path>) -> &mut Command {
         self.context.dir = Some(dir.as_ref().as_os_str().as_bytes().to_vec());
         self
+    }
+
+    /// Holds it together with its descendants, in this row if there is one.
+    pub(crate) fn contain(&mut self, row: Option<Arc<Row>>) {
+        self.contained = row.map_or(Contained::Alone, Contained::InRow);
     }
 
     /// What this fd is unless it was given.

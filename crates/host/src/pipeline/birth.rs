@@ -3,7 +3,7 @@
 
 use super::{Children, Joint, Pipeline, PipelineError};
 use crate::child::relay::{Link, Relay};
-use crate::child::{Child, OnDrop};
+use crate::child::{Child, OnDrop, Row};
 use crate::command::{Command, CommandError, Stdio};
 use doula_model::plan::{Errno, Step};
 use doula_sys::fd::{self, OwnedFd};
@@ -14,9 +14,10 @@ pub(super) fn spawn(pipeline: Pipeline) -> Result<Children, PipelineError> {
     let mut children = Children::none(&pipeline);
     // What the next stage reads from.
     let mut input = None;
+    let row = if pipeline.contained { Row::new() } else { None };
     for (stage, mut command) in pipeline.stages.into_iter().enumerate() {
         if pipeline.contained {
-            command.contained();
+            command.contain(row.clone());
         }
         let joint = pipeline.joints.get(stage);
         let made = join_input(&mut command, input.take()).and_then(|()| match joint {

@@ -4,7 +4,7 @@ use super::end::PipelineEnd;
 use super::{Pipeline, StageEnd};
 use crate::child::relay::Link;
 use crate::child::talk::{Rules, Talk};
-use crate::child::{Child, NotEmpty, TreeEnd};
+use crate::child::{Child, DEATH, NotEmpty, TreeEnd, end_together};
 use doula_model::signal::Signal;
 use std::io;
 use std::os::fd::AsFd;
@@ -150,8 +150,9 @@ impl Children {
         sent.into_iter().collect()
     }
 
-    /// Ends all stages and all their descendants, from the last to the first, buries the stages, and proves that nobody is
-    /// left: see [`Child::kill_tree`]. How each ended, from the first to the last.
+    /// Ends all stages and all their descendants, buries the stages, and proves that nobody is left: see
+    /// [`Child::kill_tree`]. How each ended, from the first to the last. Stages that share a cgroup stand still and are killed
+    /// at once, others before them from the last to the first.
     ///
     /// # Errors
     /// Somebody lives still when the time is over: who, and in which state.
@@ -168,14 +169,14 @@ impl Children {
     pub fn kill_tree(&mut self, within: Duration) -> Result<Vec<TreeEnd>, NotEmpty> {
         let deadline = Instant::now().checked_add(within);
         let left = || deadline.map_or(within, |deadline| deadline.saturating_duration_since(Instant::now()));
+        let alone = |stage: &mut Child| Some(stage.kill_tree(left()));
         let (mut ends, mut survivors) = (Vec::new(), None);
-        for stage in self.stages.iter_mut().rev() {
-            match stage.kill_tree(left()) {
+        for end in end_together(&mut self.stages, within, |_, _| {}, alone).into_iter().flatten() {
+            match end {
                 Ok(end) => ends.push(end),
                 Err(NotEmpty { survivors: more }) => survivors.get_or_insert_with(Vec::new).extend(more),
             }
         }
-        ends.reverse();
         survivors.map_or(Ok(ends), |survivors| Err(NotEmpty { survivors }))
     }
 
@@ -231,6 +232,12 @@ impl Drop for Children {
         self.links.clear();
         for stage in &mut self.stages {
             (stage.stdin, stage.stdout, stage.stderr) = (None, None, None);
+        }
+        if self.stages.iter().any(Child::falls_with_its_row)
+            && self.stages.iter().all(|stage| stage.falls_with_its_row() || stage.has_ended())
+        {
+            // Whoever cannot be killed is left to be buried later.
+            let _ = self.kill_tree(DEATH);
         }
         while self.stages.pop().is_some() {}
     }

@@ -43,9 +43,9 @@
 //!
 //! # The end
 //!
-//! [`Pipeline::timeout`] and [`Pipeline::kill_on_failure`] end all stages, from the last to the first: so no stage takes the
-//! end of a killed one's words for the end of its input, and commits half of it. With [`Pipeline::contained`] all their
-//! descendants end too, and [`PipelineEnd::proof`] says how we know. What becomes of a pipeline that is dropped while it runs is
+//! [`Pipeline::timeout`] and [`Pipeline::kill_on_failure`] end all stages, from the last to the first, or all at once while they
+//! stand still: so no stage takes the end of a killed one's words for the end of its input, and commits half of it. With
+//! [`Pipeline::contained`] all their descendants end too, and [`PipelineEnd::proof`] says how we know. What becomes of a pipeline that is dropped while it runs is
 //! said by each [`Command::on_drop`]. When a stage cannot be born, those before it are ended and buried.
 
 mod birth;
@@ -223,8 +223,8 @@ impl Pipeline {
         self
     }
 
-    /// Every stage is held together with its descendants ([`Command::contained`]), so that the end of the pipeline can be the
-    /// end of all of them, with a proof.
+    /// Every stage is held together with its descendants, so that the end of the pipeline can be the end of all of them, with a
+    /// proof: all stages in one cgroup where we may make one, and each by a mark as [`Command::contained`] has it.
     ///
     /// ```
     /// use doula_host::{Command, Pipeline};

@@ -1,9 +1,10 @@
 //! Pipelines: who failed, who is left, and that nobody waits for ever.
 
 use crate::{LONG, actors::actor, is_dead};
+use doula_host::cgroup::Cgroups;
 use doula_host::{
-    Capture, Child, Command, Errno, ExitStatus, OnDrop, Pid, Pipeline, PipelineEnd, PipelineError, Signal,
-    Stdio,
+    Capture, Child, Command, Errno, ExitStatus, OnDrop, Pid, Pipeline, PipelineEnd, PipelineError, Proof,
+    Signal, Stdio,
 };
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
@@ -230,10 +231,14 @@ fn a_grandchild_that_holds_the_output_after_the_last_end_is_named_and_nobody_han
 
 #[test]
 fn nobody_takes_the_end_of_a_killed_stage_for_the_end_of_its_input() {
-    for contained in [false, true] {
-        let file = file(&format!("half-{contained}"));
+    // Also where the one who would commit is a child of the stage, so far as the stages are contained.
+    for (contained, through) in [(false, "exec"), (true, "exec"), (true, "")] {
+        let file = file(&format!("half-{contained}-{through}"));
         let mut pipeline = Pipeline::new(sh("echo half; exec sleep 1000"));
-        pipeline.pipe(Command::exact(actor("commits_at_end")).arg(&file).stderr(Stdio::pipe_out()));
+        let program = actor("commits_at_end").display().to_string();
+        let script = format!("{through} \"$0\" \"$1\"; exit");
+        let stage = ["sh", "-c", &script, &program, &file.display().to_string()];
+        pipeline.pipe(Command::new("sh").argv(stage).stderr(Stdio::pipe_out()));
         if contained {
             pipeline.contained();
         }
@@ -287,6 +292,74 @@ fn all_stages_end_with_their_trees_on_request() {
     assert_eq!(ends.len(), 2);
     let end = children.wait().expect("all have ended");
     assert_eq!(end.stages[0].status, ExitStatus::signal(Signal::KILL));
+}
+
+/// The cgroup of the v2 hierarchy in which each stage of `cat /proc/self/cgroup` is.
+fn cgroups_of(end: &PipelineEnd) -> Vec<String> {
+    let texts = end.stages.iter().map(|stage| stage.stderr_text());
+    texts
+        .filter_map(|text| Some(text.lines().find_map(|line| line.strip_prefix("0::"))?.to_owned()))
+        .collect()
+}
+
+#[test]
+fn the_stages_of_a_contained_pipeline_share_one_cgroup_that_is_removed_with_the_last() {
+    let stage = sh("cat /proc/self/cgroup >&2");
+    let end = output(Pipeline::new(&stage).pipe(&stage).pipe(&stage).contained());
+    let own = std::fs::read_to_string("/proc/self/cgroup").expect("/proc");
+    let [one, two, three] = &cgroups_of(&end)[..] else { return println!("skipped: no cgroup v2") };
+    if own.lines().any(|line| line.strip_prefix("0::") == Some(one)) {
+        return println!("skipped: no cgroup may be made here");
+    }
+    assert_eq!((one, one), (two, three));
+    let Some(cgroups) = Cgroups::discover("test-row") else {
+        return println!("skipped: no cgroup may be made here");
+    };
+    let own = cgroups.path().parent().expect("ours");
+    assert!(!own.join(one.rsplit('/').next().expect("a name")).exists(), "it is removed");
+}
+
+#[test]
+fn a_stage_that_is_meant_alone_is_ended_with_its_tree_and_the_others_live_on() {
+    let mut daemon = Command::exact(actor("double_fork"));
+    let mut pipeline = Pipeline::new(daemon.arg("stay"));
+    let mut children = pipeline
+        .pipe(sh("read line; echo $line >&2; exec sleep 1000").stderr(Stdio::pipe_out()))
+        .contained()
+        .spawn()
+        .expect("births");
+    let mut line = String::new();
+    let said = children.stages_mut()[1].stderr.as_mut().expect("a pipe");
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(said), &mut line).expect("a line");
+    let daemon =
+        line.trim().rsplit(' ').next().and_then(|word| Pid::new(word.parse().ok()?)).expect("a number");
+    let end = children.stages_mut()[0].kill_tree(LONG).expect("nobody is left");
+    assert_eq!((end.proof, is_dead(daemon)), (Proof::Mark, true));
+    let other = handle_of(&children.stages()[1]);
+    assert_eq!(doula_sys::poll::readable(&other, Some(Duration::ZERO)), Ok(false), "it lives on");
+    drop(children);
+    assert!(ends(&other));
+}
+
+#[test]
+fn a_stage_in_a_cgroup_of_the_callers_is_ended_between_those_that_share_one() {
+    let file = file("between");
+    let cgroups = Cgroups::discover("test-between");
+    let leaf = cgroups.as_ref().and_then(|cgroups| cgroups.leaf("one").ok());
+    let mut middle = Command::exact(actor("commits_at_end"));
+    middle.arg(&file).stderr(Stdio::pipe_out());
+    match leaf.as_ref().and_then(|leaf| leaf.open().ok()) {
+        Some(directory) => drop(middle.cgroup(directory)),
+        None => println!("skipped: no cgroup may be made here, so that only marks were tried"),
+    }
+    let mut pipeline = Pipeline::new(sh("echo half; exec sleep 1000"));
+    pipeline.pipe(&middle).pipe(Command::new("cat"));
+    let mut children = pipeline.contained().spawn().expect("births");
+    let said = children.stages_mut()[1].stderr.as_mut().expect("a pipe");
+    std::io::Read::read_exact(said, &mut [0; 5]).expect("it reads");
+    let ends = children.kill_tree(LONG).expect("nobody is left");
+    assert!(ends.iter().all(|end| end.status == ExitStatus::signal(Signal::KILL)), "{ends:?}");
+    assert!(!file.exists(), "half of it was committed");
 }
 
 #[test]
