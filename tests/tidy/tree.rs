@@ -18,10 +18,10 @@ pub(crate) struct File {
 }
 
 impl File {
-    /// Whether it is only compiled for tests.
+    /// Whether it is only compiled for tests and measurements.
     pub(crate) fn is_test(&self) -> bool {
         self.path.split('/').any(|part| part == "tests" || part == "tests.rs")
-            || self.path.starts_with("fuzz/")
+            || ["fuzz/", "bench/"].iter().any(|folder| self.path.starts_with(folder))
     }
 
     /// Whether the folder holds it.
