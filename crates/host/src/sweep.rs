@@ -74,6 +74,11 @@ impl Looks {
             Found { vanished: 1.., .. } => self.0 + 1,
             Found { .. } => self.0 + Looks::UNDISTURBED,
         };
+        self.is_proof()
+    }
+
+    /// Whether those that were taken have proven it.
+    pub(crate) fn is_proof(self) -> bool {
         self.0 >= Looks::PROOF
     }
 }
@@ -389,7 +394,7 @@ pub(crate) fn name_and_state(pid: Pid) -> Option<(String, char)> {
 }
 
 /// Whether this process has that ancestor (or is it).
-fn descends(mut pid: Pid, ancestor: Pid) -> bool {
+pub(crate) fn descends(mut pid: Pid, ancestor: Pid) -> bool {
     /// Deeper than any tree that fits under `pid_max` in practice, and an end if parents change while we climb.
     const DEEPEST: usize = 100_000;
     for _ in 0..DEEPEST {

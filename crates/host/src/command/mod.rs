@@ -287,6 +287,11 @@ impl Command {
         self
     }
 
+    /// As whom it runs, if not as us.
+    pub(crate) fn uid(&self) -> Option<u32> {
+        self.context.credentials.as_ref().map(|credentials| credentials.uid)
+    }
+
     /// Holds it together with its descendants, in this row if there is one.
     pub(crate) fn contain(&mut self, row: Option<Arc<Row>>) {
         self.contained = row.map_or(Contained::Alone, Contained::InRow);

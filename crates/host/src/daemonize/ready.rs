@@ -2,10 +2,13 @@
 
 use crate::child::{Child, os_error};
 use crate::command::{Command, Stdio};
+use crate::sweep;
 use doula_model::exit::ExitStatus;
+use doula_model::id::Pid;
 use doula_model::plan::Errno;
-use doula_sys::fd;
 use doula_sys::poll::{self, Epoll, Happening, Interest};
+use doula_sys::socket::Peer;
+use doula_sys::{fd, socket};
 use std::io::{self, PipeReader};
 use std::net::{SocketAddr, TcpStream};
 use std::os::linux::net::SocketAddrExt as _;
@@ -48,7 +51,8 @@ const NOTICE: usize = 4096;
 
 pub(super) enum Listener {
     Exec,
-    Notify(UnixDatagram),
+    /// And the user of the daemon.
+    Notify(UnixDatagram, u32),
     Fd(Option<PipeReader>),
     Tcp(SocketAddr),
 }
@@ -67,9 +71,10 @@ impl Listener {
                 let unique = doula_sys::time::boottime().as_nanos();
                 let name = format!("doula-daemonize/{}/{unique}", std::process::id());
                 let socket = UnixDatagram::bind_addr(&UnixAddr::from_abstract_name(&name)?)?;
-                socket.set_nonblocking(true)?;
+                // Anybody may speak to an abstract name; the kernel tells who it was.
+                socket::set_pass_credentials(&socket, true).map_err(os_error)?;
                 command.env("NOTIFY_SOCKET", format!("@{name}"));
-                Listener::Notify(socket)
+                Listener::Notify(socket, command.uid().unwrap_or_else(|| doula_sys::group::users().1))
             }
         })
     }
@@ -96,14 +101,14 @@ impl Listener {
         let watch = Epoll::new().map_err(os_error)?;
         watch.add(&*child, Interest::READ, 0).map_err(os_error)?;
         match &*self {
-            Listener::Notify(socket) => watch.add(socket, Interest::READ, 0),
+            Listener::Notify(socket, _) => watch.add(socket, Interest::READ, 0),
             Listener::Fd(Some(pipe)) => watch.add(pipe, Interest::READ, 0),
             Listener::Fd(None) | Listener::Exec | Listener::Tcp(_) => Ok(()),
         }
         .map_err(os_error)?;
         loop {
             // What it said last counts, also when it has ended since.
-            let ready = self.heard(&watch, said)?;
+            let ready = self.heard(&watch, child.pid(), said)?;
             if let Some(status) = child.try_wait().filter(|_| !(ready && matches!(self, Listener::Exec))) {
                 return Ok(Outcome::Ended(status));
             }
@@ -124,7 +129,7 @@ impl Listener {
     }
 
     /// Whether it has told to be ready.
-    fn heard(&mut self, watch: &Epoll, said: &mut Option<String>) -> io::Result<bool> {
+    fn heard(&mut self, watch: &Epoll, daemon: Pid, said: &mut Option<String>) -> io::Result<bool> {
         Ok(match self {
             Listener::Exec => true,
             Listener::Tcp(address) => TcpStream::connect_timeout(address, ATTEMPT).is_ok(),
@@ -142,10 +147,13 @@ impl Listener {
                 }
                 told
             }
-            Listener::Notify(socket) => {
+            Listener::Notify(socket, user) => {
                 let (mut ready, mut buffer) = (false, [0; NOTICE]);
-                while let Ok(length) = socket.recv(&mut buffer) {
-                    for line in buffer[..length].split(|byte| *byte == b'\n') {
+                while let Ok(message) = socket::receive(&*socket, &mut buffer) {
+                    if !message.sender.is_some_and(|sender| speaks_for(sender, daemon, *user)) {
+                        continue;
+                    }
+                    for line in buffer[..message.length].split(|byte| *byte == b'\n') {
                         ready |= line == b"READY=1";
                         if let Some(text) = line.strip_prefix(b"STATUS=") {
                             *said = Some(crate::spawn::printable(text));
@@ -155,5 +163,17 @@ impl Listener {
                 ready
             }
         })
+    }
+}
+
+/// Whether it is one of the daemon's family: a descendant, or one in its session. Of a helper that is gone by now nothing is known
+/// but its user.
+fn speaks_for(sender: Peer, daemon: Pid, user: u32) -> bool {
+    match sender.pid.and_then(|pid| Some((pid, sweep::stat(pid)?))) {
+        Some((pid, stat)) => {
+            let session = || sweep::stat(daemon).map(|daemon| daemon.session);
+            sweep::descends(pid, daemon) || session() == Some(stat.session)
+        }
+        None => [user, 0].contains(&sender.uid),
     }
 }

@@ -51,8 +51,6 @@ struct Swept {
     /// What the last pass saw since.
     found: Option<Found>,
     looks: Looks,
-    /// Nobody can be left.
-    empty: bool,
 }
 
 /// The leaf of a service.
@@ -174,7 +172,7 @@ impl Trees {
 
     fn look_by_sweep(&mut self, life: Life) -> Tree {
         match self.swept.get(&life) {
-            Some(swept) if swept.empty => Tree::Empty,
+            Some(swept) if swept.looks.is_proof() => Tree::Empty,
             Some(swept) => Tree::Populated(swept.found.map_or(0, |found| found.alive as u32)),
             None => {
                 self.order(life, Order::Look);
@@ -189,7 +187,7 @@ impl Trees {
         }
         let marker = self.marker(life.0, life.1);
         self.sweeper.set(&marker, self.mains.get(&life).copied(), order);
-        self.swept.insert(life, Swept { order, found: None, looks: Looks::default(), empty: false });
+        self.swept.insert(life, Swept { order, found: None, looks: Looks::default() });
         self.next_pass = Some(Time::ZERO);
     }
 
@@ -250,7 +248,7 @@ impl Trees {
             let marker = self.marker(life.0, life.1);
             if let (Some(&found), Some(swept)) = (found.get(&marker), self.swept.get_mut(life)) {
                 swept.found = Some(found);
-                swept.empty = swept.looks.prove_empty(found);
+                swept.looks.prove_empty(found);
             }
         }
         lives.into_iter().collect()

@@ -9,7 +9,10 @@ use doula_host::{Command, ExitStatus, Pid, Signal, Stdio};
 use doula_sys::fd::{self, OwnedFd};
 use doula_sys::{pidfd, poll};
 use harness::{Actor, Folder, compile, os_error, role, say, tests};
-use std::io::{self, Read as _};
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -23,6 +26,7 @@ fn main() -> ExitCode {
         a_daemon_that_closes_every_fd_keeps_its_file,
         a_daemon_that_fails_leaves_nothing_and_tells_why,
         a_daemon_that_is_not_ready_in_time_is_ended_with_its_children,
+        the_notice_of_a_stranger_makes_no_daemon_ready,
         a_daemon_of_this_program_announces_itself_and_removes_its_file_at_its_end,
         a_daemon_of_this_program_that_fails_tells_why_with_its_code,
     ];
@@ -151,6 +155,25 @@ fn a_daemon_that_fails_leaves_nothing_and_tells_why() {
     let error = daemon.start().expect_err("it fails");
     assert_eq!(error.to_string(), "it exited with code 3 before it was ready: starting / port 80 is taken");
     assert_eq!((error.exit_code(), pid_file.exists()), (3, false));
+}
+
+fn the_notice_of_a_stranger_makes_no_daemon_ready() {
+    let (name, tells) = fd::pipe().expect("a pipe");
+    let (release, held) = fd::pipe().expect("a pipe");
+    let mut program = shell("echo $NOTIFY_SOCKET >&5; read line <&6; exit 3");
+    program.fd(5, tells).fd(6, release);
+    let daemon = Daemon::new(&program).ready(Readiness::Notify);
+    let stranger = std::thread::spawn(move || {
+        let mut line = String::new();
+        BufReader::new(File::from(name)).read_line(&mut line).expect("a name");
+        let place = SocketAddr::from_abstract_name(line.trim().trim_start_matches('@')).expect("a name");
+        let socket = UnixDatagram::unbound().expect("a socket");
+        socket.send_to_addr(b"STATUS=I am another\nREADY=1", &place).expect("somebody listens");
+        drop(held);
+    });
+    let error = daemon.start().expect_err("it never said so");
+    stranger.join().expect("it has spoken");
+    assert_eq!(error.to_string(), "it exited with code 3 before it was ready");
 }
 
 fn a_daemon_that_is_not_ready_in_time_is_ended_with_its_children() {

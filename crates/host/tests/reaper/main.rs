@@ -1,6 +1,8 @@
 //! Burials: orphans are buried, and nobody's child is stolen. Each program under test is a subreaper of its own.
 #![expect(clippy::print_stdout, reason = "it is its own harness, and what is printed is looked at")]
 
+#[path = "../../../../tests/common/actors.rs"]
+mod actors;
 mod cures;
 #[path = "../harness/mod.rs"]
 mod harness;
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
         many_orphans_that_die_at_once_are_all_buried,
         births_of_many_threads_keep_their_children_beside_a_greedy_reaper,
         a_child_that_was_left_is_buried_without_another_birth,
+        who_lives_no_longer_than_a_birth_takes_is_ended_at_the_end_of_a_family,
         cures::a_handler_that_takes_every_child_takes_also_those_that_somebody_waits_for,
         cures::who_ignores_sigchld_loses_every_status,
         cures::a_double_fork_loses_the_status_and_may_gain_a_terminal,
@@ -43,6 +46,7 @@ fn play(role: &str) -> io::Result<u8> {
         "many" => many(&mut reaper),
         "births" => births(reaper),
         "left" => left(&mut reaper),
+        "runaway" => runaway(),
         unknown => panic!("{unknown} is no role"),
     }
 }
@@ -52,6 +56,22 @@ fn plays(name: &str, expected: &[&str]) {
     let mut actor = Actor::of(&role(name));
     expected.iter().for_each(|line| actor.expect(line));
     assert_eq!(actor.end(), (vec![], ExitStatus::code(0)));
+}
+
+/// Lines of processes that each bear the next and end, without a mark and each second one in a session of its own.
+fn runaway() -> io::Result<u8> {
+    let mut command = Command::exact(actors::actor("runaway"));
+    let mut child = command.arg("4").env_clear().stdout(Stdio::pipe_out()).on_drop(OnDrop::Leave).spawn()?;
+    BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut String::new())?;
+    child.kill()?;
+    child.wait();
+    let strangers = doula_host::sweep::end_strangers(Duration::from_secs(60));
+    say(&format!("{} are left", strangers.left.len()))?;
+    Ok(u8::from(strangers.ended == 0))
+}
+
+fn who_lives_no_longer_than_a_birth_takes_is_ended_at_the_end_of_a_family() {
+    plays("runaway", &["0 are left"]);
 }
 
 /// A shell that leaves a process behind when its input ends; and the number and a handle of that one, which ends with the code
