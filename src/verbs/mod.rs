@@ -13,6 +13,7 @@ pub(crate) mod init;
 mod man;
 mod pipe;
 mod probe;
+pub(crate) mod sim;
 mod up;
 
 use crate::error::Outcome;
@@ -62,6 +63,7 @@ pub(crate) enum Verb {
     Pipe(pipe::Args),
     #[command(hide = true)]
     Probe(probe::Args),
+    Sim(sim::Args),
     Up(up::Args),
 }
 
@@ -79,6 +81,7 @@ impl Verb {
             Verb::Man(args) => man::run(args, ui),
             Verb::Pipe(args) => pipe::run(args, ui),
             Verb::Probe(args) => probe::run(args, ui),
+            Verb::Sim(args) => sim::run(args, ui),
             Verb::Up(args) => up::run(args, ui),
         }
     }

@@ -13,7 +13,7 @@ const ARROWS: [(&str, &str, &[&str]); 8] = [
     ("doula-host", "crates/host", &["doula-sys", "doula-core", "doula-model"]),
     ("doula-sim", "crates/sim", &["doula-core", "doula-model"]),
     ("doula-init", "crates/init", &["doula-host", "doula-sys", "doula-core", "doula-model"]),
-    ("doula", ".", &["doula-host", "doula-core", "doula-model"]),
+    ("doula", ".", &["doula-host", "doula-sim", "doula-core", "doula-model"]),
     ("actors", "actors", &["doula-sim", "doula-sys", "doula-model"]),
 ];
 /// More crates than this in `Cargo.lock` want a discussion first.

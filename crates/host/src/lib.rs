@@ -10,6 +10,8 @@ pub mod cgroup;
 pub mod child;
 #[cfg(feature = "std")]
 pub mod command;
+#[cfg(feature = "conform")]
+pub mod conform;
 #[cfg(feature = "supervisor")]
 pub mod control;
 #[cfg(feature = "std")]

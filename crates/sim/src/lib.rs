@@ -20,4 +20,5 @@
 extern crate alloc;
 
 pub mod kernel;
+pub mod oracle;
 pub mod program;

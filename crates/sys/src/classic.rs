@@ -1,26 +1,70 @@
 //! The calls of old, which name processes by number and children by luck: fork(2) by itself, kill(2), wait4(2),
 //! sigaction(2) with a handler. Feature `classic`.
 //!
+//! [`files`] and [`pages`] are the same for descriptors and memory, [`rights`] for users, limits and namespaces.
+//!
 //! They are for one purpose: programs that do on Linux what a program does on paper, so that both can be
 //! compared. Nothing that supervises uses them: it has handles, plans and a signalfd.
 
+pub mod files;
+pub mod pages;
+pub mod rights;
+
 use crate::{Result, raw};
-use core::sync::atomic::{AtomicU32, Ordering};
+use alloc::vec::Vec;
+use core::cell::Cell;
 use doula_model::plan::Errno;
 use doula_model::signal::Signal;
 
-/// How often each signal's handler ran.
-static CAUGHT: [AtomicU32; 65] = [const { AtomicU32::new(0) }; 65];
+/// `__WALL`: children whatever their exit signal.
+pub const WALL: i32 = libc::__WALL;
 
-extern "C" fn count(signal: libc::c_int) {
-    if let Some(times) = usize::try_from(signal).ok().and_then(|at| CAUGHT.get(at)) {
-        times.fetch_add(1, Ordering::Relaxed);
-    }
+/// More signals than this are not noted before they are asked for.
+const MOST: usize = 64;
+
+/// What a handler was told of a signal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Caught {
+    /// Its number.
+    pub signal: i32,
+    /// `si_code`.
+    pub code: i32,
+    /// `si_pid`.
+    pub pid: i32,
+    /// `si_status` of a child, `si_value` of sigqueue(3), else 0.
+    pub value: i32,
 }
 
-/// How often the handler of [`set_action`] ran for a signal since this was asked last.
-pub fn take_caught(signal: Signal) -> u32 {
-    CAUGHT[signal.number() as usize].swap(0, Ordering::Relaxed)
+std::thread_local! {
+    /// How many this thread's handlers took, and the first of them.
+    static CAUGHT: (Cell<usize>, [Cell<Caught>; MOST]) =
+        const { (Cell::new(0), [const { Cell::new(Caught { signal: 0, code: 0, pid: 0, value: 0 }) }; MOST]) };
+}
+
+extern "C" fn note(signal: libc::c_int, info: *const libc::siginfo_t, _context: *const core::ffi::c_void) {
+    // SAFETY: the kernel hands a whole siginfo_t to a handler with SA_SIGINFO.
+    let info = unsafe { &*info };
+    let child = matches!(info.si_code, libc::CLD_EXITED..=libc::CLD_CONTINUED);
+    let value = match info.si_code {
+        // SAFETY: of sigqueue(3) this field is filled.
+        libc::SI_QUEUE => unsafe { info.si_value() }.sival_ptr as usize as i32,
+        // SAFETY: of a child this field is filled.
+        _ if child => unsafe { info.si_status() },
+        _ => 0,
+    };
+    // SAFETY: a number, whatever it means.
+    let pid = if info.si_code == libc::SI_KERNEL { 0 } else { unsafe { info.si_pid() } };
+    CAUGHT.with(|(count, all)| {
+        if let Some(free) = all.get(count.get()) {
+            free.set(Caught { signal, code: info.si_code, pid, value });
+            count.set(count.get() + 1);
+        }
+    });
+}
+
+/// What the handlers of [`set_action`] took in this thread since this was asked last.
+pub fn take_caught() -> Vec<Caught> {
+    CAUGHT.with(|(count, all)| all[..count.replace(0)].iter().map(Cell::get).collect())
 }
 
 /// What a signal is to do.
@@ -30,8 +74,8 @@ pub enum Handler {
     Default,
     /// `SIG_IGN`.
     Ignore,
-    /// A handler that counts.
-    Count,
+    /// A handler that takes note ([`take_caught`]).
+    Note,
 }
 
 /// The flags of sigaction(2).
@@ -56,7 +100,10 @@ pub fn set_action(signal: Signal, handler: Handler, flags: Flags) -> Result<()> 
     action.sa_sigaction = match handler {
         Handler::Default => libc::SIG_DFL,
         Handler::Ignore => libc::SIG_IGN,
-        Handler::Count => count as extern "C" fn(libc::c_int) as libc::sighandler_t,
+        Handler::Note => {
+            action.sa_flags = libc::SA_SIGINFO;
+            note as extern "C" fn(_, _, _) as libc::sighandler_t
+        }
     };
     for (on, flag) in [
         (flags.restart, libc::SA_RESTART),
@@ -66,7 +113,7 @@ pub fn set_action(signal: Signal, handler: Handler, flags: Flags) -> Result<()> 
     ] {
         action.sa_flags |= if on { flag } else { 0 };
     }
-    // SAFETY: the action is whole, and its handler touches an atomic number only.
+    // SAFETY: the action is whole, and its handler touches cells of its own thread only, whose readers it may interrupt.
     match unsafe { libc::sigaction(signal.number(), &raw const action, core::ptr::null_mut()) } {
         0 => Ok(()),
         _ => Err(crate::fork::copy::last_error()),
@@ -74,12 +121,14 @@ pub fn set_action(signal: Signal, handler: Handler, flags: Flags) -> Result<()> 
 }
 
 /// What a copy of the process is to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Copy {
     /// `CLONE_VFORK`: come back when the child has ended or executed a program. Its memory is its own all the same.
     pub vfork: bool,
     /// `CLONE_PARENT`: a sibling instead of a child.
     pub parent: bool,
+    /// `CLONE_NEWPID`: the init of a new PID namespace.
+    pub new_pid: bool,
     /// The signal of its end, for wait(2) by `__WCLONE` unless it is SIGCHLD.
     pub exit_signal: Option<Signal>,
 }
@@ -96,7 +145,9 @@ pub fn copy(how: Copy) -> Result<Option<i32>> {
         return Err(Errno::EBUSY);
     }
     let mut flags = how.exit_signal.map_or(0, Signal::number);
-    for (on, flag) in [(how.vfork, libc::CLONE_VFORK), (how.parent, libc::CLONE_PARENT)] {
+    for (on, flag) in
+        [(how.vfork, libc::CLONE_VFORK), (how.parent, libc::CLONE_PARENT), (how.new_pid, libc::CLONE_NEWPID)]
+    {
         flags |= if on { flag } else { 0 };
     }
     // SAFETY: without CLONE_VM the child has its own copy of a stack and a memory that no other thread was changing.
@@ -118,6 +169,19 @@ pub fn kill(pid: i32, signal: i32) -> Result<()> {
 pub fn tgkill(pid: i32, tid: i32, signal: i32) -> Result<()> {
     // SAFETY: takes numbers.
     unsafe { raw::call(libc::SYS_tgkill, [pid as usize, tid as usize, signal as usize, 0, 0, 0]) }.map(drop)
+}
+
+/// `sigqueue(pid, signal, value)`.
+///
+/// <https://man7.org/linux/man-pages/man3/sigqueue.3.html>
+pub fn sigqueue(pid: i32, signal: i32, value: i32) -> Result<()> {
+    // The beginning of `siginfo_t` on 64 bits: signal, errno, code, padding, pid, uid, value.
+    let mut info = [0_i32; 32];
+    (info[0], info[2], info[4], info[6]) = (signal, libc::SI_QUEUE, crate::group::pid().get(), value);
+    (info[5], info[7]) = (crate::group::users().0 as i32, 0);
+    let args = [pid as usize, signal as usize, (&raw const info) as usize, 0, 0, 0];
+    // SAFETY: the kernel reads 128 bytes, which outlive the call.
+    unsafe { raw::call(libc::SYS_rt_sigqueueinfo, args) }.map(drop)
 }
 
 /// `wait4(pid, &status, options, NULL)`: a number and the status word; number 0 when nothing has happened yet.

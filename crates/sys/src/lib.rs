@@ -10,7 +10,7 @@
 //! There is no policy: no retry, no time limit, no decision. Errors are the kernel's [`Errno`].
 #![no_std]
 extern crate alloc;
-#[cfg(test)]
+#[cfg(any(test, feature = "classic"))]
 extern crate std;
 
 pub mod adopt;
@@ -30,6 +30,8 @@ pub mod proc;
 mod raw;
 pub mod sandbox;
 pub mod sched;
+#[cfg(feature = "classic")]
+pub mod shared;
 pub mod signal;
 pub mod socket;
 pub mod start;

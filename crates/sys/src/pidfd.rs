@@ -104,16 +104,18 @@ struct Info {
 /// <https://man7.org/linux/man-pages/man2/pidfd_open.2.html>
 #[doc(alias = "PIDFD_GET_INFO")]
 pub fn exit_status(pidfd: impl AsFd) -> Option<ExitStatus> {
+    ExitStatus::from_wait(exit_word(pidfd.as_fd().as_raw_fd()).ok()?, Evidence::Pidfd)
+}
+
+/// The same as a wait status; ESRCH when it is not there.
+pub(crate) fn exit_word(pidfd: i32) -> Result<i32> {
     const PIDFD_INFO_EXIT: u64 = 1 << 3;
     const { assert!(size_of::<Info>() == 64) };
     let mut info = Info { mask: PIDFD_INFO_EXIT, ..Info::default() };
-    let args = [pidfd.as_fd().as_raw_fd() as usize, GET_INFO, &raw mut info as usize, 0, 0, 0];
+    let args = [pidfd as usize, GET_INFO, &raw mut info as usize, 0, 0, 0];
     // SAFETY: the request number says 64 bytes, which is the size of what the last argument points to.
-    unsafe { raw::call(libc::SYS_ioctl, args) }.ok()?;
-    if info.mask & PIDFD_INFO_EXIT == 0 {
-        return None;
-    }
-    ExitStatus::from_wait(info.exit_code, Evidence::Pidfd)
+    unsafe { raw::call(libc::SYS_ioctl, args) }?;
+    if info.mask & PIDFD_INFO_EXIT == 0 { Err(Errno::ESRCH) } else { Ok(info.exit_code) }
 }
 
 #[cfg(test)]

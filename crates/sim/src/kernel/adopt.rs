@@ -229,7 +229,7 @@ impl Kernel {
 
     /// `zap_pid_ns_processes`: no births, no zombies, and SIGKILL for everybody.
     pub(crate) fn begin_zap(&mut self, task: TaskId) {
-        if !self.is_last_of_reaper(task) {
+        if !self.is_last_of_reaper(task) || self.bent(Mutant::SpaceOutlivesInit) {
             return;
         }
         let space = self.space_of(task);

@@ -1,6 +1,7 @@
 //! The system calls: what goes in, and what comes out.
 
 use super::exec::Program;
+use super::memory::Usage;
 use super::sigset::{Action, SigInfo, SigSet};
 use super::slab::TaskId;
 use alloc::boxed::Box;
@@ -96,8 +97,11 @@ pub enum Call {
     Mmap(u32, bool),
     /// madvise(2): area, advice.
     Madvise(usize, Advice),
-    /// No call, but what programs do: a write to each of the first pages of an area.
+    /// No call, but what programs do: a write to each of the first pages of an area. The faults that it cost come
+    /// back.
     Touch(usize, u32),
+    /// No call, but what `/proc/self/smaps` tells of an area.
+    Resident(usize),
     /// setrlimit(2) `RLIMIT_STACK`, in bytes.
     LimitStack(u64),
     /// alarm(2): seconds; the seconds that were left come back.
@@ -166,6 +170,7 @@ impl Call {
             | Call::Mmap(..)
             | Call::Madvise(..)
             | Call::Touch(..)
+            | Call::Resident(_)
             | Call::LimitStack(_)
             | Call::Alarm(_) => self.clone(),
         }
@@ -342,6 +347,8 @@ pub enum Value {
     Pair(i32, i32),
     /// What was read.
     Bytes(Vec<u8>),
+    /// The pages of an area.
+    Pages(Usage),
 }
 
 impl Value {

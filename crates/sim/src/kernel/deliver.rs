@@ -149,8 +149,11 @@ impl Kernel {
         if let Some(signal) = fault.or(own.first()) {
             return self.tasks[task].pending.take(signal);
         }
+        let mutant = self.config.mutant;
         let shared = &mut self.processes[process].pending;
-        let signal = shared.set.without(blocked).first()?;
+        let waiting = shared.set.without(blocked);
+        let last = mutant == Some(Mutant::HighestSignalFirst);
+        let signal = if last { waiting.iter().last() } else { waiting.first() }?;
         shared.take(signal)
     }
 

@@ -6,6 +6,7 @@
 
 use super::call::Value;
 use super::fd::Node;
+use super::mutant::Mutant;
 use super::slab::TaskId;
 use super::task::{Place, Sleep};
 use super::version::KernelVersion;
@@ -71,9 +72,14 @@ impl Kernel {
         while let Some(line) = file.bytes.strip_prefix(b"#!") {
             let (interpreter, argument) = script(line)?;
             let mut args = Vec::from([interpreter.clone()]);
-            args.extend(argument);
+            if self.bent(Mutant::ScriptSplitsArguments) {
+                let words = argument.iter().flat_map(|argument| argument.split(' '));
+                args.extend(words.map(String::from));
+            } else {
+                args.extend(argument);
+            }
             args.push(image.path);
-            args.extend(image.args.drain(..).skip(1));
+            args.extend(image.args.drain(..).skip(usize::from(!self.bent(Mutant::ScriptKeepsFirstArgument))));
             (image.path, image.args) = (interpreter, args);
             file = self.open_program(&image.path)?;
             depth += 1;
@@ -89,7 +95,7 @@ impl Kernel {
         let node = &self.nodes[self.find_node(path).ok_or(Errno::ENOENT)?];
         if node.directory || !node.executable {
             Err(Errno::EACCES)
-        } else if node.writers > 0 {
+        } else if node.writers > 0 && !self.bent(Mutant::BusyProgramRuns) {
             Err(Errno::ETXTBSY)
         } else {
             Ok(node)
@@ -193,7 +199,6 @@ impl Kernel {
         let (old, new) = (self.tasks[task].pid, self.tasks[leader].pid);
         (self.tasks[task].pid, self.tasks[leader].pid) = (new, old);
         (self.pids[new].task, self.pids[old].task) = (Some(task), Some(leader));
-        self.tasks[task].exit_signal = Some(Signal::CHLD);
         let init = self.spaces[self.space_of(task)].reaper == Some(leader);
         if init {
             let space = self.space_of(task);
@@ -213,9 +218,22 @@ impl Kernel {
         self.close_on_exec(task);
         self.new_memory(task);
         self.release_vfork_parent(task);
-        self.process_mut(task).actions.forget_handlers();
+        if !self.bent(Mutant::ExecKeepsHandlers) {
+            self.process_mut(task).actions.forget_handlers();
+        }
+        if self.bent(Mutant::ExecForgetsIgnored) {
+            self.process_mut(task).actions = super::sigset::Actions::default();
+        }
+        if self.bent(Mutant::ExecClearsMask) {
+            self.tasks[task].blocked = super::sigset::SigSet::EMPTY;
+        }
+        let mutant = self.config.mutant;
         let row = &mut self.tasks[task];
         (row.no_exec, row.over_limit, row.exec_id) = (false, false, row.exec_id + 1);
+        // Whatever it was born with: `de_thread`.
+        if mutant != Some(Mutant::ExecKeepsExitSignal) {
+            row.exit_signal = Some(Signal::CHLD);
+        }
         row.caught.clear();
     }
 

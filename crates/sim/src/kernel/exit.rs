@@ -76,6 +76,9 @@ impl ExitStep {
 
 impl Kernel {
     pub(crate) fn sys_exit(&mut self, task: TaskId, code: i32) -> Part {
+        if self.bent(Mutant::ThreadEndIsTheProcess) {
+            return self.sys_exit_group(task, code);
+        }
         self.begin_exit(task, self.status(code));
         Part::Gone
     }
@@ -311,7 +314,7 @@ impl Kernel {
 
     fn release_process(&mut self, process: super::ProcessId) {
         let Process { group, session, .. } = self.processes.remove(process);
-        self.pids[group].members -= 1;
+        self.pids[group].members.retain(|member| *member != process);
         self.pids[session].in_session -= 1;
         self.free_pid_if_unused(group);
         if session != group {

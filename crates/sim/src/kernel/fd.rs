@@ -5,6 +5,7 @@
 
 use super::Kernel;
 use super::call::{Access, Reply, Value};
+use super::mutant::Mutant;
 use super::slab::{FilesId, NodeId, OpenId, PidId, PipeId, TaskId};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -98,7 +99,9 @@ impl Kernel {
     }
 
     fn add_fd(&mut self, task: TaskId, open: OpenId, cloexec: bool, from: usize) -> Result<i32, Errno> {
+        let last = self.bent(Mutant::DescriptorAfterTheLast);
         let slots = self.slots(task);
+        let from = if last { from.max(slots.len()) } else { from };
         let at = (from..).find(|at| slots.get(*at).is_none_or(Option::is_none)).unwrap_or(MOST_FILES);
         if at >= MOST_FILES {
             return Err(Errno::EMFILE);
@@ -151,7 +154,9 @@ impl Kernel {
 
     pub(crate) fn sys_dup(&mut self, task: TaskId, fd: i32) -> Reply {
         let open = self.open_of(task, fd)?;
-        self.add_fd(task, open, false, 0).map(Value::Number)
+        let cloexec = self.bent(Mutant::DupKeepsCloexec)
+            && self.slots(task)[fd as usize].is_some_and(|slot| slot.close_on_exec);
+        self.add_fd(task, open, cloexec, 0).map(Value::Number)
     }
 
     pub(crate) fn sys_dup2(&mut self, task: TaskId, fd: i32, onto: i32) -> Reply {
@@ -192,7 +197,9 @@ impl Kernel {
         let bytes = &self.nodes[node].bytes;
         let from = self.open[open].offset.min(bytes.len());
         let bytes = bytes[from..(from + most).min(bytes.len())].to_vec();
-        self.open[open].offset = from + bytes.len();
+        if !self.bent(Mutant::OffsetsNotShared) {
+            self.open[open].offset = from + bytes.len();
+        }
         Ok(Value::Bytes(bytes))
     }
 
@@ -228,7 +235,8 @@ impl Kernel {
     /// Closes what is not for the next program.
     pub(crate) fn close_on_exec(&mut self, task: TaskId) {
         for at in 0..self.slots(task).len() {
-            let slot = self.slots(task)[at].filter(|slot| slot.close_on_exec);
+            let closes = !self.bent(Mutant::CloexecIgnored);
+            let slot = self.slots(task)[at].filter(|slot| slot.close_on_exec && closes);
             if let Some(slot) = slot {
                 self.slots(task)[at] = None;
                 self.put_open(slot.open);

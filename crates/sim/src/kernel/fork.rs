@@ -182,6 +182,10 @@ impl Kernel {
                 draft.memory =
                     Some(if how.vm { self.share_memory(memory) } else { self.copy_memory(memory) });
             }
+            // Who has its children elsewhere already makes no namespace below its own.
+            ForkStep::Namespaces if how.new_pid && self.tasks[task].births != self.space_of(task) => {
+                return Err(Errno::EINVAL);
+            }
             ForkStep::Namespaces if how.new_pid => {
                 draft.own_space = Some(self.make_space(self.tasks[task].births)?);
             }
@@ -224,8 +228,11 @@ impl Kernel {
         if (how.new_pid || how.set_tid.is_some()) && uid != 0 {
             return Err(Errno::EPERM);
         }
-        let over = self.threads_of_user(uid) >= self.process(task).max_processes;
-        if (over && uid != 0) || self.threads >= self.config.max_threads {
+        let over =
+            self.threads_of_user(uid) >= self.process(task).max_processes && !self.bent(Mutant::LimitIgnored);
+        if (over && (uid != 0 || self.bent(Mutant::LimitBindsRoot)))
+            || self.threads >= self.config.max_threads
+        {
             return Err(Errno::EAGAIN);
         }
         Ok(())
@@ -290,9 +297,10 @@ impl Kernel {
     fn insert(&mut self, row: Task, process: Process) -> TaskId {
         let (pid, group, session) = (row.pid, process.group, process.session);
         let child = self.tasks.insert(row);
-        self.tasks[child].process = self.processes.insert(Process { leader: child, ..process });
+        let key = self.processes.insert(Process { leader: child, ..process });
+        self.tasks[child].process = key;
         self.pids[pid].task = Some(child);
-        self.pids[group].members += 1;
+        self.pids[group].members.push(key);
         self.pids[session].in_session += 1;
         self.count_user(self.tasks[child].uid, 1);
         self.spaces[self.tasks[child].births].future += 1;

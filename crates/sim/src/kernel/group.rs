@@ -37,7 +37,7 @@ impl Kernel {
             if self.process(target).session != self.process(own).session {
                 return Err(Errno::EPERM);
             }
-            if !self.tasks[target].no_exec {
+            if !self.tasks[target].no_exec && !self.bent(Mutant::SetpgidAfterExec) {
                 return Err(Errno::EACCES);
             }
         } else if target != own && !self.bent(Mutant::SetpgidAnybody) {
@@ -61,8 +61,12 @@ impl Kernel {
 
     pub(crate) fn move_to_group(&mut self, target: TaskId, group: PidId) {
         let old = core::mem::replace(&mut self.process_mut(target).group, group);
-        self.pids[group].members += 1;
-        self.pids[old].members -= 1;
+        if old == group {
+            return;
+        }
+        let process = self.tasks[target].process;
+        self.pids[old].members.retain(|member| *member != process);
+        self.pids[group].members.push(process);
         self.free_pid_if_unused(old);
     }
 
@@ -81,7 +85,7 @@ impl Kernel {
     pub(crate) fn sys_setsid(&mut self, task: TaskId) -> Reply {
         let leader = self.process(task).leader;
         let pid = self.tasks[leader].pid;
-        let leads = self.pids[pid].members > 0 && !self.bent(Mutant::SetsidByGroupLeader);
+        let leads = !self.pids[pid].members.is_empty() && !self.bent(Mutant::SetsidByGroupLeader);
         if self.process(task).is_leader || leads {
             return Err(Errno::EPERM);
         }
@@ -97,25 +101,15 @@ impl Kernel {
         Ok(Value::Number(self.own_number(task)))
     }
 
-    /// The leaders of all processes of a group, zombies too.
+    /// The leaders of all processes of a group, zombies too: who came last comes first.
     pub(crate) fn group_members(&self, group: PidId) -> impl Iterator<Item = TaskId> {
-        let members = self.pids[group].members as usize;
-        let all = self.processes.iter().filter(move |(_, process)| process.group == group);
-        all.take(members).map(|(_, process)| process.leader)
+        self.pids[group].members.iter().rev().map(|process| self.processes[*process].leader)
     }
 
     /// Does something to the leader of each process of a group, for as long as it does not change the group.
     pub(crate) fn each_member(&mut self, group: PidId, mut what: impl FnMut(&mut Kernel, TaskId)) {
-        let mut left = self.pids[group].members;
-        for process in self.processes.numbers() {
-            let member = self.processes.get(process).filter(|process| process.group == group);
-            if let Some(leader) = member.map(|process| process.leader) {
-                what(self, leader);
-                left -= 1;
-            }
-            if left == 0 {
-                break;
-            }
+        for at in (0..self.pids[group].members.len()).rev() {
+            what(self, self.processes[self.pids[group].members[at]].leader);
         }
     }
 

@@ -5,7 +5,8 @@
 
 use super::Kernel;
 use super::call::{Advice, Reply, Value};
-use super::slab::{FrameId, MemoryId, TaskId};
+use super::mutant::Mutant;
+use super::slab::{FrameId, MemoryId, ObjectId, Slab, TaskId};
 use alloc::vec::Vec;
 use doula_model::plan::Errno;
 
@@ -24,9 +25,18 @@ pub(crate) struct Memory {
 /// What mmap(2) made.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Area {
-    shared: bool,
+    /// What all have who share it.
+    object: Option<ObjectId>,
     advice: Advice,
+    /// What is mapped.
     pages: Vec<Option<Page>>,
+}
+
+/// The pages of a shared mapping, also those that somebody has not mapped.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Object {
+    users: u32,
+    frames: Vec<Option<FrameId>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,7 +52,7 @@ pub(crate) struct Frame {
 }
 
 /// What `/proc/PID/smaps_rollup` and `/proc/PID/stat` tell of a memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Usage {
     /// Pages that are there (`Rss`).
     pub resident: u64,
@@ -70,18 +80,25 @@ impl Kernel {
             return Err(Errno::EINVAL);
         }
         let most = self.config.pages;
+        let object = shared.then(|| Object { users: 1, frames: alloc::vec![None; pages as usize] });
         let memory = self.memory_of(task)?;
         if memory.areas.iter().map(|area| area.pages.len() as u64).sum::<u64>() + u64::from(pages) > most {
             return Err(Errno::ENOMEM);
         }
         let pages = alloc::vec![None; pages as usize];
-        memory.areas.push(Area { shared, advice: Advice::Normal, pages });
-        Ok(Value::Number(memory.areas.len() as i32 - 1))
+        let number = memory.areas.len() as i32;
+        let object = object.map(|object| self.objects.insert(object));
+        self.memory_of(task)?.areas.push(Area { object, advice: Advice::Normal, pages });
+        Ok(Value::Number(number))
     }
 
     /// madvise(2).
     pub(crate) fn sys_madvise(&mut self, task: TaskId, area: usize, advice: Advice) -> Reply {
-        self.memory_of(task)?.areas.get_mut(area).ok_or(Errno::ENOMEM)?.advice = advice;
+        let area = self.memory_of(task)?.areas.get_mut(area).ok_or(Errno::ENOMEM)?;
+        if advice == Advice::WipeOnFork && area.object.is_some() {
+            return Err(Errno::EINVAL);
+        }
+        area.advice = advice;
         Ok(Value::ZERO)
     }
 
@@ -92,45 +109,79 @@ impl Kernel {
         if pages as usize > length {
             return Err(Errno::EFAULT);
         }
+        let before = self.memories[key].faults;
         for at in 0..pages as usize {
             self.write_page(key, area, at);
         }
-        Ok(Value::ZERO)
+        Ok(Value::Number((self.memories[key].faults - before) as i32))
+    }
+
+    /// What smaps tells of an area.
+    pub(crate) fn resident(&self, task: TaskId, area: usize) -> Reply {
+        let memory = &self.memories[self.tasks[task].memory.ok_or(Errno::EFAULT)?];
+        let area = memory.areas.get(area).ok_or(Errno::EFAULT)?;
+        Ok(Value::Pages(self.usage_of(core::slice::from_ref(area))))
     }
 
     fn write_page(&mut self, key: MemoryId, area: usize, at: usize) {
-        let old = self.memories[key].areas[area].pages[at];
-        let frame = match old {
-            Some(page) if page.writable => return,
+        let row = &self.memories[key].areas[area];
+        let old = row.pages[at];
+        let frame = match (old, row.object) {
+            (Some(page), _) if page.writable => return,
             // The last who has it may keep it; others get a copy of their own.
-            Some(page) if self.frames[page.frame].users == 1 => page.frame,
-            Some(page) => {
+            (Some(page), _) if self.frames[page.frame].users == 1 => page.frame,
+            (Some(page), _) => {
                 self.frames[page.frame].users -= 1;
                 self.memories[key].copies += 1;
                 self.frames.insert(Frame { users: 1 })
             }
-            None => self.frames.insert(Frame { users: 1 }),
+            (None, Some(object)) => self.shared_frame(object, at),
+            (None, None) => self.frames.insert(Frame { users: 1 }),
         };
+        let free = old.is_some_and(|page| page.frame == frame) && self.bent(Mutant::LastOwnerWritesFreely);
         let memory = &mut self.memories[key];
-        memory.faults += 1;
+        memory.faults += u64::from(!free);
         memory.areas[area].pages[at] = Some(Page { frame, writable: true });
     }
 
-    /// What fork(2) does with the memory: every private page is read-only in both from now on.
+    /// Maps a page of a shared mapping, which has it from somebody else or gets it now.
+    fn shared_frame(&mut self, object: ObjectId, at: usize) -> FrameId {
+        let frame = match self.objects[object].frames[at] {
+            Some(frame) => frame,
+            None => self.frames.insert(Frame { users: 0 }),
+        };
+        self.objects[object].frames[at] = Some(frame);
+        self.frames[frame].users += 1;
+        frame
+    }
+
+    /// What fork(2) does with the memory: every private page is read-only in both from now on. Of a shared mapping the
+    /// child has nothing before it touches it.
     pub(crate) fn copy_memory(&mut self, key: MemoryId) -> MemoryId {
         let mut copy = Memory { users: 1, ..Memory::default() };
+        let mutant = self.config.mutant;
         for area in &mut self.memories[key].areas {
-            let pages = match area.advice {
-                Advice::DontFork => continue,
-                Advice::WipeOnFork => alloc::vec![None; area.pages.len()],
-                Advice::Normal => {
-                    for page in area.pages.iter_mut().flatten() {
-                        page.writable &= area.shared;
-                        self.frames[page.frame].users += 1;
-                    }
-                    area.pages.clone()
+            if area.advice == Advice::DontFork && mutant != Some(Mutant::DontForkIgnored) {
+                continue;
+            }
+            let wiped = area.advice == Advice::WipeOnFork && mutant != Some(Mutant::WipeIgnored);
+            let later = area.object.is_some() && mutant != Some(Mutant::SharedMappedByFork);
+            let pages = if wiped || later {
+                alloc::vec![None; area.pages.len()]
+            } else if mutant == Some(Mutant::CopiedAtFork) {
+                let fresh = |frames: &mut Slab<FrameId, Frame>| frames.insert(Frame { users: 1 });
+                let copy = |page: &Option<Page>| {
+                    page.map(|_| Page { frame: fresh(&mut self.frames), writable: true })
+                };
+                area.pages.iter().map(copy).collect()
+            } else {
+                for page in area.pages.iter_mut().flatten() {
+                    page.writable = area.object.is_some();
+                    self.frames[page.frame].users += 1;
                 }
+                area.pages.clone()
             };
+            area.object.into_iter().for_each(|object| self.objects[object].users += 1);
             copy.areas.push(Area { pages, ..*area });
         }
         self.memories.insert(copy)
@@ -142,11 +193,22 @@ impl Kernel {
         if self.memories[key].users > 0 {
             return;
         }
-        let memory = self.memories.remove(key);
-        for page in memory.areas.into_iter().flat_map(|area| area.pages).flatten() {
-            self.frames[page.frame].users -= 1;
-            if self.frames[page.frame].users == 0 {
-                self.frames.remove(page.frame);
+        for area in self.memories.remove(key).areas {
+            for page in area.pages.into_iter().flatten() {
+                self.frames[page.frame].users -= 1;
+                if self.frames[page.frame].users == 0 && area.object.is_none() {
+                    self.frames.remove(page.frame);
+                }
+            }
+            area.object.into_iter().for_each(|object| self.leave_object(object));
+        }
+    }
+
+    fn leave_object(&mut self, key: ObjectId) {
+        self.objects[key].users -= 1;
+        if self.objects[key].users == 0 {
+            for frame in self.objects.remove(key).frames.into_iter().flatten() {
+                self.frames.remove(frame);
             }
         }
     }
@@ -169,14 +231,20 @@ impl Kernel {
         let Some(memory) = self.tasks[task].memory.map(|key| &self.memories[key]) else {
             return Usage::default();
         };
-        let mut usage = Usage { faults: memory.faults, copies: memory.copies, ..Usage::default() };
-        for page in memory.areas.iter().flat_map(|area| &area.pages).flatten() {
+        Usage { faults: memory.faults, copies: memory.copies, ..self.usage_of(&memory.areas) }
+    }
+
+    fn usage_of(&self, areas: &[Area]) -> Usage {
+        let (mut usage, mut parts) = (Usage::default(), 0);
+        for page in areas.iter().flat_map(|area| &area.pages).flatten() {
             let users = u64::from(self.frames[page.frame].users);
             usage.resident += 1;
             usage.private += u64::from(users == 1);
             usage.shared += u64::from(users > 1);
-            usage.proportional += PAGE_BYTES / users;
+            // In 4096ths of a byte, as the kernel adds them.
+            parts += (PAGE_BYTES << 12) / users;
         }
+        usage.proportional = parts >> 12;
         usage
     }
 

@@ -36,7 +36,9 @@ pub use exit::ExitStep;
 pub use fork::ForkStep;
 pub use memory::{PAGE_BYTES, Usage};
 pub use sched::TooMany;
-pub use slab::{FilesId, FrameId, MemoryId, NodeId, OpenId, PidId, PipeId, ProcessId, SpaceId, TaskId};
+pub use slab::{
+    FilesId, FrameId, MemoryId, NodeId, ObjectId, OpenId, PidId, PipeId, ProcessId, SpaceId, TaskId,
+};
 
 use alloc::vec::Vec;
 use call::{Call, Caught, Look, Reply, Value};
@@ -44,7 +46,7 @@ use core::hash::{Hash, Hasher};
 use doula_model::plan::Errno;
 use fd::{Files, Node, Open};
 use hash::StableHasher;
-use memory::{Frame, Memory};
+use memory::{Frame, Memory, Object};
 use mutant::Mutant;
 use pid::{Pid, Space};
 use pipe::Pipe;
@@ -67,6 +69,7 @@ pub struct Kernel {
     nodes: Slab<NodeId, Node>,
     memories: Slab<MemoryId, Memory>,
     frames: Slab<FrameId, Frame>,
+    objects: Slab<ObjectId, Object>,
     /// What is to go wrong, each once.
     faults: Vec<Fault>,
     root: SpaceId,
@@ -93,6 +96,7 @@ impl PartialEq for Kernel {
             && self.nodes == other.nodes
             && self.memories == other.memories
             && self.frames == other.frames
+            && self.objects == other.objects
             && self.faults == other.faults
             && self.users == other.users
             && self.last_words == other.last_words
@@ -114,6 +118,7 @@ impl Hash for Kernel {
         self.nodes.hash(state);
         self.memories.hash(state);
         self.frames.hash(state);
+        self.objects.hash(state);
         self.faults.hash(state);
         self.users.hash(state);
         self.last_words.hash(state);
@@ -176,6 +181,7 @@ impl Kernel {
             nodes: Slab::default(),
             memories: Slab::default(),
             frames: Slab::default(),
+            objects: Slab::default(),
             faults: Vec::new(),
             root,
             init: slab::Key::from_index(0),
@@ -278,6 +284,9 @@ impl Kernel {
             Call::Getpgid(pid) => self.sys_getpgid(task, pid),
             Call::Setsid => self.sys_setsid(task),
             Call::Getsid(pid) => self.sys_getsid(task, pid),
+            Call::Getpid if self.bent(Mutant::NumbersAreGlobal) => {
+                Ok(Value::Number(self.number_in(self.tasks[task].pid, self.root)))
+            }
             Call::Getpid => Ok(Value::Number(self.own_number(task))),
             Call::Gettid => Ok(Value::Number(self.number_in(self.tasks[task].pid, self.space_of(task)))),
             Call::Getppid => Ok(Value::Number(self.parent_number(task))),
@@ -308,6 +317,7 @@ impl Kernel {
             Call::Mmap(pages, shared) => self.sys_mmap(task, pages, shared),
             Call::Madvise(area, advice) => self.sys_madvise(task, area, advice),
             Call::Touch(area, pages) => self.touch(task, area, pages),
+            Call::Resident(area) => self.resident(task, area),
             Call::LimitStack(bytes) => {
                 self.process_mut(task).stack_limit = bytes;
                 Ok(Value::ZERO)

@@ -98,11 +98,79 @@ pub enum Mutant {
     OrphansKeepExitSignal,
     /// The death signal is not sent.
     NoDeathSignal,
+    /// A file is read from the same place again and again.
+    OffsetsNotShared,
+    /// Close-on-exec does not close.
+    CloexecIgnored,
+    /// A copy of a descriptor is close-on-exec too.
+    DupKeepsCloexec,
+    /// A write that nobody will read fails without a signal.
+    NoSigpipe,
+    /// An empty pipe is at its end, whoever could still write.
+    EmptyPipeIsEnd,
+    /// A new descriptor is not the lowest that is free.
+    DescriptorAfterTheLast,
+    /// O_NONBLOCK has no effect on a pipe.
+    NonblockingIgnored,
+    /// A handle can be read before the end of its process.
+    HandleReadableAtOnce,
+    /// A signal by the handle of a zombie is ESRCH.
+    HandleOfZombieFails,
+    /// PIDFD_GET_INFO tells the end of a zombie.
+    EndToldBeforeBurial,
+    /// Two real-time signals wait as one.
+    RealTimeCollapses,
+    /// The highest signal is delivered first.
+    HighestSignalFirst,
+    /// The number of sigqueue(3) does not arrive.
+    QueuedValueLost,
+    /// Handlers survive execve(2).
+    ExecKeepsHandlers,
+    /// What is ignored is default after execve(2).
+    ExecForgetsIgnored,
+    /// Nothing is blocked after execve(2).
+    ExecClearsMask,
+    /// A child may be moved after it executed a program.
+    SetpgidAfterExec,
+    /// A program that was executed has the exit signal of its birth.
+    ExecKeepsExitSignal,
+    /// The words of a `#!` line are arguments of their own.
+    ScriptSplitsArguments,
+    /// A script's interpreter is given the first argument too.
+    ScriptKeepsFirstArgument,
+    /// A file that is open for writing can be executed.
+    BusyProgramRuns,
+    /// A leader that ended before its other threads can be waited for.
+    LeaderWaitable,
+    /// The end of one thread is that of all.
+    ThreadEndIsTheProcess,
+    /// fork(2) copies every page at once.
+    CopiedAtFork,
+    /// The last who has a page writes to it without a fault.
+    LastOwnerWritesFreely,
+    /// MADV_WIPEONFORK has no effect.
+    WipeIgnored,
+    /// MADV_DONTFORK has no effect.
+    DontForkIgnored,
+    /// A child has the pages of a shared mapping mapped at once.
+    SharedMappedByFork,
+    /// A namespace lives on without its init.
+    SpaceOutlivesInit,
+    /// A process in a namespace sees its outer number.
+    NumbersAreGlobal,
+    /// RLIMIT_NPROC has no effect.
+    LimitIgnored,
+    /// RLIMIT_NPROC binds root.
+    LimitBindsRoot,
+    /// A stranger's process may be signalled.
+    AnybodyMayKill,
+    /// SIGCONT within a session needs the right to signal.
+    ContinueForbidden,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 46] = [
+    pub const ALL: [Mutant; 80] = [
         Mutant::NoAutoreap,
         Mutant::NoWaitIgnored,
         Mutant::SubreaperIgnored,
@@ -149,5 +217,39 @@ impl Mutant {
         Mutant::KilledStillStopped,
         Mutant::OrphansKeepExitSignal,
         Mutant::NoDeathSignal,
+        Mutant::OffsetsNotShared,
+        Mutant::CloexecIgnored,
+        Mutant::DupKeepsCloexec,
+        Mutant::NoSigpipe,
+        Mutant::EmptyPipeIsEnd,
+        Mutant::DescriptorAfterTheLast,
+        Mutant::NonblockingIgnored,
+        Mutant::HandleReadableAtOnce,
+        Mutant::HandleOfZombieFails,
+        Mutant::EndToldBeforeBurial,
+        Mutant::RealTimeCollapses,
+        Mutant::HighestSignalFirst,
+        Mutant::QueuedValueLost,
+        Mutant::ExecKeepsHandlers,
+        Mutant::ExecForgetsIgnored,
+        Mutant::ExecClearsMask,
+        Mutant::SetpgidAfterExec,
+        Mutant::ExecKeepsExitSignal,
+        Mutant::ScriptSplitsArguments,
+        Mutant::ScriptKeepsFirstArgument,
+        Mutant::BusyProgramRuns,
+        Mutant::LeaderWaitable,
+        Mutant::ThreadEndIsTheProcess,
+        Mutant::CopiedAtFork,
+        Mutant::LastOwnerWritesFreely,
+        Mutant::WipeIgnored,
+        Mutant::DontForkIgnored,
+        Mutant::SharedMappedByFork,
+        Mutant::SpaceOutlivesInit,
+        Mutant::NumbersAreGlobal,
+        Mutant::LimitIgnored,
+        Mutant::LimitBindsRoot,
+        Mutant::AnybodyMayKill,
+        Mutant::ContinueForbidden,
     ];
 }

@@ -5,7 +5,7 @@
 //! not given to a stranger while his group lives.
 
 use super::Kernel;
-use super::slab::{PidId, SpaceId, TaskId};
+use super::slab::{PidId, ProcessId, SpaceId, TaskId};
 use alloc::vec::Vec;
 use doula_model::plan::Errno;
 
@@ -25,8 +25,8 @@ pub(crate) struct Pid {
     spaces: [SpaceId; DEEPEST],
     /// The task by this number.
     pub(crate) task: Option<TaskId>,
-    /// How many processes are in the group, zombies too.
-    pub(crate) members: u32,
+    /// The processes of the group, zombies too, in the order in which they came.
+    pub(crate) members: Vec<ProcessId>,
     /// How many processes are in the session, zombies too.
     pub(crate) in_session: u32,
     /// Who needs the row after the numbers are free: sleepers in wait(2), pidfds.
@@ -136,7 +136,7 @@ impl Kernel {
             numbers: [0; DEEPEST],
             spaces: [space; DEEPEST],
             task: None,
-            members: 0,
+            members: Vec::new(),
             in_session: 0,
             handles: 0,
             end: None,
@@ -240,7 +240,7 @@ impl Kernel {
     /// Gives the numbers free when nobody is a task, in a group or in a session by them.
     pub(crate) fn free_pid_if_unused(&mut self, pid: PidId) {
         let row = &self.pids[pid];
-        if row.task.is_some() || row.members > 0 || row.in_session > 0 {
+        if row.task.is_some() || !row.members.is_empty() || row.in_session > 0 {
             return;
         }
         if row.held {

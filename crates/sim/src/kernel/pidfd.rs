@@ -5,6 +5,7 @@
 
 use super::call::{Reply, Value, Wait};
 use super::fd::What;
+use super::mutant::Mutant;
 use super::signal::{From, checked};
 use super::sigset::Code;
 use super::slab::{PidId, TaskId};
@@ -19,9 +20,13 @@ impl Kernel {
             return Err(Errno::EINVAL);
         }
         let pid = self.find_pid(self.space_of(task), number).ok_or(Errno::ESRCH)?;
-        let found = self.pids[pid].task.ok_or(Errno::EINVAL)?;
+        let tells = self.has(KernelVersion::PIDFD_EXIT_INFO);
+        // The number of a group or session whose leader is gone, and that of a thread.
+        let (nobody, thread) =
+            if tells { (Errno::ESRCH, Errno::ENOENT) } else { (Errno::EINVAL, Errno::EINVAL) };
+        let found = self.pids[pid].task.ok_or(nobody)?;
         if self.process(found).leader != found {
-            return Err(Errno::EINVAL);
+            return Err(thread);
         }
         self.hold_pid(pid);
         let fd = self.add_open(task, What::Pidfd(pid), true);
@@ -38,7 +43,11 @@ impl Kernel {
     pub(crate) fn sys_pidfd_send(&mut self, task: TaskId, fd: i32, signal: i32) -> Reply {
         let pid = self.pid_of(task, fd)?;
         let target = self.pids[pid].task;
-        self.kill_one(From::Task(task, Code::User), target, checked(signal))
+        if target.is_some_and(|found| self.tasks[found].is_zombie()) && self.bent(Mutant::HandleOfZombieFails)
+        {
+            return Err(Errno::ESRCH);
+        }
+        self.kill_one(From::Caller(task, Code::User), target, checked(signal))
     }
 
     pub(crate) fn sys_poll_pidfd(&mut self, task: TaskId, fd: i32) -> Part {
@@ -53,7 +62,7 @@ impl Kernel {
 
     /// Readable when the whole process has ended, buried or not.
     pub(crate) fn poll_again(&mut self, task: TaskId, pid: PidId) -> Part {
-        let part = if self.has_ended(pid) {
+        let part = if self.has_ended(pid) || self.bent(Mutant::HandleReadableAtOnce) {
             Part::Done(Ok(Value::Number(1)))
         } else if self.tasks[task].kicked {
             Part::Interrupted(Restart::Never)
@@ -92,7 +101,7 @@ impl Kernel {
             (Ok(pid), Ok(open)) => (pid, open),
             (Err(errno), _) | (_, Err(errno)) => return errno.into(),
         };
-        let nonblocking = self.open[open].nonblocking;
+        let nonblocking = self.open[open].nonblocking && !wait.no_hang;
         self.hold_pid(pid);
         let wait = Wait { no_hang: wait.no_hang || nonblocking, ..*wait };
         let part = self.look_again(task, Target::Pid(pid), &wait);
@@ -105,6 +114,10 @@ impl Kernel {
         let pid = self.pid_of(task, fd)?;
         if !self.has(KernelVersion::PIDFD_EXIT_INFO) {
             return Err(Errno::ENOTTY);
+        }
+        let zombie = self.pids[pid].task.filter(|found| self.tasks[*found].is_zombie());
+        if let Some(zombie) = zombie.filter(|_| self.bent(Mutant::EndToldBeforeBurial)) {
+            return Ok(Value::Number(self.end_status(zombie)));
         }
         match (self.pids[pid].task, self.pids[pid].end) {
             (None, Some(status)) => Ok(Value::Number(status)),

@@ -5,7 +5,9 @@
 
 use super::call::{Call, Reply, Value};
 use super::fd::What;
+use super::mutant::Mutant;
 use super::signal::From;
+use super::sigset::Code;
 use super::slab::{OpenId, PipeId, TaskId};
 use super::task::{Place, Restart, Sleep};
 use super::{Kernel, Part};
@@ -114,9 +116,9 @@ impl Kernel {
                 self.wake_pipe(key, false);
             }
             Part::Done(Ok(Value::Bytes(bytes)))
-        } else if pipe.writers == 0 {
+        } else if pipe.writers == 0 || self.config.mutant == Some(Mutant::EmptyPipeIsEnd) {
             Part::Done(Ok(Value::Bytes(Vec::new())))
-        } else if self.open[open].nonblocking {
+        } else if self.open[open].nonblocking && !self.bent(Mutant::NonblockingIgnored) {
             Errno::EAGAIN.into()
         } else if self.tasks[task].kicked {
             Part::Interrupted(Restart::IfAsked)
@@ -150,7 +152,9 @@ impl Kernel {
             _ => Part::Done(Ok(Value::Number(done as i32))),
         };
         let part = if self.pipes[key].readers == 0 && !bytes.is_empty() {
-            self.send(From::Kernel, task, Signal::PIPE, true);
+            if !self.bent(Mutant::NoSigpipe) {
+                self.send(From::Task(task, Code::User), task, Signal::PIPE, true);
+            }
             some(done, Errno::EPIPE.into())
         } else {
             let was_empty = self.pipes[key].bytes.is_empty();

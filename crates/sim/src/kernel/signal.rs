@@ -9,13 +9,18 @@ use super::sigset::{Action, Code, SigInfo, SigSet};
 use super::slab::{PidId, TaskId};
 use super::task::{Place, Restart, Sleep, Stop, Tell};
 use super::{Kernel, Part};
+use alloc::vec::Vec;
 use doula_model::plan::Errno;
 use doula_model::signal::Signal;
 
 /// Who sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum From {
-    /// A task, whose rights count.
+    /// A task, whose rights count, by a call: the receiver hears its number in its own namespace, whatever the receiver's is.
+    Caller(TaskId, Code),
+    /// The same, that is not to be named.
+    Unnamed(TaskId, Code),
+    /// A task of which the kernel tells, by its number in the receiver's namespace.
     Task(TaskId, Code),
     /// The kernel.
     Kernel,
@@ -23,7 +28,7 @@ pub(crate) enum From {
 
 impl Kernel {
     pub(crate) fn sys_kill(&mut self, task: TaskId, pid: i32, signal: i32) -> Reply {
-        let from = From::Task(task, Code::User);
+        let from = From::Caller(task, Code::User);
         let space = self.space_of(task);
         let signal = checked(signal);
         match pid {
@@ -47,15 +52,17 @@ impl Kernel {
     /// Everybody but init and ourselves, as far as we may.
     fn kill_all(&mut self, task: TaskId, signal: Result<Option<Signal>, Errno>) -> Reply {
         let (space, own) = (self.space_of(task), self.tasks[task].process);
-        let (mut count, mut result) = (0, Ok(Value::ZERO));
-        for process in self.processes.numbers() {
-            let Some(leader) = self.processes.get(process).map(|process| process.leader) else { continue };
-            let spared = process == own && !self.bent(Mutant::KillAllHitsOneself);
+        let (mut count, mut result, mut from) = (0, Ok(Value::ZERO), From::Caller(task, Code::User));
+        let mut leaders: Vec<TaskId> = self.processes.iter().map(|(_, process)| process.leader).collect();
+        leaders.sort_by_key(|leader| self.tasks[*leader].birth);
+        for leader in leaders {
+            let spared = self.tasks[leader].process == own && !self.bent(Mutant::KillAllHitsOneself);
             if spared || self.number_in(self.tasks[leader].pid, space) <= 1 {
                 continue;
             }
             count += 1;
-            let sent = self.send_checked(From::Task(task, Code::User), leader, signal);
+            let sent = self.send_checked(from, leader, signal);
+            from = self.named_on(from, leader);
             if sent != Err(Errno::EPERM) {
                 result = sent.map(|()| Value::ZERO);
             }
@@ -63,16 +70,29 @@ impl Kernel {
         if count == 0 { Err(Errno::ESRCH) } else { result }
     }
 
+    /// Many get one message: once one of them could not see who sends, the later ones are not told the sender either.
+    fn named_on(&self, from: From, receiver: TaskId) -> From {
+        match from {
+            From::Caller(task, code) if self.is_hidden_from(task, receiver) => From::Unnamed(task, code),
+            From::Caller(..) | From::Unnamed(..) | From::Task(..) | From::Kernel => from,
+        }
+    }
+
+    fn is_hidden_from(&self, task: TaskId, receiver: TaskId) -> bool {
+        self.number_in(self.tasks[task].pid, self.space_of(receiver)) == 0
+    }
+
     /// A group: well if it reached anybody.
     fn kill_group(
         &mut self,
-        from: From,
+        mut from: From,
         group: Option<PidId>,
         signal: Result<Option<Signal>, Errno>,
     ) -> Reply {
         let mut result = Err(Errno::ESRCH);
         self.each_member(group.ok_or(Errno::ESRCH)?, |kernel, leader| {
             let sent = kernel.send_checked(from, leader, signal).map(|()| Value::ZERO);
+            from = kernel.named_on(from, leader);
             if result.is_err() {
                 result = sent;
             }
@@ -96,13 +116,14 @@ impl Kernel {
         }
         self.may_kill(task, target, signal)?;
         if let Some(signal) = checked(signal)? {
-            self.send(From::Task(task, Code::Tkill), target, signal, true);
+            self.send(From::Caller(task, Code::Tkill), target, signal, true);
         }
         Ok(Value::ZERO)
     }
 
     pub(crate) fn sys_sigqueue(&mut self, task: TaskId, pid: i32, signal: i32, number: i32) -> Reply {
-        let from = From::Task(task, Code::Queue(number));
+        let number = if self.bent(Mutant::QueuedValueLost) { 0 } else { number };
+        let from = From::Caller(task, Code::Queue(number));
         self.kill_one(from, self.find_task(task, pid), checked(signal))
     }
 
@@ -116,7 +137,7 @@ impl Kernel {
         if self.tasks[target].has_ended() && self.bent(Mutant::KillZombieFails) {
             return Err(Errno::ESRCH);
         }
-        if let From::Task(sender, _) = from {
+        if let From::Caller(sender, _) | From::Unnamed(sender, _) | From::Task(sender, _) = from {
             self.may_kill(sender, target, signal.map_or(0, |signal| signal.number()))?;
         }
         if let Some(signal) = signal {
@@ -132,7 +153,8 @@ impl Kernel {
         let allowed = one.process == other.process
             || one.uid == 0
             || one.uid == other.uid
-            || (signal == Signal::CONT.number() && same_session());
+            || self.bent(Mutant::AnybodyMayKill)
+            || (signal == Signal::CONT.number() && same_session() && !self.bent(Mutant::ContinueForbidden));
         if allowed { Ok(()) } else { Err(Errno::EPERM) }
     }
 
@@ -140,7 +162,9 @@ impl Kernel {
     pub(crate) fn send(&mut self, from: From, target: TaskId, signal: Signal, thread: bool) {
         let force = match from {
             From::Kernel => true,
-            From::Task(sender, _) => self.number_in(self.tasks[sender].pid, self.space_of(target)) == 0,
+            From::Caller(sender, _) | From::Unnamed(sender, _) | From::Task(sender, _) => {
+                self.is_hidden_from(sender, target)
+            }
         };
         if !self.prepare(target, signal, force) {
             return;
@@ -149,7 +173,10 @@ impl Kernel {
         let process = self.tasks[target].process;
         let pending =
             if thread { &mut self.tasks[target].pending } else { &mut self.processes[process].pending };
-        if signal.number() < 32 && pending.set.has(signal) && !self.config.mutant.is_some_and(queues) {
+        if (signal.number() < 32 && !self.config.mutant.is_some_and(queues)
+            || self.config.mutant == Some(Mutant::RealTimeCollapses))
+            && pending.set.has(signal)
+        {
             return;
         }
         pending.add(info);
@@ -157,14 +184,17 @@ impl Kernel {
     }
 
     fn info(&self, from: From, target: TaskId, signal: Signal) -> SigInfo {
-        match from {
-            From::Kernel => SigInfo { signal, code: Code::Kernel, pid: 0 },
+        let (code, pid) = match from {
+            From::Kernel => (Code::Kernel, 0),
+            From::Unnamed(_, code) => (code, 0),
+            From::Caller(sender, code) if self.is_hidden_from(sender, target) => (code, 0),
+            From::Caller(sender, code) => (code, self.own_number(sender)),
             From::Task(sender, code) => {
                 let leader = self.process(sender).leader;
-                let pid = self.number_in(self.tasks[leader].pid, self.space_of(target));
-                SigInfo { signal, code, pid }
+                (code, self.number_in(self.tasks[leader].pid, self.space_of(target)))
             }
-        }
+        };
+        SigInfo { signal, code, pid }
     }
 
     /// What a signal does by being sent, and whether it is then to be queued.

@@ -47,6 +47,8 @@ keys! {
     NodeId;
     /// An address space.
     MemoryId;
+    /// A shared mapping.
+    ObjectId;
     /// A page of the machine.
     FrameId;
 }

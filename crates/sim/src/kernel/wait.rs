@@ -128,7 +128,7 @@ impl Kernel {
             return None;
         }
         let process = &self.processes[row.process];
-        if row.is_zombie() && process.others.is_empty() {
+        if row.is_zombie() && (process.others.is_empty() || self.bent(Mutant::LeaderWaitable)) {
             return wait.exited.then_some(News::End);
         }
         let stop = &process.stop;
@@ -158,8 +158,9 @@ impl Kernel {
             News::Continue | News::None => 0xffff,
         };
         let waited = Waited { pid: self.number_in(self.tasks[child].pid, self.space_of(task)), status };
+        let alone = self.process(child).others.is_empty();
         match news {
-            News::End if !keep || self.bent(Mutant::NoWaitBuries) => {
+            News::End if alone && (!keep || self.bent(Mutant::NoWaitBuries)) => {
                 self.set_place(child, Place::Dead);
                 self.release(child);
             }

@@ -18,4 +18,5 @@ pub use player::{Player, Step};
 pub use read::{BadScript, Wrong};
 pub use script::Script;
 pub use stage::{NoScript, Stage};
+pub(crate) use text::Word;
 pub use text::{BadCall, Said};

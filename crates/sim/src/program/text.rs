@@ -2,9 +2,9 @@
 //!
 //! Numbers are those of the caller's namespace. What is printed is read back as the same call.
 
-use crate::kernel::Program;
 use crate::kernel::call::{Access, Advice, Call, Clone, Mask, Reply, Value, Wait, Who};
 use crate::kernel::sigset::{Action, Disposition, SigSet};
+use crate::kernel::{Program, Usage};
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
@@ -146,6 +146,7 @@ impl fmt::Display for Call {
             Call::Mmap(pages, shared) => write!(f, "mmap {pages} {}", word_of(&SHARING, *shared)),
             Call::Madvise(area, advice) => write!(f, "madvise {area} {}", word_of(&ADVICE, *advice)),
             Call::Touch(area, pages) => write!(f, "touch {area} {pages}"),
+            Call::Resident(area) => write!(f, "resident {area}"),
             Call::LimitStack(bytes) => write!(f, "stack {bytes}"),
         }
     }
@@ -170,7 +171,7 @@ fn on_off(on: bool) -> &'static str {
 
 /// Bytes as one word: what is no visible ASCII or means something in a script is `%` and two digits, nothing at
 /// all is `%`.
-struct Word<'a>(&'a [u8]);
+pub(crate) struct Word<'a>(pub(crate) &'a [u8]);
 
 impl fmt::Display for Word<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -249,6 +250,9 @@ impl fmt::Display for Said<'_> {
             Ok(Value::Waited(waited)) => write!(f, "{} status {:#x}", waited.pid, waited.status),
             Ok(Value::Pair(one, other)) => write!(f, "{one} {other}"),
             Ok(Value::Bytes(bytes)) => write!(f, "bytes {}", Word(bytes)),
+            Ok(Value::Pages(Usage { resident, private, shared, proportional, .. })) => {
+                write!(f, "pages {resident} private {private} shared {shared} pss {}", proportional / 1024)
+            }
             Ok(Value::Signals(set)) => {
                 f.write_str("signals")?;
                 set.iter().try_for_each(|signal| write!(f, " {}", Name(signal.number())))
@@ -395,6 +399,7 @@ fn read_file_call(name: &str, words: &mut Words<'_>) -> Result<Call, BadCall> {
         "mmap" => Call::Mmap(words.number()?, words.one_of(&SHARING)?),
         "madvise" => Call::Madvise(words.number()?, words.one_of(&ADVICE)?),
         "touch" => Call::Touch(words.number()?, words.number()?),
+        "resident" => Call::Resident(words.number()?),
         "stack" => Call::LimitStack(words.number()?),
         _ => return Err(words.bad(name)),
     })

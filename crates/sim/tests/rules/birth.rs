@@ -190,7 +190,7 @@ fn p12_a_birth_that_fails_at_any_step_leaves_nothing_behind() {
             let init = world.init();
             world.reply(init, Call::Pipe(false)).expect("a pipe");
             world.number(init, Call::Mmap(3, true));
-            world.done(init, Call::Touch(0, 3));
+            world.number(init, Call::Touch(0, 3));
             world.set_next_pid(init, 50);
             let before = world.state_hash();
             for how in [Clone::FORK, Clone::THREAD, Clone::INIT, Clone::VFORK] {

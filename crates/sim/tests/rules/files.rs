@@ -196,7 +196,7 @@ fn w12_a_child_is_waited_for_by_its_handle() {
     assert_eq!(world.error(init, Call::PidfdOpen(3)), Errno::ESRCH);
     let thread = world.clone_task(init, Clone::THREAD);
     let number = world.pid(thread);
-    assert_eq!(world.error(init, Call::PidfdOpen(number)), Errno::EINVAL, "a thread is no process");
+    assert_eq!(world.error(init, Call::PidfdOpen(number)), Errno::ENOENT, "a thread is no process");
 }
 
 #[test]

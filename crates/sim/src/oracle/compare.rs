@@ -1,31 +1,39 @@
 //! One program on both sides.
 
-use crate::paper::{MOST_ENDS, Observed, Paper};
-use crate::script::Script;
-use doula_sim::kernel::call::Call;
-use doula_sim::kernel::version::Config;
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use super::paper::{MOST_ENDS, Observed, Paper};
+use super::script::Script;
+use crate::kernel::call::Call;
+use crate::kernel::version::Config;
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt::Write as _;
 
 /// How a comparison ended.
-pub(crate) enum Comparison {
+#[derive(Clone, Debug)]
+pub enum Comparison {
     /// All that Linux did is allowed.
-    Same {
-        /// How many calls were made.
-        calls: usize,
-        /// How many of them may end in more than one way.
-        open: usize,
-        /// The most ways that one may end in.
-        widest: usize,
-    },
-    /// So much may happen that it was not followed.
-    TooWide,
+    Same(Tally),
+    /// So much may happen from some call on that it was not followed.
+    TooWide(Tally),
     /// Linux did what is not allowed: what, and what is.
     Different(String),
 }
 
+/// What was compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// How many calls were made.
+    pub calls: usize,
+    /// How many of them may end in more than one way.
+    pub open: usize,
+    /// The most ways that one may end in.
+    pub widest: usize,
+}
+
 /// Where programs are played that are compared with the model.
-pub(crate) trait World {
+pub trait World {
     /// Everybody but init is gone: the number that comes next.
     fn begin(&mut self) -> i32;
 
@@ -37,18 +45,38 @@ pub(crate) trait World {
     fn perform(&mut self, by: usize, place: usize, call: &Call) -> Observed;
 }
 
+/// The smallest program that still differs, found by leaving calls out, and how. What depends on chance has to differ at
+/// one of a few tries.
+pub fn shrink(world: &mut impl World, mut script: Script, mut report: String) -> (Script, String) {
+    const TRIES: usize = 3;
+    let mut at = script.len();
+    while at > 0 {
+        at -= 1;
+        let smaller = script.without(at);
+        let again = (0..TRIES).find_map(|_| match compare(world, &smaller) {
+            Comparison::Different(report) => Some(report),
+            Comparison::Same(_) | Comparison::TooWide(_) => None,
+        });
+        if let Some(found) = again {
+            (script, report) = (smaller, found);
+        }
+    }
+    (script, report)
+}
+
 /// Plays a program on both sides, until its end or the first difference.
-pub(crate) fn compare(stage: &mut impl World, script: &Script) -> Comparison {
+pub fn compare(stage: &mut impl World, script: &Script) -> Comparison {
     let next = stage.begin();
     let mut paper = Paper::new(Config::default(), next);
-    let (mut calls, mut open, mut widest) = (0, 0, 0);
+    let mut tally = Tally::default();
     for step in script.steps() {
         let Some(by) = stage.number(step.by).filter(|by| paper.may_call(*by)) else { continue };
         let call = step.call(|place| stage.number(place));
-        let Ok(mut allowed) = paper.follow(by, &call) else { return Comparison::TooWide };
+        let Ok(mut allowed) = paper.follow(by, &call) else { return Comparison::TooWide(tally) };
         let real = stage.perform(step.by, step.place, &call);
-        (calls, open) = (calls + 1, open + usize::from(allowed.len() > 1));
-        widest = widest.max(allowed.len());
+        tally.calls += 1;
+        tally.open += usize::from(allowed.len() > 1);
+        tally.widest = tally.widest.max(allowed.len());
         match allowed.remove(&real) {
             Some(states) => paper.keep(states),
             None => {
@@ -56,10 +84,10 @@ pub(crate) fn compare(stage: &mut impl World, script: &Script) -> Comparison {
             }
         }
         if paper.width() > MOST_ENDS {
-            return Comparison::TooWide;
+            return Comparison::TooWide(tally);
         }
     }
-    Comparison::Same { calls, open, widest }
+    Comparison::Same(tally)
 }
 
 /// What was seen, and the nearest of what is allowed.

@@ -1,32 +1,43 @@
 //! Programs for both worlds: who makes which call. Processes are named by their place (the step that bore them,
 //! 0 for init), because numbers are not known before.
+//!
+//! A program belongs to a family: half of its calls are about that family's subject (`families`), the others about lives.
+//! Random calls alone rarely meet; so there are motifs in between, a few calls that mean something together.
 
+use super::families::Family;
+use crate::kernel::call::{Call, Clone, Mask, Wait, Who};
+use crate::kernel::sigset::{Action, Disposition, SigSet};
+use alloc::borrow::ToOwned;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::ToString;
+use alloc::vec::Vec;
+use alloc::{format, vec};
+use core::fmt;
 use doula_core::random::Random;
 use doula_model::signal::Signal;
-use doula_sim::kernel::call::{Call, Clone, Mask, Wait, Who};
-use doula_sim::kernel::sigset::{Action, Disposition, SigSet};
-use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
 
 /// A number that means the process of a place: this and the place.
 const PLACE: i32 = 1_000_000_000;
 /// A number that nobody has.
 const NOBODY: i32 = 4_000_000;
+/// Longer words are not shown whole.
+const WORD: usize = 40;
 /// No more processes are alive at a time: each is another order of steps.
 const MOST: usize = 7;
 
 /// Who makes which call.
 #[derive(Clone, Debug)]
-pub(crate) struct Step {
+pub struct Step {
     /// The place of this step: the child that it bears has this name.
-    pub(crate) place: usize,
-    pub(crate) by: usize,
+    pub place: usize,
+    /// The place of who makes the call.
+    pub by: usize,
     call: Call,
 }
 
 impl Step {
     /// The call with real numbers; `number` tells that of a place.
-    pub(crate) fn call(&self, number: impl Fn(usize) -> Option<i32>) -> Call {
+    pub fn call(&self, number: impl Fn(usize) -> Option<i32>) -> Call {
         let real = |raw: i32| match raw.unsigned_abs() as i32 {
             place @ PLACE.. => number((place - PLACE) as usize).unwrap_or(NOBODY) * raw.signum(),
             _ => raw,
@@ -37,28 +48,43 @@ impl Step {
 
 /// A program.
 #[derive(Clone, Debug)]
-pub(crate) struct Script(Vec<Step>);
+pub struct Script {
+    steps: Vec<Step>,
+    family: Family,
+}
 
 impl Script {
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
+    /// Whether it has no call.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
     }
 
-    pub(crate) fn steps(&self) -> &[Step] {
-        &self.0
+    /// How many calls it has.
+    pub fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Its calls, one after the other.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// What most of it is about.
+    pub fn family(&self) -> Family {
+        self.family
     }
 
     /// Without one step.
-    pub(crate) fn without(&self, at: usize) -> Script {
-        let mut steps = self.0.clone();
+    pub fn without(&self, at: usize) -> Script {
+        let mut steps = self.steps.clone();
         steps.remove(at);
-        Script(steps)
+        Script { steps, ..*self }
     }
 }
 
 impl fmt::Display for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|step| writeln!(f, "{step}"))
+        self.steps.iter().try_for_each(|step| writeln!(f, "{step}"))
     }
 }
 
@@ -71,6 +97,7 @@ impl fmt::Display for Step {
                 let sign = if raw < 0 { "-" } else { "" };
                 format!("{sign}p{}", raw.unsigned_abs() - PLACE as u32)
             }
+            _ if word.len() > WORD => format!("{}…({} bytes)", word.get(..8).unwrap_or_default(), word.len()),
             _ => word.to_owned(),
         });
         write!(f, "p{} {}", self.by, words.collect::<Vec<_>>().join(" "))?;
@@ -79,48 +106,54 @@ impl fmt::Display for Step {
 }
 
 /// The number that stands for the process of a place.
-fn name(place: usize) -> i32 {
+pub(super) fn name(place: usize) -> i32 {
     PLACE + place as i32
 }
 
-fn tell(place: usize, signal: Signal) -> Call {
+pub(super) fn tell(place: usize, signal: Signal) -> Call {
     Call::Kill(name(place), signal.number())
 }
 
 /// The program of a seed.
-pub(crate) fn generate(seed: u64, calls: usize) -> Script {
+pub fn generate(seed: u64, calls: usize) -> Script {
+    let family = Family::of(seed);
     let mut maker = Maker {
+        family,
         random: Random::new(seed),
         alive: vec![0],
         born: vec![0],
         parents: BTreeMap::new(),
+        threaded: BTreeMap::new(),
         plan: VecDeque::new(),
     };
-    Script((1..=calls).map(|place| maker.step(place)).collect())
+    Script { steps: (1..=calls).map(|place| maker.step(place)).collect(), family }
 }
 
-struct Maker {
+pub(super) struct Maker {
+    pub(super) family: Family,
     random: Random,
     /// The places of those that were born and not told to end.
-    alive: Vec<usize>,
+    pub(super) alive: Vec<usize>,
     /// The places of all that were born.
     born: Vec<usize>,
     /// Who bore whom.
-    parents: BTreeMap<usize, usize>,
+    pub(super) parents: BTreeMap<usize, usize>,
+    /// The first thread of those who have, or had, more than one.
+    pub(super) threaded: BTreeMap<usize, usize>,
     /// What comes next, when it is no chance.
     plan: VecDeque<(usize, Call)>,
 }
 
 impl Maker {
-    fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         self.random.below(bound as u64) as usize
     }
 
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+    pub(super) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())]
     }
 
-    fn one_in(&mut self, times: usize) -> bool {
+    pub(super) fn one_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
 
@@ -132,7 +165,8 @@ impl Maker {
             return Step { place, by, call };
         }
         let by = self.pick(&self.alive.clone());
-        let call = self.call(by, place);
+        let call = if self.one_in(2) { self.family_call(by, place) } else { None };
+        let call = call.unwrap_or_else(|| self.call(by, place));
         if matches!(call, Call::Clone(_)) {
             self.parents.insert(place, by);
         }
@@ -141,7 +175,7 @@ impl Maker {
 
     fn call(&mut self, by: usize, place: usize) -> Call {
         match self.below(100) {
-            0..25 if self.alive.len() < MOST => self.birth(place),
+            0..25 if self.may_bear(by) => self.birth(place),
             0..32 => self.death(by),
             32..48 => self.wait(by),
             48..68 => self.kill(),
@@ -159,15 +193,21 @@ impl Maker {
 
     /// A few calls that mean little alone. The first of them has this place.
     fn motif(&mut self, place: usize) {
-        let alive = self
-            .parents
-            .iter()
-            .filter(|(child, parent)| self.alive.contains(*child) && (self.alive.contains(*parent)));
+        let alive = self.parents.iter().filter(|(child, parent)| {
+            let both = [child, parent];
+            both.iter().all(|one| self.alive.contains(*one) && !self.threaded.contains_key(*one))
+        });
         let pairs: Vec<(usize, usize)> = alive.map(|(child, parent)| (*child, *parent)).collect();
         if pairs.is_empty() {
             return;
         }
         let (child, parent) = self.pick(&pairs);
+        if self.one_in(2)
+            && let Some(plan) = self.family_motif(child, parent, place)
+        {
+            self.plan.extend(plan);
+            return;
+        }
         let plan = match self.below(8) {
             0 | 1 => self.stops(child, parent),
             2 => self.interruption(child, parent, place),
@@ -179,7 +219,7 @@ impl Maker {
         self.plan.extend(plan);
     }
 
-    fn born_by(&mut self, parent: usize, place: usize) -> (usize, Call) {
+    pub(super) fn born_by(&mut self, parent: usize, place: usize) -> (usize, Call) {
         self.alive.push(place);
         self.born.push(place);
         self.parents.insert(place, parent);
@@ -277,6 +317,11 @@ impl Maker {
         ]
     }
 
+    /// Whether a copy can be made of this process: of one with threads only where all locks are known.
+    pub(super) fn may_bear(&self, by: usize) -> bool {
+        self.alive.len() < MOST && !self.threaded.contains_key(&by)
+    }
+
     fn birth(&mut self, place: usize) -> Call {
         self.alive.push(place);
         self.born.push(place);
@@ -308,7 +353,7 @@ impl Maker {
         Call::Kill(target, signal)
     }
 
-    fn signal(&mut self) -> Signal {
+    pub(super) fn signal(&mut self) -> Signal {
         let rare = [Signal::HUP, Signal::KILL, Signal::TERM, Signal::CHLD, Signal::TTIN];
         let often = [Signal::STOP, Signal::CONT, Signal::TSTP, Signal::USR1];
         if self.one_in(3) { self.pick(&rare) } else { self.pick(&often) }
@@ -337,13 +382,13 @@ impl Maker {
         Call::Sigaction(signal, action)
     }
 
-    fn mask(&mut self) -> Call {
+    pub(super) fn mask(&mut self) -> Call {
         let signals = [self.signal(), self.signal()];
         let how = self.pick(&[Mask::Block, Mask::Unblock, Mask::Set]);
         Call::Sigprocmask(how, SigSet::of(&signals))
     }
 
-    fn wait(&mut self, by: usize) -> Call {
+    pub(super) fn wait(&mut self, by: usize) -> Call {
         let who = match self.below(6) {
             0 => Who::Pid(self.process()),
             1 => Who::Group(0),
@@ -375,12 +420,12 @@ impl Maker {
     }
 
     /// Somebody who was born, most likely one of the living.
-    fn process(&mut self) -> i32 {
+    pub(super) fn process(&mut self) -> i32 {
         let from = if self.one_in(4) { self.born.clone() } else { self.alive.clone() };
         name(self.pick(&from))
     }
 
-    fn some_process(&mut self) -> i32 {
+    pub(super) fn some_process(&mut self) -> i32 {
         if self.one_in(3) { 0 } else { self.process() }
     }
 

@@ -1,0 +1,130 @@
+//! Linux as a [`World`]: a stage, with the files that programs find, in a directory of its own.
+
+use crate::error::Failure;
+use doula_host::conform::{Stage, StageError};
+use doula_sim::kernel::call::Call;
+use doula_sim::oracle::{FILES, Observed, PLAYER, Seen, World};
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Linux, in a namespace that is used again for one program after the other.
+pub(super) struct Linux {
+    stage: Stage,
+    program: OsString,
+    directory: Directory,
+    places: usize,
+    /// Files were opened for writing: they are as they were before the next program.
+    written: bool,
+    /// Why it is of no use any more.
+    pub(super) broken: Option<StageError>,
+}
+
+/// Goes with all that is in it.
+struct Directory(PathBuf);
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _gone = fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Linux {
+    /// For programs of so many calls.
+    pub(super) fn new(calls: usize) -> Result<Linux, Failure> {
+        // A motif may bear children at a few places after its own.
+        let places = calls + 16;
+        let files = |error: io::Error| {
+            Failure::doula(format!("failed to make the files that programs find: {error}"))
+        };
+        let program = std::env::current_exe().map_err(files)?.into_os_string();
+        let directory = make_directory(&program).map_err(files)?;
+        let stage = Stage::new(&program, &directory.0, places).map_err(no_stage)?;
+        Ok(Linux { stage, program, directory, places, written: false, broken: None })
+    }
+
+    fn restore(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.written) {
+            write_files(&self.directory)?;
+        }
+        Ok(())
+    }
+}
+
+fn no_stage(error: StageError) -> Failure {
+    let no_namespace = matches!(error, StageError::NoNamespace(_));
+    let failure = Failure::doula(format!("nothing can be compared with this kernel: {error}"));
+    if no_namespace {
+        failure.hint("run it as root, or allow user namespaces (user_namespaces(7))")
+    } else {
+        failure
+    }
+}
+
+fn make_directory(program: &OsString) -> io::Result<Directory> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("doula-sim-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let directory = Directory(std::env::temp_dir().join(name));
+    fs::create_dir(&directory.0)?;
+    fs::set_permissions(&directory.0, fs::Permissions::from_mode(0o755))?;
+    symlink(program, directory.0.join(PLAYER))?;
+    write_files(&directory)?;
+    Ok(directory)
+}
+
+fn write_files(directory: &Directory) -> io::Result<()> {
+    for file in FILES.iter().filter(|file| file.path != PLAYER) {
+        let path = directory.0.join(file.path);
+        match file.bytes {
+            None if path.is_dir() => {}
+            None => fs::create_dir(&path)?,
+            Some(bytes) => {
+                fs::write(&path, bytes)?;
+                let mode = if file.executable { 0o755 } else { 0o644 };
+                fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+impl World for Linux {
+    fn begin(&mut self) -> i32 {
+        let next = self.restore().ok().and_then(|()| self.stage.clear());
+        if let Some(next) = next {
+            return next;
+        }
+        match Stage::new(&self.program, &self.directory.0, self.places) {
+            Ok(stage) => self.stage = stage,
+            Err(error) => self.broken = Some(error),
+        }
+        self.stage.clear().unwrap_or_else(|| {
+            self.broken.get_or_insert(StageError::Silent);
+            2
+        })
+    }
+
+    fn number(&self, place: usize) -> Option<i32> {
+        self.stage.number(place)
+    }
+
+    fn perform(&mut self, by: usize, place: usize, call: &Call) -> Observed {
+        self.written |= matches!(call, Call::Open(..));
+        match self.stage.order(by, place, &call.to_string(), matches!(call, Call::Clone(_))) {
+            Ok(heard) => {
+                let seen = heard.seen.into_iter().map(|(number, seen)| {
+                    let doula_host::conform::Seen { state, parent, group, session } = seen;
+                    (number, Seen { state, parent, group, session })
+                });
+                Observed { said: heard.said, seen: seen.collect() }
+            }
+            Err(error) => {
+                self.broken = Some(error);
+                Observed::default()
+            }
+        }
+    }
+}
