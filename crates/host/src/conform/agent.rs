@@ -205,8 +205,9 @@ pub fn clear() -> io::Result<i32> {
     let _ = adopt::set_subreaper(false);
     let _ = adopt::set_parent_death_signal(Some(Signal::KILL));
     begin();
-    let _ = classic::kill(-1, Signal::KILL.number());
-    while classic::wait4(-1, classic::WALL).is_ok() {}
+    while classic::kill(-1, Signal::KILL.number()).is_ok() {
+        while classic::wait4(-1, classic::WALL).is_ok() {}
+    }
     classic::take_caught();
     // A child that ends at once has the number before.
     let how = classic::Copy { exit_signal: Some(Signal::CHLD), ..classic::Copy::default() };

@@ -22,8 +22,9 @@ use std::time::{Duration, Instant};
 /// An answer mostly comes sooner; after this time it is looked whether its author sleeps in the call.
 const SOON: Duration = Duration::from_micros(300);
 /// A process in D may be at work (on a disk), and who waits for others may be woken by those that are not seen any more: they
-/// are at rest when they stay so for so many looks.
+/// are at rest when they stay so for so many looks and so long.
 const LOOKS_UNSURE: u32 = 200;
+const LONG: Duration = Duration::from_millis(100);
 /// Where the kernel does not tell who is on a CPU, so many equal looks are taken for rest.
 const LOOKS_UNTOLD: u32 = 4;
 /// How long a namespace may take to come up, and a single call to come to rest.
@@ -58,6 +59,8 @@ struct Proof {
     at_work: bool,
     /// So many equal looks have to follow.
     looks: u32,
+    /// And they have to go on for a while.
+    unsure: bool,
 }
 
 /// What came of an order.
@@ -188,14 +191,17 @@ impl Stage {
 
     /// Waits until nobody has anything to do.
     fn rest(&mut self, mut said: BTreeMap<i32, String>, end: Instant) -> Result<Heard, StageError> {
-        let (mut last, mut same) = (None, 0);
+        let (mut last, mut same, mut since) = (None, 0, Instant::now());
         while Instant::now() < end {
             let (seen, proof) = self.look();
             let told = self.listen(&mut said);
             let at_work = told || proof.at_work || seen.values().any(|seen| matches!(seen.state, 'R' | 'X'));
             let busy = at_work || !self.look_again(&proof);
             same = if !busy && last.as_ref() == Some(&seen) { same + 1 } else { 0 };
-            if !busy && same >= proof.looks {
+            if same == 0 {
+                since = Instant::now();
+            }
+            if !busy && same >= proof.looks && (!proof.unsure || since.elapsed() >= LONG) {
                 return Ok(Heard { said, seen: self.in_their_numbers(seen) });
             }
             last = Some(seen);
@@ -227,6 +233,7 @@ impl Stage {
                     proof.runs.push((*place, runs));
                     let unsure = bed == Bed::Alone || (bed == Bed::Elsewhere && look.state == 'D');
                     proof.looks = proof.looks.max(if unsure { LOOKS_UNSURE } else { 0 });
+                    proof.unsure |= unsure;
                 }
                 (None, _) | (_, None) => proof.looks = proof.looks.max(LOOKS_UNTOLD),
             }

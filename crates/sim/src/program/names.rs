@@ -71,6 +71,7 @@ pub(super) fn each_number(call: &mut Call, mut each: impl FnMut(&mut i32)) {
         | Call::Mmap(..)
         | Call::Madvise(..)
         | Call::Touch(..)
+        | Call::Resident(_)
         | Call::LimitStack(_)
         | Call::Alarm(_) => {}
     }

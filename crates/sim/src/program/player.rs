@@ -410,7 +410,7 @@ impl Player {
             Ok(Value::Number(number)) => [Some(*number), None],
             Ok(Value::Waited(waited)) => [Some(waited.pid), Some(waited.status)],
             Ok(Value::Pair(one, other)) => [Some(*one), Some(*other)],
-            Ok(Value::Signals(_) | Value::Bytes(_)) | Err(_) => [None; 2],
+            Ok(Value::Signals(_) | Value::Bytes(_) | Value::Pages(_)) | Err(_) => [None; 2],
         };
         for (name, value) in names.into_iter().zip(values) {
             if let Some(slot) = name {
@@ -427,6 +427,7 @@ fn is_loop(line: &Line) -> bool {
 fn number(reply: &Reply) -> Option<i32> {
     match reply {
         Ok(Value::Number(number)) => Some(*number),
-        Ok(Value::Waited(_) | Value::Signals(_) | Value::Pair(..) | Value::Bytes(_)) | Err(_) => None,
+        Ok(Value::Waited(_) | Value::Signals(_) | Value::Pair(..) | Value::Bytes(_) | Value::Pages(_))
+        | Err(_) => None,
     }
 }
