@@ -1,8 +1,8 @@
 //! Containment without cgroups: every descendant of a service is found in `/proc`, wherever it hides.
 //!
 //! The supervisor is a subreaper ([`doula_sys::adopt::set_subreaper`]), so that no descendant leaves its
-//! tree. A process belongs to a service when it is in the session of its main process, or when its parent
-//! belongs to it, or when it was started with the service's mark `DOULA_ID` in its environment. So a daemon
+//! tree. A process belongs to a service when it is in the session of its main process or of another one that was
+//! seen, dead or alive; when its parent belongs to it; or when it was started with the service's mark `DOULA_ID` in its environment. So a daemon
 //! that double-forks and makes its own session is found, and one that also empties its environment while a
 //! parent of it is seen. Only who does all three between two passes counts as nobody's, until the
 //! whole family is swept.
@@ -111,6 +111,8 @@ struct Target {
     with_main: bool,
     /// Dead ones that their parents had not buried yet, with their start times.
     dead: BTreeMap<Pid, u64>,
+    /// Those who made sessions, with their start times: nobody else can come into these, also when they are gone.
+    leaders: BTreeMap<Pid, u64>,
     found: Found,
 }
 
@@ -162,6 +164,7 @@ impl Sweeper {
             members: BTreeMap::new(),
             with_main: false,
             dead: BTreeMap::new(),
+            leaders: BTreeMap::new(),
             found: Found::default(),
         });
         target.main = main.or(target.main);
@@ -205,6 +208,9 @@ impl Sweeper {
                 if matches!(self.scope, Scope::Everybody(_)) && stat.dead() {
                     target.bury(pid, &stat, self.us);
                 }
+                if stat.session == pid.get() {
+                    index.sessions.insert(stat.session, (stat.start, id.clone()));
+                }
                 index.members.insert(pid, (stat.start, id));
             }
         }
@@ -222,7 +228,7 @@ impl Sweeper {
 
 /// To whom a process belongs, for all targets at once.
 struct Index {
-    /// The sessions of main processes, by number, with the start time of their leaders.
+    /// The sessions of main processes and of others who were seen, by number, with the start time of their leaders.
     sessions: BTreeMap<i32, (u64, Rc<str>)>,
     /// Those seen before, or in this pass, with their start times.
     members: BTreeMap<Pid, (u64, Rc<str>)>,
@@ -242,7 +248,8 @@ impl Index {
             targets: ids,
         };
         for (id, target) in targets {
-            if let Some((pid, start)) = target.main {
+            let leaders = target.leaders.iter().map(|(&pid, &start)| (pid, start));
+            for (pid, start) in leaders.chain(target.main) {
                 index.sessions.insert(pid.get(), (start, id.clone()));
             }
             for (&pid, member) in &target.members {
@@ -287,6 +294,9 @@ impl Target {
     }
 
     fn meet(&mut self, pid: Pid, stat: &Stat) {
+        if stat.session == pid.get() {
+            self.leaders.insert(pid, stat.start);
+        }
         if stat.dead() {
             self.found.zombies += 1;
             return;

@@ -16,17 +16,21 @@ struct Marked {
     born: Born,
     /// The reading end of its standard output.
     output: OwnedFd,
+    /// The writing end of its standard input.
+    input: OwnedFd,
 }
 
 impl Marked {
     fn new(id: &str, script: &str) -> Marked {
         doula_sys::adopt::set_subreaper(true).expect("prctl");
         let (output, writer) = fd::pipe().expect("pipe");
+        let (reader, input) = fd::pipe().expect("pipe");
         let command = ["sh".to_owned(), "-c".to_owned(), script.to_owned()];
         let mut plan = spawn::plan(&Recipe::default(), &command, &[(MARK.to_owned(), id.to_owned())]);
         plan.session = Session::NewSession { terminal: None };
-        plan.fds.push(FdMapping { from: writer.as_raw_fd(), to: 1 });
-        Marked { id: id.to_owned(), born: fork::spawn(&plan).expect("a birth"), output }
+        plan.fds
+            .extend([(&reader, 0), (&writer, 1)].map(|(end, to)| FdMapping { from: end.as_raw_fd(), to }));
+        Marked { id: id.to_owned(), born: fork::spawn(&plan).expect("a birth"), output, input }
     }
 
     /// The main process, for the sweeper.
@@ -91,6 +95,23 @@ fn an_escapee_is_found_by_its_mark_and_an_unmarked_one_by_its_session() {
     wait::end(Who::Pidfd(shell.born.pidfd.as_fd())).expect_err("buried by the sweep");
     sweeper.forget(&id);
     assert!(sweeper.is_idle());
+}
+
+#[test]
+fn who_has_no_mark_is_found_in_the_session_of_one_who_was_seen_also_when_that_one_is_gone() {
+    let id = id("session");
+    let script = "setsid sh -c 'echo a; read line; (env -i sleep 1000 &); echo b'; echo c; exec sleep 1000";
+    let shell = Marked::new(&id, script);
+    assert_eq!(fd::read_full(&shell.output, &mut [0; 2]), Ok(2));
+    let mut sweeper = Sweeper::new();
+    sweeper.set(&id, shell.main(), Order::Look);
+    assert_eq!(sweeper.pass().expect("/proc")[0].1.alive, 2, "the shell, and who leads the other session");
+    assert_eq!(fd::write(&shell.input, b"\n"), Ok(1));
+    assert_eq!(fd::read_full(&shell.output, &mut [0; 4]), Ok(4));
+    let found = sweeper.pass().expect("/proc");
+    assert_eq!((found[0].1.alive, found[0].1.fresh), (2, 1), "{found:?}");
+    sweeper.set(&id, None, Order::Kill);
+    assert!(ends(&mut sweeper), "the sweep does not end");
 }
 
 #[test]
