@@ -323,6 +323,45 @@ fn signals_are_as_the_plan_says_whatever_we_do_with_them() {
     });
 }
 
+/// Sets an alarm, adopts orphans, and leaves a signal pending for this thread; all of that belongs to us.
+fn encumber() {
+    let alarm: [u64; 4] = [0, 0, 1000, 0];
+    let (at, us) = (alarm.as_ptr() as usize, group::pid().get() as usize);
+    // SAFETY: the kernel reads two times, and numbers.
+    let set = unsafe { crate::raw::call(libc::SYS_setitimer, [libc::ITIMER_REAL as usize, at, 0, 0, 0, 0]) };
+    set.expect("setitimer");
+    crate::adopt::set_subreaper(true).expect("prctl");
+    signal::set_mask(SignalSet::EMPTY.with(Signal::USR2));
+    let signal = Signal::USR2.number() as usize;
+    // SAFETY: takes no argument.
+    let thread = unsafe { crate::raw::call(libc::SYS_gettid, [0; 6]) }.expect("we are one");
+    // SAFETY: takes numbers only.
+    unsafe { crate::raw::call(libc::SYS_tgkill, [us, thread, signal, 0, 0, 0]) }.expect("it is us");
+}
+
+#[test]
+fn an_alarm_a_pending_signal_and_the_adoption_of_orphans_are_ours_and_not_a_childs() {
+    const SCRIPT: &str = "import ctypes, signal\nit = ctypes.c_int(-1)\n\
+        ctypes.CDLL(None).prctl(37, ctypes.byref(it), 0, 0, 0)\nprint(signal.alarm(0), signal.sigpending(), it.value)";
+    let test = "fork::tests::effects::an_alarm_a_pending_signal_and_the_adoption_of_orphans_are_ours_and_not_a_childs";
+    alone(
+        test,
+        |_| {},
+        || {
+            encumber();
+            for session in [Session::Inherit, Session::NewSessionUnled] {
+                let script = format!("command -v python3 >&2 || exec echo none; exec python3 -c '{SCRIPT}'");
+                match told(&script, |plan| plan.session = session).as_str() {
+                    "none" => println!("skipped: no python3"),
+                    told => assert_eq!(told, "0 set() 0"),
+                }
+            }
+            // It would end us when this thread does not block it any more.
+            signal::ignore(Signal::USR2).expect("sigaction");
+        },
+    );
+}
+
 #[test]
 fn arguments_and_environment_are_exactly_those_of_the_plan() {
     let text = told("echo \"$0\" \"$@\"", |plan| {
