@@ -1,6 +1,6 @@
 //! Pipelines: who failed, who is left, and that nobody waits for ever.
 
-use crate::{LONG, actors::actor, is_dead};
+use crate::{LONG, actors::actor, is_dead, tree};
 use doula_host::cgroup::Cgroups;
 use doula_host::{
     Capture, Child, Command, Errno, ExitStatus, OnDrop, Pid, Pipeline, PipelineEnd, PipelineError, Proof,
@@ -339,6 +339,23 @@ fn a_stage_that_is_meant_alone_is_ended_with_its_tree_and_the_others_live_on() {
     assert_eq!(doula_sys::poll::readable(&other, Some(Duration::ZERO)), Ok(false), "it lives on");
     drop(children);
     assert!(ends(&other));
+}
+
+#[test]
+fn who_forks_as_fast_as_he_can_is_ended_with_his_pipeline() {
+    for name in ["runaway", "fork_storm"] {
+        let mark = format!("DOULA_TEST=pipeline-{name}-{}", std::process::id());
+        let (variable, value) = mark.split_once('=').expect("both");
+        let mut storm = Command::exact(actor(name));
+        let mut pipeline = Pipeline::new(storm.env(variable, value));
+        pipeline.pipe(Command::new("cat").stdout(Stdio::pipe_out()));
+        let mut children = pipeline.contained().spawn().expect("births");
+        let said = children.stages_mut()[1].stdout.as_mut().expect("a pipe");
+        std::io::Read::read_exact(said, &mut [0; 8]).expect("it has begun");
+        let ends = children.kill_tree(LONG).expect("nobody is left");
+        assert!(ends.iter().all(|end| end.proof != Proof::Parents), "{ends:?}");
+        assert!(tree::marked(&mark).iter().all(|&pid| is_dead(pid)));
+    }
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn last_number(line: &str) -> Pid {
 }
 
 /// Those who have this mark in their environment, dead or alive.
-fn marked(mark: &str) -> Vec<Pid> {
+pub(crate) fn marked(mark: &str) -> Vec<Pid> {
     let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
     let pids = processes.filter_map(|entry| Pid::new(entry.file_name().to_str()?.parse().ok()?));
     let has = |pid: &Pid| {
