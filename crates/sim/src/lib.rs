@@ -22,3 +22,4 @@ extern crate alloc;
 pub mod kernel;
 pub mod oracle;
 pub mod program;
+pub mod world;

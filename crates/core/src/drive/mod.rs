@@ -155,15 +155,23 @@ impl<K: Kernel> Driver<K> {
             Ok((pid, handle)) => {
                 // Failing to watch costs speed only: SIGCHLD tells of every end as well.
                 let _ = world.watch(pid, &handle);
-                let stranger = self.children.insert(pid, Child { key, handle });
-                assert!(
-                    stranger.is_none(),
-                    "the number of a child that was not buried cannot be given again"
-                );
+                let before = self.children.insert(pid, Child { key, handle });
+                if let Some(before) = before {
+                    self.was_buried(world, before);
+                }
                 self.pids.insert(key, pid);
                 Event::Born { key, pid }
             }
         }
+    }
+
+    /// The number of this child was given to another one: so it was buried, and by somebody else.
+    fn was_buried(&mut self, world: &mut K, child: Child<K::Handle>) {
+        let status = world.obituary(&child.handle);
+        self.pids.remove(&child.key);
+        world.part(child.handle);
+        let now = world.now();
+        self.engine.handle(now, Event::Exited { key: child.key, status });
     }
 
     fn signal(&mut self, world: &mut K, of: (ServiceId, Generation), signal: Signal, scope: Scope) {

@@ -48,6 +48,7 @@ fn ends(world: &Paper) -> Vec<(u32, ExitStatus)> {
 const NONE: Mischief = Mischief {
     no_watch: 0,
     stolen_waits: 0,
+    thieves: 0,
     spurious: 0,
     stillborn: 0,
     late: 0,
@@ -116,6 +117,16 @@ fn an_end_that_somebody_else_took_is_reported_as_unknown() {
     world.habits.insert(ServiceId(0), Habit { lives: Some(Duration::from_secs(1)), ..Habit::POLITE });
     run(&mut world, vec![service("robbed")]);
     assert_eq!(ends(&world), [(0, ExitStatus::UNKNOWN)]);
+}
+
+#[test]
+fn a_child_whose_number_is_anothers_was_buried_by_somebody_else() {
+    let mut world = Paper::new(Mischief { thieves: 100, ..NONE });
+    world.labour = Duration::from_millis(1);
+    let end = Habit { lives: Some(Duration::ZERO), ..Habit::POLITE };
+    world.habits.extend([(ServiceId(0), end), (ServiceId(1), end)]);
+    run(&mut world, vec![service("robbed"), service("heir")]);
+    assert_eq!(ends(&world), [(0, ExitStatus::UNKNOWN), (1, ExitStatus::code(0))]);
 }
 
 #[test]

@@ -50,6 +50,8 @@ pub(crate) struct Mischief {
     pub(crate) no_watch: u64,
     /// Somebody else buries a child of ours before we do.
     pub(crate) stolen_waits: u64,
+    /// Before a birth somebody else buries whoever of ours is dead, so that its number is given again at once.
+    pub(crate) thieves: u64,
     /// A poll also returns wakes for which nothing happened.
     pub(crate) spurious: u64,
     /// A birth fails.
@@ -240,6 +242,12 @@ impl Kernel for Paper {
         if self.chance(self.mischief.stillborn) {
             let errno = if self.chance(50) { Errno::ENOENT } else { Errno::EAGAIN };
             return Err(SpawnError { step: Step::Exec, errno });
+        }
+        if self.chance(self.mischief.thieves) {
+            let dead = |proc: &Proc| proc.zombie.is_some() && proc.role.is_some();
+            let dead: Vec<Pid> =
+                self.procs.iter().filter(|(_, proc)| dead(proc)).map(|(pid, _)| *pid).collect();
+            dead.into_iter().for_each(|pid| drop(self.remove(pid)));
         }
         self.now = self.now.after(self.labour);
         self.births.push((self.now, key.service));

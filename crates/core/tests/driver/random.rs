@@ -19,11 +19,11 @@ fn percent() -> impl Strategy<Value = u64> {
 
 prop_compose! {
     fn mischief()(
-        (no_watch, stolen_waits, spurious) in (percent(), percent(), percent()),
+        (no_watch, stolen_waits, spurious, thieves) in (percent(), percent(), percent(), percent()),
         stillborn in prop_oneof![2 => Just(0_u64), 1 => 1..40_u64], late in prop_oneof![Just(0_u64), 1..90_u64],
         forks in percent(), sleeps in prop_oneof![2 => Just(0_u64), 1 => 1..10_u64], seed: u64,
     ) -> Mischief {
-        Mischief { no_watch, stolen_waits, spurious, stillborn, late, forks, sleeps, seed }
+        Mischief { no_watch, stolen_waits, thieves, spurious, stillborn, late, forks, sleeps, seed }
     }
 }
 

@@ -241,10 +241,14 @@ impl Kernel for Linux {
         gone_is_fine(pidfd::send(handle, signal))
     }
 
-    fn signal_group(&mut self, pid: Pid, _: &OwnedFd, signal: Signal) -> Result<(), Errno> {
-        // Every child of ours leads a group of its own number, and is buried only when its handle is
-        // dropped: so the number cannot be a stranger's.
-        gone_is_fine(pidfd::send_group(pid, signal))
+    fn signal_group(&mut self, pid: Pid, handle: &OwnedFd, signal: Signal) -> Result<(), Errno> {
+        // Every child of ours leads a group of its own number. By the handle, because code that waits for any child
+        // may have buried it, and then the number may be a stranger's.
+        gone_is_fine(match pidfd::send_to_group(handle, signal) {
+            Err(Errno::EINVAL) if pidfd::exists(handle) => pidfd::send_group(pid, signal),
+            Err(Errno::EINVAL) => Ok(()),
+            answer => answer,
+        })
     }
 
     fn next_signal(&mut self) -> Option<Signal> {

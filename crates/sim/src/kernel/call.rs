@@ -3,7 +3,7 @@
 use super::exec::Program;
 use super::memory::Usage;
 use super::sigset::{Action, SigInfo, SigSet};
-use super::slab::TaskId;
+use super::slab::{CgroupId, TaskId};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -35,6 +35,8 @@ pub enum Call {
     Sigprocmask(Mask, SigSet),
     /// sigpending(2).
     Sigpending,
+    /// sigtimedwait(2) without time, as read(2) of a signalfd that does not block: takes one of these that waits.
+    Sigtake(SigSet),
     /// pause(2).
     Pause,
     /// setpgid(2): process, group.
@@ -142,6 +144,7 @@ impl Call {
             | Call::Sigaction(..)
             | Call::Sigprocmask(..)
             | Call::Sigpending
+            | Call::Sigtake(_)
             | Call::Pause
             | Call::Setsid
             | Call::Getpid
@@ -229,6 +232,8 @@ pub struct Clone {
     pub exit_signal: Option<Signal>,
     /// `set_tid`, in the namespace of the child: the number that the child shall have.
     pub set_tid: Option<i32>,
+    /// `CLONE_INTO_CGROUP`: where the child is born; with its parent if `None`.
+    pub cgroup: Option<CgroupId>,
 }
 
 impl Clone {
@@ -243,6 +248,7 @@ impl Clone {
         new_pid: false,
         exit_signal: Some(Signal::CHLD),
         set_tid: None,
+        cgroup: None,
     };
     /// vfork(2).
     pub const VFORK: Clone = Clone { vm: true, vfork: true, ..Clone::FORK };

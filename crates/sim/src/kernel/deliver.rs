@@ -96,7 +96,8 @@ impl Kernel {
                 self.stop(task);
                 return Found::Elsewhere;
             }
-            let Some(info) = self.dequeue(task) else { return Found::Nothing };
+            let wanted = self.tasks[task].blocked.complement();
+            let Some(info) = self.dequeue(task, wanted) else { return Found::Nothing };
             let mutant = self.config.mutant;
             let actions = &mut self.processes[process].actions;
             let action = actions.get(info.signal);
@@ -141,17 +142,17 @@ impl Kernel {
         true
     }
 
-    /// Faults first, then by number; the thread's own before those of the process.
-    fn dequeue(&mut self, task: TaskId) -> Option<SigInfo> {
-        let (blocked, process) = (self.tasks[task].blocked, self.tasks[task].process);
-        let own = self.tasks[task].pending.set.without(blocked);
+    /// One of these. Faults first, then by number; the thread's own before those of the process.
+    pub(crate) fn dequeue(&mut self, task: TaskId, wanted: SigSet) -> Option<SigInfo> {
+        let process = self.tasks[task].process;
+        let own = self.tasks[task].pending.set.and(wanted);
         let fault = own.and(SigSet::SYNCHRONOUS).first();
         if let Some(signal) = fault.or(own.first()) {
             return self.tasks[task].pending.take(signal);
         }
         let mutant = self.config.mutant;
         let shared = &mut self.processes[process].pending;
-        let waiting = shared.set.without(blocked);
+        let waiting = shared.set.and(wanted);
         let last = mutant == Some(Mutant::HighestSignalFirst);
         let signal = if last { waiting.iter().last() } else { waiting.first() }?;
         shared.take(signal)

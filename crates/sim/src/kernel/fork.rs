@@ -34,11 +34,13 @@ pub enum ForkStep {
     Thread,
     /// `alloc_pid`.
     Pid,
+    /// `cgroup_can_fork`: the control groups have room for one more.
+    Cgroup,
     /// The child is entered into the lists, under the lock of the task list.
     Link,
 }
 
-const LINUX: [ForkStep; 10] = [
+const LINUX: [ForkStep; 11] = [
     ForkStep::Task,
     ForkStep::Limits,
     ForkStep::Files,
@@ -48,10 +50,11 @@ const LINUX: [ForkStep; 10] = [
     ForkStep::Namespaces,
     ForkStep::Thread,
     ForkStep::Pid,
+    ForkStep::Cgroup,
     ForkStep::Link,
 ];
 
-const TEXTBOOK: [ForkStep; 10] = [
+const TEXTBOOK: [ForkStep; 11] = [
     ForkStep::Task,
     ForkStep::Limits,
     ForkStep::Memory,
@@ -61,6 +64,7 @@ const TEXTBOOK: [ForkStep; 10] = [
     ForkStep::Namespaces,
     ForkStep::Thread,
     ForkStep::Pid,
+    ForkStep::Cgroup,
     ForkStep::Link,
 ];
 
@@ -190,6 +194,7 @@ impl Kernel {
                 draft.own_space = Some(self.make_space(self.tasks[task].births)?);
             }
             ForkStep::Namespaces => {}
+            ForkStep::Cgroup => self.check_cgroup(self.cgroup_of_child(task, how))?,
             ForkStep::Pid => {
                 let space = draft.own_space.unwrap_or(self.tasks[task].births);
                 draft.pid = Some(self.alloc_pid(space, how.set_tid)?);
@@ -279,6 +284,7 @@ impl Kernel {
             subreaper: false,
             alarm: 0,
             exec_task: None,
+            cgroup: self.cgroup_of_child(task, how),
             ..process
         };
         let child = self.insert(row, process);
@@ -408,6 +414,7 @@ impl Kernel {
             alarm: 0,
             stack_limit: 8 << 20,
             exec_task: None,
+            cgroup: super::slab::Key::from_index(0),
         };
         let init = self.insert(row, process);
         self.set_place(init, Place::User);

@@ -13,6 +13,7 @@ pub mod sigset;
 pub mod version;
 
 mod adopt;
+mod cgroup;
 mod deliver;
 mod exec;
 mod exit;
@@ -37,15 +38,18 @@ pub use fork::ForkStep;
 pub use memory::{PAGE_BYTES, Usage};
 pub use sched::TooMany;
 pub use slab::{
-    FilesId, FrameId, MemoryId, NodeId, ObjectId, OpenId, PidId, PipeId, ProcessId, SpaceId, TaskId,
+    CgroupId, FilesId, FrameId, MemoryId, NodeId, ObjectId, OpenId, PidId, PipeId, ProcessId, SpaceId,
+    TaskId,
 };
 
 use alloc::vec::Vec;
 use call::{Call, Caught, Look, Reply, Value};
+use cgroup::Cgroup;
 use core::hash::{Hash, Hasher};
 use doula_model::plan::Errno;
+use doula_model::signal::Signal;
 use fd::{Files, Node, Open};
-use hash::StableHasher;
+pub(crate) use hash::StableHasher;
 use memory::{Frame, Memory, Object};
 use mutant::Mutant;
 use pid::{Pid, Space};
@@ -70,6 +74,7 @@ pub struct Kernel {
     memories: Slab<MemoryId, Memory>,
     frames: Slab<FrameId, Frame>,
     objects: Slab<ObjectId, Object>,
+    cgroups: Slab<CgroupId, Cgroup>,
     /// What is to go wrong, each once.
     faults: Vec<Fault>,
     root: SpaceId,
@@ -97,6 +102,7 @@ impl PartialEq for Kernel {
             && self.memories == other.memories
             && self.frames == other.frames
             && self.objects == other.objects
+            && self.cgroups == other.cgroups
             && self.faults == other.faults
             && self.users == other.users
             && self.last_words == other.last_words
@@ -119,6 +125,7 @@ impl Hash for Kernel {
         self.memories.hash(state);
         self.frames.hash(state);
         self.objects.hash(state);
+        self.cgroups.hash(state);
         self.faults.hash(state);
         self.users.hash(state);
         self.last_words.hash(state);
@@ -182,6 +189,7 @@ impl Kernel {
             memories: Slab::default(),
             frames: Slab::default(),
             objects: Slab::default(),
+            cgroups: Slab::default(),
             faults: Vec::new(),
             root,
             init: slab::Key::from_index(0),
@@ -191,6 +199,7 @@ impl Kernel {
             last_words: Vec::new(),
             ready: Ready::default(),
         };
+        kernel.cgroups.insert(Cgroup::ROOT);
         kernel.init = kernel.make_init();
         kernel
     }
@@ -280,6 +289,7 @@ impl Kernel {
             Call::Sigaction(signal, action) => self.sys_sigaction(task, signal, action),
             Call::Sigprocmask(how, set) => self.sys_sigprocmask(task, how, set),
             Call::Sigpending => self.sys_sigpending(task),
+            Call::Sigtake(set) => self.sys_sigtake(task, set),
             Call::Setpgid(pid, group) => self.sys_setpgid(task, pid, group),
             Call::Getpgid(pid) => self.sys_getpgid(task, pid),
             Call::Setsid => self.sys_setsid(task),
@@ -358,6 +368,78 @@ impl Kernel {
     /// Whether the task is in its program and may make a call.
     pub fn is_in_program(&self, task: TaskId) -> bool {
         self.tasks.get(task).is_some_and(|row| matches!(row.place, Place::User))
+    }
+
+    /// Whether this is still the task of that life ([`Kernel::birth`]), and it has not ended.
+    pub fn lives(&self, task: TaskId, birth: u64) -> bool {
+        self.tasks.get(task).is_some_and(|row| row.birth == birth && !row.has_ended())
+    }
+
+    /// Whether handlers of this task took signals that nobody has asked for ([`Kernel::take_caught`]).
+    pub fn has_caught(&self, task: TaskId) -> bool {
+        !self.tasks[task].caught.is_empty()
+    }
+
+    /// The wait status of a process that has ended and is not buried.
+    pub fn end_of(&self, task: TaskId) -> Option<i32> {
+        let over = self.tasks.get(task)?.is_zombie() && self.process(task).others.is_empty();
+        over.then(|| self.end_status(task))
+    }
+
+    /// The children of a task, oldest first, adopted ones after its own.
+    pub fn children_of(&self, task: TaskId) -> impl Iterator<Item = TaskId> {
+        self.tasks.get(task).into_iter().flat_map(move |_| self.children(task))
+    }
+
+    /// Whether a task has a parent that has not ended.
+    pub fn has_living_parent(&self, task: TaskId) -> bool {
+        let parent = self.tasks.get(task).and_then(|row| row.family.parent);
+        parent.and_then(|parent| self.tasks.get(parent)).is_some_and(|parent| !parent.has_ended())
+    }
+
+    /// The first child that has ended and is not buried.
+    pub fn dead_child(&self, task: TaskId) -> Option<TaskId> {
+        self.children(task).find(|child| self.end_of(*child).is_some())
+    }
+
+    /// How many births there have been.
+    pub const fn births(&self) -> u64 {
+        self.births
+    }
+
+    /// The child for whose program the task waits in vfork(2).
+    pub fn child_of_vfork(&self, task: TaskId) -> Option<TaskId> {
+        match self.tasks.get(task)?.place {
+            Place::Asleep { what: Sleep::Vfork { child, .. }, .. } => Some(child),
+            _ => None,
+        }
+    }
+
+    /// Whether one of these signals waits to be taken by the task.
+    pub fn has_pending(&self, task: TaskId, set: sigset::SigSet) -> bool {
+        let waiting = self.tasks[task].pending.set.or(self.process(task).pending.set);
+        !waiting.and(set).is_empty()
+    }
+
+    /// The mask of a task.
+    pub fn blocked(&self, task: TaskId) -> sigset::SigSet {
+        self.tasks[task].blocked
+    }
+
+    /// What a process ignores by its own wish.
+    pub fn ignored(&self, task: TaskId) -> sigset::SigSet {
+        self.process(task).actions.ignored()
+    }
+
+    /// Whether poll(2) would find a handle readable: its process has ended.
+    pub fn pidfd_is_readable(&self, task: TaskId, fd: i32) -> bool {
+        self.handle_has_ended(task, fd)
+    }
+
+    /// Sends a signal from outside of all that can be seen here, with all that follows.
+    pub fn signal_from_kernel(&mut self, task: TaskId, signal: Signal) {
+        self.send(signal::From::Kernel, task, signal, false);
+        self.settle();
     }
 
     /// A number of this life: a [`TaskId`] may be given again, this is not.

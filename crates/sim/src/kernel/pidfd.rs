@@ -73,6 +73,10 @@ impl Kernel {
         part
     }
 
+    pub(crate) fn handle_has_ended(&self, task: TaskId, fd: i32) -> bool {
+        self.pid_of(task, fd).is_ok_and(|pid| self.has_ended(pid))
+    }
+
     fn has_ended(&self, pid: PidId) -> bool {
         self.pids[pid]
             .task

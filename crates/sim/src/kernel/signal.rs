@@ -351,6 +351,12 @@ impl Kernel {
         Ok(Value::Signals(waiting.and(self.tasks[task].blocked)))
     }
 
+    /// Blocked or not: whoever takes signals so has blocked them.
+    pub(crate) fn sys_sigtake(&mut self, task: TaskId, set: SigSet) -> Reply {
+        let taken = self.dequeue(task, set);
+        taken.map(|info| Value::Number(info.signal.number())).ok_or(Errno::EAGAIN)
+    }
+
     pub(crate) fn sys_pause(&self, task: TaskId) -> Part {
         if self.tasks[task].kicked { Part::Interrupted(Restart::Never) } else { Part::Sleep(Sleep::Pause) }
     }

@@ -72,6 +72,11 @@ impl SigSet {
         SigSet(self.0 & other.0)
     }
 
+    /// All others.
+    pub const fn complement(self) -> SigSet {
+        SigSet(!self.0)
+    }
+
     /// Whether nothing is in it.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
@@ -247,6 +252,10 @@ impl Actions {
     /// What execve(2) leaves: functions are gone with the old program, what is ignored stays ignored.
     pub(crate) fn forget_handlers(&mut self) {
         *self = Actions { ignored: self.ignored, ..Actions::default() };
+    }
+
+    pub(crate) const fn ignored(&self) -> SigSet {
+        self.ignored
     }
 
     /// Whether the signal would do nothing at all.

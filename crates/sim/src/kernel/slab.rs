@@ -51,6 +51,23 @@ keys! {
     ObjectId;
     /// A page of the machine.
     FrameId;
+    /// A control group.
+    CgroupId;
+}
+
+impl CgroupId {
+    /// The group of the machine as a whole.
+    pub const ROOT: CgroupId = CgroupId(0);
+
+    /// The group with this number: that of the root is 0.
+    pub const fn numbered(number: u32) -> CgroupId {
+        CgroupId(number)
+    }
+
+    /// Its number.
+    pub const fn number(self) -> u32 {
+        self.0
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@
 use super::call::{Call, Caught, Reply, Wait};
 use super::exec::Program;
 use super::sigset::{Actions, Pending, SigSet};
-use super::slab::{FilesId, MemoryId, OpenId, PidId, ProcessId, SpaceId, TaskId};
+use super::slab::{CgroupId, FilesId, MemoryId, OpenId, PidId, ProcessId, SpaceId, TaskId};
 use alloc::vec::Vec;
 use doula_model::signal::Signal;
 
@@ -215,6 +215,7 @@ pub(crate) struct Process {
     pub(crate) stack_limit: u64,
     /// The thread that executes a program and waits to be alone.
     pub(crate) exec_task: Option<TaskId>,
+    pub(crate) cgroup: CgroupId,
 }
 
 impl Process {

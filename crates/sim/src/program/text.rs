@@ -4,7 +4,7 @@
 
 use crate::kernel::call::{Access, Advice, Call, Clone, Mask, Reply, Value, Wait, Who};
 use crate::kernel::sigset::{Action, Disposition, SigSet};
-use crate::kernel::{Program, Usage};
+use crate::kernel::{CgroupId, Program, Usage};
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
@@ -106,6 +106,10 @@ impl fmt::Display for Call {
                 set.iter().try_for_each(|signal| write!(f, " {}", Name(signal.number())))
             }
             Call::Sigpending => f.write_str("sigpending"),
+            Call::Sigtake(set) => {
+                f.write_str("sigtake")?;
+                set.iter().try_for_each(|signal| write!(f, " {}", Name(signal.number())))
+            }
             Call::Pause => f.write_str("pause"),
             Call::Setpgid(pid, group) => write!(f, "setpgid {pid} {group}"),
             Call::Getpgid(pid) => write!(f, "getpgid {pid}"),
@@ -217,7 +221,8 @@ fn print_clone(f: &mut fmt::Formatter<'_>, how: Clone) -> fmt::Result {
     if let Some(signal) = how.exit_signal {
         write!(f, " signal {}", Name(signal.number()))?;
     }
-    how.set_tid.map_or(Ok(()), |number| write!(f, " number {number}"))
+    how.set_tid.map_or(Ok(()), |number| write!(f, " number {number}"))?;
+    how.cgroup.map_or(Ok(()), |cgroup| write!(f, " cgroup {}", cgroup.number()))
 }
 
 fn print_wait(f: &mut fmt::Formatter<'_>, name: &str, wait: Wait) -> fmt::Result {
@@ -356,6 +361,7 @@ fn read_call(words: &mut Words<'_>) -> Result<Call, BadCall> {
         "sigaction" => read_action(words)?,
         "sigprocmask" => read_mask(words)?,
         "sigpending" => Call::Sigpending,
+        "sigtake" => Call::Sigtake(read_signals(words)?),
         "pause" => Call::Pause,
         "setpgid" => Call::Setpgid(words.number()?, words.number()?),
         "getpgid" => Call::Getpgid(words.number()?),
@@ -426,6 +432,9 @@ fn read_clone(words: &mut Words<'_>) -> Result<Clone, BadCall> {
     if words.take("number") {
         how.set_tid = Some(words.number()?);
     }
+    if words.take("cgroup") {
+        how.cgroup = Some(CgroupId::numbered(words.number()?));
+    }
     Ok(how)
 }
 
@@ -449,12 +458,15 @@ fn read_action(words: &mut Words<'_>) -> Result<Call, BadCall> {
 }
 
 fn read_mask(words: &mut Words<'_>) -> Result<Call, BadCall> {
-    let how = words.one_of(&MASKS)?;
+    Ok(Call::Sigprocmask(words.one_of(&MASKS)?, read_signals(words)?))
+}
+
+fn read_signals(words: &mut Words<'_>) -> Result<SigSet, BadCall> {
     let mut signals = Vec::new();
     while words.rest.peek().is_some() {
         signals.push(words.signal()?);
     }
-    Ok(Call::Sigprocmask(how, SigSet::of(&signals)))
+    Ok(SigSet::of(&signals))
 }
 
 #[cfg(test)]
@@ -468,6 +480,7 @@ mod tests {
             "clone vm files sighand thread",
             "clone parent vfork signal USR1 number 77",
             "clone newpid signal CHLD",
+            "clone vm vfork signal CHLD cgroup 2",
             "thread-exit 1",
             "exit -1",
             "wait4 any",
@@ -483,6 +496,7 @@ mod tests {
             "sigprocmask block USR1 USR2",
             "sigprocmask set",
             "sigpending",
+            "sigtake CHLD TERM",
             "pause",
             "setpgid 0 -1",
             "getpgid 0",

@@ -1,0 +1,30 @@
+//! How many events a second the world on paper does on one core: the production engine and driver, the kernel, the
+//! programs, the faults and the checks together.
+
+use doula_sim::world::{Options, Scenario, run};
+use std::io::{self, Write as _};
+use std::time::Instant;
+
+fn main() -> io::Result<()> {
+    let arguments: Vec<u64> = std::env::args().skip(1).filter_map(|word| word.parse().ok()).collect();
+    let (first, count) =
+        (arguments.first().copied().unwrap_or(0), arguments.get(1).copied().unwrap_or(2_000));
+    let began = Instant::now();
+    let (mut events, mut hash, mut bad) = (0, 0_u64, 0);
+    let mut out = io::stdout();
+    for seed in first..first + count {
+        let report = run(&Scenario::of(seed), &Options::default());
+        events += report.events;
+        hash = hash.rotate_left(1) ^ report.hash;
+        if let Some(violation) = report.violation {
+            bad += 1;
+            writeln!(out, "seed {seed}: {}: {}", violation.check, violation.text)?;
+        }
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    writeln!(
+        out,
+        "{:.0} k events/s ({events} of {count} seeds in {seconds:.2} s), {bad} violations, hash {hash:016x}",
+        events as f64 / seconds / 1e3
+    )
+}

@@ -1,0 +1,37 @@
+//! Supervisors that are broken on purpose, to see that a soak finds it: each is a mistake that somebody has made.
+//!
+//! Only the simulated supervisor knows them; nothing of them is in production.
+
+macro_rules! breakages {
+    ($($name:ident = $text:literal, $what:literal;)*) => {
+        /// What is broken.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Breakage {
+            $(#[doc = $what] $name,)*
+        }
+
+        impl Breakage {
+            /// All of them.
+            pub const ALL: &[Breakage] = &[$(Breakage::$name,)*];
+
+            /// Its name.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Breakage::$name => $text,)* }
+            }
+        }
+    };
+}
+
+breakages! {
+    ReapsOnce = "reaps-once", "one SIGCHLD, one wait: the reaper forgets to loop";
+    KillsByNumber = "kills-by-number", "kill(2) by number instead of by handle";
+    LosesTimers = "loses-timers", "now and then a deadline is forgotten";
+    MaskInherited = "mask-inherited", "children have the mask of their supervisor";
+    BuriesTwice = "buries-twice", "after a burial another wait(-1) for luck";
+    NeverBuriesAdopted = "never-buries-adopted", "adopted children are nobody's business";
+    ForgetsToWatch = "forgets-to-watch", "children are not watched, and nobody says so";
+    DropsEvents = "drops-events", "now and then a command or a notice is lost";
+    NoBackOff = "no-back-off", "restarts come at once";
+    ReleasesPopulated = "releases-populated", "a tree is called empty without a look";
+}

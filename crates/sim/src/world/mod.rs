@@ -1,0 +1,422 @@
+//! The world on paper: the production engine and the production driver look after simulated processes on the
+//! simulated kernel, while things go wrong.
+//!
+//! ```
+//! use doula_sim::world::{Options, Scenario, run};
+//! let report = run(&Scenario::of(7), &Options::default());
+//! assert_eq!(report.violation, None);
+//! assert_eq!(report.hash, run(&Scenario::of(7), &Options::default()).hash);
+//! ```
+//!
+//! The supervisor is a task of the kernel: what [`doula_core::kernel::Kernel`] asks for it does by system calls
+//! ([`calls`], [`birth`]), as `doula-host` does. Its children play small programs ([`script`], [`stage`]) in virtual
+//! time. What goes wrong is in [`faults`], what must hold whatever happens in [`checks`], and what a seed stands for
+//! in [`scenario`]. [`run`] plays a scenario, [`shrink`] makes a failing one small.
+//!
+//! Absent on purpose: output, sockets and people's protocols. The driver never sees those.
+
+mod birth;
+mod breakage;
+mod calls;
+mod checks;
+mod faults;
+mod log;
+mod play;
+mod scenario;
+mod script;
+mod shrink;
+mod stage;
+
+pub use breakage::Breakage;
+pub use checks::Violation;
+pub use faults::{Fault, SITES, Site, Sites};
+pub use log::Line;
+pub use play::{Options, Report, run};
+pub use scenario::{Cut, Deed, Machine, Member, Scenario};
+pub use script::Habit;
+pub use shrink::{Smallest, shrink};
+
+use crate::kernel::call::{Call, Clone as How, Reply, Value, Wait};
+use crate::kernel::version::{Config, KernelVersion};
+use crate::kernel::{CgroupId, Kernel, Outcome, TaskId};
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+use checks::Checks;
+use core::time::Duration;
+use doula_core::random::Random;
+use doula_model::event::{Command, Event, Haste};
+use doula_model::id::{Generation, Pid, ServiceId};
+use doula_model::plan::Errno;
+use doula_model::signal::Signal;
+use doula_model::time::Time;
+use faults::Faults;
+use log::Log;
+use stage::Stage;
+
+/// When the machine was switched on.
+const BEGINNING: Time = Time::from_nanos(1_000_000_000);
+/// What a call of the supervisor costs.
+const CALL: Duration = Duration::from_micros(1);
+
+/// What happens at a time, whoever brings it.
+#[derive(Clone, Debug)]
+enum Happening {
+    /// People do something.
+    Deed(usize),
+    /// A schedule comes due.
+    Due(ServiceId),
+    /// Who was stopped from outside goes on.
+    Continue(TaskId, u64),
+    /// Nothing goes wrong any more.
+    Quiet,
+    /// By now everything has come to rest.
+    Settled,
+    /// The family is to end, the second time with less patience.
+    End(Haste),
+    /// The family should have ended long ago.
+    Overdue,
+}
+
+/// What is kept for a service.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seat {
+    leaf: Option<CgroupId>,
+    /// Everybody in it was killed at once: the next life gets another.
+    killed: bool,
+}
+
+/// A child that wakes the supervisor when it ends.
+#[derive(Clone, Copy, Debug)]
+struct Watched {
+    pid: Pid,
+    fd: i32,
+    birth: u64,
+}
+
+/// See the head of this module.
+struct World<'a> {
+    scenario: &'a Scenario,
+    options: Options,
+    kernel: Kernel,
+    now: Time,
+    dice: Random,
+    faults: Faults,
+    log: Log,
+    checks: Checks,
+    stage: Stage<'a>,
+    agenda: BTreeMap<(Time, u64), Happening>,
+    agenda_count: u64,
+    supervisor: TaskId,
+    /// Which life of the supervisor this is.
+    life: u32,
+    /// The control group of the family.
+    family: CgroupId,
+    seats: Vec<Seat>,
+    watched: Vec<Watched>,
+    /// Lives that are to become empty.
+    looked: Vec<(ServiceId, Generation)>,
+    pending: VecDeque<Event>,
+    /// Since when a SIGCHLD waits to be looked at.
+    signal_since: Option<Time>,
+    stops_told: bool,
+    /// Calls of the supervisor, and steps of its children before their programs.
+    steps: u64,
+    killed: bool,
+    quiet: bool,
+    /// What people asked for last, and when.
+    last_deed: Option<(Time, &'a Deed)>,
+    /// The states of the services are to be looked at.
+    inspect: bool,
+}
+
+impl<'a> World<'a> {
+    fn new(scenario: &'a Scenario, options: &Options) -> World<'a> {
+        let version =
+            if scenario.machine.old { KernelVersion { major: 5, minor: 10 } } else { KernelVersion::V6_18 };
+        let kernel = Kernel::with(Config { version, ..Config::default() });
+        let init = kernel.init();
+        let mut world = World {
+            scenario,
+            options: *options,
+            kernel,
+            now: BEGINNING,
+            dice: Random::new(!scenario.seed),
+            faults: Faults::new(scenario.sites, scenario.seed),
+            log: Log::new(options.keep_lines),
+            checks: Checks::new(scenario),
+            stage: Stage::new(scenario.machine.newest_first),
+            agenda: BTreeMap::new(),
+            agenda_count: 0,
+            supervisor: init,
+            life: 0,
+            family: CgroupId::ROOT,
+            seats: Vec::new(),
+            watched: Vec::new(),
+            looked: Vec::new(),
+            pending: VecDeque::new(),
+            signal_since: None,
+            stops_told: false,
+            steps: 0,
+            killed: false,
+            quiet: false,
+            last_deed: None,
+            inspect: false,
+        };
+        world.furnish();
+        world
+    }
+
+    /// The disk, and what is planned.
+    fn furnish(&mut self) {
+        self.kernel.install(birth::PROGRAM, true, &birth::executable());
+        self.kernel.install(birth::BUSY, true, &birth::executable());
+        self.kernel.install(birth::REFUSED, false, b"");
+        self.kernel.install(birth::DAMAGED, true, b"\x7fELF");
+        self.kernel.install("/dev/null", false, b"");
+        let init = self.kernel.init();
+        let writes = crate::kernel::call::Access::Write;
+        self.kernel.call(init, Call::Open(birth::BUSY.into(), writes));
+        for at in 0..self.scenario.deeds.len() {
+            self.later(self.scenario.deeds[at].0, Happening::Deed(at));
+        }
+        self.later(play::BUSY, Happening::Quiet);
+    }
+
+    fn later(&mut self, wait: Duration, what: Happening) {
+        self.agenda_count += 1;
+        self.agenda.insert((self.now.after(wait), self.agenda_count), what);
+    }
+
+    /// A supervisor begins: the calls of `doula up` before its first birth.
+    fn boot(&mut self) {
+        let init = self.kernel.init();
+        let how = if self.scenario.machine.pid_one { How::INIT } else { How::FORK };
+        let Outcome::Done(Ok(Value::Number(number))) = self.kernel.call(init, Call::Clone(how)) else {
+            return self.checks.fail("world", "init could not fork".into());
+        };
+        let Some(task) = self.kernel.find(number) else {
+            return self.checks.fail("world", "the supervisor is not there".into());
+        };
+        (self.supervisor, self.killed) = (task, false);
+        self.life += 1;
+        self.clear_stale_groups();
+        self.family = self.kernel.make_cgroup(CgroupId::ROOT).unwrap_or(CgroupId::ROOT);
+        self.seats = alloc::vec![Seat::default(); self.scenario.members.len()];
+        self.watched.clear();
+        self.looked.clear();
+        self.pending.clear();
+        (self.signal_since, self.stops_told) = (None, false);
+        self.checks.begin_life();
+        if self.scenario.machine.nohup {
+            let ignore = crate::kernel::sigset::Action::IGNORE;
+            self.kernel.call(task, Call::Sigaction(Signal::HUP, ignore));
+        }
+        for call in calls::first_calls() {
+            let _ = self.call(call);
+        }
+    }
+
+    /// As `doula up` does at its start: what a dead supervisor left is removed, if nobody lives in it.
+    fn clear_stale_groups(&mut self) {
+        if self.family != CgroupId::ROOT {
+            for leaf in self.seats.iter().filter_map(|seat| seat.leaf) {
+                let _ = self.kernel.remove_cgroup(leaf);
+            }
+            let _ = self.kernel.remove_cgroup(self.family);
+        }
+    }
+
+    /// A system call of the supervisor; `EINTR` when it is dead, and nobody will look at that.
+    fn call(&mut self, call: Call) -> Reply {
+        self.step();
+        if !self.wait_for_supervisor() {
+            return Err(Errno::EINTR);
+        }
+        self.checks.aim(&self.kernel, self.supervisor, self.family, &call);
+        let text = self.log.is_read().then(|| alloc::format!("{call}"));
+        let task = self.supervisor;
+        self.kernel.enter(task, call);
+        self.kernel.settle();
+        self.result_of_call(text)
+    }
+
+    /// The reply of the call that the supervisor has made, as soon as it is back from it.
+    fn result_of_call(&mut self, text: Option<alloc::string::String>) -> Reply {
+        if !self.wait_for_supervisor() {
+            return Err(Errno::EINTR);
+        }
+        self.now = self.now.after(CALL);
+        let reply = self.kernel.take_reply(self.supervisor).unwrap_or(Err(Errno::EINTR));
+        self.log.note(self.now, &reply);
+        if let Some(text) = text {
+            self.log.say(self.now, "supervisor", format_args!("{text} -> {}", crate::program::Said(&reply)));
+        }
+        reply
+    }
+
+    /// Whether the supervisor lives; while it is stopped the world goes on without it.
+    fn wait_for_supervisor(&mut self) -> bool {
+        while !self.killed && !self.kernel.is_in_program(self.supervisor) {
+            if !self.let_time_pass(None) {
+                self.checks.fail("stuck", "the supervisor does not come back from a call".into());
+                self.killed = true;
+            }
+        }
+        !self.killed
+    }
+
+    /// The supervisor is about to do something: here it can be killed, stopped, or others go first.
+    fn step(&mut self) {
+        if self.killed {
+            return;
+        }
+        self.steps += 1;
+        if self.options.kill_at == Some(self.steps) {
+            return self.kill_supervisor();
+        }
+        if self.faults.fires(Fault::Preempted) {
+            self.play();
+        }
+    }
+
+    fn kill_supervisor(&mut self) {
+        self.log.note(self.now, "kill -9");
+        self.log.say(
+            self.now,
+            "somebody",
+            format_args!("kill -9 of the supervisor at its step {}", self.steps),
+        );
+        self.kernel.signal_from_kernel(self.supervisor, Signal::KILL);
+        self.killed = true;
+        self.bury_by_init();
+    }
+
+    /// Library code in the supervisor buries a child of ours. Only of those that are watched: nobody could tell
+    /// us of the others.
+    fn steal_a_wait(&mut self) {
+        if self.killed || !self.faults.fires(Fault::WaitStolen) {
+            return;
+        }
+        let dead = |watched: &&Watched| {
+            self.child(watched.pid, watched.birth).is_some_and(|task| self.kernel.end_of(task).is_some())
+        };
+        let Some(victim) = self.watched.iter().find(dead).copied() else { return };
+        if !self.kernel.is_in_program(self.supervisor) {
+            return;
+        }
+        self.checks.will_bury(&self.kernel, self.child(victim.pid, victim.birth), true);
+        let wait = Call::Wait4(Wait::pid(victim.pid.get()).no_hang());
+        let _ = self.kernel.call(self.supervisor, wait);
+        self.log.note(self.now, ("stolen", victim.birth));
+        self.log.say(self.now, "library", format_args!("buries the supervisor's child {}", victim.pid));
+        self.after_burial(victim.pid);
+    }
+
+    /// A number is free: a stranger may get it at once.
+    fn after_burial(&mut self, pid: Pid) {
+        if !self.scenario.machine.pid_one && self.faults.fires(Fault::NumberReused) {
+            self.stage.meet_stranger(&mut self.kernel, pid.get());
+        }
+    }
+
+    /// The task by a number as the supervisor sees it, if it is still this one.
+    fn child(&self, pid: Pid, birth: u64) -> Option<TaskId> {
+        if self.killed {
+            return None;
+        }
+        let task = self.kernel.find_as(self.supervisor, pid.get())?;
+        (self.kernel.birth(task) == birth).then_some(task)
+    }
+
+    /// Goes to the next thing that happens by itself, at the latest to `until`; false when nothing will.
+    fn let_time_pass(&mut self, until: Option<Time>) -> bool {
+        let next = self.agenda.keys().next().map(|(at, _)| *at).into_iter();
+        let Some(at) = next.chain(self.stage.next_wake(&self.kernel)).chain(until).min() else {
+            return false;
+        };
+        self.now = self.now.max(at);
+        while let Some(entry) = self.agenda.first_entry().filter(|entry| entry.key().0 <= self.now) {
+            let what = entry.remove();
+            self.happen(what);
+        }
+        self.play();
+        true
+    }
+
+    fn happen(&mut self, what: Happening) {
+        match what {
+            Happening::Deed(at) => self.deed(at),
+            Happening::Due(service) => self.pending.push_back(Event::Due { service }),
+            Happening::Continue(task, birth) => {
+                if self.kernel.lives(task, birth) {
+                    self.kernel.signal_from_kernel(task, Signal::CONT);
+                }
+            }
+            Happening::Quiet => self.be_quiet(),
+            Happening::Settled => {
+                self.inspect = true;
+                self.later(Duration::from_millis(10), Happening::End(Haste::Orderly));
+            }
+            Happening::End(haste) => {
+                self.pending.push_back(Event::Command(Command::Shutdown(haste)));
+                let (wait, next) = match haste {
+                    Haste::Kill => (play::PATIENCE, Happening::Overdue),
+                    Haste::Orderly | Haste::Hurried => (play::PATIENCE, Happening::End(Haste::Kill)),
+                };
+                self.later(wait, next);
+            }
+            Happening::Overdue => self.checks.fail("end", "the family does not end".into()),
+        }
+    }
+
+    fn be_quiet(&mut self) {
+        if !self.quiet {
+            self.quiet = true;
+            self.faults.cease();
+            self.later(play::QUIET, Happening::Settled);
+        }
+    }
+
+    fn deed(&mut self, at: usize) {
+        let deed = &self.scenario.deeds[at].1;
+        self.log.note(self.now, ("deed", at));
+        self.log.say(self.now, "people", format_args!("{deed:?}"));
+        if self.quiet || self.killed {
+            return;
+        }
+        self.last_deed = Some((self.now, deed));
+        match deed {
+            Deed::Command(command) => {
+                self.checks.asked();
+                self.pending.push_back(Event::Command(command.clone()));
+            }
+            Deed::Signal(signal) => {
+                self.checks.asked();
+                self.kernel.signal_from_kernel(self.supervisor, *signal);
+            }
+        }
+    }
+
+    /// Everybody but the supervisor does what there is to do now.
+    fn play(&mut self) {
+        let mut said = core::mem::take(&mut self.stage.said);
+        self.stage.play(&mut self.kernel, self.now, &mut self.log, &mut said);
+        for (life, event) in said.drain(..) {
+            // Who was born under an earlier supervisor speaks to a socket that is closed.
+            if life == self.life {
+                self.pending.push_back(event);
+            }
+        }
+        self.stage.said = said;
+        self.bury_by_init();
+    }
+
+    /// PID 1 of the machine buries whom it has.
+    fn bury_by_init(&mut self) {
+        let init = self.kernel.init();
+        while let Some(dead) = self.kernel.dead_child(init) {
+            self.checks.buried_by_init(&self.kernel, dead, self.stage.is_stranger(&self.kernel, dead));
+            let _ = self.kernel.call(init, Call::Wait4(Wait::any().no_hang()));
+        }
+    }
+}
