@@ -3,13 +3,18 @@
 
 use doula_sim::world::{Options, Scenario, run};
 use std::io::{self, Write as _};
-use std::time::Instant;
+
+/// The nanoseconds that this process was on a CPU: others that want it too are not measured.
+fn processor_time() -> io::Result<u64> {
+    let text = std::fs::read_to_string("/proc/self/schedstat")?;
+    text.split(' ').next().and_then(|word| word.parse().ok()).ok_or(io::ErrorKind::InvalidData.into())
+}
 
 fn main() -> io::Result<()> {
     let arguments: Vec<u64> = std::env::args().skip(1).filter_map(|word| word.parse().ok()).collect();
     let (first, count) =
         (arguments.first().copied().unwrap_or(0), arguments.get(1).copied().unwrap_or(2_000));
-    let began = Instant::now();
+    let began = processor_time()?;
     let (mut events, mut hash, mut bad) = (0, 0_u64, 0);
     let mut out = io::stdout();
     for seed in first..first + count {
@@ -21,10 +26,10 @@ fn main() -> io::Result<()> {
             writeln!(out, "seed {seed}: {}: {}", violation.check, violation.text)?;
         }
     }
-    let seconds = began.elapsed().as_secs_f64();
+    let seconds = (processor_time()? - began) as f64 / 1e9;
     writeln!(
         out,
-        "{:.0} k events/s ({events} of {count} seeds in {seconds:.2} s), {bad} violations, hash {hash:016x}",
+        "{:.0} k events/s ({events} of {count} seeds in {seconds:.2} s on a CPU), {bad} violations, hash {hash:016x}",
         events as f64 / seconds / 1e3
     )
 }

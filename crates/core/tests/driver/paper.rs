@@ -247,7 +247,9 @@ impl Kernel for Paper {
             let dead = |proc: &Proc| proc.zombie.is_some() && proc.role.is_some();
             let dead: Vec<Pid> =
                 self.procs.iter().filter(|(_, proc)| dead(proc)).map(|(pid, _)| *pid).collect();
-            dead.into_iter().for_each(|pid| drop(self.remove(pid)));
+            for pid in dead {
+                self.remove(pid);
+            }
         }
         self.now = self.now.after(self.labour);
         self.births.push((self.now, key.service));

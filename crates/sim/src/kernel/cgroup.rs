@@ -49,8 +49,8 @@ impl Kernel {
         let Some(parent) = parent.filter(|_| !below && !self.cgroup_is_populated(cgroup)) else {
             return Err(Errno::EBUSY);
         };
-        for process in self.processes.keys() {
-            if self.processes[process].cgroup == cgroup {
+        for process in self.processes.numbers() {
+            if self.processes.get(process).is_some_and(|row| row.cgroup == cgroup) {
                 self.processes[process].cgroup = parent;
             }
         }

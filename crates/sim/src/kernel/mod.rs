@@ -409,10 +409,10 @@ impl Kernel {
 
     /// The child for whose program the task waits in vfork(2).
     pub fn child_of_vfork(&self, task: TaskId) -> Option<TaskId> {
-        match self.tasks.get(task)?.place {
-            Place::Asleep { what: Sleep::Vfork { child, .. }, .. } => Some(child),
-            _ => None,
-        }
+        let Place::Asleep { what: Sleep::Vfork { child, .. }, .. } = self.tasks.get(task)?.place else {
+            return None;
+        };
+        Some(child)
     }
 
     /// Whether one of these signals waits to be taken by the task.

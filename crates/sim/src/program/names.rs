@@ -54,6 +54,7 @@ pub(super) fn each_number(call: &mut Call, mut each: impl FnMut(&mut i32)) {
         | Call::Sigaction(..)
         | Call::Sigprocmask(..)
         | Call::Sigpending
+        | Call::Sigtake(_)
         | Call::Pause
         | Call::Setsid
         | Call::Getpid

@@ -496,7 +496,7 @@ mod tests {
             "sigprocmask block USR1 USR2",
             "sigprocmask set",
             "sigpending",
-            "sigtake CHLD TERM",
+            "sigtake TERM CHLD",
             "pause",
             "setpgid 0 -1",
             "getpgid 0",

@@ -251,17 +251,13 @@ impl Kernel for World<'_> {
         self.steal_a_wait();
         let wait = Wait::any().no_hang();
         self.checks.will_bury(&self.kernel, self.child(handle.pid, handle.birth), false);
-        match self.call(Call::WaitidPidfd(handle.fd, wait))? {
-            Value::Waited(waited) => {
-                self.buried_child(handle.pid);
-                if self.options.broken == Some(Breakage::BuriesTwice) {
-                    self.play();
-                    let _ = self.call(Call::Wait4(Wait::any().no_hang()));
-                }
-                Ok(end_of(waited))
-            }
-            _ => Ok(None),
+        let Value::Waited(waited) = self.call(Call::WaitidPidfd(handle.fd, wait))? else { return Ok(None) };
+        self.buried_child(handle.pid);
+        if self.options.broken == Some(Breakage::BuriesTwice) {
+            self.play();
+            let _ = self.call(Call::Wait4(Wait::any().no_hang()));
         }
+        Ok(end_of(waited))
     }
 
     fn part(&mut self, handle: Handle) {

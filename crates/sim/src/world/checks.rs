@@ -292,28 +292,19 @@ impl Checks {
     /// What people are told.
     pub(crate) fn told(&mut self, report: &Report, now: Time, populated: bool, old: bool) {
         let Some(service) = report.service else { return };
-        match &report.news {
-            News::Exited { role, status, .. } => {
-                let key = ChildKey { service, generation: report.generation, role: *role };
-                if *role == Role::Main {
-                    self.pasts[service.0 as usize].ended = Some(now);
-                }
-                self.end_is_true(key, *status, old);
+        if let News::Exited { role, status, .. } = &report.news {
+            let key = ChildKey { service, generation: report.generation, role: *role };
+            if *role == Role::Main {
+                self.pasts[service.0 as usize].ended = Some(now);
             }
-            News::Turned { from, to, .. } => {
-                self.keeps_time(service, *from, *to, now);
-                let rest = matches!(
-                    to,
-                    State::Stopped | State::Done | State::Failed | State::BackingOff | State::Scheduled
-                );
-                if rest && populated {
-                    self.fail(
-                        "leftover",
-                        alloc::format!("s{} is {to:?} and somebody lives in it", service.0),
-                    );
-                }
+            self.end_is_true(key, *status, old);
+        }
+        if let News::Turned { from, to, .. } = &report.news {
+            self.keeps_time(service, *from, *to, now);
+            let rest = [State::Stopped, State::Done, State::Failed, State::BackingOff, State::Scheduled];
+            if rest.contains(to) && populated {
+                self.fail("leftover", alloc::format!("s{} is {to:?} and somebody lives in it", service.0));
             }
-            _ => {}
         }
     }
 
@@ -336,11 +327,8 @@ impl Checks {
         let fair = self.fair(now);
         let past = &mut self.pasts[service.0 as usize];
         let policy = past.spec.stop;
-        let grace = match from {
-            State::Stopping => Some(policy.grace),
-            State::Clearing => Some(policy.leftover_grace),
-            _ => None,
-        };
+        let grace = [(State::Stopping, policy.grace), (State::Clearing, policy.leftover_grace)];
+        let grace = grace.iter().find(|(state, _)| *state == from).map(|(_, grace)| *grace);
         let since = past.timed.take().filter(|(state, _)| *state == from).map(|(_, since)| since);
         if matches!(to, State::Stopping | State::Clearing) {
             past.timed = Some((to, fair));

@@ -1,9 +1,11 @@
 //! The rules of Linux's processes, each as a test on the model whose name begins with the number of the rule.
 //!
-//! P birth and numbers, C copies of memory, E execution, X death, W burial, R orphans, sessions, signals and pipes.
+//! P birth and numbers, C copies of memory, E execution, X death, W burial, R orphans, sessions, signals and pipes,
+//! G control groups.
 
 mod birth;
 mod burial;
+mod cgroups;
 mod death;
 mod exec;
 mod family;

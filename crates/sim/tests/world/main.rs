@@ -1,6 +1,8 @@
 //! The production engine and driver on the world on paper: seeds, the death of the supervisor at each of its steps,
 //! and supervisors that are broken on purpose.
 
+#![expect(clippy::print_stdout, reason = "how long it took to find what is broken is shown")]
+
 mod broken;
 mod killed;
 
