@@ -1,12 +1,18 @@
 //! `doula sim`: Linux on paper.
 
+mod run;
+mod soak;
+mod tell;
 pub(crate) mod verify;
 
 use crate::error::Outcome;
 use crate::ui::Ui;
 use clap::Subcommand;
 
-/// Linux on paper: an executable specification of what processes do
+/// Linux on paper: an executable specification of what processes do, and doula's supervisor on it
+///
+/// A seed stands for a family, what its processes do, what people ask for, and what goes wrong. The engine and the
+/// loop of `doula up` look after it, and what must hold is checked after every event.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// What to do.
@@ -17,12 +23,16 @@ pub(crate) struct Args {
 /// What can be done with it.
 #[derive(Debug, Subcommand)]
 enum What {
+    Run(run::Args),
+    Soak(soak::Args),
     Verify(verify::Args),
 }
 
 /// Does it.
 pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
     match args.what {
+        What::Run(args) => run::run(args, ui),
+        What::Soak(args) => soak::run(args, ui),
         What::Verify(args) => verify::run(args, ui),
     }
 }

@@ -205,7 +205,7 @@ impl<'a> World<'a> {
         self.watched.clear();
         self.looked.clear();
         self.pending.clear();
-        (self.signal_since, self.stops_told) = (None, false);
+        (self.signal_since, self.stops_told, self.last_deed) = (None, false, None);
         self.checks.begin_life();
         if self.scenario.machine.nohup {
             let ignore = crate::kernel::sigset::Action::IGNORE;

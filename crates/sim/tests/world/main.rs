@@ -21,7 +21,7 @@ fn expect_no_violation(seed: u64) -> Report {
     if let Some(violation) = &report.violation {
         let small = shrink(&scenario, &Options::default()).expect("it fails");
         let again = format!(
-            "doula sim run --seed {seed} --events {} --without '{}'",
+            "doula sim run --seed {seed} --steps {} --without '{}'",
             small.options.most_events, small.cut
         );
         panic!("seed {seed}: {}: {}\n{again} --trace", violation.check, violation.text);

@@ -1,0 +1,115 @@
+//! `doula sim run`: one scenario.
+
+use super::tell::{Answer, Finding, events};
+use crate::error::{Exit, Failure, Kind, Outcome};
+use crate::ui::Ui;
+use doula_sim::world::{Breakage, Cut, Habit, Options, Scenario, run as play};
+
+/// Plays the scenario of one seed
+///
+/// The same seed gives the same events, in every run and on every machine: their hash is shown. If something that must
+/// hold does not, the smallest scenario with the same failure is shown as the command that plays it, and the exit code
+/// is 1.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// What the scenario is made from
+    #[arg(long, value_name = "S")]
+    seed: u64,
+
+    /// After so many events nothing goes wrong any more, and the family is brought to its end
+    #[arg(long, value_name = "N", default_value_t = Options::default().most_events)]
+    steps: u64,
+
+    /// Show every event, one line each
+    #[arg(long)]
+    trace: bool,
+
+    /// Nothing goes wrong and nobody asks for anything
+    #[arg(long)]
+    calm: bool,
+
+    /// Kill the supervisor with SIGKILL before this step of it
+    #[arg(long, value_name = "STEP")]
+    kill_at: Option<u64>,
+
+    /// Leave these services (s0), deeds of people (d0) and faults out
+    #[arg(long, value_name = "LIST", default_value = "", hide_default_value = true, value_parser = cut)]
+    without: Cut,
+
+    /// Break the supervisor on purpose: reaps-once, kills-by-number, loses-timers …
+    #[arg(long, value_name = "HOW", value_parser = breakage)]
+    broken: Option<Breakage>,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn cut(text: &str) -> Result<Cut, String> {
+    text.parse()
+}
+
+pub(super) fn breakage(text: &str) -> Result<Breakage, String> {
+    let names: Vec<&str> = Breakage::ALL.iter().map(|broken| broken.name()).collect();
+    let found = Breakage::ALL.iter().find(|broken| broken.name() == text);
+    found.copied().ok_or_else(|| format!("it can be one of {}", names.join(", ")))
+}
+
+/// Plays it.
+pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
+    let scenario = Scenario::of(args.seed);
+    let scenario = if args.calm { scenario.undisturbed() } else { scenario };
+    let small = scenario.without(&args.without);
+    let options = Options {
+        most_events: args.steps,
+        keep_lines: args.trace,
+        kill_at: args.kill_at,
+        broken: args.broken,
+    };
+    if args.trace && !args.json {
+        introduce(&small, ui)?;
+    }
+    let report = play(&small, &options);
+    events(&report, args.json, ui)?;
+    let plain = Options { keep_lines: false, ..options };
+    let finding = Finding::of(&scenario.without(&Cut::default()), &plain, args.calm)
+        .filter(|_| report.violation.is_some());
+    let exit = if report.violation.is_some() { Kind::Ended.exit() } else { Exit::OK };
+    if args.json {
+        ui.json(&Answer::new(&scenario, &report, finding))?;
+        return Ok(exit);
+    }
+    let code = report.code.map_or_else(|| "no end".to_owned(), |code| format!("exit code {code}"));
+    let (events, steps) = (report.events, report.steps);
+    ui.line(&format!(
+        "seed {}: {events} events, {steps} steps of the supervisor, {code}, hash {:016x}",
+        args.seed, report.hash
+    ))?;
+    match (&report.violation, finding) {
+        (Some(violation), None) => ui.line(&format!("{}: {}", violation.check, violation.text))?,
+        (Some(_), Some(finding)) => finding.show(ui)?,
+        (None, _) => {}
+    }
+    Ok(exit)
+}
+
+/// Who is in it, and what goes wrong.
+fn introduce(scenario: &Scenario, ui: &mut Ui) -> Result<(), Failure> {
+    for member in &scenario.members {
+        let deps: Vec<&str> = member.spec.deps.iter().map(|dep| dep.on.as_str()).collect();
+        let needs = if deps.is_empty() { String::new() } else { format!(", needs {}", deps.join(" ")) };
+        let (name, kind) = (&member.spec.name, kind(member.habit));
+        ui.line(&format!("{name}: {:?}, {kind}{needs}", member.spec.kind))?;
+    }
+    for (at, deed) in &scenario.deeds {
+        ui.line(&format!("at {at:?}: {deed:?}"))?;
+    }
+    for fault in scenario.sites.iter() {
+        ui.line(&format!("fault {}: {}", fault.site().name, fault.site().what))?;
+    }
+    ui.line(&format!("{:?}", scenario.machine))
+}
+
+const fn kind(habit: Habit) -> &'static str {
+    habit.text()
+}
