@@ -38,8 +38,7 @@ pub use fork::ForkStep;
 pub use memory::{PAGE_BYTES, Usage};
 pub use sched::TooMany;
 pub use slab::{
-    CgroupId, FilesId, FrameId, MemoryId, NodeId, ObjectId, OpenId, PidId, PipeId, ProcessId, SpaceId,
-    TaskId,
+    CgroupId, FilesId, FrameId, MemoryId, NodeId, ObjectId, OpenId, PidId, PipeId, ProcessId, SpaceId, TaskId,
 };
 
 use alloc::vec::Vec;

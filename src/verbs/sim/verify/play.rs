@@ -166,7 +166,9 @@ fn perform(call: &Call) -> Reply {
         Call::LimitProcesses(most) => rights::limit_processes(u64::from(most)).map(zero),
         Call::LimitStack(bytes) => rights::limit_stack(bytes).map(zero),
         Call::Mmap(..) | Call::Madvise(..) | Call::Touch(..) | Call::Resident(_) => memory(call),
-        Call::Clone(_) | Call::Alarm(_) | Call::Execve(_) | Call::Setuid(_) => Err(Errno::ENOSYS),
+        Call::Clone(_) | Call::Alarm(_) | Call::Execve(_) | Call::Setuid(_) | Call::Sigtake(_) => {
+            Err(Errno::ENOSYS)
+        }
         Call::Pipe(_)
         | Call::Read(..)
         | Call::Write(..)
