@@ -57,3 +57,16 @@ fn the_result_can_be_read_by_programs() {
         assert_eq!(report["mismatches"].as_array().map(Vec::len), Some(0), "{text}");
     }
 }
+
+#[test]
+fn of_all_small_programs_one_of_each_class_ends_on_linux_as_on_paper() {
+    let output = verify(&["--exhaustive", "4", "--cases", "400"]);
+    if let Some(text) = compared(&output) {
+        assert!(text.contains(" classes of final states, 0 not followed"), "{text}");
+    }
+}
+
+#[test]
+fn what_must_hold_in_every_order_holds_when_all_run_at_once() {
+    compared(&verify(&["--free", "--cases", "60", "--calls", "60"]));
+}

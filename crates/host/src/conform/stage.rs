@@ -48,6 +48,8 @@ pub struct Stage {
     actors: BTreeMap<usize, Actor>,
     /// The places whose order is not answered.
     waiting: BTreeSet<usize>,
+    /// The places of those who may have been born and were not seen yet.
+    unborn: BTreeSet<usize>,
 }
 
 /// What was seen of sleepers.
@@ -130,7 +132,14 @@ impl Stage {
         let slot = slots.get(0).ok_or(StageError::Silent)?;
         let birth = await_init(slot, &mut nursery)?;
         let init = pidfd::open(Pid::new(birth.process).ok_or(StageError::Silent)?)?;
-        let mut stage = Stage { slots, nursery, init, actors: BTreeMap::new(), waiting: BTreeSet::new() };
+        let mut stage = Stage {
+            slots,
+            nursery,
+            init,
+            actors: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            unborn: BTreeSet::new(),
+        };
         stage.meet(0);
         Ok(stage)
     }
@@ -148,6 +157,7 @@ impl Stage {
         }
         self.actors.retain(|place, _| *place == 0);
         self.waiting.clear();
+        self.unborn.clear();
         for place in 1..self.slots.count() {
             self.slots.get(place)?.clear();
         }
@@ -187,6 +197,58 @@ impl Stage {
             slot.await_answer(SOON);
         }
         self.rest(said, end)
+    }
+
+    /// Gives many an order at once: who, the place of who may be born by it, and what. Looks when all are at rest again.
+    ///
+    /// # Errors
+    /// When nobody comes to rest.
+    pub fn order_all(&mut self, orders: &[(usize, usize, String)]) -> Result<Heard, StageError> {
+        for (by, place, order) in orders {
+            let slot = self.slots.get(*by).ok_or(StageError::Silent)?;
+            if !slot.order(format!("{place} {order}").as_bytes()) {
+                return Err(StageError::Refused(Errno::E2BIG));
+            }
+            self.waiting.insert(*by);
+        }
+        let bearing = |order: &str| order.starts_with("fork") || order.starts_with("clone");
+        self.unborn.extend(orders.iter().filter(|(_, _, order)| bearing(order)).map(|(_, place, _)| *place));
+        let (end, mut said) = (Instant::now() + PATIENCE, BTreeMap::new());
+        let mut since = Instant::now();
+        loop {
+            let heard = self.rest(said, end)?;
+            // Who was born meanwhile has been looked at by nobody.
+            let known = self.actors.len();
+            for place in self.unborn.clone() {
+                self.meet(place);
+            }
+            let failed = |by: usize| {
+                self.number(by)
+                    .and_then(|number| heard.said.get(&number))
+                    .is_some_and(|text| text.starts_with('E'))
+            };
+            let failed: BTreeSet<usize> =
+                orders.iter().filter(|(by, ..)| failed(*by)).map(|(_, place, _)| *place).collect();
+            let actors = &self.actors;
+            self.unborn.retain(|place| !actors.contains_key(place) && !failed.contains(place));
+            if self.actors.len() != known {
+                since = Instant::now();
+            } else if since.elapsed() >= LONG
+                || !orders.iter().any(|(_, place, _)| self.unborn.contains(place))
+            {
+                // Whose birth failed, who died before it could say a word, and who was stopped before.
+                return Ok(heard);
+            }
+            said = heard.said;
+        }
+    }
+
+    /// The places of those who wait for an order.
+    pub fn idle(&self) -> Vec<usize> {
+        let places = self.actors.iter().filter(|(place, actor)| {
+            !self.waiting.contains(*place) && actor.watched.look().is_some_and(|seen| seen.state == 'S')
+        });
+        places.map(|(place, _)| *place).collect()
     }
 
     /// Waits until nobody has anything to do.

@@ -8,12 +8,16 @@
 
 mod bent;
 mod compare;
+mod exhaustive;
 mod families;
+mod free;
 mod paper;
 mod script;
 
 pub use bent::Bent;
 pub use compare::{Comparison, Tally, World, compare, shrink};
+pub use exhaustive::{Exploration, explore};
 pub use families::{FILES, Family, File, PLAYER};
+pub use free::{FreeWorld, run_freely};
 pub use paper::{Observed, Paper, Seen, arguments, words_of};
 pub use script::{Script, Step, generate};

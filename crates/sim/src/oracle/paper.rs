@@ -128,6 +128,18 @@ impl Paper {
         self.states = states;
     }
 
+    /// The same namespace, in these states.
+    pub(crate) fn with(&self, states: Vec<State>) -> Paper {
+        Paper { init: self.init, states }
+    }
+
+    /// The states, in an order and with numbers that are the same on every way to them.
+    pub(crate) fn key(&self) -> Vec<u64> {
+        let mut key: Vec<u64> = self.states.iter().map(|state| state.kernel.state_hash()).collect();
+        key.sort_unstable();
+        key
+    }
+
     pub(crate) fn width(&self) -> usize {
         self.states.len()
     }

@@ -36,6 +36,14 @@ pub struct Step {
 }
 
 impl Step {
+    pub(super) fn new(place: usize, by: usize, call: Call) -> Step {
+        Step { place, by, call }
+    }
+
+    pub(super) fn bears(&self) -> bool {
+        matches!(self.call, Call::Clone(_))
+    }
+
     /// The call with real numbers; `number` tells that of a place.
     pub fn call(&self, number: impl Fn(usize) -> Option<i32>) -> Call {
         let real = |raw: i32| match raw.unsigned_abs() as i32 {
@@ -67,6 +75,10 @@ impl Script {
     /// Its calls, one after the other.
     pub fn steps(&self) -> &[Step] {
         &self.steps
+    }
+
+    pub(super) fn of(steps: Vec<Step>) -> Script {
+        Script { steps, family: Family::Lives }
     }
 
     /// What most of it is about.
@@ -117,15 +129,7 @@ pub(super) fn tell(place: usize, signal: Signal) -> Call {
 /// The program of a seed.
 pub fn generate(seed: u64, calls: usize) -> Script {
     let family = Family::of(seed);
-    let mut maker = Maker {
-        family,
-        random: Random::new(seed),
-        alive: vec![0],
-        born: vec![0],
-        parents: BTreeMap::new(),
-        threaded: BTreeMap::new(),
-        plan: VecDeque::new(),
-    };
+    let mut maker = Maker { family, ..Maker::new(seed) };
     Script { steps: (1..=calls).map(|place| maker.step(place)).collect(), family }
 }
 
@@ -144,7 +148,30 @@ pub(super) struct Maker {
     plan: VecDeque<(usize, Call)>,
 }
 
+impl Default for Maker {
+    fn default() -> Maker {
+        Maker::new(0)
+    }
+}
+
 impl Maker {
+    pub(super) fn new(seed: u64) -> Maker {
+        Maker {
+            family: Family::Lives,
+            random: Random::new(seed),
+            alive: vec![0],
+            born: vec![0],
+            parents: BTreeMap::new(),
+            threaded: BTreeMap::new(),
+            plan: VecDeque::new(),
+        }
+    }
+
+    /// A call about lives, by chance alone.
+    pub(super) fn life(&mut self, by: usize, place: usize) -> Call {
+        self.call(by, place)
+    }
+
     pub(super) fn below(&mut self, bound: usize) -> usize {
         self.random.below(bound as u64) as usize
     }

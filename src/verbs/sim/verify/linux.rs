@@ -1,9 +1,9 @@
 //! Linux as a [`World`]: a stage, with the files that programs find, in a directory of its own.
 
 use crate::error::Failure;
-use doula_host::conform::{Stage, StageError};
+use doula_host::conform::{self, Heard, Stage, StageError};
 use doula_sim::kernel::call::Call;
-use doula_sim::oracle::{FILES, Observed, PLAYER, Seen, World};
+use doula_sim::oracle::{FILES, FreeWorld, Observed, PLAYER, Seen, World};
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -44,6 +44,19 @@ impl Linux {
         let directory = make_directory(&program).map_err(files)?;
         let stage = Stage::new(&program, &directory.0, places).map_err(no_stage)?;
         Ok(Linux { stage, program, directory, places, written: false, broken: None })
+    }
+
+    /// What came of orders; nothing at all when nobody comes to rest.
+    fn observed(&mut self, heard: Result<Heard, StageError>) -> Observed {
+        let heard = heard.unwrap_or_else(|error| {
+            self.broken = Some(error);
+            Heard::default()
+        });
+        let seen = heard.seen.into_iter().map(|(number, seen)| {
+            let conform::Seen { state, parent, group, session } = seen;
+            (number, Seen { state, parent, group, session })
+        });
+        Observed { said: heard.said, seen: seen.collect() }
     }
 
     fn restore(&mut self) -> io::Result<()> {
@@ -91,6 +104,19 @@ fn write_files(directory: &Directory) -> io::Result<()> {
     Ok(())
 }
 
+impl FreeWorld for Linux {
+    fn idle(&self) -> Vec<usize> {
+        self.stage.idle()
+    }
+
+    fn perform_all(&mut self, orders: &[(usize, usize, Call)]) -> Observed {
+        let lines: Vec<(usize, usize, String)> =
+            orders.iter().map(|(by, place, call)| (*by, *place, call.to_string())).collect();
+        let heard = self.stage.order_all(&lines);
+        self.observed(heard)
+    }
+}
+
 impl World for Linux {
     fn begin(&mut self) -> i32 {
         let next = self.restore().ok().and_then(|()| self.stage.clear());
@@ -113,18 +139,7 @@ impl World for Linux {
 
     fn perform(&mut self, by: usize, place: usize, call: &Call) -> Observed {
         self.written |= matches!(call, Call::Open(..));
-        match self.stage.order(by, place, &call.to_string(), matches!(call, Call::Clone(_))) {
-            Ok(heard) => {
-                let seen = heard.seen.into_iter().map(|(number, seen)| {
-                    let doula_host::conform::Seen { state, parent, group, session } = seen;
-                    (number, Seen { state, parent, group, session })
-                });
-                Observed { said: heard.said, seen: seen.collect() }
-            }
-            Err(error) => {
-                self.broken = Some(error);
-                Observed::default()
-            }
-        }
+        let heard = self.stage.order(by, place, &call.to_string(), matches!(call, Call::Clone(_)));
+        self.observed(heard)
     }
 }

@@ -10,7 +10,9 @@ pub(crate) use play::at_once;
 
 use crate::error::{Exit, Failure, Outcome};
 use crate::ui::Ui;
-use doula_sim::oracle::{Comparison, Family, Script, Tally, compare, generate, shrink};
+use doula_sim::oracle::{
+    Comparison, Exploration, Family, Script, Tally, compare, explore, generate, run_freely, shrink,
+};
 use linux::Linux;
 use serde::Serialize;
 use std::num::NonZero;
@@ -35,6 +37,8 @@ const TELL: Duration = Duration::from_secs(5);
 #[command(after_help = "Examples:
   doula sim verify
   doula sim verify --cases 10000 --calls 60 --jobs 4
+  doula sim verify --exhaustive 4 --cases 1000
+  doula sim verify --free --cases 100 --calls 400
   doula sim verify --seed 4711 --cases 1")]
 pub(crate) struct Args {
     /// How many programs
@@ -46,16 +50,88 @@ pub(crate) struct Args {
     calls: u16,
 
     /// The number of the first program; the same number is the same program
-    #[arg(long, default_value_t = 1, value_name = "S")]
+    #[arg(long, default_value_t = 1, value_name = "S", value_parser = clap::value_parser!(u64).range(1..))]
     seed: u64,
 
     /// How many namespaces play at a time; as many as there are CPUs if nothing is said
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
 
+    /// All programs of so many calls by at most three processes instead: one of each class of final states is played, evenly
+    /// spread if there are more than --cases
+    #[arg(long, value_name = "CALLS", value_parser = clap::value_parser!(u8).range(1..=6), conflicts_with = "free")]
+    exhaustive: Option<u8>,
+
+    /// Let all processes run at the same time, and look only whether what must always hold does: all descend from init, and
+    /// each child is buried once, with the status that it ended with
+    #[arg(long)]
+    free: bool,
+
     /// The result as JSON on one line
     #[arg(long)]
     json: bool,
+}
+
+/// Where programs come from.
+enum Programs {
+    /// Of a seed each.
+    Random,
+    /// Of a seed each, without turns.
+    Free,
+    /// One of each class; every so many of them is played.
+    Classes { classes: Vec<Script>, stride: u64 },
+}
+
+impl Programs {
+    fn new(args: &Args, ui: &mut Ui) -> Result<Programs, Failure> {
+        let Some(calls) = args.exhaustive else {
+            return Ok(if args.free { Programs::Free } else { Programs::Random });
+        };
+        let Exploration { programs, cut_short, classes } = explore(usize::from(calls));
+        let many = classes.len() as u64;
+        if !args.json {
+            ui.line(&format!("{programs} programs of {calls} calls, {many} classes of final states, {cut_short} not followed"))?;
+        }
+        let stride = (many.saturating_sub(args.seed - 1) / args.cases.max(1)).max(1);
+        Ok(Programs::Classes { classes, stride })
+    }
+
+    /// The next number after the last program.
+    fn end(&self, args: &Args) -> u64 {
+        let end = args.seed.saturating_add(args.cases);
+        match self {
+            Programs::Random | Programs::Free => end,
+            Programs::Classes { classes, stride } => {
+                let rest = (classes.len() as u64).saturating_sub(args.seed - 1);
+                args.seed + rest.div_ceil(*stride).min(args.cases)
+            }
+        }
+    }
+
+    fn script(&self, number: u64, args: &Args) -> Script {
+        match self {
+            Programs::Random | Programs::Free => generate(number, usize::from(args.calls)),
+            Programs::Classes { classes, .. } => classes[self.seed(number, args) as usize - 1].clone(),
+        }
+    }
+
+    /// By what a program of this run is called again.
+    fn seed(&self, number: u64, args: &Args) -> u64 {
+        match self {
+            Programs::Random | Programs::Free => number,
+            Programs::Classes { stride, .. } => args.seed + (number - args.seed) * stride,
+        }
+    }
+
+    fn replay(&self, number: u64, args: &Args) -> String {
+        let seed = self.seed(number, args);
+        let kind = match (args.exhaustive, args.free) {
+            (Some(calls), _) => format!("--exhaustive {calls}"),
+            (None, true) => format!("--free --calls {}", args.calls),
+            (None, false) => format!("--calls {}", args.calls),
+        };
+        format!("doula sim verify {kind} --seed {seed} --cases 1")
+    }
 }
 
 /// What came of one program.
@@ -63,11 +139,18 @@ enum Played {
     /// It was compared.
     Compared(Comparison),
     /// It differs: the smallest program that does, and how.
-    Different(Script, String),
+    Different(Difference),
     /// Only root can play it.
     NotForUs,
     /// Linux can no longer be played on.
     Broken(Failure),
+}
+
+/// A program that differs: its calls, and how.
+struct Difference {
+    family: String,
+    program: Vec<String>,
+    how: String,
 }
 
 /// The result.
@@ -100,7 +183,8 @@ struct Mismatch {
 /// Compares.
 pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
     let jobs = args.jobs.map_or_else(cpus, usize::from);
-    let report = play_all(&args, jobs, ui)?;
+    let programs = Programs::new(&args, ui)?;
+    let report = play_all(&args, &programs, jobs, ui)?;
     let told = if args.json { ui.json(&report) } else { show(&report, ui) };
     told?;
     Ok(if report.mismatches.is_empty() { Exit::OK } else { Exit(1) })
@@ -110,17 +194,18 @@ fn cpus() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
-fn play_all(args: &Args, jobs: usize, ui: &mut Ui) -> Result<Report, Failure> {
-    let (next, end) = (AtomicU64::new(args.seed), args.seed.saturating_add(args.cases));
+fn play_all(args: &Args, programs: &Programs, jobs: usize, ui: &mut Ui) -> Result<Report, Failure> {
+    let (next, end) = (AtomicU64::new(args.seed), programs.end(args));
     let (send, receive) = mpsc::channel();
-    let root = doula_host::conform::is_root();
     std::thread::scope(|scope| {
         for _ in 0..jobs.min(usize::try_from(args.cases).unwrap_or(usize::MAX)) {
             let (next, send) = (&next, send.clone());
-            scope.spawn(move || play_some(args, root, next, end, &send));
+            scope.spawn(move || {
+                play_some(args, programs, &|| next.fetch_add(1, Ordering::Relaxed), end, &send);
+            });
         }
         drop(send);
-        let report = gather(args, &receive, ui);
+        let report = gather(args, programs, &receive, ui);
         // Nobody begins another one.
         next.store(end, Ordering::Relaxed);
         report
@@ -128,45 +213,67 @@ fn play_all(args: &Args, jobs: usize, ui: &mut Ui) -> Result<Report, Failure> {
 }
 
 /// What one namespace does.
-fn play_some(args: &Args, root: bool, next: &AtomicU64, end: u64, send: &Sender<(u64, Played)>) {
+fn play_some(
+    args: &Args,
+    programs: &Programs,
+    next: &impl Fn() -> u64,
+    end: u64,
+    send: &Sender<(u64, Played)>,
+) {
+    let root = doula_host::conform::is_root();
     let mut linux = match Linux::new(usize::from(args.calls)) {
         Ok(linux) => linux,
         Err(failure) => return drop(send.send((0, Played::Broken(failure)))),
     };
     loop {
-        let seed = next.fetch_add(1, Ordering::Relaxed);
-        if seed >= end {
+        let number = next();
+        if number >= end {
             return;
         }
-        let script = generate(seed, usize::from(args.calls));
-        let played = if script.family() == Family::Users && !root {
-            Played::NotForUs
-        } else {
-            play(&mut linux, script)
+        let script = programs.script(number, args);
+        let played = match programs {
+            Programs::Free => play_freely(&mut linux, number, usize::from(args.calls)),
+            Programs::Random if script.family() == Family::Users && !root => Played::NotForUs,
+            Programs::Random | Programs::Classes { .. } => play(&mut linux, script),
+        };
+        let played = match linux.broken.take() {
+            Some(error) => Played::Broken(Failure::doula(format!("the comparison cannot go on: {error}"))),
+            None => played,
         };
         let broken = matches!(played, Played::Broken(_));
-        if send.send((seed, played)).is_err() || broken {
+        if send.send((number, played)).is_err() || broken {
             return;
         }
     }
 }
 
 fn play(linux: &mut Linux, script: Script) -> Played {
-    let compared = compare(linux, &script);
-    if let Some(error) = linux.broken.take() {
-        return Played::Broken(Failure::doula(format!("the comparison cannot go on: {error}")));
-    }
-    match compared {
-        Comparison::Different(report) => {
-            let (script, report) = shrink(linux, script, report);
-            Played::Different(script, report)
+    match compare(linux, &script) {
+        Comparison::Different(report) if linux.broken.is_none() => {
+            let (script, how) = shrink(linux, script, report);
+            let program = script.to_string().lines().map(str::to_owned).collect();
+            Played::Different(Difference { family: script.family().to_string(), program, how })
         }
-        other @ (Comparison::Same(_) | Comparison::TooWide(_)) => Played::Compared(other),
+        compared @ (Comparison::Same(_) | Comparison::TooWide(_) | Comparison::Different(_)) => {
+            Played::Compared(compared)
+        }
+    }
+}
+
+fn play_freely(linux: &mut Linux, seed: u64, calls: usize) -> Played {
+    match run_freely(linux, seed, calls) {
+        Ok(calls) => Played::Compared(Comparison::Same(Tally { calls, ..Tally::default() })),
+        Err((program, how)) => Played::Different(Difference { family: "free".into(), program, how }),
     }
 }
 
 /// Adds up what was played, until the first difference.
-fn gather(args: &Args, receive: &Receiver<(u64, Played)>, ui: &mut Ui) -> Result<Report, Failure> {
+fn gather(
+    args: &Args,
+    programs: &Programs,
+    receive: &Receiver<(u64, Played)>,
+    ui: &mut Ui,
+) -> Result<Report, Failure> {
     let (mut report, began) = (Report::default(), Instant::now());
     let mut told = began;
     loop {
@@ -186,15 +293,10 @@ fn gather(args: &Args, receive: &Receiver<(u64, Played)>, ui: &mut Ui) -> Result
             }
             Ok((_, Played::Compared(Comparison::Same(tally)))) => report.add(&tally),
             Ok((_, Played::Compared(Comparison::Different(_)))) => {}
-            Ok((seed, Played::Different(script, difference))) => {
+            Ok((number, Played::Different(Difference { family, program, how }))) => {
                 report.programs += 1;
-                report.mismatches.push(Mismatch {
-                    seed,
-                    family: script.family().to_string(),
-                    program: script.to_string().lines().map(str::to_owned).collect(),
-                    difference,
-                    replay: format!("doula sim verify --seed {seed} --cases 1 --calls {}", args.calls),
-                });
+                let (seed, replay) = (programs.seed(number, args), programs.replay(number, args));
+                report.mismatches.push(Mismatch { seed, family, program, difference: how, replay });
                 return Ok(report);
             }
         }
