@@ -43,6 +43,8 @@ pub mod shutdown;
 #[cfg(feature = "supervisor")]
 pub mod signals;
 #[cfg(feature = "std")]
+pub mod snapshot;
+#[cfg(feature = "std")]
 pub mod spawn;
 #[cfg(feature = "supervisor")]
 pub mod supervisor;

@@ -6,7 +6,8 @@
 //!
 //! Read in this order: [`id`], [`signal`] and [`exit`] name a process and its end; [`plan`] is a child
 //! before it is born; [`service`] is what the user promised us and [`recipe`] how its children are made; [`event`] and [`action`] are what happens
-//! and what is done about it; [`words`] says it all to people. `control` (feature
+//! and what is done about it; [`snapshot`] is a table of processes, and [`forecast`] what follows
+//! from a death in it; [`words`] says it all to people. `control` (feature
 //! `serde`) is what people may ask a running family.
 
 #![no_std]
@@ -18,10 +19,12 @@ pub mod control;
 pub mod env;
 pub mod event;
 pub mod exit;
+pub mod forecast;
 pub mod id;
 pub mod plan;
 pub mod recipe;
 pub mod service;
 pub mod signal;
+pub mod snapshot;
 pub mod time;
 pub mod words;

@@ -22,4 +22,5 @@ extern crate alloc;
 pub mod kernel;
 pub mod oracle;
 pub mod program;
+pub mod what_if;
 pub mod world;

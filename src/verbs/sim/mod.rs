@@ -1,9 +1,13 @@
 //! `doula sim`: Linux on paper.
 
+mod load;
+mod play;
 mod run;
+mod snapshot;
 mod soak;
 mod tell;
 pub(crate) mod verify;
+mod words;
 
 use crate::error::Outcome;
 use crate::ui::Ui;
@@ -25,6 +29,9 @@ pub(crate) struct Args {
 enum What {
     Run(run::Args),
     Soak(soak::Args),
+    Load(load::Args),
+    Play(play::Args),
+    Snapshot(snapshot::Args),
     Verify(verify::Args),
 }
 
@@ -33,6 +40,9 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
     match args.what {
         What::Run(args) => run::run(args, ui),
         What::Soak(args) => soak::run(args, ui),
+        What::Load(args) => load::run(args, ui),
+        What::Play(args) => play::run(&args, ui),
+        What::Snapshot(args) => snapshot::run(args, ui),
         What::Verify(args) => verify::run(args, ui),
     }
 }

@@ -181,6 +181,7 @@ impl Kernel {
             && self.is_orphaned(group, ignored)
             && !self.bent(Mutant::NoOrphanHangup)
         {
+            self.hung_up.push(task);
             self.tell_group(group, Signal::HUP);
             self.tell_group(group, Signal::CONT);
         }

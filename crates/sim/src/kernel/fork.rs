@@ -300,7 +300,7 @@ impl Kernel {
     }
 
     /// Enters a new process into all tables but the list of its siblings.
-    fn insert(&mut self, row: Task, process: Process) -> TaskId {
+    pub(super) fn insert(&mut self, row: Task, process: Process) -> TaskId {
         let (pid, group, session) = (row.pid, process.group, process.session);
         let child = self.tasks.insert(row);
         let key = self.processes.insert(Process { leader: child, ..process });

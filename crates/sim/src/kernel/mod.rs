@@ -21,6 +21,7 @@ mod fd;
 mod fork;
 mod group;
 mod hash;
+mod load;
 mod memory;
 mod pid;
 mod pidfd;
@@ -35,6 +36,7 @@ pub use call::Outcome;
 pub use exec::Program;
 pub use exit::ExitStep;
 pub use fork::ForkStep;
+pub use load::{BadSnapshot, Loaded};
 pub use memory::{PAGE_BYTES, Usage};
 pub use sched::TooMany;
 pub use slab::{
@@ -84,6 +86,8 @@ pub struct Kernel {
     births: u64,
     /// Replies that their callers did not live to be asked for, since the last call.
     last_words: Vec<(u64, Reply)>,
+    /// A member of each orphaned group that was told, since the last call. For those who watch: nothing follows from it.
+    hung_up: Vec<TaskId>,
     /// Who has something to do; follows from the tasks.
     ready: Ready,
 }
@@ -196,6 +200,7 @@ impl Kernel {
             threads: 0,
             births: 0,
             last_words: Vec::new(),
+            hung_up: Vec::new(),
             ready: Ready::default(),
         };
         kernel.cgroups.insert(Cgroup::ROOT);
@@ -248,6 +253,7 @@ impl Kernel {
         assert!(matches!(row.place, Place::User), "only who is in its program can make a call");
         row.reply = None;
         self.last_words.clear();
+        self.hung_up.clear();
         self.perform(task, call);
     }
 

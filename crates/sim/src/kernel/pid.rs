@@ -41,7 +41,7 @@ pub(crate) struct Pid {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Space {
     parent: Option<SpaceId>,
-    level: usize,
+    pub(super) level: usize,
     /// Who adopts its orphans.
     pub(crate) reaper: Option<TaskId>,
     /// The number that is tried next.
@@ -157,6 +157,38 @@ impl Kernel {
             self.spaces[row.spaces[level]].take(row.numbers[level], pid);
         }
         Ok(pid)
+    }
+
+    /// A name with the numbers that it had when it was seen: the last in this namespace, those before in the ones above.
+    /// Numbers that were not seen are any. `None` when one is taken.
+    pub(crate) fn load_pid(&mut self, space: SpaceId, seen: &[i32]) -> Option<PidId> {
+        let level = self.spaces[space].level;
+        let mut row = Pid {
+            level,
+            numbers: [0; DEEPEST],
+            spaces: [space; DEEPEST],
+            task: None,
+            members: Vec::new(),
+            in_session: 0,
+            handles: 0,
+            end: None,
+            held: true,
+        };
+        let (mut at, mut seen) = (Some(space), seen.iter().rev());
+        while let Some(space) = at {
+            let found = &self.spaces[space];
+            let number = seen.next().copied().or_else(|| found.pick(i32::MAX))?;
+            if found.find(number).is_some() {
+                return None;
+            }
+            (row.numbers[found.level], row.spaces[found.level]) = (number, space);
+            at = found.parent;
+        }
+        let pid = self.pids.insert(row.clone());
+        for level in 0..=level {
+            self.spaces[row.spaces[level]].take(row.numbers[level], pid);
+        }
+        Some(pid)
     }
 
     /// Moves the cursor, also when the birth fails afterwards: a failed fork(2) uses numbers up.

@@ -1,6 +1,7 @@
 //! Regressions from the field: mistakes that supervisors, inits and pools have really made, each named after the
 //! report of it. The mistake, written as a script, reaches its bad state on paper; the right way does not.
 
+mod driver;
 mod inits;
 mod orders;
 mod pool;

@@ -4,7 +4,7 @@
 //! `doula_sim::oracle`. Here programs are handed out to namespaces in parallel, and the result is told.
 
 mod linux;
-mod play;
+pub(super) mod play;
 
 pub(crate) use play::at_once;
 

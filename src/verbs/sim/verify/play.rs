@@ -106,7 +106,7 @@ fn caught() -> String {
     words_of(classic::take_caught().iter().filter_map(info))
 }
 
-fn info(caught: &Caught) -> Option<SigInfo> {
+pub(in crate::verbs::sim) fn info(caught: &Caught) -> Option<SigInfo> {
     let Caught { signal, code, pid, value } = *caught;
     let signal = Signal::new(signal)?;
     let code = match code {
@@ -123,7 +123,7 @@ fn info(caught: &Caught) -> Option<SigInfo> {
     Some(SigInfo { signal, code, pid })
 }
 
-fn copy(how: &Clone) -> Result<Option<i32>, Errno> {
+pub(in crate::verbs::sim) fn copy(how: &Clone) -> Result<Option<i32>, Errno> {
     let Clone { vfork, parent, new_pid, exit_signal, .. } = *how;
     if (Clone { vfork, parent, new_pid, exit_signal, ..Clone::FORK }) != (Clone { vm: false, ..*how }) {
         return Err(Errno::ENOSYS);
@@ -131,7 +131,7 @@ fn copy(how: &Clone) -> Result<Option<i32>, Errno> {
     classic::copy(classic::Copy { vfork, parent, new_pid, exit_signal })
 }
 
-fn perform(call: &Call) -> Reply {
+pub(in crate::verbs::sim) fn perform(call: &Call) -> Reply {
     let zero = |()| Value::ZERO;
     match *call {
         Call::Exit(code) => rights::exit_thread(code),

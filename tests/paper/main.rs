@@ -1,0 +1,5 @@
+//! What is said on paper, against Linux: deaths that were foretold, and the cast of behaviours played on both.
+
+mod cast;
+mod death;
+mod eyes;
