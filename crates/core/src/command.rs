@@ -12,6 +12,7 @@ use crate::deps::Edge;
 use crate::engine::{Engine, seat};
 use crate::service::{Input, Service, Wish};
 use crate::settle::Standing;
+use alloc::collections::BTreeSet;
 use alloc::vec;
 use alloc::vec::Vec;
 use doula_model::action::{Action, Cause, State};
@@ -170,12 +171,12 @@ impl Engine {
     /// Everybody who is live and requires this service, however indirectly, with the one through which.
     fn requirers(&self, id: ServiceId) -> Vec<(ServiceId, ServiceId)> {
         let mut found = vec![(id, id)];
+        let mut known = BTreeSet::from([id]);
         let mut next = 0;
         while let Some(&(on, _)) = found.get(next) {
             for &(by, kind) in self.graph.needed_by(on) {
                 let live = self.service(by).is_some_and(|service| is_live(service.state));
-                let new = found.iter().all(|(known, _)| *known != by);
-                if kind == DependencyKind::Requires && live && new {
+                if kind == DependencyKind::Requires && live && known.insert(by) {
                     found.push((by, on));
                 }
             }

@@ -151,6 +151,10 @@ pub(crate) type Edge = (ServiceId, DependencyKind);
 pub(crate) struct Graph {
     needs: Vec<Vec<Edge>>,
     needed_by: Vec<Vec<Edge>>,
+    /// Where the last search among the needs of each service ended.
+    waits_at: Vec<usize>,
+    /// The same among those who need it.
+    held_at: Vec<usize>,
 }
 
 impl Graph {
@@ -160,7 +164,12 @@ impl Graph {
         names: &BTreeMap<String, ServiceId>,
         family: impl Iterator<Item = (ServiceId, &'a ServiceSpec)>,
     ) -> Graph {
-        let mut graph = Graph { needs: vec![Vec::new(); count], needed_by: vec![Vec::new(); count] };
+        let mut graph = Graph {
+            needs: vec![Vec::new(); count],
+            needed_by: vec![Vec::new(); count],
+            waits_at: vec![0; count],
+            held_at: vec![0; count],
+        };
         for (id, spec) in family {
             for dep in &spec.deps {
                 let Some(&on) = names.get(&dep.on) else { continue };
@@ -180,6 +189,31 @@ impl Graph {
     pub(crate) fn needed_by(&self, id: ServiceId) -> &[Edge] {
         self.needed_by.get(id.0 as usize).map_or(&[], Vec::as_slice)
     }
+
+    /// One of those whom this service needs for whom this holds: the same as the last time, as long as it does.
+    pub(crate) fn find_need(&mut self, id: ServiceId, holds: impl FnMut(Edge) -> bool) -> Option<ServiceId> {
+        let place = id.0 as usize;
+        search(self.needs.get(place)?, self.waits_at.get_mut(place)?, holds)
+    }
+
+    /// The same among those who need this service.
+    pub(crate) fn find_needing(
+        &mut self,
+        id: ServiceId,
+        holds: impl FnMut(Edge) -> bool,
+    ) -> Option<ServiceId> {
+        let place = id.0 as usize;
+        search(self.needed_by.get(place)?, self.held_at.get_mut(place)?, holds)
+    }
+}
+
+/// Searches in a circle from where the last search ended. Whoever waits for thousands, and is asked again whenever
+/// one of them changes, comes round once and not thousands of times.
+fn search(edges: &[Edge], from: &mut usize, mut holds: impl FnMut(Edge) -> bool) -> Option<ServiceId> {
+    let (before, after) = edges.split_at_checked(*from)?;
+    let found = after.iter().chain(before).position(|edge| holds(*edge))?;
+    *from = (*from + found) % edges.len();
+    Some(edges[*from].0)
 }
 
 #[cfg(test)]
@@ -229,6 +263,27 @@ mod tests {
                 "`b` needs `spirit`, which does not exist"
             ]
         );
+    }
+
+    #[test]
+    fn a_search_goes_on_where_the_last_one_ended_and_comes_round() {
+        let edges: Vec<Edge> = (0..5).map(|id| (ServiceId(id), DependencyKind::After)).collect();
+        let (mut from, mut looks) = (0, 0);
+        let mut pending = [true; 5];
+        let mut found = Vec::new();
+        while let Some(id) = search(&edges, &mut from, |(id, _)| {
+            looks += 1;
+            pending[id.0 as usize]
+        }) {
+            found.push(id.0);
+            pending[id.0 as usize] = false;
+            if found == [0, 1, 2] {
+                pending[0] = true;
+            }
+        }
+        assert_eq!(found, [0, 1, 2, 3, 4, 0]);
+        assert!(looks < 20, "{looks}");
+        assert_eq!(search(&[], &mut 0, |_| true), None);
     }
 
     #[test]

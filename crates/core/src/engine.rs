@@ -161,7 +161,7 @@ impl Engine {
 
     /// The service with this number.
     pub(crate) fn service(&self, id: ServiceId) -> Option<&Service> {
-        self.services.get(id.0 as usize)?.as_deref()
+        known(&self.services, id)
     }
 
     /// Gives an input to a service.
@@ -193,6 +193,11 @@ impl Engine {
             self.with_life(key.service, key.generation, speak);
         }
     }
+}
+
+/// The service with this number, to be looked at while other parts of the engine are in use.
+pub(crate) fn known(services: &[Option<Box<Service>>], id: ServiceId) -> Option<&Service> {
+    services.get(id.0 as usize)?.as_deref()
 }
 
 /// The service with this number, to be changed while other parts of the engine are in use.

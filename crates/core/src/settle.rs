@@ -10,7 +10,8 @@
 //!   not gone: those who need it stay.
 
 use crate::context::{has_processes, is_live};
-use crate::engine::{Engine, seat};
+use crate::deps::Edge;
+use crate::engine::{Engine, known, seat};
 use crate::service::{Input, Service, Wish};
 use doula_model::action::{Action, Cause, State};
 use doula_model::event::Haste;
@@ -91,10 +92,29 @@ impl Engine {
     fn settle_with_neighbours(&mut self, id: ServiceId) {
         self.settle_one(id);
         for place in 0..self.graph.needs(id).len() {
-            self.settle_one(self.graph.needs(id)[place].0);
+            self.settle_needed(self.graph.needs(id)[place].0);
         }
         for place in 0..self.graph.needed_by(id).len() {
-            self.settle_one(self.graph.needed_by(id)[place].0);
+            self.settle_needing(self.graph.needed_by(id)[place], id);
+        }
+    }
+
+    /// Somebody who needs it changed: perhaps it may end now.
+    fn settle_needed(&mut self, id: ServiceId) {
+        let ends = |service: &Service| service.wish == Wish::Down || service.again.is_some();
+        if self.service(id).is_some_and(ends) {
+            self.settle_one(id);
+        }
+    }
+
+    /// Somebody whom it needs changed: perhaps it may start now, or has lost somebody.
+    fn settle_needing(&mut self, (id, kind): Edge, needed: ServiceId) {
+        let gone = self.service(needed).is_some_and(|other| other.standing() == Standing::Gone);
+        let Some(service) = self.service(id).filter(|service| service.wish == Wish::Up) else { return };
+        if gone && kind == DependencyKind::Requires {
+            self.settle_one(id);
+        } else if service.state == State::Waiting {
+            self.cx.starts.push_back(id);
         }
     }
 
@@ -152,9 +172,10 @@ impl Engine {
         if !self.service(id).is_some_and(waits) {
             return;
         }
-        let waits_for = self.graph.needs(id).iter().find_map(|&(on, kind)| {
-            let other = self.service(on)?;
-            let blocks = match (kind, other.standing()) {
+        let services = &self.services;
+        let waits_for = self.graph.find_need(id, |(on, kind)| {
+            let Some(other) = known(services, on) else { return false };
+            match (kind, other.standing()) {
                 (_, Standing::Ready) => false,
                 (DependencyKind::Requires, Standing::Pending) => true,
                 (DependencyKind::Wants | DependencyKind::After, Standing::Pending) => {
@@ -164,9 +185,9 @@ impl Engine {
                     unreachable!("losses come before starts")
                 }
                 (DependencyKind::Wants | DependencyKind::After, Standing::Gone) => false,
-            };
-            blocks.then(|| other.spec.name.clone())
+            }
         });
+        let waits_for = waits_for.and_then(|on| Some(self.service(on)?.spec.name.clone()));
         let Some(service) = seat(&mut self.services, id) else { return };
         match waits_for {
             None => service.input(&mut self.cx, Input::Go),
@@ -216,7 +237,7 @@ impl Engine {
     }
 
     /// Somebody who needs it is about to end as well, and goes first.
-    fn is_held(&self, id: ServiceId) -> bool {
+    fn is_held(&mut self, id: ServiceId) -> bool {
         match self.service(id).map(|service| service.state) {
             Some(State::Starting | State::Up) => {}
             // What does not run yet is not used by anybody, and what ends already is not to be held up.
@@ -234,12 +255,10 @@ impl Engine {
             )
             | None => return false,
         }
-        self.cx.haste.is_none_or(|haste| haste == Haste::Orderly)
-            && self
-                .graph
-                .needed_by(id)
-                .iter()
-                .any(|(by, _)| *by != id && self.service(*by).is_some_and(Service::is_ending))
+        let services = &self.services;
+        let ends = |(by, _): Edge| by != id && known(services, by).is_some_and(Service::is_ending);
+        let orderly = self.cx.haste.is_none_or(|haste| haste == Haste::Orderly);
+        orderly && self.graph.find_needing(id, ends).is_some()
     }
 
     /// Nothing of it is left, and it is no longer part of the family.
