@@ -94,6 +94,14 @@ fn load(file: &Path, args: &Args) -> Result<FamilySpec, config::Problems> {
     Ok(family)
 }
 
+/// The file as it is now, for a supervisor that waits for nobody: a FIFO or a terminal gives its text when somebody wants.
+fn load_again(file: &Path, args: &Args) -> Result<FamilySpec, String> {
+    if std::fs::metadata(file).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        return Err(format!("`{}` is no regular file, and cannot be read again", file.display()));
+    }
+    load(file, args).map_err(|problems| problems.render(false))
+}
+
 fn supervise(file: PathBuf, family: FamilySpec, args: Args, ui: &Ui) -> Outcome {
     if let Some(unknown) = args.only.iter().find(|only| !has(&family, only)) {
         return Err(Failure::usage(format!("no service `{unknown}` in {}", file.display())));
@@ -106,7 +114,7 @@ fn supervise(file: PathBuf, family: FamilySpec, args: Args, ui: &Ui) -> Outcome 
         keep_alive,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         on_ready: launcher.map(|launcher| -> Box<dyn FnOnce()> { Box::new(|| launcher.ready()) }),
-        reader: Box::new(move || load(&file, &args).map_err(|problems| problems.render(false))),
+        reader: Box::new(move || load_again(&file, &args)),
         family,
     };
     supervisor::run(options).map(Exit).map_err(failure)

@@ -229,3 +229,24 @@ fn a_loop_that_is_stuck_gives_no_sign_of_life_to_the_service_manager_above() {
     child.signal("-TERM");
     assert_eq!(child.0.wait().expect("it ends").code(), Some(0));
 }
+
+#[test]
+fn a_service_manager_above_hears_who_waits_for_a_service_that_fails_again_and_again() {
+    let folder = Folder::new("up-held");
+    let manager = Manager::new(&folder);
+    let mut command = Command::new("env");
+    Manager::introduce(&folder, &mut command);
+    let family = "name = \"held\"
+         [service.first]
+         command = \"false\"
+         ready = { log-line = \"never\" }
+         restart = { limit = false, delay = \"1h\" }
+         [service.second]
+         command = \"sleep 100000\"
+         requires = [\"first\"]
+        ";
+    let mut child = Up(up(command, folder.path(), family));
+    manager.expect("STATUS=0 of 2 services are up; second waits for first, which fails again and again");
+    child.signal("-TERM");
+    assert_eq!(child.0.wait().expect("it ends").code(), Some(0));
+}

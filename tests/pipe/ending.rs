@@ -3,6 +3,8 @@
 use crate::actors::actor;
 use crate::{DOULA, pipe, skipped};
 use doula_host::{Child, Command, Pid, Signal, Stdio};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{PidfdFlags, pidfd_open};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read as _, Write as _};
@@ -146,4 +148,27 @@ fn a_signal_that_was_ignored_from_the_start_stays_so_for_every_stage() {
     let ignored = text.lines().find_map(|line| line.strip_prefix("SigIgn ")).expect("a line");
     let ignored = u64::from_str_radix(ignored, 16).expect("a mask");
     assert!(ignored & 1 == 1, "SIGHUP is signal 1: {text}");
+}
+
+#[test]
+fn when_doula_is_killed_its_stages_are_killed_too() {
+    use std::process::{Command, Stdio};
+    let mut doula = Command::new(DOULA);
+    doula
+        .args(["pipe", "sh -c 'echo $$; exec sleep 1000' | sh -c 'read pid; echo $pid $$; exec sleep 1000'"]);
+    doula.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut doula = doula.spawn().expect("doula starts");
+    let mut line = String::new();
+    BufReader::new(doula.stdout.take().expect("a pipe")).read_line(&mut line).expect("two numbers");
+    let pids = line.split_whitespace().map(|pid| pid.parse().ok().and_then(rustix::process::Pid::from_raw));
+    let handles: Vec<_> =
+        pids.map(|pid| pidfd_open(pid.expect("a number"), PidfdFlags::empty()).expect("it lives")).collect();
+    assert_eq!(handles.len(), 2, "{line}");
+    doula.kill().expect("our own child");
+    for handle in &handles {
+        let patience = Timespec { tv_sec: LONG.as_secs() as i64, tv_nsec: 0 };
+        let ended = poll(&mut [PollFd::new(handle, PollFlags::IN)], Some(&patience)).expect("poll");
+        assert_eq!(ended, 1, "a stage lives on");
+    }
+    doula.wait().expect("its end");
 }

@@ -255,3 +255,16 @@ fn sighup_reads_the_file_again_and_a_wrong_one_changes_nothing() {
     assert!(after[0] == before[0] && after[1] != before[1], "{before:?} {after:?}");
     family.shut_down();
 }
+
+#[test]
+fn a_file_that_became_a_fifo_is_not_read_again_and_holds_nobody_up() {
+    let (mut family, before) = Family::greeting();
+    let file = family.home.dir.join("doula.toml");
+    std::fs::remove_file(&file).expect("to remove it");
+    let made = family.home.command("mkfifo").arg(&file).status().expect("mkfifo");
+    assert!(made.success());
+    family.signal(rustix::process::Signal::HUP);
+    family.expect("is no regular file, and cannot be read again");
+    assert_eq!(pids(&family), before);
+    family.shut_down();
+}

@@ -143,3 +143,26 @@ fn root_finds_the_family_of_another_user_by_its_name() {
     assert_eq!(family.home.ctl(&["shutdown"]).code, Some(0));
     family.end();
 }
+
+#[test]
+fn root_finds_the_family_of_another_user_also_in_an_unusual_runtime_directory() {
+    if !is_root() {
+        return skipped("only root may speak to the families of others");
+    }
+    let home = reachable("[service.web]\ncommand = \"sleep 100000\"\n");
+    let user = 1_300_000_000 + std::process::id();
+    let unusual = home.dir.join("unusual");
+    fs::create_dir(&unusual).expect("a folder");
+    std::os::unix::fs::chown(&unusual, Some(user), Some(user)).expect("to give it away");
+    let program = home.dir.join("doula-of-this-user");
+    fs::copy(env!("CARGO_BIN_EXE_doula"), &program).expect("a copy that this user may execute");
+    let mut command = home.command("setpriv");
+    command.args([format!("--reuid={user}"), format!("--regid={user}"), "--clear-groups".to_owned()]);
+    command.arg(&program).arg("up").env("XDG_RUNTIME_DIR", &unusual);
+    let mut family = Family::with(home, command);
+    family.expect("web started");
+    assert!(unusual.join("doula").join(&family.home.name).is_dir());
+    assert_eq!(family.status("web")["state"], "up");
+    assert_eq!(family.home.ctl(&["shutdown"]).code, Some(0));
+    family.end();
+}

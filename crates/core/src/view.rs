@@ -210,6 +210,15 @@ impl Engine {
         census
     }
 
+    /// Somebody who cannot start because of a service that fails again and again, and that service.
+    pub fn held_up(&self) -> Option<(&str, &str)> {
+        self.services.iter().flatten().filter(|service| service.state == State::Waiting).find_map(|service| {
+            let Cause::WaitsFor { service: on } = &service.cause else { return None };
+            let other = self.service(*self.names.get(on)?)?;
+            (other.state == State::BackingOff).then_some((service.spec.name.as_str(), on.as_str()))
+        })
+    }
+
     /// How many services run, wait or have a schedule: 0 when nothing can happen by itself any more.
     pub fn live(&self) -> usize {
         self.cx.live

@@ -132,6 +132,8 @@ fn pipeline(args: &Args, stages: &[Stage], ignored: &[Signal]) -> Pipeline {
     let mut commands = stages.iter().map(|stage| {
         let mut command = Command::new(&stage.words[0]);
         command.args(&stage.words[1..]).ignore(ignored.iter().copied());
+        // Nobody waits for them any more when we are killed.
+        command.parent_death_signal(Signal::KILL);
         command
     });
     let mut pipeline = Pipeline::new(commands.next().expect("a line has a stage"));

@@ -6,7 +6,9 @@
 //! A supervisor takes the first that it can use; who looks for a family looks into all.
 
 use doula_sys::group;
+use std::collections::BTreeSet;
 use std::env;
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -185,7 +187,7 @@ impl Bases {
     }
 
     /// The running families of other users, by user and name, for root, who may speak to all: those in
-    /// `/run/user/UID/doula` and `/tmp/doula-UID`. A user who chose another runtime directory is not found.
+    /// `/run/user/UID/doula` and `/tmp/doula-UID`, and wherever else `/proc/net/unix` shows a socket of that name.
     pub fn of_others(&self) -> Vec<Found> {
         if self.uid != 0 {
             return Vec::new();
@@ -194,11 +196,25 @@ impl Bases {
         let named =
             |path: &PathBuf| path.file_name().is_some_and(|name| name.as_bytes().starts_with(b"doula-"));
         let bases = folders("/run/user").map(|dir| dir.join("doula")).chain(folders("/tmp").filter(named));
+        let bases: BTreeSet<PathBuf> = bases.chain(elsewhere()).collect();
         let mut found: Vec<_> =
-            bases.filter(|base| !self.dirs.contains(base)).flat_map(|base| of_owner(&base)).collect();
+            bases.iter().filter(|base| !self.dirs.contains(base)).flat_map(|base| of_owner(base)).collect();
         found.sort_by(|a, b| (a.owner, &a.name).cmp(&(b.owner, &b.name)));
         found
     }
+}
+
+/// The bases in which sockets are bound that have the name of a control socket (proc_net_unix(5)), whoever bound them.
+/// A path that was too long for an address is not there.
+fn elsewhere() -> Vec<PathBuf> {
+    let table = fs::read("/proc/net/unix").unwrap_or_default();
+    let bases = table.split(|byte| *byte == b'\n').filter_map(|line| {
+        let path = &line[line.iter().position(|byte| *byte == b'/')?..];
+        let path = Path::new(OsStr::from_bytes(path));
+        let base = path.parent()?.parent()?;
+        (path.file_name()? == SOCKET && base.file_name()? == "doula").then(|| base.to_owned())
+    });
+    bases.collect()
 }
 
 /// The running families in a base of another user, if nobody else had a hand in it.

@@ -171,7 +171,9 @@ impl Linux {
             return;
         };
         let Census { all, up, starting } = engine.census();
-        above.status(&format!("{up} of {all} services are up"));
+        let held_up = engine.held_up();
+        let reason = held_up.map(|(who, on)| format!("; {who} waits for {on}, which fails again and again"));
+        above.status(&format!("{up} of {all} services are up{}", reason.unwrap_or_default()));
         if starting == 0 {
             above.ready();
         }
