@@ -53,6 +53,18 @@ fn every_problem_of_a_file_is_told_at_once() {
 }
 
 #[test]
+fn a_wrong_schedule_is_told_with_its_reason() {
+    for (schedule, reason) in [
+        ("61 * * * *", "value must be in range 0..=59; found 61"),
+        ("0 3 * * * Mars/Base", "timezone Mars/Base"),
+    ] {
+        let text = format!("[service.a]\ncommand = 'b'\nschedule = '{schedule}'\n");
+        let problems = parsed(&text).unwrap_err().to_string();
+        assert!(problems.contains(reason) && !problems.contains("Wikipedia"), "{problems}");
+    }
+}
+
+#[test]
 fn a_procfile_runs_as_foreman_runs_it() {
     let text = "# shop\nweb: ./server -p $PORT\n\nworker:  sleep 100 # \n";
     let source = Source { name: "Procfile".to_owned(), text: text.to_owned() };

@@ -213,7 +213,10 @@ pub(crate) fn schedule(text: &str) -> Result<String, Complaint> {
     match cronexpr::parse_crontab(&full) {
         Ok(_) => Ok(full),
         Err(error) => {
-            let reason = error.to_string().lines().next().unwrap_or_default().to_owned();
+            // The text again, a mark below the place, and behind the mark the reason.
+            let told = error.to_string();
+            let reason = told.rsplit("^ ").next().unwrap_or_default();
+            let reason = reason.split("; for a list").next().unwrap_or_default().trim().to_owned();
             Err(Complaint::new(format!("`{text}` is not a schedule"), reason).help(
                 "write minute, hour, day, month, weekday and a time zone, such as \"0 3 * * * Europe/Berlin\"",
             ))
