@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::spawn;
+use doula_model::exit::ExitStatus;
 use doula_model::plan::ChildPlan;
 use doula_model::recipe::{Limits, Recipe};
 use doula_sys::fd::{AsFd as _, AsRawFd as _};
@@ -45,6 +46,24 @@ fn await_empty(leaf: &Leaf) {
     while !read_events(&events).expect("read") {
         epoll.wait(&mut [Happening::EMPTY; 1], None).expect("wait");
     }
+}
+
+#[test]
+fn who_is_frozen_stands_still_until_it_is_thawed_or_killed() {
+    let Some(cgroups) = family("frozen") else { return };
+    let leaf = cgroups.leaf("service").expect("a leaf");
+    let (born, reader) = born_in(&leaf, "echo; while :; do :; done & while :; do :; done");
+    await_byte(&reader);
+    let events = leaf.events().expect("cgroup.events");
+    let frozen = || read_event(&events, b"frozen 1").expect("read");
+    leaf.freeze(Duration::from_secs(60)).expect("freeze");
+    assert!(frozen(), "all stand still when it returns");
+    leaf.thaw();
+    assert!(!frozen());
+    leaf.freeze(Duration::from_secs(60)).expect("freeze");
+    leaf.kill().expect("kill");
+    assert_eq!(wait::end(Who::Pidfd(born.pidfd.as_fd())), Ok(ExitStatus::signal(Signal::KILL)));
+    await_empty(&leaf);
 }
 
 #[test]
@@ -97,7 +116,7 @@ fn a_signal_reaches_every_member_also_in_nested_groups() {
     assert_eq!(leaf.signal_all(Signal::TERM).expect("signal"), 2);
     for born in [outer, inner] {
         let end = wait::end(Who::Pidfd(born.pidfd.as_fd()));
-        assert_eq!(end, Ok(doula_model::exit::ExitStatus::signal(Signal::TERM)));
+        assert_eq!(end, Ok(ExitStatus::signal(Signal::TERM)));
     }
     assert!(leaf.try_remove(), "nested groups go with it");
 }
