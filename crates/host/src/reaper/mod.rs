@@ -184,6 +184,17 @@ impl Drop for Claim {
 const BIRTH: Duration = Duration::from_millis(5);
 
 /// Buries the orphans that come to this process. See the [module](self).
+///
+/// ```
+/// use doula_host::{Command, Stdio, reaper::Reaper};
+/// let mut reaper = Reaper::new()?;
+/// // The shell ends, and its child is ours from then on.
+/// Command::new("sh").args(["-c", "setsid true &"]).stdout(Stdio::null()).status()?;
+/// for orphan in reaper.wait()? {
+///     println!("{} {}", orphan.pid, orphan.status);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Reaper {
     watch: Epoll,
