@@ -1,6 +1,6 @@
 //! The oracle: what Linux does must be among what the model allows.
 //!
-//! A [`Script`] is a random program, decided by its seed; [`compare`] plays it on paper and in a [`World`], one call at a time, and
+//! A [`Script`] is a random program, decided by its seed; [`compare()`] plays it on paper and in a [`World`], one call at a time, and
 //! follows those states of the model that agree with what was seen. Linux is such a world (`doula sim verify`), and so is a
 //! model with an error in it ([`Bent`]): that shows whether the comparison would find the error.
 //!

@@ -9,9 +9,9 @@
 //! ```
 //!
 //! The supervisor is a task of the kernel: what [`doula_core::kernel::Kernel`] asks for it does by system calls
-//! ([`calls`], [`birth`]), as `doula-host` does. Its children play small programs ([`script`], [`stage`]) in virtual
-//! time. What goes wrong is in [`faults`], what must hold whatever happens in [`checks`], and what a seed stands for
-//! in [`scenario`]. [`run`] plays a scenario, [`shrink`] makes a failing one small.
+//! (`calls`, `birth`), as `doula-host` does. Its children play small programs (`script`, `stage`) in virtual
+//! time. What goes wrong is in `faults`, what must hold whatever happens in `checks`, and what a seed stands for
+//! in `scenario`. [`run`] plays a scenario, [`shrink()`] makes a failing one small.
 //!
 //! Absent on purpose: output, sockets and people's protocols. The driver never sees those.
 
