@@ -70,3 +70,8 @@ fn of_all_small_programs_one_of_each_class_ends_on_linux_as_on_paper() {
 fn what_must_hold_in_every_order_holds_when_all_run_at_once() {
     compared(&verify(&["--free", "--cases", "60", "--calls", "60"]));
 }
+
+#[test]
+fn each_rule_that_linux_can_show_is_shown_by_a_directed_program() {
+    compared(&verify(&["--directed"]));
+}

@@ -8,6 +8,7 @@
 
 mod bent;
 mod compare;
+mod directed;
 mod exhaustive;
 mod families;
 mod free;
@@ -16,6 +17,7 @@ mod script;
 
 pub use bent::Bent;
 pub use compare::{Comparison, Tally, World, compare, shrink};
+pub use directed::{Directed, directed};
 pub use exhaustive::{Exploration, explore};
 pub use families::{FILES, Family, File, PLAYER};
 pub use free::{FreeWorld, run_freely};

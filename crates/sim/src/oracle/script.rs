@@ -4,12 +4,13 @@
 //! A program belongs to a family: half of its calls are about that family's subject (`families`), the others about lives.
 //! Random calls alone rarely meet; so there are motifs in between, a few calls that mean something together.
 
+use super::directed::place_of;
 use super::families::Family;
 use crate::kernel::call::{Call, Clone, Mask, Wait, Who};
 use crate::kernel::sigset::{Action, Disposition, SigSet};
 use alloc::borrow::ToOwned;
 use alloc::collections::{BTreeMap, VecDeque};
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use alloc::{format, vec};
 use core::fmt;
@@ -17,7 +18,7 @@ use doula_core::random::Random;
 use doula_model::signal::Signal;
 
 /// A number that means the process of a place: this and the place.
-const PLACE: i32 = 1_000_000_000;
+pub(super) const PLACE: i32 = 1_000_000_000;
 /// A number that nobody has.
 const NOBODY: i32 = 4_000_000;
 /// Longer words are not shown whole.
@@ -33,15 +34,28 @@ pub struct Step {
     /// The place of who makes the call.
     pub by: usize,
     call: Call,
+    /// What is to come back, in directed programs.
+    pub(super) expected: Option<String>,
 }
 
 impl Step {
     pub(super) fn new(place: usize, by: usize, call: Call) -> Step {
-        Step { place, by, call }
+        Step { place, by, call, expected: None }
     }
 
     pub(super) fn bears(&self) -> bool {
         matches!(self.call, Call::Clone(_))
+    }
+
+    /// What is to come back, with real numbers for `p1` and its like.
+    pub(super) fn expected(&self, number: impl Fn(usize) -> Option<i32>) -> Option<String> {
+        let named = |word: &str| place_of(word).and_then(&number).map(|number| number.to_string());
+        let pieces = self.expected.as_deref()?.split_inclusive([' ', '(', ')']);
+        let pieces = pieces.map(|piece| {
+            let (word, end) = piece.split_at(piece.trim_end_matches([' ', '(', ')']).len());
+            named(word).unwrap_or_else(|| word.to_owned()) + end
+        });
+        Some(pieces.collect())
     }
 
     /// The call with real numbers; `number` tells that of a place.
@@ -79,6 +93,11 @@ impl Script {
 
     pub(super) fn of(steps: Vec<Step>) -> Script {
         Script { steps, family: Family::Lives }
+    }
+
+    /// Whether it says what is to come back: then it is as small as it is meant to be.
+    pub(super) fn is_directed(&self) -> bool {
+        self.steps.iter().any(|step| step.expected.is_some())
     }
 
     /// What most of it is about.
@@ -189,7 +208,7 @@ impl Maker {
             self.motif(place);
         }
         if let Some((by, call)) = self.plan.pop_front() {
-            return Step { place, by, call };
+            return Step::new(place, by, call);
         }
         let by = self.pick(&self.alive.clone());
         let call = if self.one_in(2) { self.family_call(by, place) } else { None };
@@ -197,7 +216,7 @@ impl Maker {
         if matches!(call, Call::Clone(_)) {
             self.parents.insert(place, by);
         }
-        Step { place, by, call }
+        Step::new(place, by, call)
     }
 
     fn call(&mut self, by: usize, place: usize) -> Call {

@@ -43,3 +43,43 @@ fn a_model_without_an_error_is_not_accused() {
         assert!(!matches!(compared, Comparison::Different(_)), "seed {seed}: {compared:?}");
     }
 }
+
+/// The rows of the table of rules: rule, tests on the model, programs on Linux.
+fn table() -> Vec<[Vec<String>; 3]> {
+    let document = include_str!("../../../../docs/design/sim.md");
+    let part = document.split("## Each rule").nth(1).and_then(|rest| rest.split("\n## ").next());
+    let rows = part.expect("the table").lines().filter(|line| line.starts_with("| ")).skip(1);
+    let names = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    let row = |line: &str| {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").collect();
+        [vec![cells[0].trim().to_lowercase()], names(cells[1]), names(cells[2])]
+    };
+    rows.map(row).collect()
+}
+
+fn is_of_rule(name: &str, rule: &str) -> bool {
+    name.split('_').take_while(|word| word[1..].parse::<u32>().is_ok()).any(|word| word == rule)
+}
+
+#[test]
+fn each_rule_of_the_table_has_a_test_on_the_model_and_each_directed_program_is_in_the_table() {
+    let sources: String = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rules"))
+        .expect("the tests of the rules")
+        .map(|entry| std::fs::read_to_string(entry.expect("a file").path()).expect("a source"))
+        .collect();
+    let directed: Vec<String> = doula_sim::oracle::directed().into_iter().map(|one| one.name).collect();
+    let mut listed = Vec::new();
+    for [rule, model, linux] in table() {
+        assert!(!model.is_empty(), "{rule:?} has no test on the model");
+        for name in &model {
+            assert!(sources.contains(&format!("fn {name}(")) && is_of_rule(name, &rule[0]), "{name}");
+        }
+        for name in &linux {
+            assert!(directed.contains(name) && is_of_rule(name, &rule[0]), "{name}");
+        }
+        listed.extend(linux);
+    }
+    for name in &directed {
+        assert!(listed.contains(name), "{name} is not in the table of docs/design/sim.md");
+    }
+}

@@ -11,7 +11,7 @@ pub(crate) use play::at_once;
 use crate::error::{Exit, Failure, Outcome};
 use crate::ui::Ui;
 use doula_sim::oracle::{
-    Comparison, Exploration, Family, Script, Tally, compare, explore, generate, run_freely, shrink,
+    Comparison, Exploration, Family, Script, Tally, compare, directed, explore, generate, run_freely, shrink,
 };
 use linux::Linux;
 use serde::Serialize;
@@ -62,6 +62,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "CALLS", value_parser = clap::value_parser!(u8).range(1..=6), conflicts_with = "free")]
     exhaustive: Option<u8>,
 
+    /// Programs that show one rule each, by the number of the rule, instead of random ones
+    #[arg(long, conflicts_with_all = ["free", "exhaustive"])]
+    directed: bool,
+
     /// Let all processes run at the same time, and look only whether what must always hold does: all descend from init, and
     /// each child is buried once, with the status that it ended with
     #[arg(long)]
@@ -84,6 +88,12 @@ enum Programs {
 
 impl Programs {
     fn new(args: &Args, ui: &mut Ui) -> Result<Programs, Failure> {
+        if args.directed {
+            let root = doula_host::conform::is_root();
+            let all = directed().into_iter();
+            let ours = all.filter(|one| root || !one.script.to_string().contains(" setuid "));
+            return Ok(Programs::Classes { classes: ours.map(|one| one.script).collect(), stride: 1 });
+        }
         let Some(calls) = args.exhaustive else {
             return Ok(if args.free { Programs::Free } else { Programs::Random });
         };
@@ -126,6 +136,7 @@ impl Programs {
     fn replay(&self, number: u64, args: &Args) -> String {
         let seed = self.seed(number, args);
         let kind = match (args.exhaustive, args.free) {
+            _ if args.directed => "--directed".to_owned(),
             (Some(calls), _) => format!("--exhaustive {calls}"),
             (None, true) => format!("--free --calls {}", args.calls),
             (None, false) => format!("--calls {}", args.calls),
