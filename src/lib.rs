@@ -23,6 +23,7 @@
 //! - [`child`]: waiting, signalling, capturing, ending a whole tree;
 //! - [`pipeline`]: several commands in a row, each with its own status, times and bytes;
 //! - [`daemonize`]: daemons that tell their launcher whether they are ready;
+//! - [`procfs`]: looking at processes without ever hanging at one;
 //! - [`reaper`]: burying orphans without stealing children;
 //! - [`shutdown`]: ending well oneself;
 //! - [`zygote`]: processes for Rust functions, born in a small copy of us.
@@ -33,4 +34,4 @@ pub use doula_host::{
     PipelineError, Proof, Resource, Rlimit, Signal, StageEnd, Stdio, Step, Survivor, Task, TreeEnd, Usage,
     Zygote, ZygoteError, reap_left,
 };
-pub use doula_host::{child, command, daemonize, pipeline, reaper, shutdown, zygote};
+pub use doula_host::{child, command, daemonize, pipeline, procfs, reaper, shutdown, zygote};

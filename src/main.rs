@@ -5,6 +5,7 @@
 
 mod config;
 mod error;
+mod processes;
 mod ui;
 mod verbs;
 

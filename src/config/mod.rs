@@ -22,7 +22,7 @@ mod view;
 
 pub(crate) use environment::read as read_text;
 pub(crate) use expand::is_name as is_variable;
-pub(crate) use problem::{Complaint, Problem, Problems, Report, Source};
+pub(crate) use problem::{Complaint, Problem, Problems, Report, Source, did_you_mean};
 pub(crate) use procfile::{FIRST_PORT, PORT_STEP, entry as procfile_line, is_procfile};
 pub(crate) use schema::text as schema;
 pub(crate) use value::MAX_NAME;

@@ -49,7 +49,7 @@ impl Cell {
     }
 
     /// The text, cut to so many columns with `…` at its end if it is wider.
-    fn cut(&self, columns: usize) -> String {
+    pub(crate) fn cut(&self, columns: usize) -> String {
         if self.width() <= columns {
             return self.text.clone();
         }

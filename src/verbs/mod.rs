@@ -14,6 +14,8 @@ mod man;
 mod pipe;
 mod probe;
 pub(crate) mod sim;
+mod ps;
+mod tree;
 mod up;
 
 use crate::error::Outcome;
@@ -64,6 +66,8 @@ pub(crate) enum Verb {
     #[command(hide = true)]
     Probe(probe::Args),
     Sim(sim::Args),
+    Ps(ps::Args),
+    Tree(tree::Args),
     Up(up::Args),
 }
 
@@ -82,6 +86,8 @@ impl Verb {
             Verb::Pipe(args) => pipe::run(args, ui),
             Verb::Probe(args) => probe::run(args, ui),
             Verb::Sim(args) => sim::run(args, ui),
+            Verb::Ps(args) => ps::run(args, ui),
+            Verb::Tree(args) => tree::run(args, ui),
             Verb::Up(args) => up::run(args, ui),
         }
     }

@@ -35,6 +35,8 @@ mod people;
 #[cfg(feature = "std")]
 pub mod pipeline;
 #[cfg(feature = "std")]
+pub mod procfs;
+#[cfg(feature = "std")]
 pub mod reaper;
 #[cfg(feature = "supervisor")]
 pub mod schedule;

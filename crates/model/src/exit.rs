@@ -28,6 +28,8 @@ pub enum Evidence {
     Waited,
     /// The pidfd told us after somebody else had reaped (`PIDFD_INFO_EXIT`, Linux 6.15).
     Pidfd,
+    /// Its line in `/proc`, where it waits for its burial (field 52 of proc_pid_stat(5)).
+    Procfs,
     /// There is none.
     None,
 }

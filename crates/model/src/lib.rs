@@ -9,6 +9,8 @@
 //! and what is done about it; [`snapshot`] is a table of processes, and [`forecast`] what follows
 //! from a death in it; [`words`] says it all to people. `control` (feature
 //! `serde`) is what people may ask a running family.
+//! and what is done about it; [`words`] says it all to people. `control` (feature
+//! `serde`) is what people may ask a running family. [`process`] is what everybody sees of any process.
 
 #![no_std]
 extern crate alloc;
@@ -22,6 +24,7 @@ pub mod exit;
 pub mod forecast;
 pub mod id;
 pub mod plan;
+pub mod process;
 pub mod recipe;
 pub mod service;
 pub mod signal;

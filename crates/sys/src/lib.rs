@@ -35,6 +35,8 @@ pub mod shared;
 pub mod signal;
 pub mod socket;
 pub mod start;
+#[cfg(feature = "classic")]
+pub mod stuck;
 pub mod time;
 pub mod wait;
 

@@ -1,0 +1,114 @@
+//! The reader on processes that these tests make, and on ourselves.
+
+use super::*;
+use crate::{Command, Signal};
+use doula_model::id::Pid;
+use doula_model::process::{Answer, ProcState};
+
+const ALL: Want = Want {
+    status: true,
+    args: true,
+    share: true,
+    traffic: true,
+    wchan: true,
+    cgroup: true,
+    oom_score: true,
+    threads: false,
+};
+
+fn us() -> Pid {
+    Pid::new(std::process::id() as i32).expect("a number")
+}
+
+#[test]
+fn everything_that_was_asked_is_answered_of_ourselves() {
+    let mut reader = Reader::open().expect("/proc");
+    let found = reader.some(&[us()], &ALL).expect("to ask");
+    let [process] = found.as_slice() else { panic!("{found:?}") };
+    let args: Vec<u8> = std::fs::read("/proc/self/cmdline").expect("/proc");
+    assert_eq!(process.args, Answer::Is(args));
+    assert_eq!(process.stat.ppid, std::os::unix::process::parent_id() as i32);
+    assert!(
+        process.share.known().is_some_and(|share| share.pss >= share.uss && share.uss > 0),
+        "{process:?}"
+    );
+    assert!(process.traffic.known().is_some() && process.cgroup.known().is_some(), "{process:?}");
+    assert!(process.oom_score.known().is_some(), "{process:?}");
+    let status = process.status.known().expect("a status");
+    assert_eq!(status.ns_pids.first(), Some(&us().get()));
+}
+
+#[test]
+fn nothing_that_was_not_asked_is_read() {
+    let found = Reader::open().and_then(|mut reader| reader.some(&[us()], &Want::default())).expect("to ask");
+    let process = &found[0];
+    assert_eq!((&process.args, &process.share), (&Answer::Unasked, &Answer::Unasked));
+    assert_eq!((&process.cgroup, &process.wchan), (&Answer::Unasked, &Answer::Unasked));
+    assert_eq!(process.status, Answer::Unasked);
+}
+
+#[test]
+fn a_scan_finds_children_with_their_arguments_and_leaves_the_buried_out() {
+    let mut child = Command::new("sh").args(["-c", "kill -STOP $$", "a b\nc"]).spawn().expect("sh");
+    let pid = child.pid();
+    let mut reader = Reader::open().expect("/proc");
+    let find = |reader: &mut Reader| {
+        let found = reader.scan(&Want { args: true, ..Want::default() }).expect("to ask");
+        found.into_iter().find(|process| process.stat.pid == pid)
+    };
+    let process = find(&mut reader).expect("it lives");
+    assert_eq!(process.args, Answer::Is(b"sh\0-c\0kill -STOP $$\0a b\nc\0".to_vec()));
+    assert_eq!(process.stat.ppid, us().get());
+    child.kill().expect("our child");
+    child.wait();
+    assert_eq!(find(&mut reader), None);
+}
+
+#[test]
+fn a_zombie_tells_how_it_ended_and_has_no_arguments() {
+    let child = Command::new("sh").args(["-c", "exit 9"]).spawn().expect("sh");
+    let pid = child.pid();
+    // Its end can be awaited without burying it.
+    doula_sys::poll::readable(&child, None).expect("a handle");
+    let found = Reader::open().and_then(|mut reader| reader.some(&[pid], &ALL)).expect("to ask");
+    assert_eq!(found[0].stat.state, ProcState::Zombie);
+    assert!(found[0].stat.is_zombie() && found[0].stat.is_exiting());
+    assert_eq!(found[0].stat.end().and_then(|end| end.exit_code()), Some(9));
+    assert_eq!(found[0].args, Answer::Unasked);
+}
+
+#[test]
+fn the_letter_of_a_stopped_process_is_t() {
+    let child = Command::new("sleep").arg("1000").spawn().expect("sleep");
+    child.signal(Signal::STOP).expect("our child");
+    let stopped = doula_sys::wait::For::STOPS.blocking();
+    doula_sys::wait::waitid(doula_sys::wait::Who::Pid(child.pid()), stopped).expect("a stop");
+    let stat = Reader::open().expect("/proc").stat(child.pid()).expect("it lives");
+    assert_eq!(stat.state, ProcState::Stopped);
+}
+
+#[test]
+fn threads_are_told_with_their_process_and_a_name_makes_nobody_a_thread_of_the_kernel() {
+    let (stop, wait) = std::sync::mpsc::channel::<()>();
+    let (tell, told) = std::sync::mpsc::channel();
+    let named = std::thread::Builder::new().name("[kworker/0:0]".to_owned());
+    let thread = named.spawn(move || {
+        tell.send(std::fs::read_link("/proc/thread-self").expect("/proc")).expect("somebody listens");
+        wait.recv()
+    });
+    let link = told.recv().expect("its number");
+    let number = link.file_name().and_then(|name| name.to_str()?.parse().ok()).and_then(Pid::new);
+    let want = Want { threads: true, status: true, ..Want::default() };
+    let found = Reader::open().and_then(|mut reader| reader.scan(&want)).expect("to ask");
+    let row = found.iter().find(|row| Some(row.stat.pid) == number).expect("our thread");
+    assert_eq!((row.tgid, row.stat.name.as_slice()), (us(), b"[kworker/0:0]".as_slice()));
+    assert!(row.status.known().is_some() && !row.stat.is_kernel());
+    drop(stop);
+    assert!(thread.expect("a thread").join().is_ok_and(|end| end.is_err()), "it ends when we let go");
+}
+
+#[test]
+fn who_is_no_procfs_is_refused() {
+    assert!(Reader::at(c"/tmp").is_err());
+    assert!(Reader::at(c"/nonexistent").is_err());
+}

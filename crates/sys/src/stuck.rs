@@ -1,0 +1,73 @@
+//! Ways to be stuck in the kernel, for programs that show how that looks. Feature `classic`.
+
+use crate::Result;
+use crate::fd::{AsFd, AsRawFd};
+use crate::fork::copy::last_error;
+use alloc::format;
+use core::ffi::CStr;
+use core::ptr;
+
+/// `unshare(CLONE_NEWNS)` and `mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL)`—from now on nobody else sees what we
+/// mount. EPERM without privileges.
+///
+/// <https://man7.org/linux/man-pages/man7/mount_namespaces.7.html>
+pub fn own_mounts() -> Result<()> {
+    // SAFETY: takes a number.
+    succeeded(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
+    let flags = libc::MS_REC | libc::MS_PRIVATE;
+    // SAFETY: both null pointers mean that nothing is said; the path outlives the call.
+    succeeded(unsafe { libc::mount(ptr::null(), c"/".as_ptr(), ptr::null(), flags, ptr::null()) })
+}
+
+/// `mount("fuse", file, "fuse", MS_NOSUID | MS_NODEV, …)`—puts a file whose server is whoever answers at this `/dev/fuse`
+/// over an existing one.
+///
+/// <https://man7.org/linux/man-pages/man4/fuse.4.html>
+pub fn serve_file(device: impl AsFd, over: &CStr) -> Result<()> {
+    let fd = device.as_fd().as_raw_fd();
+    let options = format!("fd={fd},rootmode=100644,user_id=0,group_id=0\0");
+    let flags = libc::MS_NOSUID | libc::MS_NODEV;
+    // SAFETY: all texts end with a NUL byte and outlive the call.
+    succeeded(unsafe {
+        libc::mount(c"fuse".as_ptr(), over.as_ptr(), c"fuse".as_ptr(), flags, options.as_ptr().cast())
+    })
+}
+
+/// Maps the first page of a file, writes a byte to it, and takes it out of the memory map again: munmap(2) writes the page
+/// back, and holds the lock of the memory map (for reading) for as long as that takes.
+///
+/// <https://man7.org/linux/man-pages/man2/mmap.2.html>
+pub fn dirty_a_page(file: impl AsFd) -> Result<()> {
+    /// Less than any page.
+    const LENGTH: usize = 1;
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let fd = file.as_fd().as_raw_fd();
+    // SAFETY: a new mapping, which touches nothing that is there.
+    let page = unsafe { libc::mmap(ptr::null_mut(), LENGTH, protection, libc::MAP_SHARED, fd, 0) };
+    if page == libc::MAP_FAILED {
+        return Err(last_error());
+    }
+    // SAFETY: the mapping may be written to, and nobody else knows of it.
+    unsafe { ptr::write_volatile(page.cast::<u8>(), 1) };
+    // SAFETY: the mapping of above, which nothing refers to.
+    succeeded(unsafe { libc::munmap(page, LENGTH) })
+}
+
+/// Maps a page of memory and takes it away again. Whoever does so waits for all that hold the lock of the memory map, and
+/// from then on whoever comes later waits too.
+///
+/// <https://man7.org/linux/man-pages/man2/mmap.2.html>
+pub fn change_the_map() -> Result<()> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: a new mapping, which touches nothing that is there.
+    let page = unsafe { libc::mmap(ptr::null_mut(), 1, libc::PROT_READ, flags, -1, 0) };
+    if page == libc::MAP_FAILED {
+        return Err(last_error());
+    }
+    // SAFETY: the mapping of above, which nothing refers to.
+    succeeded(unsafe { libc::munmap(page, 1) })
+}
+
+fn succeeded(answer: libc::c_int) -> Result<()> {
+    if answer == 0 { Ok(()) } else { Err(last_error()) }
+}

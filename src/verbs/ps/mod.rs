@@ -1,0 +1,354 @@
+//! `doula ps`: the processes of this machine in columns.
+//!
+//! Three steps: what was asked for becomes columns, conditions and an order ([`Question`]); the reader looks at what they
+//! need and no more; the rows leave as a table, as JSON or as CSV.
+
+use crate::config;
+use crate::error::{Exit, Failure, Outcome};
+use crate::processes::{
+    COLUMNS, Column, Condition, Context, Value, below, style_of, unknown_column, why_locked,
+};
+use crate::ui::{Cell, Style, Table, Ui};
+use doula_host::procfs::{Reader, Want};
+use doula_model::id::Pid;
+use doula_model::process::{ProcState, Process};
+use regex::bytes::Regex;
+use serde_json::{Map, Value as Json, json};
+use std::io;
+use std::time::{Duration, Instant};
+
+/// What is shown unless told otherwise.
+const DEFAULT: &str = "pid,ppid,user,state,threads,rss,time,age,args";
+
+/// Shows the processes of this machine
+///
+/// All of them, or those with these numbers, or those whose name or arguments match a regular expression. Threads of
+/// the kernel are left out unless asked for.
+///
+/// A process whose memory map is locked hangs whoever asks for its arguments, and with that most tools. Here it is
+/// marked and explained, and the list comes all the same.
+///
+/// `-` stands for what there is not, `?` for what only others may see. CPU use is only shown over an interval.
+///
+/// Exit code 1 when processes were asked for and there is none.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  doula ps nginx                          whose name or arguments match
+  doula ps -w state=D,Z -o +wchan         what is blocked or a zombie, and where it waits
+  doula ps -o pid,pss,swap,args -s -pss   the largest first
+  doula ps -i 1s -s -cpu -n 10            the ten busiest of the next second
+  doula ps -w ignored=CHLD -o pid,user,ignored,name
+  doula ps --under 1234 --threads --json
+  doula ps -o help                        all columns")]
+pub(crate) struct Args {
+    /// Numbers, or regular expressions for names and arguments
+    #[arg(value_name = "PID|PATTERN")]
+    whom: Vec<String>,
+
+    /// Columns, with commas; `+a,b` adds some to those shown anyway; `help` lists all
+    #[arg(short = 'o', long, value_name = "LIST", allow_hyphen_values = true)]
+    columns: Option<String>,
+
+    /// Only those of whom this holds, such as state=D,Z rss>100M age<5m user!=root name~^java; all of several
+    #[arg(short = 'w', long = "where", value_name = "CONDITION", value_parser = Condition::parse)]
+    condition: Vec<Condition>,
+
+    /// In this order: columns, with commas; `-` before one turns it round
+    #[arg(short, long, value_name = "LIST", allow_hyphen_values = true)]
+    sort: Option<String>,
+
+    /// Only so many of the first
+    #[arg(short = 'n', long, value_name = "COUNT")]
+    first: Option<usize>,
+
+    /// Only this process and what descends from it
+    #[arg(short, long, value_name = "PID")]
+    under: Option<i32>,
+
+    /// Measure CPU use over this time
+    #[arg(short, long, value_name = "DURATION", value_parser = config::duration)]
+    interval: Option<Duration>,
+
+    /// Threads, each in a row of its own
+    #[arg(short, long)]
+    threads: bool,
+
+    /// Threads of the kernel too
+    #[arg(short, long)]
+    kernel: bool,
+
+    /// One JSON object a line: sizes in bytes, times in seconds, null for what is not known
+    #[arg(long, conflicts_with = "csv")]
+    json: bool,
+
+    /// A table with commas, with values as in --json
+    #[arg(long)]
+    csv: bool,
+
+    /// No line with the names of the columns
+    #[arg(long)]
+    no_heads: bool,
+}
+
+/// What was asked for.
+struct Question {
+    columns: Vec<&'static Column>,
+    order: Vec<(&'static Column, bool)>,
+    conditions: Vec<Condition>,
+    pids: Vec<Pid>,
+    patterns: Vec<Regex>,
+    under: Option<Pid>,
+    kernel: bool,
+}
+
+/// Runs it.
+pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
+    if args.columns.as_deref() == Some("help") {
+        return help(ui);
+    }
+    let question = Question::new(&args)?;
+    let mut reader =
+        Reader::open().map_err(|error| Failure::doula(format!("failed to open /proc: {error}")))?;
+    let (context, processes) = look(&mut reader, &args, &question.want(args.threads)).map_err(failed)?;
+    let mut rows = question.choose(processes, &context);
+    let found = !rows.is_empty();
+    rows.truncate(args.first.unwrap_or(usize::MAX));
+    match (args.json, args.csv) {
+        (true, _) => as_json(&rows, &question.columns, &context, &mut reader, ui)?,
+        (_, true) => as_csv(&rows, &question.columns, &context, !args.no_heads, ui)?,
+        _ => as_table(&rows, &question.columns, &context, &mut reader, (!args.no_heads, ui))?,
+    }
+    if question.columns.iter().any(|column| column.name == "cpu") && args.interval.is_none() {
+        ui.hint("CPU use is measured over an interval: add --interval 1s");
+    }
+    let asked = !args.whom.is_empty() || args.under.is_some();
+    Ok(if asked && !found { Exit(1) } else { Exit::OK })
+}
+
+fn failed(error: io::Error) -> Failure {
+    Failure::doula(format!("failed to look at the processes: {error}"))
+}
+
+/// Looks once, or before and after the interval.
+fn look(reader: &mut Reader, args: &Args, want: &Want) -> io::Result<(Context, Vec<Process>)> {
+    let Some(interval) = args.interval else {
+        let processes = reader.scan(want)?;
+        return Ok((Context::now(), processes));
+    };
+    let begin = Instant::now();
+    let before = reader.scan(&Want { threads: args.threads, ..Want::default() })?;
+    while let Some(left) = interval.checked_sub(begin.elapsed()).filter(|left| !left.is_zero()) {
+        std::thread::park_timeout(left);
+    }
+    let measured = begin.elapsed();
+    let processes = reader.scan(want)?;
+    Ok((Context::after(measured, &before), processes))
+}
+
+impl Question {
+    fn new(args: &Args) -> Result<Question, Failure> {
+        let columns = match args.columns.as_deref() {
+            None => columns(DEFAULT)?,
+            Some(more) => match more.strip_prefix('+') {
+                Some(more) => added(columns(DEFAULT)?, columns(more)?.into_iter()),
+                None => columns(more)?,
+            },
+        };
+        let order = args.sort.as_deref().map(order).transpose()?.unwrap_or_default();
+        let all_named = args.columns.as_deref().is_some_and(|list| !list.starts_with('+'));
+        let columns = if all_named { columns } else { added(columns, order.iter().map(|(by, _)| *by)) };
+        let (mut pids, mut patterns) = (Vec::new(), Vec::new());
+        for whom in &args.whom {
+            match whom.parse() {
+                Ok(number) => pids.push(pid(number)?),
+                Err(_) => patterns.push(pattern(whom)?),
+            }
+        }
+        let under = args.under.map(pid).transpose()?;
+        Ok(Question {
+            columns,
+            order,
+            conditions: args.condition.clone(),
+            pids,
+            patterns,
+            under,
+            kernel: args.kernel,
+        })
+    }
+
+    fn want(&self, threads: bool) -> Want {
+        let mut want = Want { threads, args: !self.patterns.is_empty(), ..Want::default() };
+        self.columns
+            .iter()
+            .chain(self.order.iter().map(|(column, _)| column))
+            .for_each(|c| c.want(&mut want));
+        self.conditions.iter().for_each(|condition| condition.want(&mut want));
+        want
+    }
+
+    /// Those that were asked for, in the order that was asked for.
+    fn choose(&self, mut processes: Vec<Process>, context: &Context) -> Vec<Process> {
+        let family = self.under.map(|root| below(&processes, root));
+        processes.retain(|process| {
+            let named = (self.pids.is_empty() && self.patterns.is_empty()) || self.is_named(process);
+            (self.kernel || !process.stat.is_kernel() || self.pids.contains(&process.tgid))
+                && named
+                && family.as_ref().is_none_or(|family| family.contains(&process.tgid))
+                && self.conditions.iter().all(|condition| condition.holds(process, context))
+        });
+        if !self.order.is_empty() {
+            let key = |process: &Process| -> Vec<Value> {
+                self.order.iter().map(|(column, _)| column.value(process, context)).collect()
+            };
+            let mut keyed: Vec<_> = processes.into_iter().map(|process| (key(&process), process)).collect();
+            keyed.sort_by(|(one, _), (two, _)| self.compare(one, two));
+            processes = keyed.into_iter().map(|(_, process)| process).collect();
+        }
+        processes
+    }
+
+    fn compare(&self, one: &[Value], two: &[Value]) -> std::cmp::Ordering {
+        let mut each = self.order.iter().zip(one.iter().zip(two)).map(|((_, falling), (one, two))| {
+            // What is not known comes last in either direction.
+            if *falling && !one.is_unknown() && !two.is_unknown() { two.order(one) } else { one.order(two) }
+        });
+        each.find(|order| order.is_ne()).unwrap_or(std::cmp::Ordering::Equal)
+    }
+
+    /// By number, or by a pattern, which does not find itself in our own arguments.
+    fn is_named(&self, process: &Process) -> bool {
+        let line = || {
+            let args = process.args.known().filter(|args| !args.is_empty())?;
+            let args = args.strip_suffix(b"\0").unwrap_or(args);
+            Some(args.iter().map(|&byte| if byte == 0 { b' ' } else { byte }).collect::<Vec<u8>>())
+        };
+        let matches = |pattern: &Regex| {
+            pattern.is_match(&process.stat.name) || line().is_some_and(|line| pattern.is_match(&line))
+        };
+        let ours = process.tgid.get().unsigned_abs() == std::process::id();
+        self.pids.contains(&process.tgid) || (!ours && self.patterns.iter().any(matches))
+    }
+}
+
+fn columns(list: &str) -> Result<Vec<&'static Column>, Failure> {
+    let find = |name: &str| Column::find(name).ok_or_else(|| Failure::usage(unknown_column(name)));
+    list.split(',').map(|name| find(name.trim())).collect()
+}
+
+/// The columns with these too, the arguments still last, because they are the longest.
+fn added(
+    mut shown: Vec<&'static Column>,
+    more: impl Iterator<Item = &'static Column>,
+) -> Vec<&'static Column> {
+    let last = shown.pop();
+    for column in more {
+        if !shown.iter().chain(&last).any(|known| known.name == column.name) {
+            shown.push(column);
+        }
+    }
+    shown.extend(last);
+    shown
+}
+
+fn order(list: &str) -> Result<Vec<(&'static Column, bool)>, Failure> {
+    let one = |name: &str| {
+        let falling = name.starts_with('-');
+        let found = columns(name.trim_start_matches(['-', '+']))?;
+        Ok((found[0], falling))
+    };
+    list.split(',').map(|name| one(name.trim())).collect()
+}
+
+fn pid(number: i32) -> Result<Pid, Failure> {
+    Pid::new(number).ok_or_else(|| Failure::usage(format!("{number} is no number of a process")))
+}
+
+fn pattern(text: &str) -> Result<Regex, Failure> {
+    Regex::new(text).map_err(|error| {
+        Failure::usage(format!("`{text}` is no number and no regular expression: {error}"))
+            .hint("put a backslash before characters that are meant as they are")
+    })
+}
+
+fn help(ui: &mut Ui) -> Outcome {
+    let mut table = Table::new(&["COLUMN", "WHAT IT SHOWS"]);
+    for column in COLUMNS {
+        table.row(vec![Cell::new(column.name).style(Style::Name), Cell::new(column.what)]);
+    }
+    ui.print(&table.render(ui.color(), ui.width()))?;
+    Ok(Exit::OK)
+}
+
+fn as_table(
+    rows: &[Process],
+    columns: &[&Column],
+    context: &Context,
+    reader: &mut Reader,
+    (heads, ui): (bool, &mut Ui),
+) -> Result<(), Failure> {
+    let names: Vec<String> = columns.iter().map(|column| column.head(context)).collect();
+    let mut table = Table::new(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    for process in rows {
+        table.row(columns.iter().map(|column| cell(column, process, context)).collect());
+        if process.is_locked() {
+            table.below(Cell::new(why_locked(reader, process.tgid)).style(Style::Busy));
+        }
+    }
+    let text = table.render(ui.color(), ui.width());
+    let text = if heads { text.as_str() } else { text.split_once('\n').map_or("", |(_, rest)| rest) };
+    ui.print(text)
+}
+
+fn cell(column: &Column, process: &Process, context: &Context) -> Cell {
+    let value = column.value(process, context);
+    let cell = Cell::new(value.show());
+    let cell = if value.is_number() { cell.right() } else { cell };
+    match (column.name, process.stat.state) {
+        (_, ProcState::Zombie) | ("state", _) => cell.style(style_of(process.stat.state)),
+        _ => cell,
+    }
+}
+
+fn as_json(
+    rows: &[Process],
+    columns: &[&Column],
+    context: &Context,
+    reader: &mut Reader,
+    ui: &mut Ui,
+) -> Result<(), Failure> {
+    let mut text = String::new();
+    for process in rows {
+        let value = |column: &&Column| (column.name.to_owned(), column.value(process, context).json());
+        let mut object: Map<String, Json> = columns.iter().map(value).collect();
+        if process.is_locked() {
+            object.insert("locked".to_owned(), json!(why_locked(reader, process.tgid)));
+        }
+        text.push_str(&Json::Object(object).to_string());
+        text.push('\n');
+    }
+    ui.print(&text)
+}
+
+fn as_csv(
+    rows: &[Process],
+    columns: &[&Column],
+    context: &Context,
+    heads: bool,
+    ui: &mut Ui,
+) -> Result<(), Failure> {
+    let head = columns.iter().map(|column| column.name.to_owned()).collect();
+    let cells = |process: &Process| columns.iter().map(|c| c.value(process, context).plain()).collect();
+    let lines = heads.then_some(head).into_iter().chain(rows.iter().map(cells));
+    let line =
+        |cells: Vec<String>| cells.iter().map(|cell| quoted(cell)).collect::<Vec<_>>().join(",") + "\r\n";
+    ui.print(&lines.map(line).collect::<String>())
+}
+
+/// As RFC 4180 wants it.
+fn quoted(cell: &str) -> String {
+    if cell.contains(['"', ',', '\r', '\n']) {
+        format!("\"{}\"", cell.replace('"', "\"\""))
+    } else {
+        cell.to_owned()
+    }
+}
