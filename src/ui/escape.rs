@@ -9,6 +9,9 @@ use std::fmt::Write;
 /// The text with every control character, and every character that changes the direction of the text or is
 /// invisible, written as `\n`, `\t`, `\x1b` or `\u{202e}`. Everything else stays as it is.
 pub(crate) fn escape(text: &str) -> String {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.to_owned();
+    }
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {
         if is_safe(character) {

@@ -1,6 +1,7 @@
 //! Aligned tables: each column as wide as its widest cell, counted in terminal columns.
 
 use super::{Style, escape};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -45,13 +46,14 @@ impl Cell {
     }
 
     fn width(&self) -> usize {
-        self.text.width()
+        // Lists of ten thousand lines are nearly all of these.
+        if self.text.is_ascii() { self.text.len() } else { self.text.width() }
     }
 
     /// The text, cut to so many columns with `…` at its end if it is wider.
-    pub(crate) fn cut(&self, columns: usize) -> String {
+    pub(crate) fn cut(&self, columns: usize) -> Cow<'_, str> {
         if self.width() <= columns {
-            return self.text.clone();
+            return Cow::Borrowed(&self.text);
         }
         let mut kept = String::new();
         let mut used = 1;
@@ -63,7 +65,7 @@ impl Cell {
             kept.push(character);
         }
         kept.push('…');
-        kept
+        Cow::Owned(kept)
     }
 }
 
@@ -143,7 +145,12 @@ fn render_row(row: &[Cell], widths: &[usize], color: bool) -> String {
         blanks += before;
         if !cell.text.is_empty() {
             line.extend(std::iter::repeat_n(' ', blanks));
-            line.push_str(&cell.style.paint(&cell.cut(*width), color));
+            let text = cell.cut(*width);
+            if color {
+                line.push_str(&cell.style.paint(&text, true));
+            } else {
+                line.push_str(&text);
+            }
             blanks = 0;
         }
         blanks += after + GAP;

@@ -63,7 +63,8 @@ impl Drawing<'_> {
             if left == 0 {
                 break;
             }
-            let text = Cell::new(text).cut(left);
+            let cell = Cell::new(text);
+            let text = cell.cut(left);
             used += text.width() + 1;
             into.push_str(&style.paint(&text, self.color));
             into.push(' ');
