@@ -24,6 +24,7 @@
 //! - [`pipeline`]: several commands in a row, each with its own status, times and bytes;
 //! - [`daemonize`]: daemons that tell their launcher whether they are ready;
 //! - [`procfs`]: looking at processes without ever hanging at one;
+//! - [`aim`]: signals for processes that are not our children, which hit nobody else;
 //! - [`reaper`]: burying orphans without stealing children;
 //! - [`shutdown`]: ending well oneself;
 //! - [`zygote`]: processes for Rust functions, born in a small copy of us.
@@ -34,4 +35,4 @@ pub use doula_host::{
     PipelineError, Proof, Resource, Rlimit, Signal, StageEnd, Stdio, Step, Survivor, Task, TreeEnd, Usage,
     Zygote, ZygoteError, reap_left,
 };
-pub use doula_host::{child, command, daemonize, pipeline, procfs, reaper, shutdown, zygote};
+pub use doula_host::{aim, child, command, daemonize, pipeline, procfs, reaper, shutdown, zygote};

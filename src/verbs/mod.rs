@@ -15,6 +15,7 @@ mod pipe;
 mod probe;
 pub(crate) mod sim;
 mod ps;
+mod signal;
 mod tree;
 mod up;
 
@@ -67,6 +68,10 @@ pub(crate) enum Verb {
     Probe(probe::Args),
     Sim(sim::Args),
     Ps(ps::Args),
+    Signal(signal::SignalArgs),
+    Stop(signal::StopArgs),
+    Cont(signal::ContArgs),
+    Kill(signal::KillArgs),
     Tree(tree::Args),
     Up(up::Args),
 }
@@ -87,6 +92,10 @@ impl Verb {
             Verb::Probe(args) => probe::run(args, ui),
             Verb::Sim(args) => sim::run(args, ui),
             Verb::Ps(args) => ps::run(args, ui),
+            Verb::Signal(args) => signal::send(args, ui),
+            Verb::Stop(args) => signal::stop(args, ui),
+            Verb::Cont(args) => signal::cont(args, ui),
+            Verb::Kill(args) => signal::kill(args, ui),
             Verb::Tree(args) => tree::run(args, ui),
             Verb::Up(args) => up::run(args, ui),
         }

@@ -1,5 +1,6 @@
 //! `doula ps` and `doula tree` as people run them, on processes that the tests made.
 
+mod aimed;
 mod list;
 mod odd;
 mod tree;

@@ -5,6 +5,8 @@ extern crate alloc;
 pub mod init;
 
 #[cfg(feature = "std")]
+pub mod aim;
+#[cfg(feature = "std")]
 pub mod cgroup;
 #[cfg(feature = "std")]
 pub mod child;

@@ -21,8 +21,8 @@ use std::collections::BTreeSet;
 /// Everything, or what is at and below the processes with these numbers or names. Children that are alike and have no
 /// children stand in one line, with their numbers. Threads of the kernel are left out unless asked for.
 ///
-/// Marked are zombies with how they ended, who is blocked or stopped, orphans (their session was made by a process that
-/// is not above them any more) and who adopts them.
+/// Marked are zombies with how they ended, who is blocked or stopped, orphans (they did not make their session, and
+/// nobody above them is in it) and who adopts them.
 ///
 /// Exit code 1 when processes were asked for and there is none.
 #[derive(Debug, clap::Args)]

@@ -9,7 +9,7 @@ pub(super) struct Node {
     /// By their places in the list of processes.
     pub(super) children: Vec<usize>,
     pub(super) parent: Option<usize>,
-    /// Its session was made by somebody who is not above it any more: its parent is not the one that it was born to.
+    /// It did not make its session, and nobody above is in it: its parent is not the one that it was born to.
     pub(super) is_orphan: bool,
     /// It is not PID 1 and has orphans: a subreaper.
     pub(super) adopts: bool,
@@ -58,14 +58,17 @@ impl Shape {
         shape
     }
 
+    /// A child is in the session of its parent unless it makes one itself. So whoever did not make its session, and has nobody
+    /// above in it, was born to somebody else.
     fn find_orphans(&mut self, processes: &[Process]) {
         for at in 0..processes.len() {
             let Some(parent) = self.nodes[at].parent else { continue };
             let process = &processes[at];
-            let sid = process.stat.sid;
-            let made_by = |at: &usize| processes[*at].stat.pid.get() == sid;
             let is_thread = process.tgid != process.stat.pid;
-            if sid <= 0 || is_thread || made_by(&at) || self.above(at).any(|at| made_by(&at)) {
+            let sid = process.stat.sid;
+            let made_it = sid == process.stat.pid.get();
+            // 0: made outside of our PID namespace.
+            if sid == 0 || is_thread || made_it || self.above(at).any(|at| processes[at].stat.sid == sid) {
                 continue;
             }
             self.nodes[at].is_orphan = true;
@@ -187,12 +190,12 @@ mod tests {
     }
 
     #[test]
-    fn orphans_are_those_whose_session_was_made_by_nobody_above_and_their_parent_adopts() {
+    fn orphans_are_those_that_have_nobody_above_in_a_session_that_they_did_not_make() {
         let processes =
             [process(1, 0, 1), process(2, 1, 2), process(3, 2, 2), process(4, 2, 77), process(5, 1, 78)];
         let shape = Shape::of(&processes);
         let orphans: Vec<bool> = shape.nodes.iter().map(|node| node.is_orphan).collect();
-        assert_eq!(orphans, [false, false, false, true, true]);
+        assert_eq!(orphans, [false, false, false, true, true, false]);
         assert!(shape.nodes[1].adopts && !shape.nodes[0].adopts);
     }
 

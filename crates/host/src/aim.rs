@@ -1,0 +1,315 @@
+//! Signals for processes that are not our children, each by a handle that was checked.
+//!
+//! A number that was read from `/proc` may have passed to somebody else. So a handle is opened, and then the start time is
+//! read again: if it is the same, the handle is of the process that was meant, and stays so ([`Target::take`]).
+//!
+//! Absent on purpose: who is meant, and for how long one is patient.
+
+use crate::procfs::{Identity, ProcState, Process, Reader, Stat, Want};
+use doula_model::exit::ExitStatus;
+use doula_model::id::Pid;
+use doula_model::plan::Errno;
+use doula_model::signal::Signal;
+use doula_sys::fd::{AsFd, BorrowedFd, OwnedFd};
+use doula_sys::{limits, pidfd, poll};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io;
+use std::time::{Duration, Instant};
+
+/// A process that is meant, and no other.
+#[derive(Debug)]
+pub struct Target {
+    identity: Identity,
+    name: Vec<u8>,
+    handle: OwnedFd,
+}
+
+/// Why a process was not reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missed {
+    /// It has ended and was buried; its number may be somebody else's now.
+    Gone,
+    /// We have no right to signal it (EPERM).
+    Denied,
+    /// The system refused for another reason.
+    Refused(Errno),
+}
+
+impl fmt::Display for Missed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Missed::Gone => f.write_str("it is gone"),
+            Missed::Denied => f.write_str("only root or its own user may signal it"),
+            Missed::Refused(errno) => write!(f, "{errno}"),
+        }
+    }
+}
+
+impl std::error::Error for Missed {}
+
+impl From<Errno> for Missed {
+    fn from(errno: Errno) -> Missed {
+        match errno {
+            Errno::ESRCH => Missed::Gone,
+            Errno::EPERM => Missed::Denied,
+            other => Missed::Refused(other),
+        }
+    }
+}
+
+impl Target {
+    /// A handle of the process that this line was read of.
+    ///
+    /// # Errors
+    /// [`Missed::Gone`] also when its number is somebody else's now.
+    ///
+    /// ```
+    /// use doula_host::aim::Target;
+    /// use doula_host::procfs::Reader;
+    /// use doula_host::{Command, Signal};
+    /// let mut child = Command::new("sleep").arg("1000").spawn()?;
+    /// let mut reader = Reader::open()?;
+    /// let stat = reader.stat(child.pid()).expect("it lives");
+    /// Target::take(&mut reader, &stat)?.signal(Signal::TERM)?;
+    /// assert_eq!(child.wait().killed_by(), Some(Signal::TERM));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn take(reader: &mut Reader, stat: &Stat) -> Result<Target, Missed> {
+        let identity = stat.identity();
+        let handle = pidfd::open(identity.pid)?;
+        let now = reader.stat(identity.pid).ok_or(Missed::Gone)?;
+        if now.identity() != identity {
+            return Err(Missed::Gone);
+        }
+        Ok(Target { identity, name: stat.name.clone(), handle })
+    }
+
+    /// Who it is.
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Its number, for people.
+    pub fn pid(&self) -> Pid {
+        self.identity.pid
+    }
+
+    /// What it called itself.
+    pub fn name(&self) -> &[u8] {
+        &self.name
+    }
+
+    /// Sends it a signal. A zombie takes it without effect.
+    ///
+    /// # Errors
+    /// When it is gone, or we may not.
+    pub fn signal(&self, signal: Signal) -> Result<(), Missed> {
+        pidfd::send(&self.handle, signal).map_err(Missed::from)
+    }
+
+    /// Whether it has ended, also if nobody has buried it.
+    pub fn has_ended(&self) -> bool {
+        poll::readable(&self.handle, Some(Duration::ZERO)).unwrap_or(false)
+    }
+
+    /// What it does just now; `None` when it is buried.
+    pub fn state(&self, reader: &mut Reader) -> Option<ProcState> {
+        self.stat(reader).map(|stat| stat.state)
+    }
+
+    /// How it ended: from the kernel's notes about the buried, or its line while it waits for its burial.
+    pub fn end(&self, reader: &mut Reader) -> ExitStatus {
+        let buried = || pidfd::exit_status(&self.handle);
+        let end = buried().or_else(|| self.stat(reader)?.end()).or_else(buried);
+        end.unwrap_or(ExitStatus::UNKNOWN)
+    }
+
+    fn stat(&self, reader: &mut Reader) -> Option<Stat> {
+        reader.stat(self.identity.pid).filter(|stat| stat.identity() == self.identity)
+    }
+}
+
+impl AsFd for Target {
+    /// Readable once it has ended.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.handle.as_fd()
+    }
+}
+
+/// Waits until all have ended or the time is over; `true` if all have.
+///
+/// # Errors
+/// What ppoll(2) says.
+pub fn wait(targets: &[Target], time: Duration) -> io::Result<bool> {
+    let end = Instant::now() + time;
+    let mut all = true;
+    for target in targets {
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            match poll::readable(&target.handle, Some(left)) {
+                Ok(ended) => all &= ended,
+                Err(Errno::EINTR) => continue,
+                Err(errno) => return Err(io::Error::from_raw_os_error(errno.0)),
+            }
+            break;
+        }
+    }
+    Ok(all)
+}
+
+/// A process and all that descend from it, as far as looks have found them. Without us and those above us.
+///
+/// Who is born between two looks and whose parent ends before the second is not found: he has another parent then. A tree
+/// that is frozen has nobody like that.
+#[derive(Debug)]
+pub struct Tree {
+    roots: Vec<Identity>,
+    known: BTreeSet<Identity>,
+    /// Those that were found, in that order.
+    pub members: Vec<Target>,
+    /// Those that could not be reached, with the reason.
+    pub missed: Vec<(Pid, Missed)>,
+}
+
+impl Tree {
+    /// The tree below these, nobody of which was looked for yet.
+    pub fn below(roots: &[Identity]) -> Tree {
+        Tree { roots: roots.to_vec(), known: BTreeSet::new(), members: Vec::new(), missed: Vec::new() }
+    }
+
+    /// Looks once, and sends a signal to those that are new. `true` if nobody was, and all are stopped or dead.
+    ///
+    /// # Errors
+    /// When `/proc` cannot be listed.
+    pub fn look(&mut self, reader: &mut Reader, signal: Option<Signal>) -> io::Result<bool> {
+        let processes = reader.scan(&Want::default())?;
+        let mut settled = true;
+        for stat in family(&processes, &self.roots, &self.known) {
+            settled &= !matches!(stat.state, ProcState::Running | ProcState::Sleeping);
+            if !self.known.insert(stat.identity()) {
+                continue;
+            }
+            settled = false;
+            let taken = Target::take(reader, stat);
+            match taken
+                .and_then(|target| signal.map_or(Ok(()), |signal| target.signal(signal)).map(|()| target))
+            {
+                Ok(target) => self.members.push(target),
+                Err(Missed::Gone) => {}
+                Err(missed) => self.missed.push((stat.pid, missed)),
+            }
+        }
+        Ok(settled)
+    }
+
+    /// Stops all of them, until a look sees nobody new and all of them stopped: then nobody is born any more, and it is the
+    /// whole tree. `false` if the time was over before. Whoever forks meanwhile is found at the next look.
+    ///
+    /// # Errors
+    /// When `/proc` cannot be listed.
+    pub fn freeze(&mut self, reader: &mut Reader, within: Duration) -> io::Result<bool> {
+        let end = Instant::now() + within;
+        for member in &self.members {
+            // Whoever is gone needs no stop; whoever may not be signalled was told when it was found.
+            let _ = member.signal(Signal::STOP);
+        }
+        while !self.look(reader, Some(Signal::STOP))? {
+            if Instant::now() >= end {
+                return Ok(false);
+            }
+            limits::give_way();
+        }
+        Ok(true)
+    }
+}
+
+/// Those of the roots and the known that are there still, and whoever descends from them.
+fn family<'a>(processes: &'a [Process], roots: &[Identity], known: &BTreeSet<Identity>) -> Vec<&'a Stat> {
+    let spared = ourselves(processes);
+    let mut children: BTreeMap<i32, Vec<&Stat>> = BTreeMap::new();
+    let mut open = Vec::new();
+    for process in processes {
+        let stat = &process.stat;
+        children.entry(stat.ppid).or_default().push(stat);
+        if roots.contains(&stat.identity()) || known.contains(&stat.identity()) {
+            open.push(stat);
+        }
+    }
+    let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
+    while let Some(stat) = open.pop() {
+        if spared.contains(&stat.pid) || !seen.insert(stat.pid) {
+            continue;
+        }
+        found.push(stat);
+        open.extend(children.get(&stat.pid.get()).into_iter().flatten());
+    }
+    found
+}
+
+/// We, and those above us: whoever stops them stops the one who does it.
+#[must_use]
+pub fn ourselves(processes: &[Process]) -> BTreeSet<Pid> {
+    let parents: BTreeMap<Pid, i32> =
+        processes.iter().map(|process| (process.stat.pid, process.stat.ppid)).collect();
+    let mut above = BTreeSet::new();
+    let mut at = Some(doula_sys::group::pid());
+    while let Some(pid) = at.filter(|pid| above.insert(*pid)) {
+        at = parents.get(&pid).copied().and_then(Pid::new);
+    }
+    above
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Command;
+
+    #[test]
+    fn a_line_of_somebody_whose_number_was_given_on_reaches_nobody() {
+        let child = Command::new("sleep").arg("1000").spawn().expect("sleep");
+        let mut reader = Reader::open().expect("/proc");
+        let mut stat = reader.stat(child.pid()).expect("it lives");
+        stat.start_ticks -= 1;
+        assert_eq!(Target::take(&mut reader, &stat).map(|_| ()), Err(Missed::Gone));
+        assert_eq!(reader.stat(child.pid()).map(|stat| stat.is_exiting()), Some(false));
+    }
+
+    #[test]
+    fn the_end_of_a_stranger_is_told_before_and_after_its_burial() {
+        let mut child = Command::new("sleep").arg("1000").spawn().expect("sleep");
+        let mut reader = Reader::open().expect("/proc");
+        let stat = reader.stat(child.pid()).expect("it lives");
+        let target = Target::take(&mut reader, &stat).expect("it lives");
+        assert!(!target.has_ended());
+        target.signal(Signal::KILL).expect("ours");
+        assert!(wait(std::slice::from_ref(&target), Duration::from_secs(60)).expect("to wait"));
+        assert_eq!(target.end(&mut reader).killed_by(), Some(Signal::KILL));
+        child.wait();
+        let after = target.end(&mut reader);
+        assert!(after == ExitStatus::UNKNOWN || after.killed_by() == Some(Signal::KILL), "{after:?}");
+        assert_eq!(target.signal(Signal::TERM), Err(Missed::Gone));
+    }
+
+    #[test]
+    fn a_tree_is_frozen_with_whoever_ran_into_a_session_of_its_own() {
+        let script = "sleep 1000 & setsid sh -c 'sleep 1000 & wait' & wait";
+        let mut child = Command::new("sh").args(["-c", script]).contained().spawn().expect("sh");
+        let mut reader = Reader::open().expect("/proc");
+        let root = reader.stat(child.pid()).expect("it lives").identity();
+        // They are born while we look; the last look finds all four.
+        let tree = loop {
+            let mut tree = Tree::below(&[root]);
+            assert!(tree.freeze(&mut reader, Duration::from_secs(60)).expect("to look"), "{tree:?}");
+            if tree.members.len() == 4 {
+                break tree;
+            }
+            tree.members.iter().for_each(|member| drop(member.signal(Signal::CONT)));
+        };
+        assert!(tree.missed.is_empty(), "{tree:?}");
+        for member in &tree.members {
+            assert_eq!(member.state(&mut reader), Some(ProcState::Stopped));
+        }
+        child.kill_tree(Duration::from_secs(60)).expect("nobody is left");
+    }
+}
