@@ -13,9 +13,9 @@ pub(crate) mod init;
 mod man;
 mod pipe;
 mod probe;
-pub(crate) mod sim;
 mod ps;
 mod signal;
+pub(crate) mod sim;
 mod tree;
 mod up;
 
