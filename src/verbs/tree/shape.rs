@@ -191,8 +191,8 @@ mod tests {
 
     #[test]
     fn orphans_are_those_that_have_nobody_above_in_a_session_that_they_did_not_make() {
-        let processes =
-            [process(1, 0, 1), process(2, 1, 2), process(3, 2, 2), process(4, 2, 77), process(5, 1, 78)];
+        let processes = [(1, 0, 1), (2, 1, 2), (3, 2, 2), (4, 2, 77), (5, 1, 78), (6, 5, 78)];
+        let processes = processes.map(|(pid, ppid, sid)| process(pid, ppid, sid));
         let shape = Shape::of(&processes);
         let orphans: Vec<bool> = shape.nodes.iter().map(|node| node.is_orphan).collect();
         assert_eq!(orphans, [false, false, false, true, true, false]);
