@@ -353,6 +353,8 @@ impl Kernel for World<'_> {
             wakes.extend((0..self.seats.len()).map(|at| Wake::Tree(ServiceId(at as u32), Generation(1))));
             wakes.extend(self.watched.iter().map(|watched| Wake::Child(watched.pid)));
         }
+        // Who is stopped in a wait does not come out of it before it goes on.
+        self.wait_for_supervisor();
         self.log.note(self.now, ("wakes", wakes.len()));
         for wake in wakes.iter() {
             self.log.say(self.now, "wake", format_args!("{wake:?}"));

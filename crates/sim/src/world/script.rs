@@ -16,6 +16,8 @@ pub(crate) enum Act {
     Stopping,
     /// Has a child that plays this part.
     Fork(usize),
+    /// The same by vfork(2): it sleeps in the kernel (state D) until the child ends.
+    Vfork(usize),
     /// Buries a child, waiting for its end.
     Bury,
     /// Ends.
@@ -79,6 +81,8 @@ habits! {
     ZombieMaker = "has children and buries none";
     StopsItself = "stops itself";
     EndsWhileStopping = "is told to stop, and ends badly on its own";
+    Orphans = "leaves many orphans that all die in the same moment";
+    Stuck = "sleeps in the kernel, where nothing but SIGKILL reaches it";
     Segfault = "dies of SIGSEGV";
     Task = "does its work and ends well";
 }
@@ -95,6 +99,8 @@ impl Habit {
                 | Habit::DoubleForker
                 | Habit::Storm
                 | Habit::ZombieMaker
+                | Habit::Orphans
+                | Habit::Stuck
                 | Habit::EndsWhileStopping
         )
     }
@@ -133,6 +139,19 @@ impl Habit {
             Habit::ZombieMaker => Script(Vec::from([
                 part(&[Act::Fork(1), Act::Fork(1), Act::Fork(1), Act::Ready, Act::Pause]),
                 last(0),
+            ])),
+            Habit::Orphans => {
+                let mut acts = alloc::vec![Act::Fork(2); 6];
+                acts.extend([Act::Sleep(soon), Act::Exit(0)]);
+                Script(Vec::from([
+                    part(&[Act::Ready, Act::Fork(1), Act::Bury, Act::Sleep(work), Act::Goto(1)]),
+                    part(&acts),
+                    part(&[Act::Sleep(later), Act::Exit(0)]),
+                ]))
+            }
+            Habit::Stuck => Script(Vec::from([
+                part(&[Act::Ready, Act::Vfork(1), Act::Sleep(soon), Act::Goto(1)]),
+                part(&[Act::Ignore(Signal::TERM), Act::Sleep(work), Act::Exit(0)]),
             ])),
             Habit::StopsItself => one(&[Act::Ready, Act::Sleep(soon), Act::Raise(Signal::STOP), Act::Pause]),
             Habit::EndsWhileStopping => {

@@ -150,6 +150,7 @@ impl<'a> Turn<'_, 'a> {
             Act::Ready => self.say(actor, Notice::Ready),
             Act::Stopping => self.say(actor, Notice::Stopping),
             Act::Fork(part) => self.fork(actor, part),
+            Act::Vfork(part) => self.vfork(actor, part),
             Act::Bury => drop(self.call(actor, Call::Wait4(Wait::any()))),
             Act::Exit(code) => drop(self.call(actor, Call::ExitGroup(i32::from(code)))),
             Act::Raise(signal) => {
@@ -180,6 +181,17 @@ impl<'a> Turn<'_, 'a> {
     fn fork(&mut self, actor: &Actor<'a>, part: usize) {
         let Some(Ok(Value::Number(number))) = self.call(actor, Call::Clone(How::FORK)) else { return };
         if let Some(task) = self.kernel.find_as(actor.task, number) {
+            let birth = self.kernel.birth(task);
+            self.born.push(Actor { task, birth, part, at: 0, wakes: None, ..*actor });
+        }
+    }
+
+    fn vfork(&mut self, actor: &Actor<'a>, part: usize) {
+        if self.call(actor, Call::Clone(How::VFORK)).is_some() || !self.kernel.lives(actor.task, actor.birth)
+        {
+            return;
+        }
+        if let Some(task) = self.kernel.child_of_vfork(actor.task) {
             let birth = self.kernel.birth(task);
             self.born.push(Actor { task, birth, part, at: 0, wakes: None, ..*actor });
         }
