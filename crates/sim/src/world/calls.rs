@@ -13,7 +13,7 @@ use core::time::Duration;
 use doula_core::engine::Engine;
 use doula_core::kernel::{Change, Kernel, Tree, Wake};
 use doula_model::action::Report;
-use doula_model::event::Event;
+use doula_model::event::{Event, Haste};
 use doula_model::exit::{Evidence, ExitStatus};
 use doula_model::id::{ChildKey, Generation, Pid, ServiceId};
 use doula_model::plan::{Errno, SpawnError};
@@ -112,7 +112,11 @@ impl World<'_> {
         let deadline = late.or(deadline);
         loop {
             self.collect(wakes);
-            if !wakes.is_empty() || !self.pending.is_empty() || deadline.is_some_and(|at| at <= self.now) {
+            if !wakes.is_empty()
+                || !self.pending.is_empty()
+                || self.inspect
+                || deadline.is_some_and(|at| at <= self.now)
+            {
                 return;
             }
             if self.signal_since.is_some() {
@@ -197,8 +201,9 @@ impl World<'_> {
             if members.is_empty() {
                 return;
             }
-            for member in members {
-                let birth = self.kernel.birth(member);
+            // Who is in the list may be gone when its turn comes.
+            let members: Vec<_> = members.into_iter().map(|it| (it, self.kernel.birth(it))).collect();
+            for (member, birth) in members {
                 reached.push(birth);
                 if self.killed || !self.kernel.lives(member, birth) {
                     continue;
@@ -250,7 +255,7 @@ impl Kernel for World<'_> {
     fn wait(&mut self, handle: &Handle) -> Result<Option<ExitStatus>, Errno> {
         self.steal_a_wait();
         let wait = Wait::any().no_hang();
-        self.checks.will_bury(&self.kernel, self.child(handle.pid, handle.birth), false);
+        self.burying = self.child(handle.pid, handle.birth);
         let Value::Waited(waited) = self.call(Call::WaitidPidfd(handle.fd, wait))? else { return Ok(None) };
         self.buried_child(handle.pid);
         if self.options.broken == Some(Breakage::BuriesTwice) {
@@ -290,8 +295,7 @@ impl Kernel for World<'_> {
     }
 
     fn bury(&mut self, pid: Pid) -> Option<ExitStatus> {
-        let task = self.kernel.find_as(self.supervisor, pid.get()).filter(|_| !self.killed);
-        self.checks.will_bury(&self.kernel, task, false);
+        self.burying = self.kernel.find_as(self.supervisor, pid.get()).filter(|_| !self.killed);
         let waited = self.look_for(Wait { who: exactly(pid), ..Wait::any() }.no_hang())?;
         self.after_burial(pid);
         end_of(waited)
@@ -436,7 +440,8 @@ impl Kernel for World<'_> {
         if self.killed {
             return None;
         }
-        if core::mem::take(&mut self.inspect) {
+        // What was asked for counts once the supervisor has been told.
+        if self.pending.is_empty() && core::mem::take(&mut self.inspect) {
             let calm = self.options.kill_at.is_some()
                 && self.scenario.sites == Sites::NONE
                 && self.scenario.deeds.is_empty();
@@ -447,11 +452,16 @@ impl Kernel for World<'_> {
                 now: self.now,
             };
             self.checks.settled(engine, &self.kernel, self.supervisor, &of);
+            self.later(Duration::from_millis(10), Happening::End(Haste::Orderly));
         }
         let event = self.pending.pop_front()?;
         self.log.note(self.now, ("event", self.pending.len()));
         self.log.say(self.now, "event", format_args!("{event:?}"));
         let command = matches!(event, Event::Command(_));
+        if let (true, Some((at, _))) = (command, &mut self.last_deed) {
+            // It counts from when the supervisor is told.
+            *at = self.now;
+        }
         if command && self.options.broken == Some(Breakage::DropsEvents) && self.dice.below(3) == 0 {
             return None;
         }

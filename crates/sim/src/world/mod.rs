@@ -123,6 +123,8 @@ struct World<'a> {
     steps: u64,
     killed: bool,
     quiet: bool,
+    /// Whom the next call is to bury.
+    burying: Option<TaskId>,
     /// What people asked for last, and when.
     last_deed: Option<(Time, &'a Deed)>,
     /// The states of the services are to be looked at.
@@ -159,6 +161,7 @@ impl<'a> World<'a> {
             steps: 0,
             killed: false,
             quiet: false,
+            burying: None,
             last_deed: None,
             inspect: false,
         };
@@ -231,6 +234,10 @@ impl<'a> World<'a> {
         self.step();
         if !self.wait_for_supervisor() {
             return Err(Errno::EINTR);
+        }
+        // Now, because others may have run since the call was decided on.
+        if let Some(task) = self.burying.take() {
+            self.checks.will_bury(&self.kernel, Some(task), false);
         }
         self.checks.aim(&self.kernel, self.supervisor, self.family, &call);
         let text = self.log.is_read().then(|| alloc::format!("{call}"));
@@ -355,7 +362,6 @@ impl<'a> World<'a> {
             Happening::Quiet => self.be_quiet(),
             Happening::Settled => {
                 self.inspect = true;
-                self.later(Duration::from_millis(10), Happening::End(Haste::Orderly));
             }
             Happening::End(haste) => {
                 self.pending.push_back(Event::Command(Command::Shutdown(haste)));
