@@ -9,6 +9,7 @@
 
 mod find;
 mod limit;
+#[cfg(feature = "supervisor")]
 pub(crate) mod memory;
 
 pub use limit::{Limited, Limiters};
