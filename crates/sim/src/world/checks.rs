@@ -38,8 +38,8 @@ const SLACK: Duration = Duration::from_secs(1);
 const TURNS: u32 = 4;
 /// … if it is younger than this.
 const BURIED_WITHIN: Duration = Duration::from_millis(10);
-/// The same where only SIGCHLD tells.
-const TOLD_WITHIN: Duration = Duration::from_millis(100);
+/// The same where only SIGCHLD tells, whose look others may put off several times in a row.
+const TOLD_WITHIN: Duration = Duration::from_millis(300);
 /// So often the whole tree is looked at: in every so many turns.
 const TREE_EVERY: u32 = 16;
 
