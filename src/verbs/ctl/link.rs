@@ -135,7 +135,11 @@ fn of_others(wanted: Option<&str>, others: Vec<Found>, failure: Failure) -> Resu
         (Some(_), Some(_)) => Err(Failure::usage("several users run a family of this name")
             .hint(format!("run `doula ctl` as one of them; running: {}", list.join(", ")))),
         (None, _) if list.is_empty() => Err(failure),
-        (None, _) => Err(failure.hint(format!("name one of those of others: {}", list.join(", ")))),
+        (None, _) => {
+            let others = format!("name one of those of others: {}", list.join(", "));
+            let hint = failure.hint.clone().map_or(others.clone(), |own| format!("{own}; or {others}"));
+            Err(failure.hint(hint))
+        }
     }
 }
 

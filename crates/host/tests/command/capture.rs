@@ -40,7 +40,7 @@ fn a_grandchild_that_holds_the_pipe_is_named_and_nobody_hangs() {
 fn a_grandchild_that_floods_the_pipe_cannot_keep_us_either() {
     let output = Command::new("sh").args(["-c", "echo first; yes &"]).output().expect("a capture");
     assert!(output.stdout.starts_with(b"first\n"));
-    output.holders.iter().for_each(|holder| end(holder.pid));
+    // It ends by itself once nobody reads; whoever looks first finds it or not.
     let names: Vec<&str> = output.holders.iter().map(|holder| holder.name.as_str()).collect();
     assert_eq!(names, ["yes"]);
 }

@@ -89,9 +89,9 @@ enum Programs {
 impl Programs {
     fn new(args: &Args, ui: &mut Ui) -> Result<Programs, Failure> {
         if args.directed {
-            let root = doula_host::conform::is_root();
             let all = directed().into_iter();
-            let ours = all.filter(|one| root || !one.script.to_string().contains(" setuid "));
+            let ours = all
+                .filter(|one| doula_host::conform::is_root() || !one.script.to_string().contains(" setuid "));
             return Ok(Programs::Classes { classes: ours.map(|one| one.script).collect(), stride: 1 });
         }
         let Some(calls) = args.exhaustive else {
@@ -153,6 +153,8 @@ enum Played {
     Different(Difference),
     /// Only root can play it.
     NotForUs,
+    /// Nobody came to rest: it is played again in a new namespace.
+    Again,
     /// Linux can no longer be played on.
     Broken(Failure),
 }
@@ -177,6 +179,8 @@ struct Report {
     cut_short: u64,
     /// Programs that only root can play.
     not_for_us: u64,
+    /// Programs in which nobody came to rest in time, so that they were played again.
+    played_again: u64,
     seconds: f64,
     mismatches: Vec<Mismatch>,
 }
@@ -231,7 +235,6 @@ fn play_some(
     end: u64,
     send: &Sender<(u64, Played)>,
 ) {
-    let root = doula_host::conform::is_root();
     let mut linux = match Linux::new(usize::from(args.calls)) {
         Ok(linux) => linux,
         Err(failure) => return drop(send.send((0, Played::Broken(failure)))),
@@ -241,20 +244,34 @@ fn play_some(
         if number >= end {
             return;
         }
-        let script = programs.script(number, args);
-        let played = match programs {
-            Programs::Free => play_freely(&mut linux, number, usize::from(args.calls)),
-            Programs::Random if script.family() == Family::Users && !root => Played::NotForUs,
-            Programs::Random | Programs::Classes { .. } => play(&mut linux, script),
-        };
-        let played = match linux.broken.take() {
-            Some(error) => Played::Broken(Failure::doula(format!("the comparison cannot go on: {error}"))),
-            None => played,
-        };
+        let mut played = play_one(&mut linux, args, programs, number);
+        // A process that does not come to rest on a busy machine is no difference; one that never does is no comparison.
+        if linux.broken.is_some() {
+            let again = send.send((number, Played::Again)).map(|()| Linux::new(usize::from(args.calls)));
+            linux = match again {
+                Ok(Ok(linux)) => linux,
+                Ok(Err(failure)) => return drop(send.send((number, Played::Broken(failure)))),
+                Err(_) => return,
+            };
+            played = play_one(&mut linux, args, programs, number);
+        }
+        if let Some(error) = linux.broken.take() {
+            played = Played::Broken(Failure::doula(format!("the comparison cannot go on: {error}")));
+        }
         let broken = matches!(played, Played::Broken(_));
         if send.send((number, played)).is_err() || broken {
             return;
         }
+    }
+}
+
+fn play_one(linux: &mut Linux, args: &Args, programs: &Programs, number: u64) -> Played {
+    let script = programs.script(number, args);
+    let not_for_us = script.family() == Family::Users && !doula_host::conform::is_root();
+    match programs {
+        Programs::Free => play_freely(linux, number, usize::from(args.calls)),
+        Programs::Random if not_for_us => Played::NotForUs,
+        Programs::Random | Programs::Classes { .. } => play(linux, script),
     }
 }
 
@@ -298,6 +315,7 @@ fn gather(
             Err(RecvTimeoutError::Disconnected) => return Ok(report),
             Ok((_, Played::Broken(failure))) => return Err(failure),
             Ok((_, Played::NotForUs)) => report.not_for_us += 1,
+            Ok((_, Played::Again)) => report.played_again += 1,
             Ok((_, Played::Compared(Comparison::TooWide(tally)))) => {
                 report.cut_short += 1;
                 report.add(&tally);
@@ -339,6 +357,9 @@ fn show(report: &Report, ui: &mut Ui) -> Result<(), Failure> {
             "{} programs about users were left out: only root can play them",
             report.not_for_us
         ))?;
+    }
+    if report.played_again > 0 {
+        ui.line(&format!("{} played again, because nobody came to rest in time", report.played_again))?;
     }
     for mismatch in &report.mismatches {
         ui.line(&format!("\nprogram {} ({}) differs:", mismatch.seed, mismatch.family))?;
