@@ -49,7 +49,7 @@ fn names_of_any_bytes_reach_no_terminal_and_come_back_exactly() {
 /// A program whose file, and so its name, is called like this.
 fn check(folder: &std::path::Path, shell: &std::path::Path, name: &[u8], expected: Value) {
     let path = folder.join(std::ffi::OsStr::from_bytes(name));
-    std::fs::copy(shell, &path).expect("a copy of the shell");
+    std::os::unix::fs::symlink(shell, &path).expect("another name for the shell");
     let made = Made::new(Command::new(&path).args(["-c", "echo here; read x"]));
     let said = doula(&["ps", &made.pid(), "-o", "pid,ppid,name,args", "--json"]);
     let row = &objects(&said)[0];
