@@ -3,7 +3,7 @@
 use super::value::Value;
 use super::{Context, name_of};
 use doula_host::procfs::Want;
-use doula_model::process::{Process, Share, Signals, Status, Traffic};
+use doula_model::process::{Namespaces, Process, Share, Signals, Status, Traffic};
 
 /// One column.
 #[derive(Debug)]
@@ -27,6 +27,7 @@ enum Need {
     Wchan,
     Cgroup,
     OomScore,
+    Namespaces,
 }
 
 impl Column {
@@ -51,6 +52,7 @@ impl Column {
             Need::Wchan => want.wchan = true,
             Need::Cgroup => want.cgroup = true,
             Need::OomScore => want.oom_score = true,
+            Need::Namespaces => want.namespaces = true,
         }
     }
 
@@ -121,6 +123,15 @@ columns! {
     "cgroup" Cgroup "its cgroup" |p, _| Value::of(&p.cgroup, |path| Value::Text(path.clone()));
     "container" Cgroup "the container that its cgroup names" |p, _| Value::of(&p.cgroup, |path| Value::some(container(path), Value::text));
     "nspid" Status "its numbers, from our PID namespace inwards" |p, _| status(p, numbers);
+    "pidin" Status "its number in its own PID namespace" |p, _| status(p, |s| Value::some(s.ns_pids.last().copied(), number));
+    "cgroupns" Namespaces "its namespace of cgroups; each by the number that all in it have" |p, _| namespace(p, |n| n.cgroup);
+    "ipcns" Namespaces "of System V IPC" |p, _| namespace(p, |n| n.ipc);
+    "mntns" Namespaces "of mounts" |p, _| namespace(p, |n| n.mount);
+    "netns" Namespaces "of networks" |p, _| namespace(p, |n| n.net);
+    "pidns" Namespaces "of processes" |p, _| namespace(p, |n| n.pid);
+    "timens" Namespaces "of clocks" |p, _| namespace(p, |n| n.time);
+    "userns" Namespaces "of users" |p, _| namespace(p, |n| n.user);
+    "utsns" Namespaces "of the machine's name" |p, _| namespace(p, |n| n.uts);
     "tracer" Status "who traces it" |p, _| status(p, |s| Value::some((s.tracer != 0).then_some(s.tracer), number));
     "pending" Status "signals that wait for it" |p, _| status(p, |s| Value::Signals(Signals(s.pending.0 | s.shared_pending.0)));
     "blocked" Status "signals that it holds back" |p, _| status(p, |s| Value::Signals(s.blocked));
@@ -152,6 +163,10 @@ fn share(process: &Process, bytes: impl FnOnce(&Share) -> u64) -> Value {
 
 fn traffic(process: &Process, bytes: impl FnOnce(&Traffic) -> u64) -> Value {
     Value::of(&process.traffic, |traffic| Value::Bytes(bytes(traffic)))
+}
+
+fn namespace(process: &Process, number: impl FnOnce(&Namespaces) -> Option<u64>) -> Value {
+    Value::of(&process.namespaces, |all| Value::some(number(all), |number| Value::Number(number as i64)))
 }
 
 /// Threads of the kernel have none of their own, and the dead none any more.

@@ -148,3 +148,21 @@ fn threads_have_rows_of_their_own() {
     assert!(rows.len() > 1, "the harness and this test are two threads: {said:?}");
     assert!(rows.iter().all(|row| row["tgid"] == json!(std::process::id())), "{rows:?}");
 }
+
+#[test]
+fn the_full_table_is_that_which_sim_load_reads() {
+    let made = Made::shell("sleep 1000 & echo $!; wait");
+    let said = doula(&["ps", "--json", "--full"]);
+    let table: Value = serde_json::from_str(&said.out).expect("one object");
+    let taken: Value = serde_json::from_str(&doula(&["sim", "snapshot"]).out).expect("one object");
+    let row = |table: &Value| {
+        let rows = table["processes"].as_array().expect("rows");
+        rows.iter().find(|row| row["pid"].as_u64() == made.first.parse().ok()).cloned().expect("the sleeper")
+    };
+    assert_eq!((&table["version"], row(&table)), (&taken["version"], row(&taken)));
+    let path = std::env::temp_dir().join(format!("doula-full-{}", std::process::id()));
+    std::fs::write(&path, &said.out).expect("a file");
+    let told = doula(&["sim", "load", &path.to_string_lossy(), "--kill", &made.pid()]);
+    std::fs::remove_file(&path).expect("our file");
+    assert!(told.out.contains(&format!("adopts {}", made.first)), "{told:?}");
+}

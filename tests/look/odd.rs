@@ -54,6 +54,14 @@ fn check(folder: &std::path::Path, shell: &std::path::Path, name: &[u8], expecte
     let said = doula(&["ps", &made.pid(), "-o", "pid,ppid,name,args", "--json"]);
     let row = &objects(&said)[0];
     assert_eq!((&row["name"], &row["ppid"]), (&expected, &json!(std::process::id())), "{said:?}");
+    let full = doula(&["ps", "--json", "--full"]);
+    let table: Value = serde_json::from_str(&full.out).expect("one object");
+    let mut rows = table["processes"].as_array().expect("rows").iter();
+    assert!(rows.any(|row| row["pid"] == json!(made.child.id()) && row["name"] == expected), "{full:?}");
+    std::fs::write(folder.join("table"), &full.out).expect("a file");
+    let table = folder.join("table").into_os_string();
+    let told = doula(&["sim", "load", &table.to_string_lossy(), "--exit", &made.pid()]);
+    assert_eq!(told.code, Some(0), "{told:?}");
     for said in [
         doula(&["ps", &made.pid(), "-o", "pid,name,args", "--no-heads", "--color", "never"]),
         doula(&["tree", &made.pid(), "--args", "--color", "never"]),

@@ -292,6 +292,28 @@ pub struct Traffic {
     pub disk_written: u64,
 }
 
+/// The namespaces that it is in (namespaces(7)), each by its number, which is the same for all who are in it
+/// (`/proc/PID/ns`). `None` is one that this kernel has not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Namespaces {
+    /// Of cgroups.
+    pub cgroup: Option<u64>,
+    /// Of System V IPC and message queues.
+    pub ipc: Option<u64>,
+    /// Of mounts.
+    pub mount: Option<u64>,
+    /// Of networks.
+    pub net: Option<u64>,
+    /// Of processes.
+    pub pid: Option<u64>,
+    /// Of clocks.
+    pub time: Option<u64>,
+    /// Of users.
+    pub user: Option<u64>,
+    /// Of the machine's name.
+    pub uts: Option<u64>,
+}
+
 /// One process, with what was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
@@ -313,6 +335,8 @@ pub struct Process {
     pub cgroup: Answer<Vec<u8>>,
     /// From 0 to 2000: who is ended first when memory runs out.
     pub oom_score: Answer<u32>,
+    /// The namespaces that it is in. Told to those who may trace it.
+    pub namespaces: Answer<Namespaces>,
 }
 
 impl Process {
@@ -328,6 +352,7 @@ impl Process {
             wchan: Answer::Unasked,
             cgroup: Answer::Unasked,
             oom_score: Answer::Unasked,
+            namespaces: Answer::Unasked,
         }
     }
 

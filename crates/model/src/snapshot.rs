@@ -1,9 +1,10 @@
-//! A table of processes at one moment, as data: what `/proc` tells of them, and what it does not tell is `None`.
+//! A table of processes at one moment, to be kept: of what [`crate::process`] can tell, that which decides what follows from a
+//! death. What is not known is `None`.
 //!
-//! Written as JSON by `doula sim snapshot`, read by `doula sim load` (docs/what-if.md has every field). A reader
-//! takes fields that it does not know for those of a later version, and passes over them.
+//! Written as JSON by `doula sim snapshot` and `doula ps --json --full`, read by `doula sim load` (docs/what-if.md has every
+//! field). A reader takes fields that it does not know for those of a later version, and passes over them.
 
-use alloc::string::String;
+use crate::process;
 use alloc::vec::Vec;
 
 /// The version of the format.
@@ -22,6 +23,12 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The table of these, each with its status, namespaces and the place where it waits. The kernel's own threads are left out.
+    pub fn of(processes: &[process::Process], initial: bool) -> Snapshot {
+        let ours = processes.iter().filter(|process| !process.stat.is_kernel());
+        Snapshot { version: VERSION, initial, processes: ours.map(Process::from).collect() }
+    }
+
     /// The process by a number.
     pub fn find(&self, pid: i32) -> Option<&Process> {
         self.processes.iter().find(|process| process.pid == pid)
@@ -42,8 +49,9 @@ pub struct Process {
     pub sid: i32,
     /// The letter of proc(5): R S D T t Z I.
     pub state: char,
-    /// The name of its program (`comm`).
-    pub name: String,
+    /// The name of its program (`comm`): a string in JSON, or `{"hex": "…"}` when its bytes are no text.
+    #[cfg_attr(feature = "serde", serde(with = "name"))]
+    pub name: Vec<u8>,
     /// When it was born: clock ticks since the machine's boot.
     pub started: u64,
     /// How many threads it has.
@@ -72,6 +80,36 @@ pub struct Process {
     /// The signal that it gets at its parent's death; 0 for none. `/proc` does not tell.
     #[cfg_attr(feature = "serde", serde(default))]
     pub death_signal: Option<i32>,
+}
+
+impl From<&process::Process> for Process {
+    fn from(from: &process::Process) -> Process {
+        let (stat, status) = (&from.stat, from.status.known());
+        let terminal = Terminal { device: stat.tty, foreground: stat.tpgid };
+        Process {
+            pid: stat.pid.get(),
+            ppid: stat.ppid,
+            pgid: stat.pgid,
+            sid: stat.sid,
+            state: stat.state.letter(),
+            name: stat.name.clone(),
+            started: stat.start_ticks,
+            threads: stat.threads,
+            uid: status.map(|status| status.uids[0]),
+            numbers: status.map(|status| status.ns_pids.clone()).unwrap_or_default(),
+            namespace: from.namespaces.known().and_then(|namespaces| namespaces.pid),
+            terminal: (stat.tty != 0).then_some(terminal),
+            signals: status.map(|status| Signals {
+                ignored: status.ignored.0,
+                caught: status.caught.0,
+                blocked: status.blocked.0,
+            }),
+            // It is told of nobody who runs, and not to those who may not know.
+            waits: from.wchan.known().map(|place| place == b"do_wait"),
+            subreaper: None,
+            death_signal: None,
+        }
+    }
 }
 
 impl Process {
@@ -119,5 +157,37 @@ mod hex {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
         let text = String::deserialize(from)?;
         u64::from_str_radix(&text, 16).map_err(|_| D::Error::custom("a set of signals is hexadecimal digits"))
+    }
+}
+
+#[cfg(feature = "serde")]
+mod name {
+    use alloc::format;
+    use alloc::string::String;
+    use alloc::vec::Vec;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Name {
+        Text(String),
+        Bytes { hex: String },
+    }
+
+    pub(super) fn serialize<S: Serializer>(name: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        let hex = || name.iter().map(|byte| format!("{byte:02x}")).collect();
+        let name = core::str::from_utf8(name);
+        name.map_or_else(|_| Name::Bytes { hex: hex() }, |text| Name::Text(text.into())).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        let hex = match Name::deserialize(from)? {
+            Name::Text(text) => return Ok(text.into_bytes()),
+            Name::Bytes { hex } => hex,
+        };
+        let digit = |byte: &u8| char::from(*byte).to_digit(16).map(|digit| digit as u8);
+        let byte = |pair: &[u8]| Some(digit(pair.first()?)? << 4 | digit(pair.get(1)?)?);
+        let bytes: Option<Vec<u8>> = hex.as_bytes().chunks(2).map(byte).collect();
+        bytes.ok_or_else(|| D::Error::custom("the bytes of a name are pairs of hexadecimal digits"))
     }
 }

@@ -83,6 +83,14 @@ pub fn open_at(directory: impl AsFd, path: &CStr, access: Access) -> Result<Owne
     rustix::fs::openat(directory, path, flags | OFlags::CLOEXEC | OFlags::NOCTTY, mode).map_err(errno)
 }
 
+/// `readlinkat(directory, path)`—where a symbolic link leads: how many bytes of the buffer it fills. What does not fit is cut off.
+///
+/// <https://man7.org/linux/man-pages/man2/readlink.2.html>
+#[doc(alias = "readlinkat")]
+pub fn read_link_at(directory: impl AsFd, path: &CStr, buffer: &mut [u8]) -> Result<usize> {
+    rustix::fs::readlinkat_raw(directory, path, buffer).map_err(errno)
+}
+
 /// `mkdirat(directory, path, 0777)`—makes a directory, less the umask.
 ///
 /// <https://man7.org/linux/man-pages/man2/mkdir.2.html>

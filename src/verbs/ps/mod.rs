@@ -10,6 +10,7 @@ use crate::processes::{
 };
 use crate::ui::{Cell, Style, Table, Ui};
 use doula_host::procfs::{Reader, Want};
+use doula_host::snapshot;
 use doula_model::id::Pid;
 use doula_model::process::{ProcState, Process};
 use regex::bytes::Regex;
@@ -39,6 +40,7 @@ const DEFAULT: &str = "pid,ppid,user,state,threads,rss,time,age,args";
   doula ps -i 1s -s -cpu -n 10            the ten busiest of the next second
   doula ps -w ignored=CHLD -o pid,user,ignored,name
   doula ps --under 1234 --threads --json
+  doula ps --json --full > table.json     for `doula sim load`
   doula ps -o help                        all columns")]
 pub(crate) struct Args {
     /// Numbers, or regular expressions for names and arguments
@@ -81,6 +83,10 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "csv")]
     json: bool,
 
+    /// With --json: one object, with all that `doula sim load` can use, whatever the columns
+    #[arg(long, requires = "json", conflicts_with_all = ["threads", "columns"])]
+    full: bool,
+
     /// A table with commas, with values as in --json
     #[arg(long)]
     csv: bool,
@@ -109,11 +115,16 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
     let question = Question::new(&args)?;
     let mut reader =
         Reader::open().map_err(|error| Failure::doula(format!("failed to open /proc: {error}")))?;
-    let (context, processes) = look(&mut reader, &args, &question.want(args.threads)).map_err(failed)?;
+    let mut want = question.want(args.threads);
+    if args.full {
+        snapshot::ask(&mut want);
+    }
+    let (context, processes) = look(&mut reader, &args, &want).map_err(failed)?;
     let mut rows = question.choose(processes, &context);
     let found = !rows.is_empty();
     rows.truncate(args.first.unwrap_or(usize::MAX));
     match (args.json, args.csv) {
+        _ if args.full => ui.json(&snapshot::of(&rows).map_err(failed)?)?,
         (true, _) => as_json(&rows, &question.columns, &context, &mut reader, ui)?,
         (_, true) => as_csv(&rows, &question.columns, &context, !args.no_heads, ui)?,
         _ => as_table(&rows, &question.columns, &context, &mut reader, (!args.no_heads, ui))?,

@@ -1,5 +1,6 @@
 //! A forecast as sentences for people.
 
+use crate::processes::printable;
 use crate::ui::escape;
 use doula_model::forecast::{Adoption, Burial, Fate, Forecast, HangUp, Note, Why, Zombie};
 use doula_model::signal::Signal;
@@ -57,7 +58,7 @@ impl Teller<'_> {
     /// `812 (nginx)`.
     fn who(&self, pid: i32) -> String {
         match self.snapshot.find(pid) {
-            Some(process) => format!("{pid} ({})", escape(&process.name)),
+            Some(process) => format!("{pid} ({})", escape(&printable(&process.name))),
             None if pid == 0 => "somebody outside of this PID namespace".to_owned(),
             None => pid.to_string(),
         }

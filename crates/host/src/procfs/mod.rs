@@ -13,7 +13,9 @@ mod reader;
 mod stat;
 mod status;
 
-pub use doula_model::process::{Answer, Identity, ProcState, Process, Share, Signals, Stat, Status, Traffic};
+pub use doula_model::process::{
+    Answer, Identity, Namespaces, ProcState, Process, Share, Signals, Stat, Status, Traffic,
+};
 pub use locker::{Locker, locker};
 pub use machine::Machine;
 pub use reader::{Reader, Want};

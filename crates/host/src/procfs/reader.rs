@@ -6,7 +6,7 @@ use super::status::{parse_cgroup, parse_share, parse_status, parse_traffic};
 use super::{parse_stat, system_error};
 use doula_model::id::Pid;
 use doula_model::plan::Errno;
-use doula_model::process::{Answer, Process, Stat};
+use doula_model::process::{Answer, Namespaces, Process, Stat};
 use doula_sys::fd::{self, Access, OwnedFd};
 use std::ffi::CStr;
 use std::io::{self, Write as _};
@@ -33,6 +33,8 @@ pub struct Want {
     pub cgroup: bool,
     /// How likely it is ended when memory runs out.
     pub oom_score: bool,
+    /// The namespaces that it is in.
+    pub namespaces: bool,
     /// Threads instead of processes.
     pub threads: bool,
 }
@@ -161,6 +163,9 @@ impl Reader {
             let number = |text: &[u8]| std::str::from_utf8(text).ok()?.trim().parse().ok();
             process.oom_score = self.answer(tgid, &at("oom_score"), number);
         }
+        if want.namespaces {
+            process.namespaces = self.namespaces(tgid, &at("ns"));
+        }
         process
     }
 
@@ -179,6 +184,35 @@ impl Reader {
             asked.iter_mut().zip(parsed).for_each(|(process, answer)| process.share = answer);
         }
         Ok(())
+    }
+
+    /// The numbers in links such as `pid:[4026531836]`.
+    fn namespaces(&self, pid: Pid, directory: &str) -> Answer<Namespaces> {
+        let mut denied = false;
+        let mut one = |name: &str| {
+            let mut room = [0; LONGEST];
+            let path = format!("{pid}/{directory}/{name}");
+            let link = with_nul(path.as_bytes(), |path| fd::read_link_at(&self.proc, path, &mut room));
+            denied |= matches!(link, Err(Errno::EACCES | Errno::EPERM));
+            let text = std::str::from_utf8(&room[..link.ok()?]).ok()?;
+            text.split_once('[')?.1.strip_suffix(']')?.parse().ok()
+        };
+        let found = Namespaces {
+            cgroup: one("cgroup"),
+            ipc: one("ipc"),
+            mount: one("mnt"),
+            net: one("net"),
+            pid: one("pid"),
+            time: one("time"),
+            user: one("user"),
+            uts: one("uts"),
+        };
+        match found {
+            _ if denied => Answer::Denied,
+            // It has let go of all but that of users, or is gone.
+            Namespaces { net: None, mount: None, .. } => Answer::None,
+            found => Answer::Is(found),
+        }
     }
 
     fn answer<T>(&mut self, pid: Pid, file: &str, parse: impl FnOnce(&[u8]) -> Option<T>) -> Answer<T> {

@@ -13,6 +13,7 @@ const ALL: Want = Want {
     wchan: true,
     cgroup: true,
     oom_score: true,
+    namespaces: true,
     threads: false,
 };
 
@@ -34,6 +35,10 @@ fn everything_that_was_asked_is_answered_of_ourselves() {
     );
     assert!(process.traffic.known().is_some() && process.cgroup.known().is_some(), "{process:?}");
     assert!(process.oom_score.known().is_some(), "{process:?}");
+    let network = std::fs::read_link("/proc/self/ns/net").expect("/proc");
+    let namespaces = process.namespaces.known().expect("ours");
+    assert_eq!(namespaces.net.map(|net| format!("net:[{net}]").into()), Some(network));
+    assert!(namespaces.pid.is_some() && namespaces.user.is_some() && namespaces.mount.is_some());
     let status = process.status.known().expect("a status");
     assert_eq!(status.ns_pids.first(), Some(&us().get()));
 }

@@ -20,7 +20,7 @@ fn process(pid: i32, ppid: i32) -> Process {
         pgid: 1,
         sid: 1,
         state: 'S',
-        name: format!("p{pid}"),
+        name: format!("p{pid}").into_bytes(),
         started: pid as u64,
         threads: 1,
         uid: Some(0),
