@@ -93,6 +93,14 @@ tail -n +1 -f --pid="$cargo" "$log" |
 wait "$cargo" || status=1
 trap - INT TERM
 
+# Seeds that nobody has played yet, a minute of them: the supervisor on paper, as it is and killed once. What fails is told
+# with the command that plays it again. No soak waits for anything, so a slow machine only plays fewer.
+soak() { step timeout 300 target/debug/doula sim soak --seconds 30 --first "$(date +%s)000000" "$@" || status=1; }
+if [ -x target/debug/doula ]; then
+    soak
+    soak --kill
+fi
+
 printf '\n== summary\n'
 awk '/^test result:/ { passed += $4; failed += $6; ignored += $8 }
     END { printf "%d tests passed, %d failed, %d ignored\n", passed, failed, ignored }' "$log"

@@ -56,21 +56,23 @@ impl Family {
 
     /// Those who are in the namespace.
     pub(crate) fn members<'a>(&self, snapshot: &'a Value) -> Vec<&'a Value> {
-        let (all, unshare) = (processes(snapshot).iter(), i64::from(self.unshare.id()));
-        let deep = |row: &Value| row["numbers"].as_array().is_some_and(|all| all.len() == self.depth);
-        let init = all.clone().find(|row| row["ppid"] == unshare && deep(row)).map(|row| row["pid"].clone());
-        let Some(init) = init else { return Vec::new() };
+        // There may be thousands of others: only who is as deep as the family can be one of it.
+        let level = |row: &Value| row["numbers"].as_array().map_or(0, Vec::len);
+        let deep: Vec<&Value> = processes(snapshot).iter().filter(|row| level(row) >= self.depth).collect();
+        let unshare = i64::from(self.unshare.id());
+        let init = deep.iter().find(|row| row["ppid"] == unshare && level(row) == self.depth);
+        let Some(init) = init.map(|row| row["pid"].clone()) else { return Vec::new() };
         let below = |row: &&Value| {
             let mut above = Some(*row);
             while let Some(found) = above {
                 if found["pid"] == init {
                     return true;
                 }
-                above = processes(snapshot).iter().find(|row| row["pid"] == found["ppid"]);
+                above = deep.iter().find(|row| row["pid"] == found["ppid"]).copied();
             }
             false
         };
-        all.filter(below).collect()
+        deep.iter().copied().filter(below).collect()
     }
 
     /// Sends a signal to who was born as the number `inside`; its number here. Who sends must know that it was not buried.

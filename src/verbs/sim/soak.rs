@@ -1,10 +1,10 @@
 //! `doula sim soak`: seed after seed.
 
 use super::run::breakage;
-use super::tell::Finding;
+use super::tell::{Finding, replay};
 use crate::error::{Exit, Kind, Outcome};
 use crate::ui::{Color, Ui};
-use doula_sim::world::{Breakage, Options, Scenario, run as play};
+use doula_sim::world::{Breakage, Cut, Options, Report, Scenario, run as play};
 use serde::Serialize;
 use std::cell::Cell;
 use std::num::NonZeroUsize;
@@ -77,8 +77,8 @@ struct Shared<'a> {
 }
 
 thread_local! {
-    /// The seed that this thread plays, for who reads of a panic.
-    static SEED: Cell<Option<u64>> = const { Cell::new(None) };
+    /// The seed that this thread plays, and how, for who reads of a panic.
+    static PLAYED: Cell<Option<(u64, Options)>> = const { Cell::new(None) };
 }
 
 /// Plays.
@@ -137,15 +137,14 @@ impl Shared<'_> {
     }
 
     fn play(&self, seed: u64) {
-        SEED.set(Some(seed));
         let scenario = Scenario::of(seed);
         let mut options =
             Options { most_events: self.args.steps, broken: self.args.broken, ..Options::default() };
-        let mut report = play(&scenario, &options);
+        let mut report = play_named(&scenario, &options);
         if self.args.kill && report.violation.is_none() {
             self.events.fetch_add(report.events, Ordering::Relaxed);
             options.kill_at = Some(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) % report.steps.max(1) + 1);
-            report = play(&scenario, &options);
+            report = play_named(&scenario, &options);
         }
         self.events.fetch_add(report.events, Ordering::Relaxed);
         self.played.fetch_add(1, Ordering::Relaxed);
@@ -155,8 +154,15 @@ impl Shared<'_> {
                 failed.get_or_insert((seed, options));
             }
         }
-        SEED.set(None);
     }
+}
+
+/// Plays so that a panic can be told by its command.
+fn play_named(scenario: &Scenario, options: &Options) -> Report {
+    PLAYED.set(Some((scenario.seed, *options)));
+    let report = play(scenario, options);
+    PLAYED.set(None);
+    report
 }
 
 fn cpus() -> usize {
@@ -168,8 +174,9 @@ fn tell_the_seed_of_a_panic() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         before(panic);
-        if let Some(seed) = SEED.get() {
-            Ui::new(Color::Never).note(&format!("while playing: doula sim run --seed {seed} --trace"));
+        if let Some((seed, options)) = PLAYED.get() {
+            let command = replay(seed, &options, false, &Cut::default());
+            Ui::new(Color::Never).note(&format!("while playing: {command}"));
         }
     }));
 }

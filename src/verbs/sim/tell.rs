@@ -2,7 +2,7 @@
 
 use crate::error::Failure;
 use crate::ui::{Ui, escape};
-use doula_sim::world::{Options, Report, Scenario, Smallest, shrink};
+use doula_sim::world::{Cut, Options, Report, Scenario, shrink};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -53,7 +53,7 @@ impl Finding {
     pub(super) fn of(scenario: &Scenario, options: &Options, calm: bool) -> Option<Finding> {
         let small = shrink(scenario, options)?;
         let violation = small.report.violation.clone()?;
-        let replay = replay(scenario.seed, &small, calm);
+        let replay = replay(scenario.seed, &small.options, calm, &small.cut);
         Some(Finding { check: violation.check, text: violation.text, replay })
     }
 
@@ -63,20 +63,20 @@ impl Finding {
     }
 }
 
-/// The command that plays the smallest scenario.
-fn replay(seed: u64, small: &Smallest, calm: bool) -> String {
-    let mut words = format!("doula sim run --seed {seed} --steps {}", small.options.most_events);
+/// The command that plays this.
+pub(super) fn replay(seed: u64, options: &Options, calm: bool, cut: &Cut) -> String {
+    let mut words = format!("doula sim run --seed {seed} --steps {}", options.most_events);
     if calm {
         words += " --calm";
     }
-    if let Some(step) = small.options.kill_at {
+    if let Some(step) = options.kill_at {
         words += &format!(" --kill-at {step}");
     }
-    if let Some(broken) = small.options.broken {
+    if let Some(broken) = options.broken {
         words += &format!(" --broken {}", broken.name());
     }
-    if !small.cut.is_empty() {
-        words += &format!(" --without {}", small.cut);
+    if !cut.is_empty() {
+        words += &format!(" --without {cut}");
     }
     words + " --trace"
 }
