@@ -2,7 +2,7 @@
 //!
 //! The chapters follow a life: [`fork`] and [`exec`] give birth to a [`doula_model::plan::ChildPlan`];
 //! [`group`], [`limits`] and [`fd`] are its context; [`signal`], `catch`, [`pidfd`] and [`socket`] are how it is
-//! spoken to; [`wait`] and [`adopt`] are its end; [`poll`], [`time`] and [`sched`] are how the supervisor sleeps and wakes; [`sandbox`] makes a
+//! spoken to; [`wait`] and [`adopt`] are its end; [`bpf`] sees all tasks at once; [`poll`], [`time`] and [`sched`] are how the supervisor sleeps and wakes; [`sandbox`] makes a
 //! kernel that can do less.
 //!
 //! Nothing here (but one function of [`memory`]) calls a function of a C library, so that the small static `doula-init` can use all of it:
@@ -14,6 +14,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod adopt;
+pub mod bpf;
 #[cfg(feature = "std")]
 pub mod catch;
 #[cfg(feature = "classic")]

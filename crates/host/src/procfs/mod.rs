@@ -7,6 +7,7 @@
 //! Absent on purpose: verdicts. What is seen is told as it is; what could not be seen is told as that.
 
 mod aside;
+mod iterator;
 mod locker;
 mod machine;
 mod reader;
@@ -16,9 +17,10 @@ mod status;
 pub use doula_model::process::{
     Answer, Identity, Namespaces, ProcState, Process, Share, Signals, Stat, Status, Traffic,
 };
+pub use iterator::NoIterator;
 pub use locker::{Locker, locker};
 pub use machine::Machine;
-pub use reader::{Reader, Want};
+pub use reader::{Reader, Source, Want};
 pub use stat::parse_stat;
 pub use status::parse_status;
 

@@ -1,7 +1,8 @@
-//! One pass over `/proc`: the numbers, then of each process the files that are needed for what was asked, each with one
+//! One pass over `/proc` (or, of what `stat` says, over the kernel's tasks, `iterator`): the numbers, then of each process the files that are needed for what was asked, each with one
 //! open, one read and one close into the same buffer.
 
 use super::aside;
+use super::iterator::{NoIterator, Tasks};
 use super::status::{parse_cgroup, parse_share, parse_status, parse_traffic};
 use super::{parse_stat, system_error};
 use doula_model::id::Pid;
@@ -39,7 +40,19 @@ pub struct Want {
     pub threads: bool,
 }
 
+/// From where a [`Reader`] knows what `/proc/PID/stat` would say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// From the kernel's tasks, all at once.
+    Iterator,
+    /// From that file of each, for this reason.
+    Files(NoIterator),
+}
+
 /// A mount of procfs.
+///
+/// A look at everybody goes through the kernel's tasks where we may and where that is faster ([`Reader::source`]); what it gives is
+/// the same.
 ///
 /// ```
 /// use doula_host::procfs::{Reader, Want};
@@ -55,7 +68,18 @@ pub struct Reader {
     pub(super) proc: OwnedFd,
     path: Vec<u8>,
     buffer: Vec<u8>,
+    /// Of the kernel's tasks; or why not, unless that is still open.
+    tasks: Result<Tasks, NoIterator>,
+    /// Whether everybody was looked at before, so that another look is likely.
+    again: bool,
 }
+
+/// From so many threads on, even a single look is faster through the kernel's tasks, with what it costs to begin.
+const MANY: u64 = 2000;
+/// In the flags of a thread of the kernel: it works for queues, and its name tells which (`PF_WQ_WORKER`).
+const QUEUE_WORKER: u32 = 0x20;
+/// The longest name in the kernel's structures.
+const LONGEST_NAME: usize = 15;
 
 impl Reader {
     /// That at `/proc`.
@@ -63,20 +87,58 @@ impl Reader {
     /// # Errors
     /// When it is not there, or is no procfs.
     pub fn open() -> io::Result<Reader> {
-        Reader::at(c"/proc")
+        let mut reader = Reader::at(c"/proc")?;
+        reader.tasks = Err(NoIterator::Few);
+        Ok(reader)
     }
 
-    /// Another one.
+    /// Another one, of which only the files are read.
     ///
     /// # Errors
     /// When it is not there, or is no procfs.
     pub fn at(mount: &CStr) -> io::Result<Reader> {
         let proc = fd::open(mount, Access::Directory).map_err(system_error)?;
-        let mut reader = Reader { proc, path: Vec::new(), buffer: vec![0; ROOM] };
+        let mut reader = Reader {
+            proc,
+            path: Vec::new(),
+            buffer: vec![0; ROOM],
+            tasks: Err(NoIterator::Unwanted),
+            again: false,
+        };
         match reader.read(b"self/stat", false) {
             Ok(_) => Ok(reader),
             Err(errno) => Err(system_error(errno)),
         }
+    }
+
+    /// From where the last [`Reader::scan`] had what `stat` says.
+    ///
+    /// ```
+    /// use doula_host::procfs::{Reader, Source, Want};
+    /// let mut reader = Reader::open()?;
+    /// reader.scan(&Want::default())?;
+    /// if let Source::Files(why) = reader.source() {
+    ///     println!("each file was opened: {why}");
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn source(&self) -> Source {
+        self.tasks.as_ref().map_or_else(|why| Source::Files(*why), |_| Source::Iterator)
+    }
+
+    /// Goes through the kernel's tasks from now on, however few they are.
+    ///
+    /// # Errors
+    /// Why that cannot be; the files are read then as before.
+    pub fn iterate(&mut self) -> Result<(), NoIterator> {
+        let begun = self.begin_tasks(false);
+        self.tasks = begun.map(|(tasks, _)| tasks);
+        self.tasks.as_ref().map(|_| ()).map_err(|why| *why)
+    }
+
+    /// Goes through the files from now on.
+    pub fn only_files(&mut self) {
+        self.tasks = Err(NoIterator::Unwanted);
     }
 
     /// The numbers of all processes that we may see, in ascending order.
@@ -115,17 +177,109 @@ impl Reader {
     /// # Errors
     /// When `/proc` cannot be listed, or no copy of us can be made that reads what may wait.
     pub fn scan(&mut self, want: &Want) -> io::Result<Vec<Process>> {
-        let mut processes = Vec::new();
-        for pid in self.numbers()? {
-            let threads = if want.threads { self.threads(pid) } else { vec![pid] };
-            for thread in threads {
-                let stat = if want.threads { self.thread_stat(pid, thread) } else { self.stat(pid) };
-                let Some(stat) = stat else { continue };
-                processes.push(self.look(pid, stat, want));
-            }
+        let mut processes = match self.at_once(want.threads) {
+            Some(processes) => processes,
+            None => self.one_by_one(want.threads)?,
+        };
+        for process in &mut processes {
+            self.look(process, want);
         }
         self.ask_aside(&mut processes, want)?;
         Ok(processes)
+    }
+
+    /// What `stat` says of all, from the kernel's tasks.
+    fn at_once(&mut self, threads: bool) -> Option<Vec<Process>> {
+        let is_open = matches!(self.tasks, Err(NoIterator::Few));
+        let worth = is_open && (self.again || self.is_crowded());
+        let found = match &mut self.tasks {
+            Ok(tasks) => tasks.walk(threads).map_err(NoIterator::Refused),
+            Err(NoIterator::Few) if worth => {
+                let begun = self.begin_tasks(threads);
+                begun.map(|(tasks, found)| {
+                    self.tasks = Ok(tasks);
+                    found
+                })
+            }
+            Err(why) => Err(*why),
+        };
+        self.again = true;
+        match found {
+            Ok(found) => {
+                let found = found.into_iter().map(|one| self.with_whole_name(one)).collect();
+                Some(self.with_those_left_out(found, threads))
+            }
+            Err(why) => {
+                self.tasks = Err(why);
+                None
+            }
+        }
+    }
+
+    /// A kernel can be made to leave some out of the walk whom `/proc` shows. PID 1 is everywhere: where it is missing, `/proc` is
+    /// listed too, and whoever is missing is read there.
+    fn with_those_left_out(&mut self, mut found: Vec<Process>, threads: bool) -> Vec<Process> {
+        if found.first().is_some_and(|first| first.tgid == Pid::INIT) {
+            return found;
+        }
+        let mut missing = self.numbers().unwrap_or_default();
+        missing.retain(|pid| found.binary_search_by_key(pid, |process| process.tgid).is_err());
+        self.read_each(&missing, threads, &mut found);
+        found.sort_by_key(|process| (process.tgid, process.stat.pid));
+        found
+    }
+
+    /// The same from the file of each.
+    fn one_by_one(&mut self, threads: bool) -> io::Result<Vec<Process>> {
+        let (numbers, mut processes) = (self.numbers()?, Vec::new());
+        self.read_each(&numbers, threads, &mut processes);
+        Ok(processes)
+    }
+
+    fn read_each(&mut self, pids: &[Pid], threads: bool, into: &mut Vec<Process>) {
+        for &pid in pids {
+            if !threads {
+                into.extend(self.stat(pid).map(Process::new));
+                continue;
+            }
+            for thread in self.threads(pid) {
+                let stat = self.thread_stat(pid, thread);
+                into.extend(stat.map(|stat| Process { tgid: pid, ..Process::new(stat) }));
+            }
+        }
+    }
+
+    fn is_crowded(&mut self) -> bool {
+        let text = self.read(b"loadavg", false).map(|length| &self.buffer[..length]).unwrap_or_default();
+        // `0.00 0.00 0.00 1/123 4567`: how many run, of how many threads.
+        let threads =
+            std::str::from_utf8(text).ok().and_then(|text| text.split(['/', ' ']).nth(4)?.parse().ok());
+        threads.is_some_and(|threads: u64| threads >= MANY)
+    }
+
+    /// The kernel's tasks, and a first walk over them, if it says the same of ourselves as the file does.
+    fn begin_tasks(&mut self, threads: bool) -> Result<(Tasks, Vec<(Pid, Stat)>), NoIterator> {
+        let mut tasks = Tasks::open()?;
+        let us = self.stat(doula_sys::group::pid()).ok_or(NoIterator::Differs)?;
+        let found = tasks.walk(threads).map_err(NoIterator::Refused)?;
+        let what_stays = |stat: &Stat| {
+            let ids = (stat.identity(), stat.ppid, stat.pgid, stat.sid);
+            (ids, stat.name.clone(), (stat.tty, stat.nice, stat.policy), stat.virtual_bytes > 0)
+        };
+        let same = |(_, stat): &(Pid, Stat)| what_stays(stat) == what_stays(&us);
+        if found.iter().any(same) { Ok((tasks, found)) } else { Err(NoIterator::Differs) }
+    }
+
+    /// Threads of the kernel have names that only `/proc` tells to their end.
+    fn with_whole_name(&mut self, (tgid, mut stat): (Pid, Stat)) -> Process {
+        let longer = stat.flags & QUEUE_WORKER != 0 || stat.name.len() == LONGEST_NAME;
+        if stat.is_kernel()
+            && longer
+            && let Some(whole) = self.stat(stat.pid)
+        {
+            stat.name = whole.name;
+        }
+        Process { tgid, ..Process::new(stat) }
     }
 
     /// Looks at these only; of the same number, whoever has it now.
@@ -135,17 +289,18 @@ impl Reader {
     pub fn some(&mut self, pids: &[Pid], want: &Want) -> io::Result<Vec<Process>> {
         let mut processes = Vec::new();
         for &pid in pids {
-            let Some(stat) = self.stat(pid) else { continue };
-            processes.push(self.look(pid, stat, want));
+            processes.extend(self.stat(pid).map(Process::new));
+        }
+        for process in &mut processes {
+            self.look(process, want);
         }
         self.ask_aside(&mut processes, want)?;
         Ok(processes)
     }
 
     /// Asks the files that never wait.
-    fn look(&mut self, tgid: Pid, stat: Stat, want: &Want) -> Process {
-        let mut process = Process { tgid, ..Process::new(stat) };
-        let thread = process.stat.pid;
+    fn look(&mut self, process: &mut Process, want: &Want) {
+        let (tgid, thread) = (process.tgid, process.stat.pid);
         let at = |file: &str| if want.threads { format!("task/{thread}/{file}") } else { file.to_owned() };
         if want.status {
             process.status = self.answer(tgid, &at("status"), |text| Some(parse_status(text)));
@@ -166,7 +321,6 @@ impl Reader {
         if want.namespaces {
             process.namespaces = self.namespaces(tgid, &at("ns"));
         }
-        process
     }
 
     /// Asks the files that may wait.

@@ -117,3 +117,51 @@ fn who_is_no_procfs_is_refused() {
     assert!(Reader::at(c"/tmp").is_err());
     assert!(Reader::at(c"/nonexistent").is_err());
 }
+
+/// Who differs between the files and the iterator though the files say the same before and after; and all who were compared.
+fn differing(files: &mut Reader, tasks: &mut Reader, want: &Want) -> (Vec<String>, Vec<Pid>) {
+    let before = files.scan(want).expect("to look");
+    let between = tasks.scan(want).expect("to look");
+    let after = files.scan(want).expect("to look");
+    let stable: Vec<_> = before.into_iter().filter(|process| after.contains(process)).collect();
+    let row = |wanted: &Process| {
+        between.iter().find(|process| (process.tgid, process.stat.pid) == (wanted.tgid, wanted.stat.pid))
+    };
+    let differs = |process: &&Process| row(process) != Some(process);
+    let told = stable.iter().filter(differs).map(|process| format!("{process:?}\n{:?}", row(process)));
+    (told.collect(), stable.iter().map(|process| process.stat.pid).collect())
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "a test that cannot run says so")]
+fn the_kernels_tasks_say_the_same_as_the_files_of_all_who_stay_as_they_are() {
+    let mut tasks = Reader::open().expect("/proc");
+    if let Err(why) = tasks.iterate() {
+        assert_eq!(tasks.source(), Source::Files(why));
+        println!("skipped: {why}");
+        return;
+    }
+    let mut files = Reader::open().expect("/proc");
+    files.only_files();
+    let sleeps = Command::new("sleep").arg("1000").spawn().expect("sleep");
+    let dead = Command::new("sh").args(["-c", "exit 9"]).spawn().expect("sh");
+    doula_sys::poll::readable(&dead, None).expect("a handle");
+    let stopped = Command::new("sleep").arg("1000").spawn().expect("sleep");
+    stopped.signal(Signal::STOP).expect("our child");
+    let stops = doula_sys::wait::For::STOPS.blocking();
+    doula_sys::wait::waitid(doula_sys::wait::Who::Pid(stopped.pid()), stops).expect("a stop");
+    for threads in [false, true] {
+        let want = Want { threads, ..Want::default() };
+        // Who ran between the looks and rests again is told otherwise in between, but not each time.
+        let mut told = Vec::new();
+        let rounds = (0..100).find(|_| {
+            let (differing, compared) = differing(&mut files, &mut tasks, &want);
+            told = differing;
+            let made = [sleeps.pid(), dead.pid(), stopped.pid()];
+            told.is_empty() && made.iter().all(|pid| compared.contains(pid))
+        });
+        assert!(rounds.is_some(), "threads: {threads}\n{}", told.join("\n"));
+        assert_eq!(tasks.source(), Source::Iterator);
+    }
+    assert_eq!(files.source(), Source::Files(NoIterator::Unwanted));
+}

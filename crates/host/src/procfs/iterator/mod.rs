@@ -1,0 +1,138 @@
+//! All tasks at once, for who may: a program of ours in the kernel (BPF) walks over its tasks and writes a record of each, which costs a
+//! fraction of opening a file for each.
+//!
+//! Nothing but the kernel is needed for it: it tells the types of its own structures, and the instructions are put together
+//! here. What `/proc/PID/stat` would say is worked out from the records as the kernel does it; before the first answer is used, what it says
+//! of ourselves is compared with `/proc`.
+//!
+//! Only in the machine's first PID namespace, whose numbers the structures hold first.
+
+mod btf;
+mod program;
+mod record;
+
+use super::parse_status;
+use btf::Btf;
+use doula_model::id::Pid;
+use doula_model::plan::Errno;
+use doula_model::process::Stat;
+use doula_sys::bpf;
+use doula_sys::fd::{self, OwnedFd};
+use program::{FUNCTIONS, STRUCTURES};
+use record::Record;
+use std::fmt;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+
+/// Where the kernel tells its types.
+const TYPES: &str = "/sys/kernel/btf/vmlinux";
+/// What the kernel hands out at most at once, and more.
+const ROOM: usize = 128 * 1024;
+/// The numbers of the first namespaces of every machine (PROC_PID_INIT_INO, PROC_TIME_INIT_INO).
+const FIRST_PIDS: u64 = 0xEFFF_FFFC;
+const FIRST_TIME: u64 = 0xEFFF_FFFA;
+
+/// Why a look goes through the files of `/proc`, one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoIterator {
+    /// It was asked for.
+    Unwanted,
+    /// There are so few processes that the files are faster.
+    Few,
+    /// We are in a PID or time namespace of our own: the kernel's structures have other numbers first.
+    Namespace,
+    /// We lack CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN.
+    Denied,
+    /// The kernel does not tell its types (`CONFIG_DEBUG_INFO_BTF`), or in a way that is not known here.
+    NoTypes,
+    /// Its structures have no such part.
+    Field(&'static str),
+    /// It refused the program.
+    Refused(Errno),
+    /// What it said of ourselves was not what `/proc` says.
+    Differs,
+}
+
+impl fmt::Display for NoIterator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NoIterator::Unwanted => f.write_str("the files of /proc were asked for"),
+            NoIterator::Few => f.write_str("there are few processes"),
+            NoIterator::Namespace => f.write_str("this is a PID or time namespace of its own"),
+            NoIterator::Denied => f.write_str("CAP_BPF and CAP_PERFMON are missing"),
+            NoIterator::NoTypes => write!(f, "the kernel does not tell its types ({TYPES})"),
+            NoIterator::Field(name) => write!(f, "the kernel has no field `{name}` where it is known here"),
+            NoIterator::Refused(errno) => write!(f, "the kernel refused the program: {errno}"),
+            NoIterator::Differs => f.write_str("the kernel's structures told something else than /proc"),
+        }
+    }
+}
+
+impl std::error::Error for NoIterator {}
+
+/// Whether we have CAP_SYS_ADMIN, or CAP_PERFMON and CAP_BPF: asked before the types are read, of which there are megabytes.
+fn may_load() -> bool {
+    const SYS_ADMIN: u64 = 1 << 21;
+    const PERFMON_AND_BPF: u64 = 3 << 38;
+    let status = std::fs::read("/proc/self/status").map(|text| parse_status(&text)).unwrap_or_default();
+    let has = status.capabilities.unwrap_or(0);
+    has & SYS_ADMIN != 0 || has & PERFMON_AND_BPF == PERFMON_AND_BPF
+}
+
+/// A program that walks over all tasks.
+#[derive(Debug)]
+pub(super) struct Tasks {
+    link: OwnedFd,
+    room: Vec<u8>,
+}
+
+impl Tasks {
+    /// Puts the program into the kernel.
+    pub(super) fn open() -> Result<Tasks, NoIterator> {
+        let is_first = |name: &str, first: u64| {
+            let found = std::fs::metadata(format!("/proc/self/ns/{name}"));
+            found.map_or_else(|error| error.kind() == io::ErrorKind::NotFound, |found| found.ino() == first)
+        };
+        if !is_first("pid", FIRST_PIDS) || !is_first("time", FIRST_TIME) {
+            return Err(NoIterator::Namespace);
+        }
+        if !may_load() {
+            return Err(NoIterator::Denied);
+        }
+        let types = std::fs::read(TYPES).map_err(|_| NoIterator::NoTypes)?;
+        let types = Btf::read(types, &STRUCTURES, &FUNCTIONS).ok_or(NoIterator::NoTypes)?;
+        let program = program::assemble(&types)?;
+        let link = bpf::load_iterator(&program.code, program.function).and_then(bpf::link_iterator);
+        let refused = |errno| match errno {
+            Errno::EPERM => NoIterator::Denied,
+            errno => NoIterator::Refused(errno),
+        };
+        Ok(Tasks { link: link.map_err(refused)?, room: vec![0; ROOM] })
+    }
+
+    /// What `/proc/PID/stat` says of all, each with the number of its process: processes, or all threads.
+    ///
+    /// The names of the kernel's threads can be longer than they are told here.
+    pub(super) fn walk(&mut self, threads: bool) -> Result<Vec<(Pid, Stat)>, Errno> {
+        let walk = bpf::walk(&self.link)?;
+        let mut together = record::Together::new(threads);
+        let mut kept = 0;
+        loop {
+            let read = match fd::read(&walk, &mut self.room[kept..]) {
+                Ok(0) => return Ok(together.all()),
+                Ok(count) => count,
+                // The kernel wants to breathe after so many.
+                Err(Errno::EAGAIN | Errno::EINTR) => continue,
+                Err(errno) => return Err(errno),
+            };
+            let filled = kept + read;
+            let whole = filled - filled % Record::BYTES;
+            self.room[..whole]
+                .chunks_exact(Record::BYTES)
+                .for_each(|bytes| together.add(Record::read(bytes)));
+            // The rest of a record may come with the next read.
+            self.room.copy_within(whole..filled, 0);
+            kept = filled - whole;
+        }
+    }
+}

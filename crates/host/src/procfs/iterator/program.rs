@@ -1,0 +1,221 @@
+//! The program that the kernel runs at each task: it copies fields of the task into a record and writes that.
+//!
+//! It is assembled here, for the kernel that runs: where each field stands is asked of the kernel's types. A field is a path from the
+//! task; each `->` follows a pointer, and a pointer that leads nowhere gives zeros (the kernel sees to that).
+
+use super::NoIterator;
+use super::btf::Btf;
+
+/// Defines what is in a record: for each word its paths, of which the first is taken that this kernel has. `?`: zero where it has none.
+macro_rules! record {
+    ($($(#[$doc:meta])* $name:ident $($optional:literal)?: $($path:literal)|+;)*) => {
+        /// The words of a record.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(usize)]
+        pub(super) enum Word { $($(#[$doc])* $name),* }
+
+        const FIELDS: &[Field] =
+            &[$(Field { paths: &[$($path),+], optional: !matches!([$($optional,)? ' '], [' ', ..]) }),*];
+    };
+}
+
+struct Field {
+    paths: &'static [&'static str],
+    optional: bool,
+}
+
+record! {
+    Tid: "pid";
+    Tgid: "tgid";
+    State: "__state" | "state";
+    ExitState: "exit_state";
+    Flags: "flags";
+    Ppid: "real_parent->tgid";
+    Start: "start_boottime" | "real_start_time";
+    Priority: "prio";
+    StaticPriority: "static_prio";
+    RealtimePriority: "rt_priority";
+    Policy: "policy";
+    Processor: "thread_info.cpu" | "cpu";
+    ExitCode: "exit_code";
+    MinorFaults: "min_flt";
+    MajorFaults: "maj_flt";
+    User: "utime";
+    System: "stime";
+    Ran: "se.sum_exec_runtime";
+    ToldUser '?': "prev_cputime.utime";
+    ToldSystem '?': "prev_cputime.stime";
+    DiskDelay '?': "delays->blkio_delay";
+    /// The name, in this word and the next.
+    Name: "comm";
+    NameEnd: "comm";
+    Group: "signal->pids[2]->numbers[0].nr";
+    Session: "signal->pids[3]->numbers[0].nr";
+    Threads: "signal->nr_threads";
+    GroupFlags: "signal->flags";
+    GroupExitCode: "signal->group_exit_code";
+    /// What its threads that have ended left behind, and what `/proc` told of all last.
+    DeadMinorFaults: "signal->min_flt";
+    DeadMajorFaults: "signal->maj_flt";
+    DeadUser: "signal->utime";
+    DeadSystem: "signal->stime";
+    DeadRan: "signal->sum_sched_runtime";
+    AllToldUser '?': "signal->prev_cputime.utime";
+    AllToldSystem '?': "signal->prev_cputime.stime";
+    BuriedUser: "signal->cutime";
+    BuriedSystem: "signal->cstime";
+    TtyIndex: "signal->tty->index";
+    TtyMajor: "signal->tty->driver->major";
+    TtyMinor: "signal->tty->driver->minor_start";
+    TtyGroup: "signal->tty->ctrl.pgrp->numbers[0].nr" | "signal->tty->pgrp->numbers[0].nr";
+    VirtualPages: "mm->total_vm";
+    FilePages: "mm->rss_stat[0].count" | "mm->rss_stat.count[0].counter";
+    AnonymousPages: "mm->rss_stat[1].count" | "mm->rss_stat.count[1].counter";
+    SharedPages: "mm->rss_stat[3].count" | "mm->rss_stat.count[3].counter";
+}
+
+/// So many words are a record.
+pub(super) const WORDS: usize = FIELDS.len();
+/// What of the kernel must be known by name.
+pub(super) const STRUCTURES: [&str; 2] = ["task_struct", "bpf_iter_meta"];
+pub(super) const FUNCTIONS: [&str; 1] = ["bpf_iter_task"];
+
+// The program has 512 bytes of stack.
+const _: () = assert!(WORDS * 8 <= 512);
+
+/// Registers: the answer and scratch, the arguments, and those that calls leave alone.
+const R0: u8 = 0;
+const R1: u8 = 1;
+const R2: u8 = 2;
+const R3: u8 = 3;
+const TASK: u8 = 6;
+const FILE: u8 = 7;
+const SIGNAL: u8 = 8;
+const MEMORY: u8 = 9;
+const STACK: u8 = 10;
+/// `bpf_seq_write` (include/uapi/linux/bpf.h).
+const SEQ_WRITE: i32 = 127;
+
+/// A program and the function at which it runs.
+#[derive(Debug)]
+pub(super) struct Program {
+    pub(super) code: Vec<u64>,
+    pub(super) function: u32,
+}
+
+/// The program for the kernel with these types.
+pub(super) fn assemble(btf: &Btf) -> Result<Program, NoIterator> {
+    let [task, meta] = [0, 1].map(|at| btf.named(at));
+    let function = btf.named(STRUCTURES.len()).ok_or(NoIterator::Field("bpf_iter_task"))?;
+    let task = task.ok_or(NoIterator::Field("task_struct"))?;
+    let file = meta.and_then(|meta| Walk::along(btf, meta, "seq")).ok_or(NoIterator::Field("seq"))?;
+    let mut code = Code(Vec::new());
+    // The context is two pointers: of the walk, and of the task, which is none at the end.
+    code.load(8, TASK, R1, 8);
+    code.load(8, R1, R1, 0);
+    code.load(8, FILE, R1, file.offset);
+    let to_end = code.0.len();
+    code.op(0x15, (TASK, 0), 0, 0);
+    for (register, path) in [(SIGNAL, "signal"), (MEMORY, "mm")] {
+        let place = btf.place(task, path).ok_or(NoIterator::Field(path))?;
+        code.load(8, register, TASK, place.offset);
+    }
+    for (at, field) in FIELDS.iter().enumerate() {
+        let found = field.paths.iter().find_map(|path| Walk::along(btf, task, path));
+        let walk = match found {
+            Some(walk) => walk,
+            None if field.optional => Walk::default(),
+            None => return Err(NoIterator::Field(field.paths[0])),
+        };
+        code.field(&walk, if at == Word::NameEnd as usize { 8 } else { 0 });
+        code.op(0x7b, (STACK, R0), slot(at), 0);
+    }
+    code.op(0xbf, (R1, FILE), 0, 0);
+    code.op(0xbf, (R2, STACK), 0, 0);
+    code.op(0x07, (R2, 0), 0, i32::from(slot(0)));
+    code.op(0xb7, (R3, 0), 0, (WORDS * 8) as i32);
+    code.op(0x85, (0, 0), 0, SEQ_WRITE);
+    let end = code.0.len();
+    code.op(0xb7, (R0, 0), 0, 0);
+    code.op(0x95, (0, 0), 0, 0);
+    code.0[to_end] |= ((end - to_end - 1) as u64) << 16;
+    Ok(Program { code: code.0, function })
+}
+
+/// Where a word of the record stands, from the end of the stack.
+fn slot(at: usize) -> i16 {
+    (at * 8) as i16 - (WORDS * 8) as i16
+}
+
+/// How a field is come by: the register that is nearest, the pointers that are followed, and what is read at last.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Walk {
+    from: u8,
+    pointers: Vec<u32>,
+    offset: u32,
+    /// 0: there is no such field.
+    size: u32,
+}
+
+impl Walk {
+    fn along(btf: &Btf, task: u32, path: &str) -> Option<Walk> {
+        let mut walk = Walk { from: TASK, ..Walk::default() };
+        let mut structure = task;
+        let mut steps = path.split("->").peekable();
+        while let Some(step) = steps.next() {
+            let place = btf.place(structure, step)?;
+            if steps.peek().is_none() {
+                walk.offset = place.offset;
+                walk.size = btf.size(place.kind)?;
+                break;
+            }
+            structure = btf.behind(place.kind)?;
+            match (step, walk.from) {
+                ("signal", TASK) => walk.from = SIGNAL,
+                ("mm", TASK) => walk.from = MEMORY,
+                _ => walk.pointers.push(place.offset),
+            }
+        }
+        // What lies further is out of reach of one instruction.
+        if walk.pointers.iter().chain([&(walk.offset + 8)]).any(|offset| *offset > i16::MAX as u32) {
+            return None;
+        }
+        // A name is read as words.
+        if walk.size == 16 {
+            walk.size = 8;
+        }
+        matches!(walk.size, 4 | 8).then_some(walk)
+    }
+}
+
+/// Instructions (Documentation/bpf/standardization/instruction-set.rst).
+struct Code(Vec<u64>);
+
+impl Code {
+    fn op(&mut self, code: u8, (to, from): (u8, u8), offset: i16, number: i32) {
+        let word = u64::from(code)
+            | u64::from(to) << 8
+            | u64::from(from) << 12
+            | u64::from(offset as u16) << 16
+            | u64::from(number as u32) << 32;
+        self.0.push(word);
+    }
+
+    fn load(&mut self, size: u32, to: u8, from: u8, offset: u32) {
+        let code = if size == 8 { 0x79 } else { 0x61 };
+        self.op(code, (to, from), offset as i16, 0);
+    }
+
+    /// Brings a field into the first register.
+    fn field(&mut self, walk: &Walk, further: u32) {
+        if walk.size == 0 {
+            return self.op(0xb7, (R0, 0), 0, 0);
+        }
+        let mut from = walk.from;
+        for pointer in &walk.pointers {
+            self.load(8, R1, from, *pointer);
+            from = R1;
+        }
+        self.load(walk.size, R0, from, walk.offset + further);
+    }
+}

@@ -1,0 +1,297 @@
+//! From the kernel's own fields to what `/proc/PID/stat` says: as `do_task_stat` in fs/proc/array.c works it out.
+
+use super::program::{WORDS, Word};
+use doula_model::id::Pid;
+use doula_model::process::{ProcState, Stat};
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+/// Bits of a task's state and of its end (include/linux/sched.h), and the letters of those that are reported, by bit.
+const REPORTED: u64 = 0x7f;
+const IDLE: u64 = 0x402;
+const WAITS_FOR_LOCK: u64 = 0x1000;
+const FROZEN: u64 = 0x8000;
+const LETTERS: &[u8; 8] = b"RSDTtXZP";
+/// Of the flags of a whole process (include/linux/sched/signal.h): stopped, ending.
+const STOPPED_OR_ENDING: u64 = 0x5;
+/// Of [`Stat::flags`].
+const KERNEL_THREAD: u32 = 0x0020_0000;
+/// The least number of a real priority, and of a nice value, of the kernel's numbers.
+const FIRST_PRIORITY: i32 = 100;
+const NICE_0: i32 = 120;
+
+/// What the program wrote of a task.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Record([u64; WORDS]);
+
+impl Record {
+    pub(super) const BYTES: usize = WORDS * 8;
+
+    pub(super) fn read(bytes: &[u8]) -> Record {
+        let mut words = [0; WORDS];
+        for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
+            *word = u64::from_ne_bytes(*bytes);
+        }
+        Record(words)
+    }
+
+    fn at(&self, word: Word) -> u64 {
+        self.0[word as usize]
+    }
+
+    fn int(&self, word: Word) -> i32 {
+        self.at(word) as i32
+    }
+
+    fn times(&self) -> Times {
+        Times {
+            faults: (self.at(Word::MinorFaults), self.at(Word::MajorFaults)),
+            user: self.at(Word::User),
+            system: self.at(Word::System),
+            ran: self.at(Word::Ran),
+        }
+    }
+
+    /// As `task_state_index` in include/linux/sched.h.
+    fn state(&self) -> ProcState {
+        let (state, end) = (self.at(Word::State) & 0xffff_ffff, self.at(Word::ExitState));
+        if state & IDLE == IDLE {
+            return ProcState::Idle;
+        }
+        if state & (WAITS_FOR_LOCK | FROZEN) != 0 {
+            return ProcState::Blocked;
+        }
+        // Zero is running; else the highest bit counts.
+        let index = 64 - ((state | end) & REPORTED).leading_zeros();
+        ProcState::from_letter(LETTERS[index as usize])
+    }
+
+    fn name(&self) -> Vec<u8> {
+        let bytes = [self.at(Word::Name), self.at(Word::NameEnd)].map(u64::to_ne_bytes).concat();
+        let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+        bytes[..end].to_vec()
+    }
+
+    /// The device as user programs number it (`new_encode_dev`), and the foreground group.
+    fn terminal(&self) -> (u32, i32) {
+        let major = self.at(Word::TtyMajor) as u32;
+        let minor = (self.at(Word::TtyMinor) as u32).wrapping_add(self.at(Word::TtyIndex) as u32);
+        let device = minor & 0xff | major << 8 | (minor & !0xff) << 12;
+        if major == 0 && minor == 0 { (0, -1) } else { (device, self.int(Word::TtyGroup)) }
+    }
+
+    /// In the kernel's pages; its own threads have none.
+    fn memory(&self) -> (u64, u64) {
+        if self.at(Word::Flags) as u32 & KERNEL_THREAD != 0 {
+            return (0, 0);
+        }
+        let pages = [Word::FilePages, Word::AnonymousPages, Word::SharedPages];
+        let resident =
+            pages.iter().map(|word| (self.at(*word) as i64).max(0) as u64).fold(0, u64::saturating_add);
+        (self.at(Word::VirtualPages), resident)
+    }
+
+    fn exit_code(&self, whole: bool) -> i32 {
+        let together = whole && self.at(Word::GroupFlags) & STOPPED_OR_ENDING != 0;
+        self.int(if together { Word::GroupExitCode } else { Word::ExitCode })
+    }
+
+    /// The line of a process whose threads all together have these times, or of a thread.
+    fn stat(&self, times: Times, told: (Word, Word), whole: bool) -> Option<Stat> {
+        let ((tty, tpgid), (pages, resident_pages)) = (self.terminal(), self.memory());
+        let (user, system) = times.adjusted(self.at(told.0), self.at(told.1));
+        Some(Stat {
+            pid: Pid::new(self.int(Word::Tid))?,
+            name: self.name(),
+            state: self.state(),
+            ppid: self.int(Word::Ppid),
+            pgid: self.int(Word::Group),
+            sid: self.int(Word::Session),
+            tty,
+            tpgid,
+            flags: self.at(Word::Flags) as u32,
+            faults: times.faults,
+            cpu: (ticks(user), ticks(system)),
+            buried_cpu: (ticks(self.at(Word::BuriedUser)), ticks(self.at(Word::BuriedSystem))),
+            priority: self.int(Word::Priority).wrapping_sub(FIRST_PRIORITY),
+            nice: self.int(Word::StaticPriority).wrapping_sub(NICE_0),
+            threads: self.at(Word::Threads) as u32,
+            start_ticks: ticks(self.at(Word::Start)),
+            virtual_bytes: pages.saturating_mul(page_size()),
+            resident_pages,
+            processor: self.at(Word::Processor) as u32,
+            rt_priority: self.at(Word::RealtimePriority) as u32,
+            policy: self.at(Word::Policy) as u32,
+            io_delay: ticks(self.at(Word::DiskDelay)),
+            exit_code: self.exit_code(whole),
+        })
+    }
+}
+
+/// What is added up over the threads of a process. Times in nanoseconds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Times {
+    faults: (u64, u64),
+    user: u64,
+    system: u64,
+    /// How long it was on a CPU, which is known exactly; the other two are samples.
+    ran: u64,
+}
+
+impl Times {
+    fn add(&mut self, other: Times) {
+        for (sum, more) in [
+            (&mut self.faults.0, other.faults.0),
+            (&mut self.faults.1, other.faults.1),
+            (&mut self.user, other.user),
+            (&mut self.system, other.system),
+            (&mut self.ran, other.ran),
+        ] {
+            *sum = sum.saturating_add(more);
+        }
+    }
+
+    /// Time in the program and in the kernel as they are told: they share what was measured as the samples say, and neither
+    /// ever falls below what was told before (`cputime_adjust` in kernel/sched/cputime.c).
+    fn adjusted(&self, told_user: u64, told_system: u64) -> (u64, u64) {
+        if told_user.saturating_add(told_system) >= self.ran {
+            return (told_user, told_system);
+        }
+        let samples = u128::from(self.user) + u128::from(self.system);
+        let share = u128::from(self.system).saturating_mul(u128::from(self.ran)) / samples.max(1);
+        let system = match (self.user, self.system) {
+            (_, 0) => 0,
+            (0, _) => self.ran,
+            _ => share.min(u128::from(self.ran)) as u64,
+        };
+        let system = system.max(told_system);
+        let user = self.ran.saturating_sub(system);
+        if user < told_user { (told_user, self.ran - told_user) } else { (user, system) }
+    }
+}
+
+/// Puts the threads of each process together.
+pub(super) struct Together {
+    threads: bool,
+    /// In the order of the walk.
+    rows: Vec<Record>,
+    /// Of processes with several: the times of all but the first.
+    others: BTreeMap<i32, Times>,
+}
+
+impl Together {
+    pub(super) fn new(threads: bool) -> Together {
+        Together { threads, rows: Vec::new(), others: BTreeMap::new() }
+    }
+
+    pub(super) fn add(&mut self, record: Record) {
+        if self.threads || record.at(Word::Tid) == record.at(Word::Tgid) {
+            self.rows.push(record);
+        } else {
+            self.others.entry(record.int(Word::Tgid)).or_default().add(record.times());
+        }
+    }
+
+    /// Each with the number of its process.
+    pub(super) fn all(self) -> Vec<(Pid, Stat)> {
+        let stat = |record: &Record| {
+            if self.threads {
+                return record.stat(record.times(), (Word::ToldUser, Word::ToldSystem), false);
+            }
+            let mut times = record.times();
+            times.add(self.others.get(&record.int(Word::Tid)).copied().unwrap_or_default());
+            times.add(Times {
+                faults: (record.at(Word::DeadMinorFaults), record.at(Word::DeadMajorFaults)),
+                user: record.at(Word::DeadUser),
+                system: record.at(Word::DeadSystem),
+                ran: record.at(Word::DeadRan),
+            });
+            record.stat(times, (Word::AllToldUser, Word::AllToldSystem), true)
+        };
+        let one = |record| Some((Pid::new(Record::int(record, Word::Tgid))?, stat(record)?));
+        let mut all: Vec<(Pid, Stat)> = self.rows.iter().filter_map(one).collect();
+        if self.threads {
+            // Processes in their order, each with its threads.
+            all.sort_by_key(|(process, stat)| (*process, stat.pid));
+        }
+        all
+    }
+}
+
+/// Nanoseconds in clock ticks.
+fn ticks(nanoseconds: u64) -> u64 {
+    static TICK: LazyLock<u64> = LazyLock::new(|| 1_000_000_000 / doula_sys::time::clock_ticks().max(1));
+    nanoseconds / *TICK
+}
+
+fn page_size() -> u64 {
+    static SIZE: LazyLock<u64> = LazyLock::new(doula_sys::limits::page_size);
+    *SIZE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn record(words: &[(Word, u64)]) -> Record {
+        let mut all = [0; WORDS];
+        words.iter().for_each(|(word, value)| all[*word as usize] = *value);
+        Record(all)
+    }
+
+    #[test]
+    fn the_letter_is_that_of_the_kernel() {
+        for (state, end, letter) in [
+            (0, 0, 'R'),
+            (1, 0, 'S'),
+            (2, 0, 'D'),
+            (4, 0, 'T'),
+            (8, 0, 't'),
+            (0x402, 0, 'I'),
+            (0x2401, 0, 'S'),
+            (0x8000, 0, 'D'),
+            (0x80, 0x20, 'Z'),
+            (0x80, 0x10, 'X'),
+            (0x40, 0, 'P'),
+        ] {
+            let record = record(&[(Word::State, state), (Word::ExitState, end)]);
+            assert_eq!(record.state().letter(), letter, "{state:x} {end:x}");
+        }
+    }
+
+    #[test]
+    fn times_are_what_was_measured_in_the_share_of_the_samples_and_never_less_than_was_told() {
+        let times = |user, system, ran| Times { user, system, ran, ..Times::default() };
+        assert_eq!(times(3, 1, 400).adjusted(0, 0), (300, 100));
+        assert_eq!(times(0, 0, 400).adjusted(0, 0), (400, 0));
+        assert_eq!(times(0, 1, 400).adjusted(0, 0), (0, 400));
+        assert_eq!(times(3, 1, 400).adjusted(100, 200), (200, 200));
+        assert_eq!(times(3, 1, 400).adjusted(399, 0), (399, 1));
+        assert_eq!(times(3, 1, 400).adjusted(300, 200), (300, 200));
+    }
+
+    #[test]
+    fn threads_are_added_to_their_process_or_stand_for_themselves() {
+        let thread = |tid| record(&[(Word::Tid, tid), (Word::Tgid, 5), (Word::MinorFaults, tid)]);
+        for (threads, expected) in [(false, vec![(5, 5, 18)]), (true, vec![(5, 5, 5), (5, 6, 6), (5, 7, 7)])]
+        {
+            let mut together = Together::new(threads);
+            [7, 5, 6].into_iter().for_each(|tid| together.add(thread(tid)));
+            let told = together.all().into_iter().map(|(tgid, stat)| (tgid, stat.pid.get(), stat.faults.0));
+            assert_eq!(
+                told.map(|(tgid, tid, faults)| (tgid.get(), tid, faults)).collect::<Vec<_>>(),
+                expected
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_words_make_it_panic(words in proptest::collection::vec(any::<u64>(), WORDS)) {
+            let mut together = Together::new(false);
+            together.add(Record(words.try_into().expect("so many")));
+            let _ = together.all();
+        }
+    }
+}
