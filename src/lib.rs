@@ -24,6 +24,8 @@
 //! - [`pipeline`]: several commands in a row, each with its own status, times and bytes;
 //! - [`daemonize`]: daemons that tell their launcher whether they are ready;
 //! - [`procfs`]: looking at processes without ever hanging at one;
+//! - [`diagnosis`]: why processes are not buried, and what the blocked wait for;
+//! - [`inject`]: burying a zombie of somebody else by a wait inside of its parent;
 //! - [`aim`]: signals for processes that are not our children, which hit nobody else;
 //! - [`reaper`]: burying orphans without stealing children;
 //! - [`shutdown`]: ending well oneself;
@@ -35,4 +37,6 @@ pub use doula_host::{
     PipelineError, Proof, Resource, Rlimit, Signal, StageEnd, Stdio, Step, Survivor, Task, TreeEnd, Usage,
     Zygote, ZygoteError, reap_left,
 };
-pub use doula_host::{aim, child, command, daemonize, pipeline, procfs, reaper, shutdown, zygote};
+pub use doula_host::{
+    aim, child, command, daemonize, diagnosis, inject, pipeline, procfs, reaper, shutdown, zygote,
+};

@@ -199,3 +199,13 @@ fn stop_self_stops_and_says_when_it_is_continued() {
     actor.send("CONT");
     assert_eq!(actor.line(), "stop_self: continued");
 }
+
+#[test]
+fn bad_parent_says_when_its_children_have_ended_and_buries_none() {
+    for how in ["never", "handler", "pending", "taken", "late"] {
+        let mut actor = Actor::start(env!("CARGO_BIN_EXE_bad_parent"), &[how, "2"]);
+        assert_eq!(actor.line(), "bad", "{how}");
+        actor.send("KILL");
+        assert_eq!(actor.end().signal(), Some(9));
+    }
+}

@@ -8,12 +8,14 @@ mod completions;
 mod compress;
 mod ctl;
 mod daemonize;
+mod doctor;
 mod import;
 pub(crate) mod init;
 mod man;
 mod pipe;
 mod probe;
 mod ps;
+mod reap;
 mod signal;
 pub(crate) mod sim;
 mod tree;
@@ -58,6 +60,7 @@ pub(crate) enum Verb {
     Ctl(ctl::Args),
     Completions(completions::Args),
     Daemonize(daemonize::Args),
+    Doctor(doctor::Args),
     #[command(hide = true)]
     Compress(compress::Args),
     Init(init::Args),
@@ -68,6 +71,7 @@ pub(crate) enum Verb {
     Probe(probe::Args),
     Sim(sim::Args),
     Ps(ps::Args),
+    Reap(reap::Args),
     Signal(signal::SignalArgs),
     Stop(signal::StopArgs),
     Cont(signal::ContArgs),
@@ -84,6 +88,7 @@ impl Verb {
             Verb::Ctl(args) => ctl::run(args, ui),
             Verb::Completions(args) => completions::run(args, ui),
             Verb::Daemonize(args) => daemonize::run(args, ui),
+            Verb::Doctor(args) => doctor::run(args, ui),
             Verb::Compress(args) => compress::run(args, ui),
             Verb::Init(args) => init::run(args),
             Verb::Import(args) => import::run(args, ui),
@@ -92,6 +97,7 @@ impl Verb {
             Verb::Probe(args) => probe::run(args, ui),
             Verb::Sim(args) => sim::run(args, ui),
             Verb::Ps(args) => ps::run(args, ui),
+            Verb::Reap(args) => reap::run(args, ui),
             Verb::Signal(args) => signal::send(args, ui),
             Verb::Stop(args) => signal::stop(args, ui),
             Verb::Cont(args) => signal::cont(args, ui),

@@ -2,6 +2,8 @@
 //! another one changes the map meanwhile. From then on whoever asks for its arguments waits, until standard input ends.
 //! Says `locked` when the first thread hangs; the second follows at once.
 //!
+//! `locks_memory reads`: only one thread reads the file, and waits for an answer that never comes.
+//!
 //! The server is a child of it (`locks_memory serve`, with `/dev/fuse` as its standard error), which ends with standard
 //! input. Needs root.
 
@@ -34,10 +36,18 @@ fn main() {
     let device = open().expect("/dev/fuse");
     // Over any file that exists; in our mount namespace nobody needs this one again.
     stuck::serve_file(&device, c"/dev/fuse").expect("a mount");
-    let mut server = again("serve").stderr(Stdio::from(device)).spawn().expect("a server");
-    let file = open().expect("the file of the server");
+    let reads = argument(1).as_deref() == Some("reads");
+    let how = argument(1).unwrap_or_default();
+    // The device is the server's alone from here on: with it, all that it was asked ends.
+    let mut server = again("serve").arg(how).stderr(Stdio::from(device)).spawn().expect("a server");
+    let mut file = open().expect("the file of the server");
     // The kernel asks for the length now; before that, there is no page to write to.
     file.metadata().expect("the attributes of the file");
+    if reads {
+        // The end of the server is an error here.
+        let _error = file.read(&mut [0]);
+        return drop(server.wait());
+    }
     let hangs = std::thread::spawn(move || stuck::dirty_a_page(file.as_fd()));
     while !hangs.is_finished() {
         stuck::change_the_map().expect("a page");
@@ -61,6 +71,10 @@ fn serve() {
             }
             LOOKS => (0, attributes()),
             OPENS => (0, vec![0; 16]),
+            READS if argument(2).as_deref() == Some("reads") => {
+                say("locked");
+                continue;
+            }
             READS => (0, vec![0; LENGTH as usize]),
             WRITES => {
                 say("locked");

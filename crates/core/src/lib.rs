@@ -2,7 +2,8 @@
 //!
 //! [`engine::Engine`] decides for a family of services. What it is told and what it says are the words of
 //! `doula-model`; [`drive`] is the loop that joins it to a world ([`kernel::Kernel`]). What people see of it
-//! is in [`view`]. Start reading at `service`: the table of one service.
+//! is in [`view`]. Start reading at `service`: the table of one service. [`diagnosis`] is apart: why processes of
+//! anybody are not buried, or wait.
 
 #![no_std]
 extern crate alloc;
@@ -24,6 +25,7 @@ mod watch;
 
 pub mod apply;
 pub mod deps;
+pub mod diagnosis;
 pub mod drive;
 pub mod engine;
 pub mod flood;

@@ -21,9 +21,13 @@ pub mod daemonize;
 #[cfg(feature = "supervisor")]
 pub mod detach;
 #[cfg(feature = "std")]
+pub mod diagnosis;
+#[cfg(feature = "std")]
 pub mod fork;
 #[cfg(feature = "std")]
 mod holder;
+#[cfg(feature = "std")]
+pub mod inject;
 #[cfg(feature = "supervisor")]
 mod linux;
 #[cfg(feature = "supervisor")]

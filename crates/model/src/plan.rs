@@ -309,6 +309,7 @@ errnos! {
     EADDRNOTAVAIL = 99, "address not available";
     ECONNRESET = 104, "connection reset by peer";
     ENOTCONN = 107, "not connected";
+    ETIMEDOUT = 110, "timed out";
     ECONNREFUSED = 111, "connection refused";
 }
 

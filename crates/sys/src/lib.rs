@@ -15,10 +15,12 @@ extern crate std;
 
 pub mod adopt;
 pub mod bpf;
+pub mod calls;
 #[cfg(feature = "std")]
 pub mod catch;
 #[cfg(feature = "classic")]
 pub mod classic;
+pub mod diag;
 pub mod exec;
 pub mod fd;
 pub mod fork;
@@ -28,6 +30,7 @@ pub mod memory;
 pub mod pidfd;
 pub mod poll;
 pub mod proc;
+pub mod ptrace;
 mod raw;
 pub mod sandbox;
 pub mod sched;

@@ -1,11 +1,13 @@
 //! Ways to be stuck in the kernel, for programs that show how that looks. Feature `classic`.
 
 use crate::Result;
+use crate::classic::{self, Copy};
 use crate::fd::{AsFd, AsRawFd};
 use crate::fork::copy::last_error;
 use alloc::format;
 use core::ffi::CStr;
 use core::ptr;
+use doula_model::signal::Signal;
 
 /// `unshare(CLONE_NEWNS)` and `mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL)`—from now on nobody else sees what we
 /// mount. EPERM without privileges.
@@ -66,6 +68,31 @@ pub fn change_the_map() -> Result<()> {
     }
     // SAFETY: the mapping of above, which nothing refers to.
     succeeded(unsafe { libc::munmap(page, 1) })
+}
+
+/// `clone(CLONE_VFORK | SIGCHLD)`—blocked (state D) until the child, a copy of us, has read standard input to its end.
+/// EBUSY when there are other threads.
+///
+/// <https://man7.org/linux/man-pages/man2/vfork.2.html>
+pub fn wait_in_vfork() -> Result<()> {
+    let how = Copy { vfork: true, exit_signal: Some(Signal::CHLD), ..Copy::default() };
+    if classic::copy(how)?.is_none() {
+        let mut byte = [0];
+        while crate::fd::read(crate::fd::standard(crate::fd::Standard::In), &mut byte)
+            .is_ok_and(|count| count > 0)
+        {}
+        classic::exit(0);
+    }
+    Ok(())
+}
+
+/// `exit(0)`, of this thread alone: when it is the first one, its process looks like a zombie while others live on.
+///
+/// <https://man7.org/linux/man-pages/man2/_exit.2.html>
+pub fn end_thread() -> ! {
+    // SAFETY: takes a number, and does not return; what this thread has is not freed.
+    let _ = unsafe { crate::raw::call(libc::SYS_exit, [0; 6]) };
+    unreachable!("a thread that has ended")
 }
 
 fn succeeded(answer: libc::c_int) -> Result<()> {

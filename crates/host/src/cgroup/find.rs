@@ -17,6 +17,11 @@ pub(super) fn own_v1(controller: &str) -> Option<PathBuf> {
     own_directory(&mounts, &places, Some(controller))
 }
 
+/// The directory of whoever has these lines of `/proc/PID/cgroup`: of v2, or of v1 with this controller.
+pub(crate) fn of(places: &[u8], controller: Option<&str>) -> Option<PathBuf> {
+    own_directory(&std::fs::read("/proc/self/mountinfo").ok()?, places, controller)
+}
+
 fn texts() -> Option<(Vec<u8>, Vec<u8>)> {
     Some((std::fs::read("/proc/self/mountinfo").ok()?, std::fs::read("/proc/self/cgroup").ok()?))
 }
@@ -72,7 +77,7 @@ fn mount(line: &[u8], controller: Option<&str>) -> Option<Mount> {
 }
 
 /// `\040` is a space: three octal digits behind a backslash.
-fn unescape(field: &[u8]) -> Vec<u8> {
+pub(crate) fn unescape(field: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((&first, after)) = rest.split_first() {

@@ -119,6 +119,15 @@ impl Limiters {
         }
     }
 
+    /// By which version of cgroups this controller is to be had: 2, 1, or not at all.
+    #[must_use]
+    pub fn version(&self, controller: &str) -> Option<u32> {
+        let own = find::own_v2().map(|own| own.join("cgroup.controllers"));
+        let has = own.and_then(|file| std::fs::read_to_string(file).ok()).unwrap_or_default();
+        let v2 = has.split_whitespace().any(|each| each == controller);
+        if v2 { Some(2) } else { self.v1_of(controller).map(|_| 1) }
+    }
+
     fn v1_of(&self, controller: &str) -> Option<&Path> {
         let index = CONTROLLERS.iter().position(|name| *name == controller)?;
         self.v1[index].as_deref()

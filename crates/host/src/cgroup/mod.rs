@@ -14,6 +14,8 @@ pub(crate) mod memory;
 
 pub use limit::{Limited, Limiters};
 
+pub(crate) use find::{of as directory_of, unescape};
+
 use crate::sweep;
 use doula_model::id::Pid;
 use doula_model::signal::Signal;

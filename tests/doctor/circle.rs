@@ -1,0 +1,42 @@
+//! Processes that wait for each other.
+
+use super::{Made, doula, object, skipped, soon};
+use serde_json::{Value, json};
+use std::fs;
+use std::io::Write as _;
+
+#[test]
+fn three_who_want_each_others_locks_are_a_circle_that_nobody_else_can_end() {
+    let file =
+        |number: usize| std::env::temp_dir().join(format!("doula-circle-{}-{number}", std::process::id()));
+    let mut all: Vec<Made> = (0..3)
+        .map(|number| {
+            let (own, next) = (file(number), file((number + 1) % 3));
+            let take = format!("exec 8>{}; flock 8 && echo taken; read x", own.display());
+            // The lock belongs to the open file 8, which flock(1) has after exec.
+            Made::shell(&format!("{take}; exec flock {} true", next.display()))
+        })
+        .collect();
+    if all.iter().any(|made| made.first != "taken") {
+        return skipped("there is no flock(1) here");
+    }
+    for made in &mut all {
+        made.child.stdin.as_mut().expect("a pipe").write_all(b"\n").expect("it reads");
+    }
+    let pids: Vec<Value> = all.iter().map(|made| json!(made.child.id())).collect();
+    let circle = soon(|| {
+        let said = doula(&["doctor", "--json", "--lasting", "10ms"]);
+        let circles = object(&said)["circles"].as_array()?.clone();
+        circles.into_iter().find(|circle| {
+            pids.iter().all(|pid| circle["members"].as_array().is_some_and(|all| all.contains(pid)))
+        })
+    });
+    assert_eq!(circle["closed"], json!(true), "{circle}");
+    let said = doula(&["doctor", &pids[0].to_string()]);
+    assert!(
+        said.code == Some(1) && said.out.contains("wait for each other: nobody else can end that"),
+        "{said:?}"
+    );
+    drop(all);
+    (0..3).for_each(|number| fs::remove_file(file(number)).expect("our file"));
+}
