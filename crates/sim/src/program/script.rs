@@ -108,6 +108,15 @@ impl fmt::Display for Script {
 }
 
 impl Script {
+    /// Gives each of its sleeps another time.
+    pub(crate) fn each_sleep(&mut self, mut other: impl FnMut(Duration) -> Duration) {
+        for line in &mut self.lines {
+            if let What::Sleep(time) = &mut line.what {
+                *time = other(*time);
+            }
+        }
+    }
+
     pub(super) fn slot(&self, name: &str) -> Option<usize> {
         self.names.iter().position(|known| known == name)
     }

@@ -2,7 +2,7 @@
 //! wait, its steps as data, and execve(2). Each of these is a call on the simulated kernel, and can fail.
 
 use super::breakage::Breakage;
-use super::calls::{Handle, NULL};
+use super::calls::{Handle, NULL, OUTPUT};
 use super::faults::Fault;
 use super::stage::Voice;
 use super::{Seat, World};
@@ -157,7 +157,11 @@ impl World<'_> {
             }
         }
         let program = self.program();
-        let answer = self.child_call(child, birth, Call::Execve(Box::new(program)));
+        let answer = if self.faults.fires(Fault::ExecIo) && self.kernel.lives(child, birth) {
+            Some(Err(Errno::EIO))
+        } else {
+            self.child_call(child, birth, Call::Execve(Box::new(program)))
+        };
         // The child may have died before it came to that.
         self.kernel.take_fault(Broken::AfterNoReturn);
         match answer {
@@ -185,7 +189,8 @@ impl World<'_> {
     fn plan(&self) -> Vec<(Step, Call)> {
         let mut plan = Vec::from([(Step::Session, Call::Setsid)]);
         plan.push((Step::Fds, Call::SetCloexec(NULL, false)));
-        plan.extend((1..3).map(|fd| (Step::Fds, Call::Dup2(NULL, fd))));
+        plan.push((Step::Fds, Call::Dup2(OUTPUT, 1)));
+        plan.push((Step::Fds, Call::SetCloexec(OUTPUT, false)));
         plan.extend(
             [Signal::HUP, Signal::PIPE]
                 .map(|signal| (Step::Signals, Call::Sigaction(signal, Action::DEFAULT))),

@@ -24,6 +24,12 @@ use alloc::vec::Vec;
 
 /// The descriptor of `/dev/null`.
 pub(super) const NULL: i32 = 0;
+/// The end of the pipe of output that is read, and the one that children get.
+const READS: i32 = 1;
+pub(super) const OUTPUT: i32 = 2;
+/// So often output is read, and so much: whoever writes more than that sleeps.
+const READS_EVERY: Duration = Duration::from_secs(1);
+const READS_AT_ONCE: usize = 4096;
 /// So long others may put off the look for changes of children.
 const PUT_OFF: Duration = Duration::from_millis(50);
 /// So often the members of a group are looked at again while they are signalled.
@@ -43,11 +49,13 @@ const READ: SigSet = SigSet::of(&[
 ]);
 
 /// What a supervisor does before its first birth.
-pub(super) fn first_calls() -> [Call; 5] {
+pub(super) fn first_calls() -> [Call; 7] {
     [
         Call::Close(NULL),
         Call::Open("/dev/null".into(), Access::Read),
         Call::SetCloexec(NULL, true),
+        Call::Pipe(true),
+        Call::SetNonblocking(READS, true),
         Call::Sigprocmask(Mask::Set, READ),
         Call::SetSubreaper(true),
     ]
@@ -214,6 +222,14 @@ impl World<'_> {
                     let _ = self.call(Call::Close(fd));
                 }
             }
+        }
+    }
+
+    /// Reads what children have written, if it is time to.
+    fn read_output(&mut self) {
+        if !self.killed && self.now >= self.reads {
+            self.reads = self.now.after(READS_EVERY);
+            let _ = self.call(Call::Read(READS, READS_AT_ONCE));
         }
     }
 
@@ -386,7 +402,7 @@ impl Kernel for World<'_> {
         if self.killed {
             return;
         }
-        if signal != Signal::KILL {
+        if signal != Signal::KILL || self.faults.fires(Fault::NoGroupKill) {
             return self.signal_all(service, signal);
         }
         let seat = &mut self.seats[service.0 as usize];
@@ -437,6 +453,7 @@ impl Kernel for World<'_> {
     }
 
     fn attend(&mut self, engine: &Engine) -> Option<Event> {
+        self.read_output();
         if self.killed {
             return None;
         }

@@ -362,6 +362,7 @@ impl Checks {
                 && spec.deps.is_empty()
                 && spec.kind == Kind::Daemon
                 && member.habit.is_steady()
+                && (spec.ready.by != ReadyBy::Notice || member.habit.says_ready())
                 && !matches!(spec.ready.by, ReadyBy::Probe(_))
                 && spec.pre_start.is_none()
                 && spec.liveness.is_none();

@@ -48,9 +48,11 @@ sites! {
     ExecRefused = "exec-refused", 150, "the program may not be executed: EACCES";
     ExecFormat = "exec-format", 150, "the program is damaged: ENOEXEC";
     ExecBusy = "exec-busy", 150, "the program is being written: ETXTBSY";
+    ExecIo = "exec-io", 150, "the program cannot be read: EIO";
     ExecTooBig = "exec-too-big", 50, "the arguments are too long: E2BIG";
     ExecNoReturn = "exec-no-return", 100, "execve fails after its point of no return: SIGSEGV";
     NumberReused = "number-reused", 500, "a number that was given free is a stranger's at once";
+    NoGroupKill = "no-group-kill", 250, "a group cannot be killed as a whole, as before Linux 5.14: each of it gets SIGKILL";
     WatchRefused = "watch-refused", 500, "a child cannot be watched: only SIGCHLD tells of its end";
     ChildSignalLate = "child-signal-late", 500, "SIGCHLD is looked at up to 50 ms late";
     ChildSignalSpurious = "child-signal-spurious", 50, "SIGCHLD comes though no child has changed";

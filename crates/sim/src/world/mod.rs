@@ -9,31 +9,32 @@
 //! ```
 //!
 //! The supervisor is a task of the kernel: what [`doula_core::kernel::Kernel`] asks for it does by system calls
-//! (`calls`, `birth`), as `doula-host` does. Its children play small programs (`script`, `stage`) in virtual
-//! time. What goes wrong is in `faults`, what must hold whatever happens in `checks`, and what a seed stands for
+//! (`calls`, `birth`), as `doula-host` does. Its children play scripts ([`crate::program`], `habit`, `stage`) in
+//! virtual time. What goes wrong is in `faults`, what must hold whatever happens in `checks`, and what a seed stands for
 //! in `scenario`. [`run`] plays a scenario, [`shrink()`] makes a failing one small.
 //!
-//! Absent on purpose: output, sockets and people's protocols. The driver never sees those.
+//! What they write goes into a pipe that the supervisor reads now and then. Absent on purpose: what it makes of it, sockets
+//! and people's protocols. The driver never sees those.
 
 mod birth;
 mod breakage;
 mod calls;
 mod checks;
 mod faults;
+mod habit;
 mod log;
 mod play;
 mod scenario;
-mod script;
 mod shrink;
 mod stage;
 
 pub use breakage::Breakage;
 pub use checks::Violation;
 pub use faults::{Fault, SITES, Site, Sites};
+pub use habit::Habit;
 pub use log::Line;
 pub use play::{Options, Report, run};
 pub use scenario::{Cut, Deed, Machine, Member, Scenario};
-pub use script::Habit;
 pub use shrink::{Smallest, shrink};
 
 use crate::kernel::call::{Call, Clone as How, Reply, Value, Wait};
@@ -103,7 +104,7 @@ struct World<'a> {
     faults: Faults,
     log: Log,
     checks: Checks,
-    stage: Stage<'a>,
+    stage: Stage,
     agenda: BTreeMap<(Time, u64), Happening>,
     agenda_count: u64,
     supervisor: TaskId,
@@ -119,6 +120,8 @@ struct World<'a> {
     /// Since when a SIGCHLD waits to be looked at.
     signal_since: Option<Time>,
     stops_told: bool,
+    /// When output is read next.
+    reads: Time,
     /// Calls of the supervisor, and steps of its children before their programs.
     steps: u64,
     killed: bool,
@@ -158,6 +161,7 @@ impl<'a> World<'a> {
             pending: VecDeque::new(),
             signal_since: None,
             stops_told: false,
+            reads: BEGINNING,
             steps: 0,
             killed: false,
             quiet: false,

@@ -3,8 +3,10 @@
 //! A scenario is data: parts of it can be left out ([`Cut`]), which is how a failing one is made small.
 
 use super::faults::{Fault, Sites};
-use super::script::{Habit, Script, helper};
+use super::habit::{Habit, helper};
+use crate::program::Script;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
@@ -29,9 +31,9 @@ pub struct Member {
     pub spec: ServiceSpec,
     /// The way of its main process.
     pub habit: Habit,
-    pub(crate) main: Script,
+    pub(crate) main: Arc<Script>,
     /// For probes and the commands before, after and beside.
-    pub(crate) helper: Script,
+    pub(crate) helper: Arc<Script>,
     /// `pids.max` of its control group.
     pub(crate) most: u32,
 }

@@ -1,21 +1,22 @@
-//! The players: who plays which program, where in it, and until when it sleeps.
+//! The players: who plays which script, and until when it sleeps.
 
+use super::habit;
 use super::log::Log;
-use super::script::{Act, Part, Script};
-use crate::kernel::call::{Call, Clone as How, Reply, Value, Wait};
-use crate::kernel::sigset::Action;
+use crate::kernel::call::{Call, Clone as How, Reply, Value};
 use crate::kernel::{Kernel, Outcome, TaskId};
+use crate::program::{Player, Script, Step};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 use doula_model::event::{Event, Notice};
 use doula_model::id::ChildKey;
-use doula_model::signal::Signal;
+use doula_model::plan::Errno;
 use doula_model::time::Time;
 
-/// How much one process does before others have their turn.
-const ACTS_AT_ONCE: usize = 16;
-/// How long a stranger lives.
-const VISIT: Duration = Duration::from_secs(20);
+/// How much one process does before others have their turn …
+const STEPS_AT_ONCE: usize = 16;
+/// … and if it has still not rested then, how long they have it.
+const SLICE: Duration = Duration::from_millis(100);
 
 /// On whose behalf a process speaks.
 #[derive(Clone, Copy, Debug)]
@@ -25,21 +26,21 @@ pub(crate) struct Voice {
     pub(crate) key: ChildKey,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Actor<'a> {
+#[derive(Clone, Debug)]
+struct Actor {
     task: TaskId,
     birth: u64,
-    script: &'a [Part],
-    part: usize,
-    at: usize,
+    player: Player,
+    /// A call that slept is to be answered.
+    awaited: bool,
     wakes: Option<Time>,
     voice: Option<Voice>,
 }
 
 /// See the head of this file.
-pub(crate) struct Stage<'a> {
-    actors: Vec<Actor<'a>>,
-    born: Vec<Actor<'a>>,
+pub(crate) struct Stage {
+    actors: Vec<Actor>,
+    born: Vec<Actor>,
     /// The births of those who have nothing to do with the family.
     strangers: Vec<u64>,
     /// What was said, for [`Stage::play`] to fill.
@@ -47,16 +48,19 @@ pub(crate) struct Stage<'a> {
     newest_first: bool,
 }
 
-impl<'a> Stage<'a> {
-    pub(crate) fn new(newest_first: bool) -> Stage<'a> {
+impl Stage {
+    pub(crate) fn new(newest_first: bool) -> Stage {
         Stage { actors: Vec::new(), born: Vec::new(), strangers: Vec::new(), said: Vec::new(), newest_first }
     }
 
     /// A process has executed its program.
-    pub(crate) fn enter(&mut self, kernel: &Kernel, task: TaskId, script: &'a Script, voice: Voice) {
+    pub(crate) fn enter(&mut self, kernel: &Kernel, task: TaskId, script: &Arc<Script>, voice: Voice) {
+        self.add(kernel, task, Player::new(Arc::clone(script)), Some(voice));
+    }
+
+    fn add(&mut self, kernel: &Kernel, task: TaskId, player: Player, voice: Option<Voice>) {
         let birth = kernel.birth(task);
-        let voice = Some(voice);
-        self.actors.push(Actor { task, birth, script: &script.0, part: 0, at: 0, wakes: None, voice });
+        self.actors.push(Actor { task, birth, player, awaited: false, wakes: None, voice });
     }
 
     /// Somebody else on this machine has a child, which gets this number and leads a session.
@@ -69,9 +73,7 @@ impl<'a> Stage<'a> {
         let Some(task) = kernel.find(number) else { return };
         kernel.call(task, Call::Setsid);
         self.strangers.push(kernel.birth(task));
-        const STRANGER: &[Part] = &[];
-        let birth = kernel.birth(task);
-        self.actors.push(Actor { task, birth, script: STRANGER, part: 0, at: 0, wakes: None, voice: None });
+        self.add(kernel, task, Player::new(Arc::new(habit::known(habit::STRANGER))), None);
     }
 
     pub(crate) fn is_stranger(&self, kernel: &Kernel, task: TaskId) -> bool {
@@ -80,7 +82,7 @@ impl<'a> Stage<'a> {
 
     /// When somebody wakes up next. Who is stopped does not.
     pub(crate) fn next_wake(&self, kernel: &Kernel) -> Option<Time> {
-        let runs = |actor: &&Actor<'_>| kernel.is_in_program(actor.task);
+        let runs = |actor: &&Actor| kernel.is_in_program(actor.task);
         self.actors.iter().filter(runs).filter_map(|actor| actor.wakes).min()
     }
 
@@ -112,98 +114,73 @@ impl<'a> Stage<'a> {
 }
 
 /// One actor's turn, with all that it may touch.
-struct Turn<'t, 'a> {
+struct Turn<'t> {
     kernel: &'t mut Kernel,
     now: Time,
     log: &'t mut Log,
     said: &'t mut Vec<(u32, Event)>,
-    born: &'t mut Vec<Actor<'a>>,
+    born: &'t mut Vec<Actor>,
 }
 
-impl<'a> Turn<'_, 'a> {
+impl Turn<'_> {
     /// Whether it did anything.
-    fn play(&mut self, actor: &mut Actor<'a>) -> bool {
-        for done in 0..ACTS_AT_ONCE {
+    fn play(&mut self, actor: &mut Actor) -> bool {
+        for done in 0..STEPS_AT_ONCE {
             if !self.kernel.lives(actor.task, actor.birth) || !self.kernel.is_in_program(actor.task) {
                 return done > 0;
             }
-            if self.kernel.has_caught(actor.task) {
-                self.kernel.take_caught(actor.task);
-                (actor.part, actor.at, actor.wakes) = (actor.script[actor.part].on_term, 0, None);
-            }
+            self.take_in(actor);
             if actor.wakes.is_some_and(|at| at > self.now) {
                 return done > 0;
             }
             actor.wakes = None;
-            self.act(actor);
+            self.step(actor);
         }
+        actor.wakes = actor.wakes.or(Some(self.now.after(SLICE)));
         true
     }
 
-    fn act(&mut self, actor: &mut Actor<'a>) {
-        let Some(act) = actor.script.get(actor.part).and_then(|part| part.acts.get(actor.at)).copied() else {
-            return self.visit(actor);
-        };
-        actor.at += 1;
-        match act {
-            Act::Sleep(time) => actor.wakes = Some(self.now.after(time)),
-            Act::Ready => self.say(actor, Notice::Ready),
-            Act::Stopping => self.say(actor, Notice::Stopping),
-            Act::Fork(part) => self.fork(actor, part),
-            Act::Vfork(part) => self.vfork(actor, part),
-            Act::Bury => drop(self.call(actor, Call::Wait4(Wait::any()))),
-            Act::Exit(code) => drop(self.call(actor, Call::ExitGroup(i32::from(code)))),
-            Act::Raise(signal) => {
-                let own = self.kernel.look(actor.task).map_or(0, |look| look.pid);
-                self.note(actor, "raise", own);
-                self.kernel.signal_from_kernel(actor.task, signal);
-            }
-            Act::Catch => drop(self.call(actor, Call::Sigaction(Signal::TERM, Action::HANDLER))),
-            Act::Ignore(signal) => drop(self.call(actor, Call::Sigaction(signal, Action::IGNORE))),
-            Act::Setsid => drop(self.call(actor, Call::Setsid)),
-            Act::Pause => {
-                actor.at -= 1;
-                drop(self.call(actor, Call::Pause));
-            }
-            Act::Goto(at) => actor.at = at,
-        }
-    }
-
-    /// A stranger stays for a while, and whoever has nothing more to do ends.
-    fn visit(&mut self, actor: &mut Actor<'a>) {
-        if actor.script.is_empty() && actor.at == 0 {
-            (actor.at, actor.wakes) = (1, Some(self.now.after(VISIT)));
-        } else {
-            drop(self.call(actor, Call::ExitGroup(0)));
-        }
-    }
-
-    fn fork(&mut self, actor: &Actor<'a>, part: usize) {
-        let Some(Ok(Value::Number(number))) = self.call(actor, Call::Clone(How::FORK)) else { return };
-        if let Some(task) = self.kernel.find_as(actor.task, number) {
-            let birth = self.kernel.birth(task);
-            self.born.push(Actor { task, birth, part, at: 0, wakes: None, ..*actor });
-        }
-    }
-
-    fn vfork(&mut self, actor: &Actor<'a>, part: usize) {
-        if self.call(actor, Call::Clone(How::VFORK)).is_some() || !self.kernel.lives(actor.task, actor.birth)
+    /// The reply of a call that slept, and the signals that handlers took after it.
+    fn take_in(&mut self, actor: &mut Actor) {
+        if core::mem::take(&mut actor.awaited)
+            && let Some(reply) = self.kernel.take_reply(actor.task)
         {
-            return;
+            actor.player.reply(&reply);
         }
-        if let Some(task) = self.kernel.child_of_vfork(actor.task) {
-            let birth = self.kernel.birth(task);
-            self.born.push(Actor { task, birth, part, at: 0, wakes: None, ..*actor });
+        if self.kernel.has_caught(actor.task) {
+            actor.wakes = None;
+            for signal in self.kernel.take_caught(actor.task) {
+                actor.player.catch(signal);
+            }
         }
     }
 
-    fn say(&mut self, actor: &Actor<'a>, notice: Notice) {
+    fn step(&mut self, actor: &mut Actor) {
+        match actor.player.next(self.now) {
+            Step::Sleep(until) => actor.wakes = Some(until),
+            Step::Notify(text) => self.say(actor, &text),
+            // No script of a world goes on as another one.
+            Step::Exec(_) => actor.player.reply(&Err(Errno::ENOENT)),
+            Step::Call(call) => self.call(actor, call),
+        }
+    }
+
+    fn say(&mut self, actor: &Actor, text: &str) {
+        let notice = match text {
+            "READY=1" => Notice::Ready,
+            "STOPPING=1" => Notice::Stopping,
+            _ => return,
+        };
         let Some(Voice { life, key }) = actor.voice else { return };
-        self.note(actor, "says", key.service.0 as i32);
+        self.log.note(self.now, ("says", key.service.0));
+        if self.log.is_read() {
+            self.log.say(self.now, self.number(actor), format_args!("says {text}"));
+        }
         self.said.push((life, Event::Noticed { service: key.service, generation: key.generation, notice }));
     }
 
-    fn call(&mut self, actor: &Actor<'a>, call: Call) -> Option<Reply> {
+    fn call(&mut self, actor: &mut Actor, call: Call) {
+        let birth = if let Call::Clone(how) = &call { Some((how.vfork, actor.player.clone())) } else { None };
         let text = self.log.is_read().then(|| (alloc::format!("{call}"), self.number(actor)));
         let reply = match self.kernel.call(actor.task, call) {
             Outcome::Done(reply) => Some(reply),
@@ -212,20 +189,34 @@ impl<'a> Turn<'_, 'a> {
         self.log.note(self.now, &reply);
         if let Some((text, number)) = text {
             let said = reply.as_ref().map(|reply| alloc::format!(" -> {}", crate::program::Said(reply)));
-            self.log.say(self.now, number, format_args!("{text}{}", said.unwrap_or_default()));
+            self.log.say(self.now, number, format_args!("{text:.60}{}", said.unwrap_or_default()));
         }
-        reply
-    }
-
-    fn note(&mut self, actor: &Actor<'a>, what: &'static str, number: i32) {
-        self.log.note(self.now, (what, number));
-        if self.log.is_read() {
-            let who = self.number(actor);
-            self.log.say(self.now, who, format_args!("{what} {number}"));
+        if let Some((vfork, player)) = birth {
+            self.bear(actor, vfork, player, reply.as_ref());
+        }
+        actor.awaited = reply.is_none();
+        if let Some(reply) = reply {
+            actor.player.reply(&reply);
         }
     }
 
-    fn number(&self, actor: &Actor<'a>) -> i32 {
+    /// A child plays on where its parent is, with the reply 0.
+    fn bear(&mut self, actor: &Actor, vfork: bool, mut player: Player, reply: Option<&Reply>) {
+        let child = match reply {
+            Some(Ok(Value::Number(number))) => self.kernel.find_as(actor.task, *number),
+            None if vfork && self.kernel.lives(actor.task, actor.birth) => {
+                self.kernel.child_of_vfork(actor.task)
+            }
+            Some(_) | None => None,
+        };
+        let Some(task) = child else { return };
+        self.kernel.take_reply(task);
+        player.reply(&Ok(Value::ZERO));
+        let (birth, voice) = (self.kernel.birth(task), actor.voice);
+        self.born.push(Actor { task, birth, player, awaited: false, wakes: None, voice });
+    }
+
+    fn number(&self, actor: &Actor) -> i32 {
         self.kernel.look(actor.task).map_or(0, |look| look.pid)
     }
 }

@@ -1,7 +1,7 @@
 //! Where others failed: our own engine and driver in the world on paper, with all that made them fail, and more.
 //! The world's checks hold what must be: zombies are buried, each birth has one end, what is inherited is what was planned.
 
-use doula_sim::world::{Fault, Habit, Options, Scenario, run};
+use doula_sim::world::{Breakage, Fault, Habit, Options, Scenario, run};
 
 /// So many worlds are played for each mistake.
 const WORLDS: usize = 25;
@@ -26,7 +26,7 @@ fn has(scenario: &Scenario, habits: &[Habit]) -> bool {
 #[test]
 fn our_supervisor_misses_no_death_where_catatonit_containerd_and_dumb_init_did() {
     holds_where("many deaths, late SIGCHLD", |scenario| {
-        let short = |habit: &Habit| matches!(habit, Habit::Task | Habit::Crash | Habit::ReadyThenDies);
+        let short = |habit: &Habit| matches!(habit, Habit::Task | Habit::CrashLoop | Habit::ReadyThenDies);
         let ends = scenario.members.iter().filter(|member| short(&member.habit)).count();
         ends >= 3 && scenario.sites.has(Fault::ChildSignalLate)
     });
@@ -34,7 +34,7 @@ fn our_supervisor_misses_no_death_where_catatonit_containerd_and_dumb_init_did()
 
 #[test]
 fn our_supervisor_buries_what_it_adopts_where_start9_gitpod_and_conmon_did_not() {
-    let leaves = [Habit::DoubleForker, Habit::Daemon, Habit::ZombieMaker];
+    let leaves = [Habit::DoubleForker, Habit::DeafGrandchild, Habit::ZombieMaker];
     holds_where("orphans of PID 1", |scenario| scenario.machine.pid_one && has(scenario, &leaves));
     holds_where("orphans of a subreaper", |scenario| !scenario.machine.pid_one && has(scenario, &leaves));
 }
@@ -43,11 +43,24 @@ fn our_supervisor_buries_what_it_adopts_where_start9_gitpod_and_conmon_did_not()
 fn our_supervisor_stands_a_wait_that_steals_as_kernel_images_feared() {
     let stolen = |scenario: &Scenario| scenario.sites.has(Fault::WaitStolen);
     holds_where("a library buries our children", |scenario| {
-        stolen(scenario) && has(scenario, &[Habit::Daemon])
+        stolen(scenario) && has(scenario, &[Habit::DoubleForker])
     });
 }
 
 #[test]
+fn our_supervisors_children_have_no_mask_of_it_as_those_of_waku_54_had() {
+    let members = |scenario: &Scenario| has(scenario, &[Habit::ZombieMaker, Habit::Orphans]);
+    holds_where("children that bear and bury", members);
+    // And a supervisor that leaves its mask to them is found in the same worlds.
+    let flawed = Options { broken: Some(Breakage::MaskInherited), ..Options::default() };
+    let found = |scenario: &Scenario| run(scenario, &flawed).violation.map(|violation| violation.check);
+    let first = (0..SEEDS).map(Scenario::of).find(members).expect("a world like that");
+    assert_eq!(found(&first), Some("inherited"));
+}
+
+#[test]
 fn our_supervisor_waits_for_whom_it_killed_where_sbsh_only_looked() {
-    holds_where("SIGKILL", |scenario| has(scenario, &[Habit::Deaf]) && scenario.sites.has(Fault::Preempted));
+    holds_where("SIGKILL", |scenario| {
+        has(scenario, &[Habit::IgnoresTerm]) && scenario.sites.has(Fault::Preempted)
+    });
 }
