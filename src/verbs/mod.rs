@@ -3,6 +3,7 @@
 //! A new verb is three lines: `mod`, a variant of [`Verb`], an arm in [`Verb::run`]. A verb has `Args` (its
 //! doc comment is the help) and `run(args, ui) -> Outcome`.
 
+mod assert;
 mod check;
 mod completions;
 mod compress;
@@ -56,6 +57,7 @@ pub(crate) struct Cli {
 /// What doula can do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    Assert(assert::Args),
     Check(check::Args),
     Ctl(ctl::Args),
     Completions(completions::Args),
@@ -84,6 +86,7 @@ impl Verb {
     /// Does it.
     pub(crate) fn run(self, ui: &mut Ui) -> Outcome {
         match self {
+            Verb::Assert(args) => assert::run(args, ui),
             Verb::Check(args) => check::run(args, ui),
             Verb::Ctl(args) => ctl::run(args, ui),
             Verb::Completions(args) => completions::run(args, ui),

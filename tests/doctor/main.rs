@@ -1,5 +1,6 @@
-//! `doula doctor` and `reap` as people run them, on processes that the tests made sick on purpose.
+//! `doula doctor`, `reap` and `assert` as people run them, on processes that the tests made sick on purpose.
 
+mod asserted;
 mod blocked;
 mod circle;
 mod load;
