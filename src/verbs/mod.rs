@@ -14,6 +14,7 @@ mod import;
 pub(crate) mod init;
 mod man;
 mod pipe;
+mod pool;
 mod probe;
 mod ps;
 mod reap;
@@ -69,6 +70,7 @@ pub(crate) enum Verb {
     Import(import::Args),
     Man(man::Args),
     Pipe(pipe::Args),
+    Pool(pool::Args),
     #[command(hide = true)]
     Probe(probe::Args),
     Sim(sim::Args),
@@ -97,6 +99,7 @@ impl Verb {
             Verb::Import(args) => import::run(args, ui),
             Verb::Man(args) => man::run(args, ui),
             Verb::Pipe(args) => pipe::run(args, ui),
+            Verb::Pool(args) => pool::run(args, ui),
             Verb::Probe(args) => probe::run(args, ui),
             Verb::Sim(args) => sim::run(args, ui),
             Verb::Ps(args) => ps::run(args, ui),

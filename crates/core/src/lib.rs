@@ -32,5 +32,6 @@ pub mod flood;
 pub mod graceful;
 pub mod init;
 pub mod kernel;
+pub mod pool;
 pub mod random;
 pub mod view;

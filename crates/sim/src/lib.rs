@@ -21,6 +21,7 @@ extern crate alloc;
 
 pub mod kernel;
 pub mod oracle;
+pub mod pools;
 pub mod program;
 pub mod what_if;
 pub mod world;

@@ -1,0 +1,272 @@
+//! How many workers a pool has: what is seen goes in, how many to start or to drain comes out.
+//!
+//! Each policy is a small machine with its own rhythm, so that those of known servers can be compared with ours on the same
+//! load ([`Policy`] names them). Nothing here knows processes or sockets, and nobody is chosen by name: a [`Move`] says how
+//! many, and of which kind ([`Victim`]). Drained means: takes no new connection, finishes what it has, and exits.
+
+mod backlog;
+mod spare;
+mod uwsgi;
+
+#[cfg(test)]
+mod tests;
+
+pub use backlog::Brakes;
+
+use backlog::Backlog;
+use core::time::Duration;
+use doula_model::time::Time;
+use spare::{Apache, Dynamic};
+use uwsgi::Cheaper;
+
+/// How a pool finds its size.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// Always the maximum; who is missing is started again.
+    Fixed,
+    /// By what waits in the accept queue: nothing is asked of the workers. The default.
+    Backlog,
+    /// Apache's prefork MPM (`server/mpm/prefork/prefork.c`): a look each second, 1, 2, 4 … 32 more while too few are idle, one
+    /// less while too many are.
+    Apache(Spare),
+    /// `pm = dynamic` of php-fpm (`sapi/fpm/fpm/fpm_process_ctl.c`): as Apache, but never more at once than are missing.
+    FpmDynamic(Spare),
+    /// `pm = ondemand` of php-fpm: one more for each connection that meets nobody idle.
+    FpmOndemand {
+        /// Who is idle for longer is drained, one each second (`pm.process_idle_timeout`).
+        idle: Duration,
+    },
+    /// `cheaper-algo = spare` of uWSGI (`core/master_utils.c`).
+    UwsgiSpare {
+        /// How many at once (`cheaper-step`).
+        step: u32,
+        /// After how many seconds in which all were busy (`cheaper-overload`).
+        overload: u32,
+    },
+}
+
+/// How many idle workers there should be (`MinSpareServers`, `MaxSpareServers`; `pm.min_spare_servers`, `pm.max_spare_servers`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spare {
+    /// Fewer than these: more are started.
+    pub min: u32,
+    /// More than these: one is drained.
+    pub max: u32,
+}
+
+/// The bounds of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// How many there are from the beginning; ours and uWSGI's never go below.
+    pub start: u32,
+    /// How many there may be, with those that are drained.
+    pub max: u32,
+}
+
+/// What is seen of a pool at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// When.
+    pub now: Time,
+    /// Workers that were started and are not ready yet.
+    pub starting: u32,
+    /// Workers that are ready.
+    pub ready: u32,
+    /// How many of the ready ones have work; one that cannot be proved idle has.
+    pub busy: u32,
+    /// Workers that are being drained and still live.
+    pub draining: u32,
+    /// Connections that nobody has accepted yet.
+    pub queue: u32,
+    /// For how long the one that is idle for longest has been idle.
+    pub idle_for: Duration,
+    /// What speaks against more workers.
+    pub brakes: Brakes,
+}
+
+impl Seen {
+    /// How many are ready and have nothing to do.
+    pub fn idle(&self) -> u32 {
+        self.ready.saturating_sub(self.busy)
+    }
+
+    /// How many there are, without those that leave.
+    pub fn staying(&self) -> u32 {
+        self.ready.saturating_add(self.starting)
+    }
+
+    /// How many may still be started.
+    fn room(&self, bounds: Bounds) -> u32 {
+        bounds.max.saturating_sub(self.staying().saturating_add(self.draining))
+    }
+}
+
+/// Who leaves, when somebody has to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Victim {
+    /// Whoever is idle.
+    AnyIdle,
+    /// Of those that are idle, the one that was started first.
+    OldestIdle,
+    /// The one that was started first, idle or not.
+    Oldest,
+    /// The one that is idle for longest.
+    LongestIdle,
+}
+
+/// Why a pool changes its size, or does not though it would.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// There is nothing to change.
+    Steady,
+    /// Fewer than there always should be.
+    BelowStart,
+    /// Fewer are idle than the policy wants.
+    FewIdle,
+    /// More are idle than the policy wants.
+    ManyIdle,
+    /// Connections wait, and nobody is about to take them.
+    Queue,
+    /// All were busy for too long.
+    AllBusy,
+    /// More are wanted, but there are as many as there may be.
+    AtMaximum,
+    /// More are wanted, but there is no memory for them.
+    Memory,
+    /// More are wanted, but the machine is short of CPU or memory already.
+    Pressure,
+    /// More are wanted, but those that start end at once.
+    Failing,
+}
+
+/// What to do about a pool's size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// So many more.
+    pub start: u32,
+    /// So many are drained, as far as there are any of that kind.
+    pub drain: u32,
+    /// Who they are.
+    pub victim: Victim,
+    /// Why.
+    pub reason: Reason,
+    /// When to look again by the clock; `None`: not before something happens.
+    pub again: Option<Duration>,
+}
+
+impl Move {
+    /// Nothing is changed.
+    fn none(reason: Reason, again: Option<Duration>) -> Move {
+        Move { start: 0, drain: 0, victim: Victim::AnyIdle, reason, again }
+    }
+
+    /// Some are started.
+    fn start(count: u32, reason: Reason, again: Option<Duration>) -> Move {
+        Move { start: count, ..Move::none(reason, again) }
+    }
+
+    /// Some are drained.
+    fn drain(count: u32, victim: Victim, again: Option<Duration>) -> Move {
+        Move { drain: count, victim, ..Move::none(Reason::ManyIdle, again) }
+    }
+}
+
+/// The rhythm of the servers that look once a second.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A policy at work.
+///
+/// ```
+/// use core::time::Duration;
+/// use doula_core::pool::{Bounds, Policy, Seen, Sizer, Spare};
+/// use doula_model::time::Time;
+/// let mut sizer = Sizer::new(Policy::Apache(Spare { min: 5, max: 10 }), Bounds { start: 5, max: 100 });
+/// let busy = Seen { ready: 5, busy: 5, ..Seen::default() };
+/// assert_eq!(sizer.look(&busy).start, 1);
+/// let later = Seen { ready: 6, busy: 6, now: Time::ZERO.after(Duration::from_secs(1)), ..Seen::default() };
+/// assert_eq!(sizer.look(&later).start, 2);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Sizer {
+    bounds: Bounds,
+    rule: Rule,
+}
+
+/// What each policy remembers.
+#[derive(Clone, Debug)]
+enum Rule {
+    Fixed,
+    Backlog(Backlog),
+    Apache(Apache),
+    Dynamic(Dynamic),
+    Ondemand(Duration),
+    Cheaper(Cheaper),
+}
+
+impl Sizer {
+    /// A pool that has nobody yet.
+    pub fn new(policy: Policy, bounds: Bounds) -> Sizer {
+        let rule = match policy {
+            Policy::Fixed => Rule::Fixed,
+            Policy::Backlog => Rule::Backlog(Backlog::default()),
+            Policy::Apache(spare) => Rule::Apache(Apache::new(spare)),
+            Policy::FpmDynamic(spare) => Rule::Dynamic(Dynamic::new(spare)),
+            Policy::FpmOndemand { idle } => Rule::Ondemand(idle),
+            Policy::UwsgiSpare { step, overload } => Rule::Cheaper(Cheaper::new(step, overload)),
+        };
+        Sizer { bounds, rule }
+    }
+
+    /// With how many a pool begins.
+    pub fn start(&self) -> u32 {
+        match self.rule {
+            Rule::Fixed => self.bounds.max,
+            Rule::Ondemand(_) => 0,
+            Rule::Backlog(_) | Rule::Apache(_) | Rule::Dynamic(_) | Rule::Cheaper(_) => {
+                self.bounds.start.min(self.bounds.max)
+            }
+        }
+    }
+
+    /// Whether a connection that arrives is a reason to look, besides the clock.
+    pub fn hears_connections(&self) -> bool {
+        matches!(self.rule, Rule::Backlog(_) | Rule::Ondemand(_))
+    }
+
+    /// Decides. To be asked when [`Move::again`] is over, when a worker ended, and, if it
+    /// [hears them](Sizer::hears_connections), when connections arrive.
+    pub fn look(&mut self, seen: &Seen) -> Move {
+        match &mut self.rule {
+            Rule::Fixed => fixed(self.bounds, seen),
+            Rule::Backlog(backlog) => backlog.look(self.bounds, seen),
+            Rule::Apache(apache) => apache.look(self.bounds, seen),
+            Rule::Dynamic(dynamic) => dynamic.look(self.bounds, seen),
+            Rule::Ondemand(idle) => ondemand(self.bounds, *idle, seen),
+            Rule::Cheaper(cheaper) => cheaper.look(self.bounds, seen),
+        }
+    }
+}
+
+fn fixed(bounds: Bounds, seen: &Seen) -> Move {
+    match seen.room(bounds) {
+        0 => Move::none(Reason::Steady, None),
+        missing => Move::start(missing, Reason::BelowStart, None),
+    }
+}
+
+/// One more when a connection meets nobody idle. A worker that starts is not idle yet, so each further connection
+/// starts another one.
+fn ondemand(bounds: Bounds, idle: Duration, seen: &Seen) -> Move {
+    let again = (seen.staying() > 0).then_some(SECOND);
+    if seen.queue > 0 && seen.idle() == 0 {
+        return if seen.room(bounds) == 0 {
+            Move::none(Reason::AtMaximum, again)
+        } else {
+            Move::start(1, Reason::Queue, again)
+        };
+    }
+    if seen.idle() > 0 && seen.idle_for > idle {
+        return Move::drain(1, Victim::LongestIdle, again);
+    }
+    Move::none(Reason::Steady, again)
+}
