@@ -21,7 +21,7 @@ fn main() -> ExitCode {
         Err(answer) => return ui::clap_answer(&answer),
     };
     let mut ui = ui::Ui::new(cli.color);
-    match cli.verb.run(&mut ui) {
+    match cli.verb.run(cli.color, &mut ui) {
         Ok(exit) => exit.into(),
         Err(failure) => {
             ui.failure(&failure);

@@ -51,6 +51,11 @@ pub(crate) fn size(text: &str) -> Result<usize, String> {
     usize::try_from(bytes).map_err(|_| format!("`{text}` is too large"))
 }
 
+/// Numbers of CPUs as in doula.toml: `0,2-3`.
+pub(crate) fn cpus(text: &str) -> Result<Vec<u16>, String> {
+    value::cpus(text).map_err(spoken)
+}
+
 /// A complaint in one sentence.
 fn spoken(complaint: Complaint) -> String {
     match complaint.help {

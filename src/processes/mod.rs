@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// What must be known beside a process to tell of it.
+#[derive(Clone, Debug)]
 pub(crate) struct Context {
     /// The machine at the moment of the look.
     pub(crate) machine: Machine,
@@ -35,7 +36,7 @@ impl Context {
     pub(crate) fn now() -> Context {
         Context {
             machine: Machine::now(),
-            memory: memory(),
+            memory: total_memory(),
             interval: None,
             before: BTreeMap::new(),
             users: RefCell::default(),
@@ -47,6 +48,28 @@ impl Context {
     pub(crate) fn after(interval: Duration, before: &[Process]) -> Context {
         let ticks = |process: &Process| (process.stat.identity(), process.stat.cpu.0 + process.stat.cpu.1);
         Context { interval: Some(interval), before: before.iter().map(ticks).collect(), ..Context::now() }
+    }
+
+    /// At this moment, after a measurement that began with these ticks of each.
+    pub(crate) fn measured(
+        machine: Machine,
+        memory: Option<u64>,
+        interval: Option<Duration>,
+        before: BTreeMap<Identity, u64>,
+    ) -> Context {
+        Context { machine, memory, interval, before, users: RefCell::default(), groups: RefCell::default() }
+    }
+
+    /// Keeps the names of users and groups that another one has looked up.
+    pub(crate) fn with_names_of(mut self, other: Context) -> Context {
+        (self.users, self.groups) = (other.users, other.groups);
+        self
+    }
+
+    /// The CPU time of a process at the beginning of the measurement, in ticks.
+    #[cfg(test)]
+    pub(crate) fn before(&self, identity: Identity) -> Option<u64> {
+        self.before.get(&identity).copied()
     }
 
     /// CPU use over the interval; nothing of whom was born in it.
@@ -78,7 +101,7 @@ impl Context {
 }
 
 /// `MemTotal` of `/proc/meminfo`.
-fn memory() -> Option<u64> {
+pub(crate) fn total_memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.strip_suffix("kB"))?;
     Some(total.trim().parse::<u64>().ok()? * 1024)

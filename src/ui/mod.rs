@@ -5,10 +5,14 @@
 //! [`mod@escape`]. Colour never carries meaning alone.
 
 mod escape;
+mod keys;
+mod screen;
 mod style;
 mod table;
 
 pub(crate) use escape::escape;
+pub(crate) use keys::{Key, Keys};
+pub(crate) use screen::Screen;
 pub(crate) use style::Style;
 pub(crate) use table::{Cell, Table};
 

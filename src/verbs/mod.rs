@@ -20,6 +20,7 @@ mod ps;
 mod reap;
 mod signal;
 pub(crate) mod sim;
+mod top;
 mod tree;
 mod up;
 
@@ -80,13 +81,14 @@ pub(crate) enum Verb {
     Stop(signal::StopArgs),
     Cont(signal::ContArgs),
     Kill(signal::KillArgs),
+    Top(top::Args),
     Tree(tree::Args),
     Up(up::Args),
 }
 
 impl Verb {
     /// Does it.
-    pub(crate) fn run(self, ui: &mut Ui) -> Outcome {
+    pub(crate) fn run(self, color: Color, ui: &mut Ui) -> Outcome {
         match self {
             Verb::Assert(args) => assert::run(args, ui),
             Verb::Check(args) => check::run(args, ui),
@@ -108,6 +110,7 @@ impl Verb {
             Verb::Stop(args) => signal::stop(args, ui),
             Verb::Cont(args) => signal::cont(args, ui),
             Verb::Kill(args) => signal::kill(args, ui),
+            Verb::Top(args) => top::run(args, color, ui),
             Verb::Tree(args) => tree::run(args, ui),
             Verb::Up(args) => up::run(args, ui),
         }

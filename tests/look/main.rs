@@ -3,6 +3,7 @@
 mod aimed;
 mod list;
 mod odd;
+mod top;
 mod tree;
 
 #[path = "../common/actors.rs"]

@@ -11,7 +11,7 @@ use doula_model::id::Pid;
 use doula_model::plan::Errno;
 use doula_model::signal::Signal;
 use doula_sys::fd::{AsFd, BorrowedFd, OwnedFd};
-use doula_sys::{limits, pidfd, poll};
+use doula_sys::{limits, pidfd, poll, sched};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
@@ -30,7 +30,7 @@ pub struct Target {
 pub enum Missed {
     /// It has ended and was buried; its number may be somebody else's now.
     Gone,
-    /// We have no right to signal it (EPERM).
+    /// We have no right to do that to it (EPERM, EACCES).
     Denied,
     /// The system refused for another reason.
     Refused(Errno),
@@ -40,7 +40,7 @@ impl fmt::Display for Missed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Missed::Gone => f.write_str("it is gone"),
-            Missed::Denied => f.write_str("only root or its own user may signal it"),
+            Missed::Denied => f.write_str("only root or its own user may do that"),
             Missed::Refused(errno) => write!(f, "{errno}"),
         }
     }
@@ -52,7 +52,7 @@ impl From<Errno> for Missed {
     fn from(errno: Errno) -> Missed {
         match errno {
             Errno::ESRCH => Missed::Gone,
-            Errno::EPERM => Missed::Denied,
+            Errno::EPERM | Errno::EACCES => Missed::Denied,
             other => Missed::Refused(other),
         }
     }
@@ -106,6 +106,45 @@ impl Target {
     /// When it is gone, or we may not.
     pub fn signal(&self, signal: Signal) -> Result<(), Missed> {
         pidfd::send(&self.handle, signal).map_err(Missed::from)
+    }
+
+    /// Makes its first thread so nice (setpriority(2)).
+    ///
+    /// The kernel takes a number for that, not a handle. So it is looked before and after: if it is the same process both times,
+    /// nobody else can have had its number between.
+    ///
+    /// # Errors
+    /// [`Missed::Gone`] also when it ended meanwhile; then whoever got its number may have been hit.
+    pub fn set_nice(&self, reader: &mut Reader, nice: i32) -> Result<(), Missed> {
+        self.by_number(reader, |pid| sched::set_nice(pid, nice))
+    }
+
+    /// Lets all its threads run on these CPUs only (sched_setaffinity(2)), by its numbers as [`Target::set_nice`].
+    ///
+    /// # Errors
+    /// As [`Target::set_nice`]; EINVAL when there is none of these CPUs.
+    pub fn set_affinity(&self, reader: &mut Reader, cpus: &[u16]) -> Result<(), Missed> {
+        let threads = reader.threads(self.identity.pid);
+        self.by_number(reader, |_| {
+            for &thread in &threads {
+                match sched::set_affinity(thread, cpus) {
+                    // A thread that ended meanwhile runs nowhere.
+                    Ok(()) | Err(Errno::ESRCH) => {}
+                    Err(errno) => return Err(errno),
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn by_number(
+        &self,
+        reader: &mut Reader,
+        act: impl FnOnce(Pid) -> Result<(), Errno>,
+    ) -> Result<(), Missed> {
+        self.stat(reader).ok_or(Missed::Gone)?;
+        act(self.identity.pid)?;
+        self.stat(reader).map(drop).ok_or(Missed::Gone)
     }
 
     /// Whether it has ended, also if nobody has buried it.
@@ -273,6 +312,22 @@ mod tests {
         stat.start_ticks -= 1;
         assert_eq!(Target::take(&mut reader, &stat).map(|_| ()), Err(Missed::Gone));
         assert_eq!(reader.stat(child.pid()).map(|stat| stat.is_exiting()), Some(false));
+    }
+
+    #[test]
+    fn a_process_is_made_nicer_and_kept_to_its_cpus_and_one_that_is_gone_is_told() {
+        let mut child = Command::new("sleep").arg("1000").spawn().expect("sleep");
+        let mut reader = Reader::open().expect("/proc");
+        let stat = reader.stat(child.pid()).expect("it lives");
+        let target = Target::take(&mut reader, &stat).expect("it lives");
+        target.set_nice(&mut reader, 9).expect("ours");
+        assert_eq!(reader.stat(child.pid()).map(|stat| stat.nice), Some(9));
+        let cpu = stat.processor as u16;
+        target.set_affinity(&mut reader, &[cpu]).expect("ours, and it has run there");
+        assert!(target.set_affinity(&mut reader, &[]).is_err());
+        target.signal(Signal::KILL).expect("ours");
+        child.wait();
+        assert_eq!(target.set_nice(&mut reader, 10), Err(Missed::Gone));
     }
 
     #[test]

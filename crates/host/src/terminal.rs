@@ -1,12 +1,17 @@
 //! The user's terminal: its size, and handing it over byte by byte.
 
+use crate::child::os_error;
+use crate::signals::Held;
 use doula_model::control::WindowSize;
 use doula_model::plan::Errno;
 use doula_model::signal::Signal;
-use doula_sys::fd::{AsFd, OwnedFd};
-use doula_sys::group::{self, TerminalModes};
+use doula_sys::fd::{self, AsFd, OwnedFd};
+use doula_sys::group;
+pub use doula_sys::group::TerminalModes;
 use doula_sys::poll::{Epoll, Happening, Interest};
 use doula_sys::signal::{self, SignalSet};
+use std::io;
+use std::time::Duration;
 
 /// The size of this terminal; `None` if it is none.
 pub fn size(terminal: &impl AsFd) -> Option<WindowSize> {
@@ -94,10 +99,100 @@ impl Watch {
     }
 }
 
+/// A terminal that a program has for itself: raw, with the signals that concern it read instead of delivered. Dropping it
+/// restores both.
+#[derive(Debug)]
+pub struct Desk {
+    terminal: OwnedFd,
+    raw: Option<Raw>,
+    signals: Held,
+    epoll: Epoll,
+}
+
+/// What happened at a desk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Happened {
+    /// Something was typed, or the terminal is gone: [`Desk::read`] tells.
+    Typed,
+    /// A signal came: WINCH for another size, TSTP for a pause, CONT after it, or one that asks us to end.
+    Signal(Signal),
+    /// The time is over.
+    Time,
+}
+
+const SIGNALS: u64 = 2;
+
+impl Desk {
+    /// Takes this terminal. To be called while there is only one thread, because the others would get the signals.
+    ///
+    /// # Errors
+    /// ENOTTY when it is none; lack of fds.
+    pub fn take(terminal: &impl AsFd) -> io::Result<Desk> {
+        let raw = Raw::enter(terminal).ok_or_else(|| os_error(Errno::ENOTTY))?;
+        let signals = Held::back(&[
+            Signal::WINCH,
+            Signal::TSTP,
+            Signal::CONT,
+            Signal::TERM,
+            Signal::INT,
+            Signal::HUP,
+            Signal::QUIT,
+        ])?;
+        let epoll = Epoll::new().map_err(os_error)?;
+        epoll.add(terminal, Interest::READ, INPUT).map_err(os_error)?;
+        epoll.add(&signals, Interest::READ, SIGNALS).map_err(os_error)?;
+        let terminal = terminal.as_fd().try_clone_to_owned()?;
+        Ok(Desk { terminal, raw: Some(raw), signals, epoll })
+    }
+
+    /// Waits at most so long.
+    pub fn next(&self, time: Duration) -> Happened {
+        let mut buffer = [Happening::EMPTY; 1];
+        let happened = match self.epoll.wait(&mut buffer, Some(time)) {
+            Ok(happened) => happened.first().map(Happening::token),
+            Err(_) => None,
+        };
+        match happened {
+            Some(SIGNALS) => match self.signals.take() {
+                Ok(Some(arrival)) => Happened::Signal(arrival.signal),
+                Ok(None) | Err(_) => Happened::Time,
+            },
+            Some(_) => Happened::Typed,
+            None => Happened::Time,
+        }
+    }
+
+    /// What was typed; 0 bytes when the terminal is gone.
+    pub fn read(&self, buffer: &mut [u8]) -> usize {
+        fd::read(&self.terminal, buffer).unwrap_or(0)
+    }
+
+    /// How the terminal was before, for a [`Desk::restore`] from anywhere.
+    pub fn before(&self) -> Option<TerminalModes> {
+        self.raw.as_ref().map(|raw| raw.before.clone())
+    }
+
+    /// Gives the terminal these modes: for a hook of a panic, which has no desk.
+    pub fn restore(terminal: &impl AsFd, modes: &TerminalModes) {
+        // Nothing better can be done about a terminal that is gone.
+        let _ = group::set_terminal_modes(terminal, modes);
+    }
+
+    /// Restores the terminal, stops this process as Ctrl-Z does, and takes the terminal again once it is continued.
+    ///
+    /// # Errors
+    /// EIO and the like when the terminal is gone meanwhile.
+    pub fn pause(&mut self) -> io::Result<()> {
+        self.raw = None;
+        signal::raise(Signal::STOP).map_err(os_error)?;
+        self.raw = Some(Raw::enter(&self.terminal).ok_or_else(|| os_error(Errno::EIO))?);
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use doula_sys::fd;
 
     #[test]
     fn a_terminal_is_as_before_after_its_raw_time() {

@@ -1,7 +1,10 @@
 //! The scheduler: whose turn it is, and for how long.
 
+use crate::limits::MAX_CPUS;
 use crate::{Result, raw};
 use core::time::Duration;
+use doula_model::id::Pid;
+use doula_model::plan::Errno;
 
 /// How the scheduler treats the calling thread: `struct sched_attr` of
 /// <https://man7.org/linux/man-pages/man2/sched_setattr.2.html>.
@@ -51,6 +54,32 @@ impl Attributes {
     }
 }
 
+/// `setpriority(PRIO_PROCESS, pid, nice)`—how nice the thread with this number is; of a process, its first thread. EACCES or
+/// EPERM when that needs `CAP_SYS_NICE`, ESRCH when there is none. A number can be somebody else's by now.
+///
+/// <https://man7.org/linux/man-pages/man2/setpriority.2.html>
+#[doc(alias = "setpriority")]
+pub fn set_nice(pid: Pid, nice: i32) -> Result<()> {
+    // SAFETY: setpriority takes numbers only.
+    unsafe { raw::call(libc::SYS_setpriority, [0, pid.get() as usize, nice as usize, 0, 0, 0]) }.map(drop)
+}
+
+/// `sched_setaffinity(pid, cpus)`—on which CPUs the thread with this number may run. EINVAL when none of them exists; EPERM
+/// for others' threads, ESRCH when there is none. A number can be somebody else's by now.
+///
+/// <https://man7.org/linux/man-pages/man2/sched_setaffinity.2.html>
+#[doc(alias = "sched_setaffinity")]
+pub fn set_affinity(pid: Pid, cpus: &[u16]) -> Result<()> {
+    let mut mask = [0u64; MAX_CPUS / 64];
+    for &cpu in cpus {
+        let word = mask.get_mut(usize::from(cpu) / 64).ok_or(Errno::EINVAL)?;
+        *word |= 1 << (cpu % 64);
+    }
+    let args = [pid.get() as usize, size_of_val(&mask), mask.as_ptr() as usize, 0, 0, 0];
+    // SAFETY: the kernel reads as many bytes as the second argument says, which the mask has.
+    unsafe { raw::call(libc::SYS_sched_setaffinity, args) }.map(drop)
+}
+
 const RESET_ON_FORK: u64 = libc::SCHED_FLAG_RESET_ON_FORK as u64;
 
 /// Linux 5.3 made the struct longer; every kernel takes this first version of it.
@@ -74,6 +103,19 @@ mod tests {
     use super::*;
     use crate::fork::tests::apart::apart;
     use std::println;
+
+    #[test]
+    fn niceness_and_cpus_of_a_process_are_set_by_its_number() {
+        apart(|| {
+            let us = crate::group::pid();
+            set_nice(us, 7).expect("anybody may be nicer");
+            assert_eq!(Attributes::get().expect("sched_getattr").nice, 7);
+            assert_eq!(set_affinity(us, &[]), Err(Errno::EINVAL));
+            assert_eq!(set_affinity(us, &[u16::MAX]), Err(Errno::EINVAL));
+            let all: alloc::vec::Vec<u16> = (0..MAX_CPUS as u16).collect();
+            set_affinity(us, &all).expect("those that there are");
+        });
+    }
 
     #[test]
     fn a_short_slice_is_ours_alone_and_no_child_inherits_it() {

@@ -7,17 +7,21 @@
 //! Absent on purpose: verdicts. What is seen is told as it is; what could not be seen is told as that.
 
 mod aside;
+mod detail;
 mod iterator;
+mod live;
 mod locker;
 mod machine;
 mod reader;
 mod stat;
 mod status;
 
+pub use detail::Text;
 pub use doula_model::process::{
     Answer, Identity, Namespaces, ProcState, Process, Share, Signals, Stat, Status, Traffic,
 };
 pub use iterator::NoIterator;
+pub use live::Live;
 pub use locker::{Locker, locker};
 pub use machine::Machine;
 pub use reader::{Reader, Source, Want};
@@ -31,5 +35,7 @@ fn system_error(errno: Errno) -> io::Error {
     io::Error::from_raw_os_error(errno.0)
 }
 
+#[cfg(test)]
+mod live_tests;
 #[cfg(test)]
 mod tests;

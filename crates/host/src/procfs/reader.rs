@@ -299,7 +299,7 @@ impl Reader {
     }
 
     /// Asks the files that never wait.
-    fn look(&mut self, process: &mut Process, want: &Want) {
+    pub(super) fn look(&mut self, process: &mut Process, want: &Want) {
         let (tgid, thread) = (process.tgid, process.stat.pid);
         let at = |file: &str| if want.threads { format!("task/{thread}/{file}") } else { file.to_owned() };
         if want.status {
@@ -324,7 +324,7 @@ impl Reader {
     }
 
     /// Asks the files that may wait.
-    fn ask_aside(&mut self, processes: &mut [Process], want: &Want) -> io::Result<()> {
+    pub(super) fn ask_aside(&mut self, processes: &mut [Process], want: &Want) -> io::Result<()> {
         let has_memory = |process: &&mut Process| !process.stat.is_kernel() && !process.stat.is_exiting();
         let mut asked: Vec<&mut Process> = processes.iter_mut().filter(has_memory).collect();
         let pids: Vec<Pid> = asked.iter().map(|process| process.tgid).collect();
@@ -369,7 +369,12 @@ impl Reader {
         }
     }
 
-    fn answer<T>(&mut self, pid: Pid, file: &str, parse: impl FnOnce(&[u8]) -> Option<T>) -> Answer<T> {
+    pub(super) fn answer<T>(
+        &mut self,
+        pid: Pid,
+        file: &str,
+        parse: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Answer<T> {
         match self.of(pid, file, true) {
             Ok(length) => parse(&self.buffer[..length]).map_or(Answer::None, Answer::Is),
             Err(errno) => refused(errno),

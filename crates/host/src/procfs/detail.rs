@@ -1,0 +1,93 @@
+//! Questions about one process that no list asks: its files, and texts of the kernel as they are.
+//!
+//! Whoever asks by a number looks at the identity before and after; a handle does that ([`crate::aim::Target`]).
+
+use super::reader::refused;
+use super::{Reader, aside};
+use doula_model::id::Pid;
+use doula_model::plan::Errno;
+use doula_model::process::Answer;
+use std::io;
+use std::os::unix::ffi::OsStringExt as _;
+
+/// A text of the kernel about one process, whose reading never waits for that process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Text {
+    /// `limits`: resource limits (proc_pid_limits(5)).
+    Limits,
+    /// `wchan`: the function of the kernel in which it waits.
+    Wchan,
+    /// `syscall`: the number and the arguments of the system call in which it is (proc_pid_syscall(5)).
+    Syscall,
+    /// `stack`: the functions of the kernel that it is in; for root (proc_pid_stack(5)).
+    Stack,
+}
+
+impl Reader {
+    /// Asks for such a text.
+    ///
+    /// ```
+    /// use doula_host::procfs::{Reader, Text};
+    /// let us = doula_host::Pid::new(std::process::id() as i32).expect("a number");
+    /// let limits = Reader::open()?.text(us, Text::Limits);
+    /// assert!(limits.known().is_some_and(|text| text.starts_with(b"Limit")));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn text(&mut self, pid: Pid, text: Text) -> Answer<Vec<u8>> {
+        let file = match text {
+            Text::Limits => "limits",
+            Text::Wchan => "wchan",
+            Text::Syscall => "syscall",
+            Text::Stack => "stack",
+        };
+        self.answer(pid, file, |text| Some(text.to_vec()))
+    }
+
+    /// Its environment, each variable ended by a NUL byte; asked aside, because that waits for the lock of the memory map.
+    ///
+    /// # Errors
+    /// When no copy of us can be made that reads it.
+    pub fn environment(&mut self, pid: Pid) -> io::Result<Answer<Vec<u8>>> {
+        let answers = aside::read(&self.proc, &[pid], c"environ")?;
+        Ok(answers.into_iter().next().unwrap_or(Answer::None))
+    }
+
+    /// Its open files: number and target, as readlink(2) tells it (proc_pid_fd(5)), by rising numbers.
+    pub fn files(&mut self, pid: Pid) -> Answer<Vec<(u32, Vec<u8>)>> {
+        let directory = format!("/proc/{pid}/fd");
+        let entries = match std::fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            Err(error) => return refused(Errno(error.raw_os_error().unwrap_or(0))),
+        };
+        let one = |entry: std::fs::DirEntry| {
+            let number = entry.file_name().to_str()?.parse().ok()?;
+            let target = std::fs::read_link(entry.path()).ok()?;
+            Some((number, target.into_os_string().into_vec()))
+        };
+        let mut files: Vec<(u32, Vec<u8>)> = entries.flatten().filter_map(one).collect();
+        files.sort_unstable();
+        Answer::Is(files)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Command, Signal};
+
+    #[test]
+    fn a_process_is_asked_for_its_files_its_environment_and_its_limits() {
+        let mut child = Command::new("sleep").arg("1000").env("OF_THE_TEST", "yes").spawn().expect("sleep");
+        let mut reader = Reader::open().expect("/proc");
+        let files = reader.files(child.pid());
+        assert!(files.known().is_some_and(|files| files.iter().any(|(number, _)| *number == 1)), "{files:?}");
+        let variables = reader.environment(child.pid()).expect("to ask");
+        let variables = variables.known().expect("ours");
+        assert!(variables.split(|&byte| byte == 0).any(|one| one == b"OF_THE_TEST=yes"));
+        assert!(reader.text(child.pid(), Text::Limits).known().is_some());
+        child.signal(Signal::KILL).expect("ours");
+        child.wait();
+        assert_eq!(reader.files(child.pid()), Answer::None);
+        assert_eq!(reader.text(child.pid(), Text::Limits), Answer::None);
+    }
+}

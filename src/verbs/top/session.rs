@@ -1,0 +1,251 @@
+//! A person at a terminal: looks at the processes, hands what happens to the state, does what it asks, and shows it.
+
+use super::draw::draw;
+use super::pages;
+use super::record::{Player, Recorder};
+use super::settings::Theme;
+use super::state::{Effect, Event, Look, Top};
+use super::watch::Watcher;
+use crate::error::{Exit, Failure, Outcome};
+use crate::ui::{Keys, Screen};
+use doula_host::Signal;
+use doula_host::aim::{Missed, Target};
+use doula_host::procfs::Live;
+use doula_host::terminal::{self, Desk, Happened};
+use doula_model::process::Identity;
+use std::collections::BTreeMap;
+use std::io;
+use std::time::{Duration, Instant};
+
+/// So long after an Escape nothing that belongs to it comes any more.
+const ESCAPE: Duration = Duration::from_millis(40);
+
+/// Where looks come from.
+pub(super) enum Source {
+    /// This machine; perhaps kept for later.
+    Live(Box<Watcher>, Option<Recorder>),
+    /// A record.
+    Record(Player),
+}
+
+/// Everything of one session.
+pub(super) struct Session {
+    pub(super) top: Top,
+    pub(super) theme: Theme,
+    pub(super) source: Source,
+    pub(super) interval: Duration,
+    /// A handle of everybody on the screen, since it was drawn first.
+    handles: BTreeMap<Identity, Result<Target, Missed>>,
+}
+
+impl Session {
+    pub(super) fn new(top: Top, theme: Theme, source: Source, interval: Duration) -> Session {
+        Session { top, theme, source, interval, handles: BTreeMap::new() }
+    }
+
+    /// Runs until the person leaves, the terminal is gone or a signal asks us to end.
+    pub(super) fn run(mut self) -> Outcome {
+        let mut desk = Desk::take(&io::stdin()).map_err(no_terminal)?;
+        if let Some(modes) = desk.before() {
+            let usual = std::panic::take_hook();
+            std::panic::set_hook(Box::new(move |panic| {
+                Screen::leave();
+                Desk::restore(&io::stdin(), &modes);
+                usual(panic);
+            }));
+        }
+        let mut screen = Screen::enter().map_err(lost)?;
+        let ended = self.serve(&mut desk, &mut screen);
+        drop(screen);
+        drop(desk);
+        ended
+    }
+
+    fn serve(&mut self, desk: &mut Desk, screen: &mut Screen) -> Outcome {
+        let mut keys = Keys::default();
+        let mut due = Instant::now();
+        self.resize();
+        loop {
+            if Instant::now() >= due {
+                self.look()?;
+                due = Instant::now() + self.interval;
+            }
+            self.show(screen)?;
+            let left = due.saturating_duration_since(Instant::now());
+            let happened = desk.next(if keys.are_waiting() { left.min(ESCAPE) } else { left });
+            let pressed = match happened {
+                Happened::Typed => {
+                    let mut typed = [0; 1024];
+                    match desk.read(&mut typed) {
+                        0 => return Ok(Exit::OK),
+                        count => keys.typed(&typed[..count]),
+                    }
+                }
+                Happened::Signal(Signal::WINCH) => {
+                    self.resize();
+                    continue;
+                }
+                Happened::Signal(Signal::TSTP) => {
+                    self.pause(desk, screen)?;
+                    continue;
+                }
+                Happened::Signal(Signal::CONT) => {
+                    screen.again().map_err(lost)?;
+                    continue;
+                }
+                Happened::Signal(signal) => return Ok(Exit(128 + signal.number() as u8)),
+                Happened::Time => keys.give_up().into_iter().collect(),
+            };
+            for key in pressed {
+                match self.top.handle(Event::Key(key)) {
+                    Some(Effect::Quit) => return Ok(Exit::OK),
+                    Some(Effect::Pause) => self.pause(desk, screen)?,
+                    Some(effect) => self.act(effect)?,
+                    None => {}
+                }
+            }
+        }
+    }
+
+    fn resize(&mut self) {
+        if let Some(size) = terminal::size(&io::stdout()).filter(|size| size.columns > 0 && size.rows > 0) {
+            self.top.handle(Event::Size(size.columns, size.rows));
+        }
+    }
+
+    fn pause(&mut self, desk: &mut Desk, screen: &mut Screen) -> Result<(), Failure> {
+        Screen::leave();
+        desk.pause().map_err(lost)?;
+        self.resize();
+        screen.again().map_err(lost)
+    }
+
+    fn look(&mut self) -> Result<(), Failure> {
+        let look = match &mut self.source {
+            Source::Live(watcher, recorder) => {
+                let look = watcher.look(&self.top.view).map_err(super::failed)?;
+                if let Some(recorder) = recorder {
+                    recorder.keep(&look)?;
+                }
+                Some(look)
+            }
+            Source::Record(player) => player.step(1),
+        };
+        self.sees(look);
+        Ok(())
+    }
+
+    fn sees(&mut self, look: Option<Look>) {
+        if let Some(look) = look {
+            self.top.handle(Event::Look(Box::new(look)));
+        }
+        if let Source::Record(player) = &self.source {
+            self.top.note = player.place();
+        }
+    }
+
+    /// Asks more of those who come on the screen, takes their handles, and draws.
+    fn show(&mut self, screen: &mut Screen) -> Result<(), Failure> {
+        if let Source::Live(watcher, _) = &mut self.source {
+            let visible = self.top.visible();
+            let more = watcher.more(&visible, &self.top.view).map_err(super::failed)?;
+            self.top.handle(Event::More(more));
+            take_handles(&mut self.handles, watcher.live(), &self.top, &visible);
+        }
+        screen.show(draw(&self.top, &self.theme)).map_err(lost)
+    }
+
+    fn act(&mut self, effect: Effect) -> Result<(), Failure> {
+        let told = match effect {
+            Effect::Quit | Effect::Pause => None,
+            Effect::Look => {
+                self.look()?;
+                None
+            }
+            Effect::Step(steps) => {
+                let look = match &mut self.source {
+                    Source::Record(player) => player.step(steps),
+                    Source::Live(..) => None,
+                };
+                self.top.held = false;
+                self.sees(look);
+                self.top.held = true;
+                None
+            }
+            Effect::Ask(of, tab) => {
+                let detail = match &mut self.source {
+                    Source::Live(watcher, _) => pages::page(watcher.live().reader(), &self.top, of, tab),
+                    Source::Record(_) => pages::of_record(&self.top, of, tab),
+                };
+                self.top.handle(Event::Detail(detail));
+                None
+            }
+            Effect::Signal(of, signal) => {
+                Some(self.reach(of, &format!("got {signal}"), |target, _| target.signal(signal)))
+            }
+            Effect::Nice(of, nice) => {
+                let told = format!("has nice value {nice}");
+                Some(self.reach(of, &told, |target, live| target.set_nice(live.reader(), nice)))
+            }
+            Effect::Cpus(of, cpus) => {
+                let told = format!("runs on CPUs {cpus:?}");
+                Some(self.reach(of, &told, |target, live| target.set_affinity(live.reader(), &cpus)))
+            }
+        };
+        if let Some(told) = told {
+            self.top.handle(Event::Told(told));
+        }
+        Ok(())
+    }
+
+    /// Does something to the process that was shown, by its handle, and to no other; tells what came of it.
+    fn reach(
+        &mut self,
+        of: Identity,
+        done: &str,
+        act: impl FnOnce(&Target, &mut Live) -> Result<(), Missed>,
+    ) -> String {
+        let name = self.top.name(of);
+        let Source::Live(watcher, _) = &mut self.source else { return "this is a record".to_owned() };
+        let came = match self.handles.get(&of) {
+            Some(Ok(target)) if target.has_ended() => Err(Missed::Gone),
+            Some(Ok(target)) => act(target, watcher.live()),
+            Some(Err(missed)) => Err(*missed),
+            None => Err(Missed::Gone),
+        };
+        match came {
+            Ok(()) => format!("{name} {done}"),
+            Err(missed) => format!("{name}: nothing was done: {missed}"),
+        }
+    }
+}
+
+/// Handles of those on the screen and of whom a menu is open for; nobody else's are kept.
+fn take_handles(
+    handles: &mut BTreeMap<Identity, Result<Target, Missed>>,
+    live: &mut Live,
+    top: &Top,
+    visible: &[Identity],
+) {
+    let chosen = top.chosen;
+    handles.retain(|of, _| visible.contains(of) || Some(*of) == chosen);
+    for of in visible {
+        if !handles.contains_key(of)
+            && let Some(at) = live.place(of.pid)
+        {
+            let stat = live.processes()[at].stat.clone();
+            if stat.identity() == *of {
+                handles.insert(*of, Target::take(live.reader(), &stat));
+            }
+        }
+    }
+}
+
+fn no_terminal(error: io::Error) -> Failure {
+    Failure::usage(format!("standard input is no terminal: {error}"))
+        .hint("`doula top --once` prints one look, `--batch` one after the other, `--json` for programs")
+}
+
+fn lost(error: io::Error) -> Failure {
+    Failure::doula(format!("the terminal is gone: {error}"))
+}

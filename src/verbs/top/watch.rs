@@ -1,0 +1,73 @@
+//! This machine, look by look, with as little work as what is shown needs.
+
+use super::meters::Meters;
+use super::rows::View;
+use super::state::Look;
+use crate::processes::{Context, total_memory};
+use doula_host::procfs::{Answer, Live, Machine, Want};
+use doula_model::process::{Identity, Process};
+use std::io;
+use std::time::{Duration, Instant};
+
+/// Looks at this machine.
+pub(super) struct Watcher {
+    live: Live,
+    memory: Option<u64>,
+    last: Option<Instant>,
+}
+
+impl Watcher {
+    pub(super) fn new() -> io::Result<Watcher> {
+        Ok(Watcher { live: Live::open()?, memory: total_memory(), last: None })
+    }
+
+    pub(super) fn live(&mut self) -> &mut Live {
+        &mut self.live
+    }
+
+    /// Looks at all, asking of each what conditions and the order need.
+    pub(super) fn look(&mut self, view: &View) -> io::Result<Look> {
+        let mut want = Want::default();
+        view.sort.want(&mut want);
+        view.conditions.iter().for_each(|condition| condition.want(&mut want));
+        if view.tree && view.sums {
+            view.columns.iter().filter(|column| column.name == "swap").for_each(|one| one.want(&mut want));
+        }
+        self.look_with(&want)
+    }
+
+    /// Looks at all, asking this of each.
+    pub(super) fn look_with(&mut self, want: &Want) -> io::Result<Look> {
+        self.live.look(want)?;
+        let now = Instant::now();
+        let interval = self.last.replace(now).map(|before| now - before);
+        let processes = self.live.processes().to_vec();
+        let before = processes.iter().enumerate().filter_map(|(at, process)| {
+            let ticks = process.stat.cpu.0 + process.stat.cpu.1;
+            Some((process.stat.identity(), ticks.saturating_sub(self.live.spent(at)?)))
+        });
+        let interval = interval.filter(|interval| *interval > Duration::ZERO);
+        let context = Context::measured(Machine::now(), self.memory, interval, before.collect());
+        Ok(Look { processes, context, meters: Meters::now() })
+    }
+
+    /// Asks more of these, as far as the columns need it and it is not known.
+    pub(super) fn more(&mut self, visible: &[Identity], view: &View) -> io::Result<Vec<Process>> {
+        let mut want = Want::default();
+        view.columns.iter().for_each(|column| column.want(&mut want));
+        // Arguments stay what they are until another program runs, which `Live` notices by the name.
+        let args = Want { args: std::mem::take(&mut want.args), ..Want::default() };
+        let unasked = |of: &&Identity| {
+            let known = self.live.place(of.pid).map(|at| &self.live.processes()[at].args);
+            matches!(known, Some(Answer::Unasked))
+        };
+        let whom: Vec<Identity> = visible.iter().filter(unasked).copied().collect();
+        if args.args && !whom.is_empty() {
+            self.live.refresh(&whom, &args)?;
+        }
+        self.live.refresh(visible, &want)?;
+        let known =
+            visible.iter().filter_map(|of| Some(self.live.processes()[self.live.place(of.pid)?].clone()));
+        Ok(known.collect())
+    }
+}
