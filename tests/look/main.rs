@@ -3,6 +3,7 @@
 mod aimed;
 mod list;
 mod odd;
+mod states;
 mod top;
 mod tree;
 
