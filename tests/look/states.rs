@@ -110,9 +110,10 @@ fn a_number_that_was_given_on_while_an_action_was_pending_hits_nobody_else() {
     let script = r#"
 [ -w /proc/sys/kernel/ns_last_pid ] || { echo cannot; exit; }
 mkfifo "$2/got"
-sh -c 'trap "echo got >&3" TERM; sleep 1000 & wait; kill $!; sleep 1000 & wait' 3<>"$2/got" & one=$!
-sh -c 'trap "" TERM; sleep 1000' & two=$!
+sh -c 'trap "echo got >&3" TERM; echo ready >&3; sleep 1000 & wait; kill $!; sleep 1000 & wait' 3<>"$2/got" & one=$!
+sh -c 'trap "" TERM; echo ready >&3; sleep 1000' 3<>"$2/got" & two=$!
 exec 4<>"$2/got"
+read ready <&4; read ready <&4
 "$1" kill $one $two --grace 1s >"$2/told" 2>&1 & doula=$!
 read got <&4
 kill -KILL $one; wait $one
