@@ -11,6 +11,8 @@ mod tree;
 mod actors;
 #[path = "../common/made.rs"]
 mod made;
+#[path = "../common/terminal.rs"]
+mod terminal;
 
 use made::{DOULA, Made, Said, doula, said, soon};
 use serde_json::Value;

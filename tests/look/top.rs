@@ -1,7 +1,58 @@
-//! `doula top` in pipes.
+//! `doula top` at a terminal, and in pipes.
 
-use super::{Made, doula, objects};
+use super::terminal::Terminal;
+use super::{DOULA, Made, doula, objects};
 use serde_json::json;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::Command;
+
+/// The sequence that gives the terminal back.
+const LEFT: &str = "\x1b[?1049l";
+
+/// `top` in a session of its own, without a configuration file, after its first frame.
+fn top(args: &[&str]) -> Terminal {
+    let mut command = Command::new("setsid");
+    command.args(["--ctty", "--wait", DOULA, "top"]).args(args);
+    command.env("XDG_CONFIG_HOME", "/nonexistent").env("TERM", "xterm");
+    let mut terminal = Terminal::run(command);
+    terminal.expect("\x1b[?1049h");
+    terminal.expect("processes");
+    terminal
+}
+
+#[test]
+fn at_a_terminal_it_shows_processes_takes_keys_and_gives_the_terminal_back() {
+    let made = Made::shell("echo here; read x");
+    let mut terminal = top(&["-f", &format!("pid={}", made.pid()), "-o", "pid,ppid,args"]);
+    terminal.expect("read");
+    terminal.types("h");
+    // Cells that stay as they are, blanks among them, are not sent: single words are.
+    terminal.expect("while");
+    terminal.types("x");
+    terminal.types("\r");
+    terminal.expect("environment");
+    terminal.types("q");
+    terminal.resize(40, 120);
+    terminal.types("q");
+    let (seen, status) = terminal.end();
+    assert!(seen.contains(LEFT) && status.success(), "{status:?} {seen:?}");
+}
+
+#[test]
+fn a_signal_from_its_menu_reaches_the_process_that_is_shown() {
+    let mut made = Made::shell("echo here; read x");
+    let mut terminal = top(&["-f", &format!("pid={}", made.pid()), "-o", "pid,ppid,args"]);
+    terminal.expect("read");
+    terminal.types("k");
+    terminal.expect("SIGUSR2");
+    terminal.types("\r");
+    // Waiting would close it, and the shell would end by itself.
+    let input = made.child.stdin.take();
+    assert_eq!(made.child.wait().expect("ours").signal(), Some(15));
+    drop(input);
+    terminal.types("\x03");
+    assert!(terminal.end().0.contains(LEFT));
+}
 
 #[test]
 fn what_is_no_terminal_is_told_with_the_cure() {

@@ -5,12 +5,10 @@
 //! this language.
 //!
 //! Read in this order: [`id`], [`signal`] and [`exit`] name a process and its end; [`plan`] is a child
-//! before it is born; [`service`] is what the user promised us and [`recipe`] how its children are made; [`event`] and [`action`] are what happens
-//! and what is done about it; [`snapshot`] is a table of processes, and [`forecast`] what follows
-//! from a death in it; [`words`] says it all to people. `control` (feature
+//! before it is born; [`service`] is what the user promised us and [`recipe`] how its children are made; [`event`] and [`action`] are what
+//! happens and what is done about it; [`process`] is what everybody sees of any process, [`snapshot`] a table of
+//! them, and [`forecast`] what follows from a death in it; [`words`] says it all to people. `control` (feature
 //! `serde`) is what people may ask a running family.
-//! and what is done about it; [`words`] says it all to people. `control` (feature
-//! `serde`) is what people may ask a running family. [`process`] is what everybody sees of any process.
 
 #![no_std]
 extern crate alloc;

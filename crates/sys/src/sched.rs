@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn niceness_and_cpus_of_a_process_are_set_by_its_number() {
         apart(|| {
-            let us = crate::group::pid();
+            let us = Pid::new(rustix::thread::gettid().as_raw_nonzero().get()).expect("a number");
             set_nice(us, 7).expect("anybody may be nicer");
             assert_eq!(Attributes::get().expect("sched_getattr").nice, 7);
             assert_eq!(set_affinity(us, &[]), Err(Errno::EINVAL));
