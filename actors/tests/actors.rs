@@ -16,8 +16,10 @@ struct Actor {
 
 impl Actor {
     fn start(path: &str, args: &[&str]) -> Actor {
-        let mut child =
-            Command::new(path).args(args).stdout(Stdio::piped()).spawn().expect("the actor starts");
+        let mut command = Command::new(path);
+        // Standard input is a pipe of ours: where it is /dev/null, who lives until it ends would end at once.
+        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("the actor starts");
         let lines = BufReader::new(child.stdout.take().expect("its stdout")).lines();
         Actor { child, lines }
     }
