@@ -211,3 +211,25 @@ fn bad_parent_says_when_its_children_have_ended_and_buries_none() {
         assert_eq!(actor.end().signal(), Some(9));
     }
 }
+
+#[test]
+fn wants_lock_has_one_and_waits_for_the_other() {
+    let file = |name: &str| {
+        let name = format!("doula-wants-lock-{}-{name}", std::process::id());
+        std::env::temp_dir().join(name)
+    };
+    let (own, next) = (file("own"), file("next"));
+    let held = std::fs::File::create(&next).expect("a file");
+    held.lock().expect("its lock");
+    let args = [own.to_str().expect("text"), next.to_str().expect("text")];
+    let mut actor = Actor::start(env!("CARGO_BIN_EXE_wants_lock"), &args);
+    assert_eq!(actor.line(), "taken");
+    let other = std::fs::File::open(&own).expect("a file");
+    assert!(other.try_lock().is_err(), "it has its own");
+    actor.child.stdin.as_mut().expect("a pipe").write_all(b"\n").expect("it reads");
+    drop(held);
+    assert!(actor.end().success());
+    for file in [own, next] {
+        std::fs::remove_file(file).expect("ours");
+    }
+}
