@@ -7,7 +7,7 @@
 //! ```
 //! use doula_host::diagnosis::{Doctor, On};
 //! use doula_host::{Command, Stdio};
-//! let mut child = Command::new("sleep").arg("1000").stdin(Stdio::Null).spawn()?;
+//! let mut child = Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn()?;
 //! let mut doctor = Doctor::new()?;
 //! let sleeps = |doctor: &mut Doctor| doctor.waits(child.pid()).iter().any(|wait| matches!(wait.on, On::Time | On::Hidden));
 //! while !sleeps(&mut doctor) {}
