@@ -553,56 +553,26 @@ impl Top {
 
     fn signals_key(&mut self, of: Identity, at: usize, key: Key) -> Option<Effect> {
         let last = Signal::all().count() - 1;
-        let next = match key {
-            Key::Escape | Key::Char('q') => return None,
-            Key::Enter => return Signal::all().nth(at).map(|signal| Effect::Signal(of, signal)),
-            Key::Up | Key::Wheel(true) => at.saturating_sub(1),
-            Key::Down | Key::Wheel(false) => (at + 1).min(last),
-            Key::PageUp => at.saturating_sub(10),
-            Key::PageDown => (at + 10).min(last),
-            Key::Home => 0,
-            Key::End => last,
-            Key::Char(letter) => starting(at, letter),
-            Key::Ctrl(_)
-            | Key::Tab
-            | Key::BackTab
-            | Key::Backspace
-            | Key::Delete
-            | Key::Left
-            | Key::Right
-            | Key::Function(_)
-            | Key::Click(..) => at,
-        };
+        if matches!(key, Key::Escape | Key::Char('q')) {
+            return None;
+        }
+        if key == Key::Enter {
+            return Signal::all().nth(at).map(|signal| Effect::Signal(of, signal));
+        }
+        let next = if let Key::Char(letter) = key { starting(at, letter) } else { moved(at, last, key) };
         self.mode = Mode::Signals(of, next);
         None
     }
 
     fn sort_key(&mut self, at: usize, key: Key) -> Option<Effect> {
-        let last = COLUMNS.len() - 1;
-        let next = match key {
-            Key::Escape | Key::Char('q') => return None,
-            Key::Enter => {
-                self.sort_by(COLUMNS[at].name);
-                return Some(Effect::Look);
-            }
-            Key::Up | Key::Wheel(true) => at.saturating_sub(1),
-            Key::Down | Key::Wheel(false) => (at + 1).min(last),
-            Key::PageUp => at.saturating_sub(10),
-            Key::PageDown => (at + 10).min(last),
-            Key::Home => 0,
-            Key::End => last,
-            Key::Char(_)
-            | Key::Ctrl(_)
-            | Key::Tab
-            | Key::BackTab
-            | Key::Backspace
-            | Key::Delete
-            | Key::Left
-            | Key::Right
-            | Key::Function(_)
-            | Key::Click(..) => at,
-        };
-        self.mode = Mode::Sort(next);
+        if matches!(key, Key::Escape | Key::Char('q')) {
+            return None;
+        }
+        if key == Key::Enter {
+            self.sort_by(COLUMNS[at].name);
+            return Some(Effect::Look);
+        }
+        self.mode = Mode::Sort(moved(at, COLUMNS.len() - 1, key));
         None
     }
 
@@ -667,4 +637,28 @@ pub(super) fn conditions(text: &str) -> Result<Vec<Condition>, String> {
         Condition::parse(&if plain { format!("args~{word}") } else { word })
     };
     words.into_iter().map(one).collect()
+}
+
+/// Where a list of which this place was chosen stands after a key; the last place is `last`.
+fn moved(at: usize, last: usize, key: Key) -> usize {
+    match key {
+        Key::Up | Key::Wheel(true) => at.saturating_sub(1),
+        Key::Down | Key::Wheel(false) => (at + 1).min(last),
+        Key::PageUp => at.saturating_sub(10),
+        Key::PageDown => (at + 10).min(last),
+        Key::Home => 0,
+        Key::End => last,
+        Key::Char(_)
+        | Key::Ctrl(_)
+        | Key::Enter
+        | Key::Escape
+        | Key::Tab
+        | Key::BackTab
+        | Key::Backspace
+        | Key::Delete
+        | Key::Left
+        | Key::Right
+        | Key::Function(_)
+        | Key::Click(..) => at,
+    }
 }
