@@ -1,7 +1,7 @@
 //! The calls of old, which name processes by number and children by luck: fork(2) by itself, kill(2), wait4(2),
 //! sigaction(2) with a handler. Feature `classic`.
 //!
-//! [`files`] and [`pages`] are the same for descriptors and memory, [`rights`] for users, limits and namespaces.
+//! [`files`], [`pages`] and [`terminals`] are the same for descriptors, memory and terminals, [`rights`] for users, limits and namespaces.
 //!
 //! They are for one purpose: programs that do on Linux what a program does on paper, so that both can be
 //! compared. Nothing that supervises uses them: it has handles, plans and a signalfd.
@@ -9,6 +9,7 @@
 pub mod files;
 pub mod pages;
 pub mod rights;
+pub mod terminals;
 
 use crate::{Result, raw};
 use alloc::vec::Vec;

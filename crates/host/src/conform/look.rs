@@ -18,6 +18,8 @@ pub struct Seen {
     pub group: i32,
     /// Its session, likewise.
     pub session: i32,
+    /// The foreground group of its controlling terminal, likewise; -1 without a terminal.
+    pub foreground: i32,
 }
 
 /// A process or thread that is looked at. The files mean this one for ever, whoever gets its number.
@@ -47,7 +49,9 @@ impl Watched {
         let mut words = rest.split(' ');
         let state = words.next()?.chars().next()?;
         let mut next = || words.next()?.parse().ok();
-        Some(Seen { state, parent: next()?, group: next()?, session: next()? })
+        let (parent, group, session) = (next()?, next()?, next()?);
+        let _terminal = next()?;
+        Some(Seen { state, parent, group, session, foreground: next()? })
     }
 
     /// How often it came onto a CPU.

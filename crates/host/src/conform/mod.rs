@@ -27,6 +27,11 @@ const SLOTS: i32 = 1000;
 /// The descriptor by which they see whether the stage is there.
 const LIFE: i32 = 1001;
 
+/// Whether a pseudo terminal can be made here.
+pub fn has_terminals() -> bool {
+    doula_sys::group::pseudo_terminal().is_ok()
+}
+
 /// Whether this process is root, so that the processes of a stage may become other users.
 pub fn is_root() -> bool {
     doula_sys::group::users().1 == 0

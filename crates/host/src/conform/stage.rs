@@ -348,8 +348,10 @@ impl Stage {
             self.actors.values().find(|actor| actor.birth.thread == thread).map_or(0, |actor| actor.number)
         };
         let seen = seen.into_iter().filter_map(|(place, seen)| {
-            let Seen { state, parent, group, session } = seen;
-            let seen = Seen { state, parent: inside(parent), group: inside(group), session: inside(session) };
+            let Seen { state, parent, group, session, foreground } = seen;
+            let (parent, group, session) = (inside(parent), inside(group), inside(session));
+            let foreground = if foreground < 0 { -1 } else { inside(foreground) };
+            let seen = Seen { state, parent, group, session, foreground };
             Some((self.number(place)?, seen))
         });
         seen.collect()

@@ -83,6 +83,12 @@ pub enum Call {
     SetCloexec(i32, bool),
     /// fcntl(2) `F_SETFL` with `O_NONBLOCK`: of the open file, for all who have it.
     SetNonblocking(i32, bool),
+    /// openpty(3): a new terminal in raw mode, nobody's controlling one. Master and slave come back.
+    Pty,
+    /// open(2) of `/dev/tty`, for reading and writing.
+    OpenTty,
+    /// What is done with a terminal besides reading and writing: a descriptor of either end, and what.
+    Terminal(i32, TtyCall),
     /// pidfd_open(2).
     PidfdOpen(i32),
     /// pidfd_send_signal(2): handle, signal.
@@ -138,6 +144,9 @@ impl Call {
             Call::PidfdOpen(pid) => Call::PidfdOpen(number(*pid)),
             Call::Wait4(what) => Call::Wait4(wait(what)),
             Call::Waitid(what) => Call::Waitid(wait(what)),
+            Call::Terminal(fd, TtyCall::SetForeground(group)) => {
+                Call::Terminal(*fd, TtyCall::SetForeground(number(*group)))
+            }
             Call::Clone(_)
             | Call::Exit(_)
             | Call::ExitGroup(_)
@@ -165,6 +174,9 @@ impl Call {
             | Call::Dup2(..)
             | Call::SetCloexec(..)
             | Call::SetNonblocking(..)
+            | Call::Pty
+            | Call::OpenTty
+            | Call::Terminal(..)
             | Call::PidfdSend(..)
             | Call::PollPidfd(_)
             | Call::WaitidPidfd(..)
@@ -187,6 +199,30 @@ pub enum Access {
     Read,
     /// `O_WRONLY`.
     Write,
+}
+
+/// What is done with a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TtyCall {
+    /// `TIOCGPTPEER` of the master: another open file of the slave. A session's leader that has no terminal has this one then.
+    OpenSlave,
+    /// `TIOCSCTTY`: makes it the controlling terminal of the caller's session; root may take it from another one.
+    Take {
+        /// Also from the session that has it.
+        steal: bool,
+    },
+    /// `TIOCNOTTY`: gives the controlling terminal up; a session's leader does so for everybody in it.
+    GiveUp,
+    /// tcsetpgrp(3).
+    SetForeground(i32),
+    /// tcgetpgrp(3).
+    Foreground,
+    /// tcgetsid(3).
+    Session,
+    /// tcsetattr(3) with `TOSTOP` or without.
+    StopWriters(bool),
+    /// `TIOCSIG` of the master: the signal of a key (SIGINT, SIGQUIT or SIGTSTP) to the foreground group.
+    Key(i32),
 }
 
 /// What madvise(2) says of an area at the next fork(2).
@@ -394,4 +430,6 @@ pub struct Look {
     pub sid: i32,
     /// The letter: R S D T t Z X.
     pub state: char,
+    /// The foreground group of its controlling terminal; -1 without one, 0 when there is none or it cannot be seen.
+    pub foreground: i32,
 }

@@ -26,6 +26,8 @@ pub enum ExitStep {
     Memory,
     /// `exit_files`: the table of descriptors is left; its last owner has the open files still to close.
     Files,
+    /// `disassociate_ctty`: the last thread of a session's leader gives the controlling terminal up.
+    Terminal,
     /// `exit_task_work`: pipes are really closed, and their other ends learn of it.
     TaskWork,
     /// The init of a namespace closes it, kills all in it, and waits until they are gone.
@@ -40,23 +42,25 @@ pub enum ExitStep {
     Zombie,
 }
 
-const LINUX: [ExitStep; 8] = [
+const LINUX: [ExitStep; 9] = [
     ExitStep::Signals,
     ExitStep::Timers,
     ExitStep::Code,
     ExitStep::Memory,
     ExitStep::Files,
+    ExitStep::Terminal,
     ExitStep::TaskWork,
     ExitStep::Namespace,
     ExitStep::Notify,
 ];
 
-const TEXTBOOK: [ExitStep; 10] = [
+const TEXTBOOK: [ExitStep; 11] = [
     ExitStep::Code,
     ExitStep::Signals,
     ExitStep::Timers,
     ExitStep::Memory,
     ExitStep::Files,
+    ExitStep::Terminal,
     ExitStep::TaskWork,
     ExitStep::Namespace,
     ExitStep::Orphans,
@@ -152,6 +156,7 @@ impl Kernel {
         match step {
             ExitStep::Signals => process.subreaper || process.unkillable || !process.others.is_empty(),
             ExitStep::Memory => self.tasks[task].vfork_parent.is_some(),
+            ExitStep::Terminal => process.live == 0 && self.leads_at_terminal(task),
             ExitStep::TaskWork => !self.tasks[task].closing.is_empty(),
             ExitStep::Timers | ExitStep::Code | ExitStep::Files => false,
             ExitStep::Namespace => self.is_last_of_reaper(task),
@@ -177,6 +182,11 @@ impl Kernel {
             ExitStep::Files => {
                 if let Some(files) = self.tasks[task].files.take() {
                     self.tasks[task].closing = self.leave_files(files);
+                }
+            }
+            ExitStep::Terminal => {
+                if self.process(task).live == 0 {
+                    self.leader_leaves_terminal(task);
                 }
             }
             ExitStep::TaskWork => {
@@ -313,7 +323,9 @@ impl Kernel {
     }
 
     fn release_process(&mut self, process: super::ProcessId) {
-        let Process { group, session, .. } = self.processes.remove(process);
+        self.clear_terminal(process);
+        let Process { group, session, hung_up_group, .. } = self.processes.remove(process);
+        hung_up_group.into_iter().for_each(|pid| self.let_go_of_pid(pid));
         self.pids[group].members.retain(|member| *member != process);
         self.pids[session].in_session -= 1;
         self.free_pid_if_unused(group);

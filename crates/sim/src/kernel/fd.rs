@@ -6,7 +6,7 @@
 use super::Kernel;
 use super::call::{Access, Reply, Value};
 use super::mutant::Mutant;
-use super::slab::{FilesId, NodeId, OpenId, PidId, PipeId, TaskId};
+use super::slab::{FilesId, NodeId, OpenId, PidId, PipeId, TaskId, TerminalId};
 use alloc::string::String;
 use alloc::vec::Vec;
 use doula_model::plan::Errno;
@@ -43,6 +43,8 @@ pub(crate) enum What {
     WriteEnd(PipeId),
     File(NodeId, Access),
     Pidfd(PidId),
+    Master(TerminalId),
+    Slave(TerminalId),
 }
 
 /// A file.
@@ -131,6 +133,8 @@ impl Kernel {
             What::File(node, Access::Write) => self.nodes[node].writers -= 1,
             What::File(_, Access::Read) => {}
             What::Pidfd(pid) => self.let_go_of_pid(pid),
+            What::Master(terminal) => self.close_terminal(terminal, true),
+            What::Slave(terminal) => self.close_terminal(terminal, false),
         }
     }
 

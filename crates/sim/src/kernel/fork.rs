@@ -277,6 +277,7 @@ impl Kernel {
             live: 1,
             unhurt: 1,
             is_leader: false,
+            hung_up_group: None,
             pending: if self.bent(Mutant::PendingInherited) { process.pending } else { Pending::default() },
             group_exit: None,
             stop: Stop::default(),
@@ -288,6 +289,7 @@ impl Kernel {
             ..process
         };
         let child = self.insert(row, process);
+        self.inherit_terminal(self.tasks[child].process);
         self.adopt(child, parent);
         if self.bent(Mutant::ForkMakesGroup) {
             self.move_to_group(child, pid);
@@ -403,6 +405,8 @@ impl Kernel {
             group: pid,
             session: pid,
             is_leader: true,
+            terminal: None,
+            hung_up_group: None,
             pending: Pending::default(),
             actions: Actions::default(),
             group_exit: None,

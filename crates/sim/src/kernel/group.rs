@@ -95,6 +95,9 @@ impl Kernel {
         if !self.bent(Mutant::SetsidKeepsGroup) {
             self.move_to_group(leader, pid);
         }
+        if !self.bent(Mutant::SetsidKeepsTerminal) {
+            self.clear_terminal(self.tasks[task].process);
+        }
         // Last: the old session's number may have been that of the old group too.
         self.pids[old].in_session -= 1;
         self.free_pid_if_unused(old);

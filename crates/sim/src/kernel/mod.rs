@@ -30,6 +30,7 @@ mod sched;
 mod signal;
 mod slab;
 mod task;
+mod terminal;
 mod wait;
 
 pub use call::Outcome;
@@ -40,7 +41,8 @@ pub use load::{BadSnapshot, Loaded};
 pub use memory::{PAGE_BYTES, Usage};
 pub use sched::TooMany;
 pub use slab::{
-    CgroupId, FilesId, FrameId, MemoryId, NodeId, ObjectId, OpenId, PidId, PipeId, ProcessId, SpaceId, TaskId,
+    CgroupId, FilesId, FrameId, MemoryId, NodeId, ObjectId, OpenId, PidId, PipeId, ProcessId, SpaceId,
+    TaskId, TerminalId,
 };
 
 use alloc::vec::Vec;
@@ -58,6 +60,7 @@ use pipe::Pipe;
 use sched::Ready;
 use slab::Slab;
 use task::{Place, Process, Return, Sleep, Task};
+use terminal::Terminal;
 use version::{Config, KernelVersion};
 
 /// A machine's processes and all that the kernel knows of them.
@@ -71,6 +74,7 @@ pub struct Kernel {
     files: Slab<FilesId, Files>,
     open: Slab<OpenId, Open>,
     pipes: Slab<PipeId, Pipe>,
+    terminals: Slab<TerminalId, Terminal>,
     nodes: Slab<NodeId, Node>,
     memories: Slab<MemoryId, Memory>,
     frames: Slab<FrameId, Frame>,
@@ -101,6 +105,7 @@ impl PartialEq for Kernel {
             && self.files == other.files
             && self.open == other.open
             && self.pipes == other.pipes
+            && self.terminals == other.terminals
             && self.nodes == other.nodes
             && self.memories == other.memories
             && self.frames == other.frames
@@ -124,6 +129,7 @@ impl Hash for Kernel {
         self.files.hash(state);
         self.open.hash(state);
         self.pipes.hash(state);
+        self.terminals.hash(state);
         self.nodes.hash(state);
         self.memories.hash(state);
         self.frames.hash(state);
@@ -188,6 +194,7 @@ impl Kernel {
             files: Slab::default(),
             open: Slab::default(),
             pipes: Slab::default(),
+            terminals: Slab::default(),
             nodes: Slab::default(),
             memories: Slab::default(),
             frames: Slab::default(),
@@ -288,6 +295,9 @@ impl Kernel {
             Call::PollPidfd(fd) => return self.sys_poll_pidfd(task, fd),
             Call::WaitidPidfd(fd, wait) => return self.sys_waitid_pidfd(task, fd, &wait),
             Call::Execve(ref program) => return self.sys_execve(task, program),
+            Call::Terminal(fd, call) => return self.sys_terminal(task, fd, call),
+            Call::Pty => self.sys_pty(task),
+            Call::OpenTty => self.sys_open_tty(task),
             Call::Kill(pid, signal) => self.sys_kill(task, pid, signal),
             Call::Tgkill(pid, tid, signal) => self.sys_tgkill(task, pid, tid, signal),
             Call::Sigqueue(pid, signal, number) => self.sys_sigqueue(task, pid, signal, number),
@@ -337,10 +347,7 @@ impl Kernel {
                 self.process_mut(task).stack_limit = bytes;
                 Ok(Value::ZERO)
             }
-            Call::Alarm(seconds) => {
-                let left = core::mem::replace(&mut self.process_mut(task).alarm, seconds);
-                Ok(Value::Number(left as i32))
-            }
+            Call::Alarm(seconds) => self.sys_alarm(task, seconds),
         })
     }
 
@@ -479,6 +486,7 @@ impl Kernel {
             pgid: self.number_in(process.group, space),
             sid: self.number_in(process.session, space),
             state: row.letter(),
+            foreground: self.foreground_number(viewer, task),
         })
     }
 

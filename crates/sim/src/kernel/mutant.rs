@@ -166,11 +166,35 @@ pub enum Mutant {
     AnybodyMayKill,
     /// SIGCONT within a session needs the right to signal.
     ContinueForbidden,
+    /// Who leads no session may make a terminal its controlling one.
+    TerminalTakenByAnybody,
+    /// A child has no controlling terminal.
+    TerminalNotInherited,
+    /// setsid(2) leaves the controlling terminal.
+    SetsidKeepsTerminal,
+    /// Who reads from the background is not stopped.
+    BackgroundReads,
+    /// TOSTOP has no effect.
+    TostopIgnored,
+    /// Who is in the background may change the foreground group, and write in spite of TOSTOP.
+    BackgroundTakesForeground,
+    /// Who is in an orphaned group may use the terminal from the background.
+    OrphansUseTheTerminal,
+    /// A group of another session may be the foreground.
+    ForegroundOfAnotherSession,
+    /// The foreground group is not told of the end of its session's leader.
+    LeaderEndUntold,
+    /// At the end of a session's leader the foreground group has SIGCONT too.
+    LeaderEndContinues,
+    /// A session keeps its terminal when its leader ends.
+    TerminalOutlivesLeader,
+    /// The leader of a session is not told that its terminal is hung up.
+    HangupUntold,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 80] = [
+    pub const ALL: [Mutant; 92] = [
         Mutant::NoAutoreap,
         Mutant::NoWaitIgnored,
         Mutant::SubreaperIgnored,
@@ -251,5 +275,17 @@ impl Mutant {
         Mutant::LimitBindsRoot,
         Mutant::AnybodyMayKill,
         Mutant::ContinueForbidden,
+        Mutant::TerminalTakenByAnybody,
+        Mutant::TerminalNotInherited,
+        Mutant::SetsidKeepsTerminal,
+        Mutant::BackgroundReads,
+        Mutant::TostopIgnored,
+        Mutant::BackgroundTakesForeground,
+        Mutant::OrphansUseTheTerminal,
+        Mutant::ForegroundOfAnotherSession,
+        Mutant::LeaderEndUntold,
+        Mutant::LeaderEndContinues,
+        Mutant::TerminalOutlivesLeader,
+        Mutant::HangupUntold,
     ];
 }

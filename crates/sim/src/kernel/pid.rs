@@ -248,6 +248,12 @@ impl Kernel {
         if pid.held && level <= pid.level && pid.spaces[level] == space { pid.numbers[level] } else { 0 }
     }
 
+    /// The number in a namespace, also of a group or session that is gone and whose number may be another's now.
+    pub(crate) fn last_number_in(&self, pid: PidId, space: SpaceId) -> i32 {
+        let (level, pid) = (self.spaces[space].level, &self.pids[pid]);
+        if level <= pid.level && pid.spaces[level] == space { pid.numbers[level] } else { 0 }
+    }
+
     /// No further number in this namespace: its init dies.
     pub(crate) fn close_space(&mut self, space: SpaceId) {
         self.spaces[space].open = false;

@@ -37,6 +37,7 @@ impl Kernel {
         match self.open[self.open_of(task, fd)?].what {
             What::Pidfd(pid) => Ok(pid),
             What::ReadEnd(_) | What::WriteEnd(_) | What::File(..) => Err(Errno::EBADF),
+            What::Master(_) | What::Slave(_) => Err(Errno::EBADF),
         }
     }
 

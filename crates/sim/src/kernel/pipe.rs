@@ -100,6 +100,7 @@ impl Kernel {
                 self.read_again(task, open, most)
             }
             What::File(node, super::call::Access::Read) => Part::Done(self.read_file(open, node, most)),
+            What::Master(_) | What::Slave(_) => self.read_terminal(task, open, most),
             What::Pidfd(_) => Errno::EINVAL.into(),
             What::WriteEnd(_) | What::File(..) => Errno::EBADF.into(),
         }
@@ -140,6 +141,7 @@ impl Kernel {
                 self.write_again(task, open, bytes, 0)
             }
             What::File(node, super::call::Access::Write) => Part::Done(self.write_file(open, node, bytes)),
+            what @ (What::Master(_) | What::Slave(_)) => self.write_terminal(task, what, bytes),
             What::Pidfd(_) => Errno::EINVAL.into(),
             What::ReadEnd(_) | What::File(..) => Errno::EBADF.into(),
         }

@@ -138,6 +138,7 @@ impl Kernel {
             Sleep::Vfork { child, number } => self.after_vfork(task, child, number),
             Sleep::Alone => self.exec_again(task),
             Sleep::Pipe { open, done } => self.pipe_again(task, open, done),
+            Sleep::Terminal(open) => self.terminal_again(task, open),
             Sleep::Poll(pid) => self.poll_again(task, pid),
             Sleep::Zap => return self.zap_again(task),
         };

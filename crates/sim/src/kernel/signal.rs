@@ -83,7 +83,7 @@ impl Kernel {
     }
 
     /// A group: well if it reached anybody.
-    fn kill_group(
+    pub(crate) fn kill_group(
         &mut self,
         mut from: From,
         group: Option<PidId>,
@@ -359,6 +359,11 @@ impl Kernel {
 
     pub(crate) fn sys_pause(&self, task: TaskId) -> Part {
         if self.tasks[task].kicked { Part::Interrupted(Restart::Never) } else { Part::Sleep(Sleep::Pause) }
+    }
+
+    pub(crate) fn sys_alarm(&mut self, task: TaskId, seconds: u32) -> Reply {
+        let left = core::mem::replace(&mut self.process_mut(task).alarm, seconds);
+        Ok(Value::Number(left as i32))
     }
 
     /// The timer of alarm(2) has run out.

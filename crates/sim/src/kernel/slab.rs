@@ -53,6 +53,8 @@ keys! {
     FrameId;
     /// A control group.
     CgroupId;
+    /// A terminal.
+    TerminalId;
 }
 
 impl CgroupId {

@@ -6,7 +6,7 @@
 use super::call::{Call, Caught, Reply, Wait};
 use super::exec::Program;
 use super::sigset::{Actions, Pending, SigSet};
-use super::slab::{CgroupId, FilesId, MemoryId, OpenId, PidId, ProcessId, SpaceId, TaskId};
+use super::slab::{CgroupId, FilesId, MemoryId, OpenId, PidId, ProcessId, SpaceId, TaskId, TerminalId};
 use alloc::vec::Vec;
 use doula_model::signal::Signal;
 
@@ -42,6 +42,8 @@ pub(crate) enum Sleep {
     Alone,
     /// A pipe to have something, or room; so many bytes have been written before.
     Pipe { open: OpenId, done: usize },
+    /// Bytes from the other end of a terminal.
+    Terminal(OpenId),
     /// The end of a process, by a handle.
     Poll(PidId),
     /// All others of the PID namespace to be gone: only its init sleeps so, when it dies.
@@ -199,6 +201,10 @@ pub(crate) struct Process {
     pub(crate) session: PidId,
     /// Leader of its session.
     pub(crate) is_leader: bool,
+    /// The controlling terminal.
+    pub(crate) terminal: Option<TerminalId>,
+    /// Who was in its foreground when it was hung up; of leaders.
+    pub(crate) hung_up_group: Option<PidId>,
     pub(crate) pending: Pending,
     pub(crate) actions: Actions,
     /// SIGNAL_GROUP_EXIT with the status: the process dies, and no signal reaches it any more.

@@ -30,13 +30,15 @@ pub enum Family {
     Memory,
     /// PID namespaces within the namespace.
     Spaces,
+    /// Controlling terminals: whose they are, who is in the foreground, and what the others hear.
+    Terminals,
     /// Users, their rights and their limit of processes. Only root can play it.
     Users,
 }
 
 impl Family {
     /// All of them.
-    pub const ALL: [Family; 9] = [
+    pub const ALL: [Family; 10] = [
         Family::Lives,
         Family::Files,
         Family::Handles,
@@ -45,6 +47,7 @@ impl Family {
         Family::Threads,
         Family::Memory,
         Family::Spaces,
+        Family::Terminals,
         Family::Users,
     ];
 
@@ -127,6 +130,7 @@ impl Maker {
             Family::Threads => self.about_threads(by, place),
             Family::Memory => Some(self.about_memory()),
             Family::Spaces => self.about_spaces(by, place),
+            Family::Terminals => self.about_terminals(by),
             Family::Users => self.about_users(by),
         }
     }
@@ -163,6 +167,7 @@ impl Maker {
                 (parent, Call::Setpgid(name(child), name(child))),
             ]),
             Family::Threads => Some(self.early_leader(parent, place)),
+            Family::Terminals => Some(self.terminal_motif(child, parent, place)),
             Family::Memory => Some(self.pages_of_two(child, place)),
         }
     }

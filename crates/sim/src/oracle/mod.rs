@@ -14,6 +14,7 @@ mod families;
 mod free;
 mod paper;
 mod script;
+mod terminals;
 
 pub use bent::Bent;
 pub use compare::{Comparison, Tally, World, compare, shrink};

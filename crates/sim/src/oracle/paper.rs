@@ -28,6 +28,8 @@ pub struct Seen {
     pub group: i32,
     /// The session's number.
     pub session: i32,
+    /// The foreground group of its controlling terminal; -1 without one.
+    pub foreground: i32,
 }
 
 /// What became of one call: who came back with what, and how everybody is then, by their numbers.
@@ -172,7 +174,8 @@ impl Paper {
             }
             // An agent that is in its program listens.
             let letter = if look.state == 'R' { 'S' } else { look.state };
-            let seen = Seen { state: letter, parent: look.ppid, group: look.pgid, session: look.sid };
+            let (parent, group, session) = (look.ppid, look.pgid, look.sid);
+            let seen = Seen { state: letter, parent, group, session, foreground: look.foreground };
             observed.seen.insert(look.pid, seen);
         }
         observed

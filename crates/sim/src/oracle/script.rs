@@ -204,7 +204,9 @@ impl Maker {
     }
 
     fn step(&mut self, place: usize) -> Step {
-        if self.plan.is_empty() && self.one_in(12) {
+        // Calls about terminals mean little before somebody has one.
+        let seldom = if self.family == Family::Terminals { 4 } else { 12 };
+        if self.plan.is_empty() && self.one_in(seldom) {
             self.motif(place);
         }
         if let Some((by, call)) = self.plan.pop_front() {
@@ -248,18 +250,20 @@ impl Maker {
             return;
         }
         let (child, parent) = self.pick(&pairs);
-        if self.one_in(2)
+        if (self.family == Family::Terminals || self.one_in(2))
             && let Some(plan) = self.family_motif(child, parent, place)
         {
             self.plan.extend(plan);
             return;
         }
-        let plan = match self.below(8) {
+        let plan = match self.below(10) {
             0 | 1 => self.stops(child, parent),
             2 => self.interruption(child, parent, place),
             3 => self.waiting_signal(child, parent, place),
             4 => self.two_deaths(parent, place),
             5 => self.blocked_pair(child, parent),
+            6 => self.orphan_of_another_signal(child, place),
+            7 => self.two_ends(child, parent),
             _ => self.job(parent, place),
         };
         self.plan.extend(plan);
@@ -331,6 +335,33 @@ impl Maker {
             (child, Call::Sigpending),
         ]);
         plan
+    }
+
+    /// An orphan whose end was to be told by another signal than SIGCHLD.
+    fn orphan_of_another_signal(&mut self, child: usize, place: usize) -> Vec<(usize, Call)> {
+        let (_, born) =
+            (self.born_by(child, place), Clone { exit_signal: Some(Signal::USR1), ..Clone::FORK });
+        self.alive.retain(|alive| ![child, place].contains(alive));
+        vec![
+            (child, Call::Clone(born)),
+            (child, Call::ExitGroup(1)),
+            (place, Call::ExitGroup(2)),
+            (0, Call::Wait4(Wait::any().no_hang())),
+            (0, Call::Wait4(Wait::any().no_hang())),
+        ]
+    }
+
+    /// Two deadly signals that wait together: the lower one is the end.
+    fn two_ends(&mut self, child: usize, parent: usize) -> Vec<(usize, Call)> {
+        let set = SigSet::of(&[Signal::HUP, Signal::TERM]);
+        self.alive.retain(|alive| *alive != child);
+        vec![
+            (child, Call::Sigprocmask(Mask::Block, set)),
+            (parent, tell(child, Signal::TERM)),
+            (parent, tell(child, Signal::HUP)),
+            (child, Call::Sigprocmask(Mask::Unblock, set)),
+            (parent, Call::Wait4(Wait { who: Who::Pid(name(child)), ..Wait::any() }.no_hang())),
+        ]
     }
 
     /// Two children that end, one after the other, and what their parent has to say to SIGCHLD.

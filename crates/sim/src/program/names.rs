@@ -2,7 +2,7 @@
 //!
 //! So a call with names is a call like any other: it is read once, and the real numbers are put in when it is made.
 
-use crate::kernel::call::{Call, Wait, Who};
+use crate::kernel::call::{Call, TtyCall, Wait, Who};
 
 /// The number of the first name. No process number reaches it (PID_MAX_LIMIT is 2^22), nor does a descriptor.
 pub(super) const FIRST: i32 = 1 << 30;
@@ -42,10 +42,14 @@ pub(super) fn each_number(call: &mut Call, mut each: impl FnMut(&mut i32)) {
         | Call::PidfdEnd(number)
         | Call::Wait4(Wait { who: Who::Pid(number) | Who::Group(number), .. })
         | Call::Waitid(Wait { who: Who::Pid(number) | Who::Group(number), .. }) => each(number),
-        Call::Tgkill(one, other, _) | Call::Setpgid(one, other) | Call::Dup2(one, other) => {
+        Call::Tgkill(one, other, _)
+        | Call::Setpgid(one, other)
+        | Call::Dup2(one, other)
+        | Call::Terminal(one, TtyCall::SetForeground(other)) => {
             each(one);
             each(other);
         }
+        Call::Terminal(number, _) => each(number),
         Call::Wait4(Wait { who: Who::Any, .. })
         | Call::Waitid(Wait { who: Who::Any, .. })
         | Call::Clone(_)
@@ -67,6 +71,8 @@ pub(super) fn each_number(call: &mut Call, mut each: impl FnMut(&mut i32)) {
         | Call::Setuid(_)
         | Call::LimitProcesses(_)
         | Call::Pipe(_)
+        | Call::Pty
+        | Call::OpenTty
         | Call::Open(..)
         | Call::Execve(_)
         | Call::Mmap(..)

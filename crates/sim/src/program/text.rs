@@ -2,7 +2,7 @@
 //!
 //! Numbers are those of the caller's namespace. What is printed is read back as the same call.
 
-use crate::kernel::call::{Access, Advice, Call, Clone, Mask, Reply, Value, Wait, Who};
+use crate::kernel::call::{Access, Advice, Call, Clone, Mask, Reply, TtyCall, Value, Wait, Who};
 use crate::kernel::sigset::{Action, Disposition, SigSet};
 use crate::kernel::{CgroupId, Program, Usage};
 use alloc::borrow::ToOwned;
@@ -138,6 +138,9 @@ impl fmt::Display for Call {
             Call::Dup2(fd, onto) => write!(f, "dup2 {fd} {onto}"),
             Call::SetCloexec(fd, on) => write!(f, "cloexec {fd} {}", on_off(*on)),
             Call::SetNonblocking(fd, on) => write!(f, "nonblocking {fd} {}", on_off(*on)),
+            Call::Pty => f.write_str("pty"),
+            Call::OpenTty => f.write_str("open-tty"),
+            Call::Terminal(fd, call) => print_tty(f, *fd, *call),
             Call::PidfdOpen(pid) => write!(f, "pidfd-open {pid}"),
             Call::PidfdSend(fd, signal) => write!(f, "pidfd-send {fd} {}", Name(*signal)),
             Call::PollPidfd(fd) => write!(f, "pidfd-poll {fd}"),
@@ -232,6 +235,21 @@ fn print_wait(f: &mut fmt::Formatter<'_>, name: &str, wait: Wait) -> fmt::Result
         Who::Group(number) => write!(f, "{name} group {number}")?,
     }
     print_flags(f, &WAIT_FLAGS, wait)
+}
+
+fn print_tty(f: &mut fmt::Formatter<'_>, fd: i32, call: TtyCall) -> fmt::Result {
+    write!(f, "tty {fd} ")?;
+    match call {
+        TtyCall::OpenSlave => f.write_str("open"),
+        TtyCall::Take { steal: false } => f.write_str("take"),
+        TtyCall::Take { steal: true } => f.write_str("steal"),
+        TtyCall::GiveUp => f.write_str("leave"),
+        TtyCall::SetForeground(group) => write!(f, "foreground {group}"),
+        TtyCall::Foreground => f.write_str("get-foreground"),
+        TtyCall::Session => f.write_str("get-session"),
+        TtyCall::StopWriters(on) => write!(f, "tostop {}", on_off(on)),
+        TtyCall::Key(signal) => write!(f, "key {}", Name(signal)),
+    }
 }
 
 fn print_action(f: &mut fmt::Formatter<'_>, signal: Signal, action: Action) -> fmt::Result {
@@ -392,6 +410,9 @@ fn read_file_call(name: &str, words: &mut Words<'_>) -> Result<Call, BadCall> {
         "dup2" => Call::Dup2(words.number()?, words.number()?),
         "cloexec" => Call::SetCloexec(words.number()?, words.one_of(&ON_OFF)?),
         "nonblocking" => Call::SetNonblocking(words.number()?, words.one_of(&ON_OFF)?),
+        "pty" => Call::Pty,
+        "open-tty" => Call::OpenTty,
+        "tty" => Call::Terminal(words.number()?, read_tty(words)?),
         "pidfd-open" => Call::PidfdOpen(words.number()?),
         "pidfd-send" => Call::PidfdSend(words.number()?, words.signal_number()?),
         "pidfd-poll" => Call::PollPidfd(words.number()?),
@@ -408,6 +429,21 @@ fn read_file_call(name: &str, words: &mut Words<'_>) -> Result<Call, BadCall> {
         "resident" => Call::Resident(words.number()?),
         "stack" => Call::LimitStack(words.number()?),
         _ => return Err(words.bad(name)),
+    })
+}
+
+fn read_tty(words: &mut Words<'_>) -> Result<TtyCall, BadCall> {
+    Ok(match words.next()? {
+        "open" => TtyCall::OpenSlave,
+        "take" => TtyCall::Take { steal: false },
+        "steal" => TtyCall::Take { steal: true },
+        "leave" => TtyCall::GiveUp,
+        "foreground" => TtyCall::SetForeground(words.number()?),
+        "get-foreground" => TtyCall::Foreground,
+        "get-session" => TtyCall::Session,
+        "tostop" => TtyCall::StopWriters(words.one_of(&ON_OFF)?),
+        "key" => TtyCall::Key(words.signal_number()?),
+        word => return Err(words.bad(word)),
     })
 }
 
@@ -473,72 +509,86 @@ fn read_signals(words: &mut Words<'_>) -> Result<SigSet, BadCall> {
 mod tests {
     use super::*;
 
+    /// A line for each call and each of its forms.
+    const LINES: &[&str] = &[
+        "fork",
+        "clone vm files sighand thread",
+        "clone parent vfork signal USR1 number 77",
+        "clone newpid signal CHLD",
+        "clone vm vfork signal CHLD cgroup 2",
+        "thread-exit 1",
+        "exit -1",
+        "wait4 any",
+        "wait4 pid 3 stopped continued nohang",
+        "waitid group 0 exited nowait all clone nothread",
+        "kill -1 0",
+        "kill 3 TERM",
+        "kill 3 99",
+        "tgkill 2 3 RTMIN+3",
+        "sigqueue 2 33 -5",
+        "sigaction CHLD handler restart once nocldstop nocldwait",
+        "sigaction USR1 ignore",
+        "sigprocmask block USR1 USR2",
+        "sigprocmask set",
+        "sigpending",
+        "sigtake TERM CHLD",
+        "pause",
+        "setpgid 0 -1",
+        "getpgid 0",
+        "setsid",
+        "getsid 4",
+        "getpid",
+        "gettid",
+        "getppid",
+        "subreaper on",
+        "deathsignal KILL",
+        "deathsignal 0",
+        "get-deathsignal",
+        "unshare-pid",
+        "setuid 65534",
+        "nproc 3",
+        "alarm 9",
+        "pipe",
+        "pipe cloexec",
+        "read 0 65536",
+        "write 1 a%20b%25%0a",
+        "write 1 %",
+        "open /etc/passwd read",
+        "open /tmp/x write",
+        "close 3",
+        "dup 1",
+        "dup2 1 9",
+        "cloexec 3 on",
+        "nonblocking 3 off",
+        "pty",
+        "open-tty",
+        "tty 0 open",
+        "tty 1 take",
+        "tty 1 steal",
+        "tty 1 leave",
+        "tty 1 foreground -1",
+        "tty 1 get-foreground",
+        "tty 1 get-session",
+        "tty 1 tostop on",
+        "tty 0 key INT",
+        "pidfd-open 5",
+        "pidfd-send 3 KILL",
+        "pidfd-poll 3",
+        "pidfd-wait 3 exited nowait",
+        "pidfd-end 3",
+        "execve /bin/true",
+        "execve /bin/sh sh -c exit%203 %env PATH=/bin",
+        "mmap 16384 private",
+        "madvise 0 wipeonfork",
+        "touch 0 4096",
+        "stack 8388608",
+    ];
+
     #[test]
     fn every_call_is_read_back_from_what_is_printed() {
-        for line in [
-            "fork",
-            "clone vm files sighand thread",
-            "clone parent vfork signal USR1 number 77",
-            "clone newpid signal CHLD",
-            "clone vm vfork signal CHLD cgroup 2",
-            "thread-exit 1",
-            "exit -1",
-            "wait4 any",
-            "wait4 pid 3 stopped continued nohang",
-            "waitid group 0 exited nowait all clone nothread",
-            "kill -1 0",
-            "kill 3 TERM",
-            "kill 3 99",
-            "tgkill 2 3 RTMIN+3",
-            "sigqueue 2 33 -5",
-            "sigaction CHLD handler restart once nocldstop nocldwait",
-            "sigaction USR1 ignore",
-            "sigprocmask block USR1 USR2",
-            "sigprocmask set",
-            "sigpending",
-            "sigtake TERM CHLD",
-            "pause",
-            "setpgid 0 -1",
-            "getpgid 0",
-            "setsid",
-            "getsid 4",
-            "getpid",
-            "gettid",
-            "getppid",
-            "subreaper on",
-            "deathsignal KILL",
-            "deathsignal 0",
-            "get-deathsignal",
-            "unshare-pid",
-            "setuid 65534",
-            "nproc 3",
-            "alarm 9",
-            "pipe",
-            "pipe cloexec",
-            "read 0 65536",
-            "write 1 a%20b%25%0a",
-            "write 1 %",
-            "open /etc/passwd read",
-            "open /tmp/x write",
-            "close 3",
-            "dup 1",
-            "dup2 1 9",
-            "cloexec 3 on",
-            "nonblocking 3 off",
-            "pidfd-open 5",
-            "pidfd-send 3 KILL",
-            "pidfd-poll 3",
-            "pidfd-wait 3 exited nowait",
-            "pidfd-end 3",
-            "execve /bin/true",
-            "execve /bin/sh sh -c exit%203 %env PATH=/bin",
-            "mmap 16384 private",
-            "madvise 0 wipeonfork",
-            "touch 0 4096",
-            "stack 8388608",
-        ] {
+        for line in LINES {
             let call: Call = line.parse().expect(line);
-            assert_eq!(call.to_string(), line);
+            assert_eq!(call.to_string(), *line);
         }
     }
 

@@ -14,4 +14,5 @@ mod memory;
 mod numbers;
 mod orders;
 mod signals;
+mod terminals;
 mod world;

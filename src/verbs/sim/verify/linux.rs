@@ -53,8 +53,8 @@ impl Linux {
             Heard::default()
         });
         let seen = heard.seen.into_iter().map(|(number, seen)| {
-            let conform::Seen { state, parent, group, session } = seen;
-            (number, Seen { state, parent, group, session })
+            let conform::Seen { state, parent, group, session, foreground } = seen;
+            (number, Seen { state, parent, group, session, foreground })
         });
         Observed { said: heard.said, seen: seen.collect() }
     }

@@ -10,6 +10,7 @@ pub(crate) use play::at_once;
 
 use crate::error::{Exit, Failure, Outcome};
 use crate::ui::Ui;
+use doula_host::conform;
 use doula_sim::oracle::{
     Comparison, Exploration, Family, Script, Tally, compare, directed, explore, generate, run_freely, shrink,
 };
@@ -25,7 +26,7 @@ const TELL: Duration = Duration::from_secs(5);
 
 /// Compares Linux on paper with the kernel that runs here
 ///
-/// Random programs (births, deaths, waits, signals, groups, pipes, handles, programs, threads, memory, namespaces) are played on the
+/// Random programs (births, deaths, waits, signals, groups, pipes, handles, programs, threads, memory, namespaces, terminals) are played on the
 /// model and on this machine's kernel, one call at a time, in PID namespaces of their own. After each call what came back and
 /// how everybody is must be among what the model allows.
 ///
@@ -90,9 +91,9 @@ impl Programs {
     fn new(args: &Args, ui: &mut Ui) -> Result<Programs, Failure> {
         if args.directed {
             let all = directed().into_iter();
-            let ours = all
-                .filter(|one| doula_host::conform::is_root() || !one.script.to_string().contains(" setuid "));
-            return Ok(Programs::Classes { classes: ours.map(|one| one.script).collect(), stride: 1 });
+            let ours =
+                all.map(|one| one.script).filter(|script| is_for_us(script.family(), &script.to_string()));
+            return Ok(Programs::Classes { classes: ours.collect(), stride: 1 });
         }
         let Some(calls) = args.exhaustive else {
             return Ok(if args.free { Programs::Free } else { Programs::Random });
@@ -267,12 +268,19 @@ fn play_some(
 
 fn play_one(linux: &mut Linux, args: &Args, programs: &Programs, number: u64) -> Played {
     let script = programs.script(number, args);
-    let not_for_us = script.family() == Family::Users && !doula_host::conform::is_root();
+    let not_for_us = !is_for_us(script.family(), "");
     match programs {
         Programs::Free => play_freely(linux, number, usize::from(args.calls)),
         Programs::Random if not_for_us => Played::NotForUs,
         Programs::Random | Programs::Classes { .. } => play(linux, script),
     }
+}
+
+/// Whether we can play it: what root may do is for root, and terminals have to be there.
+fn is_for_us(family: Family, text: &str) -> bool {
+    let root = family == Family::Users || [" setuid ", " steal"].iter().any(|word| text.contains(word));
+    let terminal = family == Family::Terminals || text.contains(" pty");
+    (!root || conform::is_root()) && (!terminal || conform::has_terminals())
 }
 
 fn play(linux: &mut Linux, script: Script) -> Played {
@@ -354,7 +362,7 @@ fn show(report: &Report, ui: &mut Ui) -> Result<(), Failure> {
     ui.line(&format!("{rate:.0} programs a second; {} not followed to their end", report.cut_short))?;
     if report.not_for_us > 0 {
         ui.line(&format!(
-            "{} programs about users were left out: only root can play them",
+            "{} programs were left out: those about users are for root, those about terminals need /dev/ptmx",
             report.not_for_us
         ))?;
     }

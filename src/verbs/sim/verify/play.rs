@@ -2,12 +2,12 @@
 //! calls that it is told to make and says what came of it.
 
 use doula_host::conform::calls::{
-    self as classic, Caught, Handler, files, pages::Advice, pages::Area, rights,
+    self as classic, Caught, Handler, files, pages::Advice, pages::Area, rights, terminals,
 };
 use doula_host::conform::{self, Agent, Part};
 use doula_model::plan::Errno;
 use doula_model::signal::Signal;
-use doula_sim::kernel::call::{self, Call, Clone, Mask, Reply, Value, Wait, Waited, Who};
+use doula_sim::kernel::call::{self, Call, Clone, Mask, Reply, TtyCall, Value, Wait, Waited, Who};
 use doula_sim::kernel::sigset::{Action, Code, Disposition, SigInfo, SigSet};
 use doula_sim::kernel::{Program, Usage};
 use doula_sim::oracle::{arguments, words_of};
@@ -166,6 +166,9 @@ pub(in crate::verbs::sim) fn perform(call: &Call) -> Reply {
         Call::LimitProcesses(most) => rights::limit_processes(u64::from(most)).map(zero),
         Call::LimitStack(bytes) => rights::limit_stack(bytes).map(zero),
         Call::Mmap(..) | Call::Madvise(..) | Call::Touch(..) | Call::Resident(_) => memory(call),
+        Call::Pty => terminals::pair().map(|(master, slave)| Value::Pair(master, slave)),
+        Call::OpenTty => terminals::open_own().map(Value::Number),
+        Call::Terminal(fd, call) => terminal(fd, call),
         Call::Clone(_) | Call::Alarm(_) | Call::Execve(_) | Call::Setuid(_) | Call::Sigtake(_) => {
             Err(Errno::ENOSYS)
         }
@@ -186,13 +189,34 @@ pub(in crate::verbs::sim) fn perform(call: &Call) -> Reply {
     }
 }
 
+fn terminal(fd: i32, call: TtyCall) -> Reply {
+    let zero = |()| Value::ZERO;
+    match call {
+        TtyCall::OpenSlave => terminals::open_slave(fd).map(Value::Number),
+        TtyCall::Take { steal } => terminals::take(fd, steal).map(zero),
+        TtyCall::GiveUp => terminals::give_up(fd).map(zero),
+        TtyCall::SetForeground(group) => terminals::set_foreground(fd, group).map(zero),
+        TtyCall::Foreground => terminals::foreground(fd).map(Value::Number),
+        TtyCall::Session => terminals::session(fd).map(Value::Number),
+        TtyCall::StopWriters(on) => terminals::stop_writers(fd, on).map(zero),
+        TtyCall::Key(signal) => terminals::press_key(fd, signal).map(zero),
+    }
+}
+
 #[expect(clippy::wildcard_enum_match_arm, reason = "`perform` has sorted the calls")]
 fn descriptor(call: &Call) -> Reply {
     let zero = |()| Value::ZERO;
     match call {
         Call::Pipe(cloexec) => files::pipe(*cloexec).map(|(read, write)| Value::Pair(read, write)),
-        Call::Read(fd, most) => files::read(*fd, *most).map(Value::Bytes),
-        Call::Write(fd, bytes) => files::write(*fd, bytes).map(Value::Number),
+        Call::Read(fd, most) => {
+            let bytes = files::read(*fd, *most)?;
+            Ok(Value::Bytes(terminals::read_on(*fd, bytes, *most)))
+        }
+        Call::Write(fd, bytes) => {
+            let written = files::write(*fd, bytes)?;
+            terminals::let_arrive(*fd);
+            Ok(Value::Number(written))
+        }
         Call::Open(path, access) => {
             let path = CString::new(path.as_str()).map_err(|_| Errno::ENOENT)?;
             files::open(&path, *access == call::Access::Write).map(Value::Number)
