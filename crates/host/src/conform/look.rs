@@ -67,20 +67,14 @@ impl Watched {
 
     /// Where it sleeps; `None` where the kernel does not tell such things.
     pub(super) fn sleeps_in(&self) -> Option<Bed> {
-        let place = read(self.place.as_ref()?)?;
-        Some(match place.as_str() {
-            "0" => Bed::None,
-            place if ALONE.iter().any(|name| place.contains(name)) => Bed::Alone,
-            place if WAITS.iter().any(|name| place.contains(name)) => Bed::Known,
-            _ => Bed::Elsewhere,
-        })
+        Some(Bed::of(&read(self.place.as_ref()?)?))
     }
 }
 
 /// Where a task sleeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Bed {
-    /// It does not: it is on a CPU, or about to be.
+    /// It does not: it is on a CPU, or about to be, or waits for what the kernel itself has yet to do.
     None,
     /// In a function of the kernel that waits for another process.
     Known,
@@ -90,6 +84,23 @@ pub(super) enum Bed {
     Elsewhere,
 }
 
+impl Bed {
+    /// By the name of a function of the kernel.
+    fn of(place: &str) -> Bed {
+        let is_in = |names: &[&str]| names.iter().any(|name| place.contains(name));
+        match place {
+            "0" => Bed::None,
+            _ if is_in(&WORK) => Bed::None,
+            _ if is_in(&ALONE) => Bed::Alone,
+            _ if is_in(&WAITS) => Bed::Known,
+            _ => Bed::Elsewhere,
+        }
+    }
+}
+
+/// Where a reader of a terminal waits in D until the kernel's own threads have brought it what was written. They may be late for
+/// long when all CPUs are busy.
+const WORK: [&str; 1] = ["flush_work"];
 /// Parts of names of functions in which a task in D waits for another process that can be seen: vfork(2).
 const WAITS: [&str; 2] = ["clone", "fork"];
 /// Where the init of a namespace and a thread that executes a program wait for all others to be gone. The last things that those
@@ -100,4 +111,18 @@ fn read(file: &File) -> Option<String> {
     let mut buffer = [0; 1024];
     let length = file.read_at(&mut buffer, 0).ok()?;
     String::from_utf8(buffer[..length].to_vec()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Bed;
+
+    #[test]
+    fn who_waits_for_the_kernels_own_work_is_not_at_rest() {
+        assert_eq!(Bed::of("__flush_work"), Bed::None);
+        assert_eq!(Bed::of("0"), Bed::None);
+        assert_eq!(Bed::of("zap_pid_ns_processes"), Bed::Alone);
+        assert_eq!(Bed::of("kernel_clone"), Bed::Known);
+        assert_eq!(Bed::of("do_wait"), Bed::Elsewhere);
+    }
 }
