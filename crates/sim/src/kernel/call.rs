@@ -406,7 +406,7 @@ pub type Reply = Result<Value, Errno>;
 pub enum Outcome {
     /// It came back.
     Done(Reply),
-    /// The task sleeps in it, or was stopped before it came back.
+    /// The task sleeps in it, was stopped before it came back, or begins it again for ever.
     Blocked,
     /// The task did not survive it.
     Gone,

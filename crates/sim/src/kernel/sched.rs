@@ -7,8 +7,12 @@
 use super::slab::{Key, TaskId};
 use super::task::{Place, Return, Sleep};
 use super::{Kernel, Part};
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+
+/// So often somebody may begin a call again before it is taken for restless. Who is disturbed by each of its children in turn begins
+/// again as often as it has children.
+const MOST_BEGINNINGS: usize = 1000;
 
 /// One bit for each task that has something to do.
 #[derive(Clone, Debug, Default)]
@@ -48,14 +52,8 @@ impl Kernel {
     pub fn step(&mut self, task: TaskId) {
         match self.tasks[task].place {
             Place::User | Place::Stopped { .. } => self.deliver(task),
-            Place::Leaving => {
-                let row = &mut self.tasks[task];
-                if !row.kicked && matches!(row.ret, Some(Return::Again)) {
-                    self.begin_again(task);
-                } else {
-                    self.deliver(task);
-                }
-            }
+            Place::Leaving if self.begins_again(task) => self.begin_again(task),
+            Place::Leaving => self.deliver(task),
             Place::Asleep { what, .. } => self.wake_up(task, what),
             Place::Dying(_) => self.die(task),
             Place::Dead => self.release(task),
@@ -64,10 +62,38 @@ impl Kernel {
     }
 
     /// Lets everybody do what there is to do, the lowest task first, until nobody has anything to do.
+    ///
+    /// Who begins its call again and again is left as it is, on its way (`R`, as on Linux): a program in the background whose
+    /// handler of SIGTTIN has SA_RESTART reads for ever. The next time it has as many tries.
     pub fn settle(&mut self) {
+        let mut left = MOST_BEGINNINGS;
         while let Some(task) = self.ready.first() {
+            if self.begins_again(task) {
+                if left == 0 {
+                    return self.settle_all_but_the_restless();
+                }
+                left -= 1;
+            }
             self.step(task);
         }
+    }
+
+    /// Each may begin again so often; the slow half of [`Kernel::settle`].
+    fn settle_all_but_the_restless(&mut self) {
+        let mut beginnings: BTreeMap<TaskId, usize> = BTreeMap::new();
+        loop {
+            let calm = |task: &TaskId| beginnings.get(task).is_none_or(|times| *times < MOST_BEGINNINGS);
+            let Some(task) = self.ready().find(calm) else { return };
+            if self.begins_again(task) {
+                *beginnings.entry(task).or_default() += 1;
+            }
+            self.step(task);
+        }
+    }
+
+    fn begins_again(&self, task: TaskId) -> bool {
+        let row = &self.tasks[task];
+        matches!((row.place, &row.ret), (Place::Leaving, Some(Return::Again))) && !row.kicked
     }
 
     /// Every state that this one can come to rest in, over all orders of steps, each state once. `Err` when

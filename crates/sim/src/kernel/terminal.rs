@@ -4,7 +4,8 @@
 //! tty_io.c, n_tty.c and pty.c. Terminals are raw (cfmakeraw(3)): bytes go through as they are.
 //!
 //! Absent on purpose: lines, echo, keys that make signals (but see [`TtyCall::Key`]), and a limit of what waits to be read.
-//! As on Linux, who cannot be stopped by SIGTTIN and begins the call again (an init, a handler with SA_RESTART) never comes to rest.
+//! As on Linux, who cannot be stopped by SIGTTIN and begins the call again (an init, a handler with SA_RESTART) never comes to rest:
+//! [`Kernel::settle`] leaves it running, and [`Kernel::successors`] knows no end.
 
 use super::call::{Call, Reply, TtyCall, Value};
 use super::fd::What;

@@ -31,6 +31,18 @@ fn session() -> (World, TaskId, TaskId) {
     (world, leader, job)
 }
 
+#[test]
+fn r11_who_cannot_be_stopped_and_begins_again_never_rests_and_keeps_nobody_else_from_it() {
+    let (mut world, leader, job) = session();
+    world.act(job, Signal::TTIN, Action { restart: true, ..Action::HANDLER });
+    world.sleeps(job, Call::Read(SLAVE, 9));
+    assert_eq!(world.state(job), 'R', "it reads, is disturbed, and reads again");
+    let other = world.fork(leader);
+    world.number(other, Call::Getpid);
+    world.kill(leader, job, Signal::KILL);
+    assert_eq!(world.state(job), 'Z');
+}
+
 fn bring_forward(world: &mut World, leader: TaskId, job: TaskId) {
     let number = world.pid(job);
     world.done(leader, slave(TtyCall::SetForeground(number)));
