@@ -225,6 +225,20 @@ fn orphans_go_to_a_subreaper_that_is_known_and_it_is_named_where_it_is_not() {
     }
 }
 
+#[test]
+fn who_has_adopted_somebody_of_another_session_is_known_to_be_a_subreaper() {
+    for death in DEATHS {
+        let adopted = format!("fork {{ setsid\n {SLEEPER}\n exit 0 }}\n wait4 any");
+        let family = format!("fork {{ {SLEEPER}\n {SLEEPER}\n loop {{ pause }} }}");
+        let script = format!("fork {{ subreaper on\n {adopted}\n {family}\n loop {{ pause }} }}");
+        let Some(scene) = Scene::new(&script) else { return };
+        let before = scene.ready(6, 0);
+        let subreaper = scene.member(&before, 2)["pid"].clone();
+        let said = scene.dies(death, before, 5);
+        assert_eq!((count(&said, "adopted"), &said["adopted"][0]["by"]), (2, &subreaper), "{said}");
+    }
+}
+
 /// A shell with a job that has stopped itself.
 fn shell(before: &str, job: &str) -> String {
     format!(

@@ -144,7 +144,7 @@ pub struct Zombie {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum Note {
-    /// A subreaper, because a child of it is older than itself.
+    /// A subreaper, because it has a child of a session in which it never was itself.
     Subreaper {
         /// Who.
         pid: i32,

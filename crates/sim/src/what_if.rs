@@ -99,20 +99,29 @@ fn fate(victim: &Process, death: Death) -> Fate {
     }
 }
 
-/// Marks those who have a child that is older than themselves: they have adopted it, and are no init.
+/// Marks those who have a child that they cannot have borne: they have adopted it, and are no init.
 fn find_subreapers(snapshot: &mut Snapshot) -> Vec<Note> {
     let mut notes = Vec::new();
     for at in 0..snapshot.processes.len() {
         let row = &snapshot.processes[at];
         let is_init = row.pid == 1 || row.numbers.last() == Some(&1);
-        let child =
-            snapshot.processes.iter().find(|child| child.ppid == row.pid && child.started < row.started);
-        if let Some(child) = child.filter(|_| !is_init && row.subreaper.is_none()) {
+        let mut children = snapshot.processes.iter().filter(|child| child.ppid == row.pid);
+        let adopted = children.find(|child| is_of_anothers_session(snapshot, row, child));
+        if let Some(child) = adopted.filter(|_| !is_init && row.subreaper.is_none()) {
             notes.push(Note::Subreaper { pid: row.pid, child: child.pid });
             snapshot.processes[at].subreaper = Some(true);
         }
     }
     notes
+}
+
+/// Whether a child has got its session from somebody else than its parent, who was never in it: who leads no session is in that
+/// of its birth, and a leader cannot have been in one that is younger than itself.
+fn is_of_anothers_session(snapshot: &Snapshot, parent: &Process, child: &Process) -> bool {
+    let made_by_itself = child.sid == child.pid;
+    let leads = parent.sid == parent.pid;
+    let is_younger = || snapshot.find(child.sid).is_some_and(|leader| leader.started > parent.started);
+    child.sid != parent.sid && !made_by_itself && (!leads || is_younger())
 }
 
 fn open_questions(snapshot: &Snapshot, victim: &Process, loaded: &Loaded) -> Vec<Note> {

@@ -131,7 +131,7 @@ impl Teller<'_> {
     fn note(&mut self, note: Note) {
         let text = match note {
             Note::Subreaper { pid, child } => format!(
-                "Known: {} is a subreaper, for its child {} is older than itself.",
+                "Known: {} is a subreaper, for it was never in the session of its child {}.",
                 self.who(pid),
                 self.who(child)
             ),

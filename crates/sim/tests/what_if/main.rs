@@ -86,12 +86,26 @@ fn the_nearest_subreaper_adopts_and_those_who_may_be_one_are_named() {
     known[0].subreaper = Some(true);
     let told = after(&known, 5, KILL);
     assert_eq!(told.adopted, [Adoption { unless: vec![3], ..adoption(6, 5, 2) }]);
-    // A child that is older than its parent was adopted by it.
+    // A child in a session in which its parent never was is adopted.
     let mut proven = family.to_vec();
-    proven.push(Process { started: 1, ..process(7, 3) });
+    proven.push(Process { sid: 70, ..process(7, 3) });
     let told = after(&proven, 5, KILL);
     assert_eq!(told.adopted, [adoption(6, 5, 3)]);
     assert_eq!(told.notes, [Note::Subreaper { pid: 3, child: 7 }]);
+}
+
+#[test]
+fn who_may_have_been_in_a_childs_session_is_not_taken_for_a_subreaper() {
+    let leader = Process { sid: 3, subreaper: None, ..process(3, 2) };
+    let child = Process { sid: 7, ..process(8, 3) };
+    let family = |more: Vec<Process>| [vec![process(2, 1), leader.clone(), process(4, 3)], more].concat();
+    let notes = |more| after(&family(more), 4, KILL).notes;
+    assert_eq!(notes(vec![child.clone()]), [], "it may have borne it before it made its own session");
+    assert_eq!(notes(vec![Process { sid: 8, ..child.clone() }]), [], "the child has made its session itself");
+    let elder = Process { sid: 7, started: 2, ..process(7, 2) };
+    assert_eq!(notes(vec![elder, child.clone()]), [], "it may have been born in it");
+    let younger = Process { sid: 7, ..process(7, 3) };
+    assert_eq!(notes(vec![younger, child]), [Note::Subreaper { pid: 3, child: 8 }]);
 }
 
 #[test]
