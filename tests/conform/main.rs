@@ -21,15 +21,17 @@ fn verify(args: &[&str]) -> Output {
     command.output().expect("doula starts")
 }
 
+#[expect(clippy::print_stdout, reason = "the reason of a skipped test is read in the test's output")]
+fn skipped(reason: &str) {
+    println!("skipped: {reason}");
+}
+
 /// What it printed; `None`, and a word about it, where nothing can be compared.
-#[expect(
-    clippy::print_stdout,
-    reason = "the counts, or the reason of a skipped test, are read in the test's output"
-)]
+#[expect(clippy::print_stdout, reason = "the counts are read in the test's output")]
 fn compared(output: &Output) -> Option<String> {
     let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     if output.status.code() == Some(125) && errors.contains("no PID namespace can be made here") {
-        println!("skipped: {errors}");
+        skipped(&errors);
         return None;
     }
     println!("{text}");
@@ -68,7 +70,28 @@ fn of_all_small_programs_one_of_each_class_ends_on_linux_as_on_paper() {
 
 #[test]
 fn what_must_hold_in_every_order_holds_when_all_run_at_once() {
-    compared(&verify(&["--free", "--cases", "60", "--calls", "60"]));
+    if let Some(text) = compared(&verify(&["--free", "--cases", "60", "--calls", "60"])) {
+        assert!(text.contains(" calls all at once, 0 breaches of what must always hold\n"), "{text}");
+    }
+}
+
+/// In a user namespace that allows no other one.
+#[test]
+fn where_no_namespace_can_be_made_it_is_said_in_a_sentence_with_its_cure() {
+    let forbid = "echo 0 >/proc/sys/user/max_pid_namespaces && echo 0 >/proc/sys/user/max_user_namespaces";
+    let unshare = |script: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "sh", "-c", script, "sh"]);
+        command.args([env!("CARGO_BIN_EXE_doula"), "sim", "verify", "--cases", "1"]).output()
+    };
+    if !unshare(forbid).is_ok_and(|output| output.status.success()) {
+        return skipped("namespaces cannot be forbidden here");
+    }
+    let output = unshare(&format!("{forbid} && exec \"$@\"")).expect("unshare starts");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(125), 0), "{errors}");
+    assert!(errors.contains("no PID namespace can be made here, nor a user namespace for it"), "{errors}");
+    assert!(errors.contains("run it as root, or allow user namespaces (user_namespaces(7))"), "{errors}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use crate::tree::{expect_none, has_word, root, sources};
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 use toml::{Table, Value};
 
@@ -113,6 +114,37 @@ fn the_pure_crates_are_built_without_the_standard_library() {
         let text = fs::read_to_string(root().join(file)).expect("a source file");
         assert!(text.lines().any(|line| line == header), "{file}:1: lacks {header}; no clock, no I/O here");
     }
+}
+
+/// A program that has nothing but them, and a panic handler of its own: the compiler takes only one in all of a program, and the
+/// standard library has one. So it shows too what they are built from.
+#[test]
+fn the_pure_crates_and_all_that_they_are_built_from_do_without_the_standard_library() {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("without-std");
+    fs::create_dir_all(folder.join("src")).expect("a folder");
+    let crates = ["model", "core", "sim"];
+    let dependency = |name: &&str| {
+        format!("doula-{name} = {{ path = {:?} }}\n", root().join("crates").join(name).display().to_string())
+    };
+    let dependencies: String = crates.iter().map(dependency).collect();
+    let manifest = format!(
+        "[workspace]\n[package]\nname = \"without-std\"\nedition = \"2024\"\n[dependencies]\n{dependencies}"
+    );
+    let uses: String = crates.iter().map(|name| format!("extern crate doula_{name};\n")).collect();
+    let handler = "#[panic_handler]\nfn panic(_: &core::panic::PanicInfo<'_>) -> ! { loop {} }\n";
+    fs::write(folder.join("Cargo.toml"), manifest).expect("a manifest");
+    fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock")).expect("the same versions");
+    let check = |source: &str| {
+        fs::write(folder.join("src/lib.rs"), source).expect("a source file");
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut command = Command::new(cargo);
+        command.args(["check", "--offline", "--quiet"]).current_dir(&folder).env_remove("RUSTFLAGS");
+        command.env("CARGO_TARGET_DIR", folder.join("target")).output().expect("cargo check")
+    };
+    let pure = check(&format!("#![no_std]\n{uses}{handler}"));
+    assert!(pure.status.success(), "{}", String::from_utf8_lossy(&pure.stderr));
+    let impure = check(&format!("#![no_std]\nextern crate std;\n{uses}{handler}"));
+    assert!(String::from_utf8_lossy(&impure.stderr).contains("E0152"), "it would be found: {impure:?}");
 }
 
 #[test]
