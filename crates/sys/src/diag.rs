@@ -1,4 +1,4 @@
-//! The other end of a Unix socket, as the kernel tells those who ask by sock_diag(7).
+//! The other end of a Unix socket, and how many wait at one that listens, as the kernel tells those who ask by sock_diag(7).
 
 use crate::fd::{AsFd, AsRawFd, OwnedFd};
 use crate::{Result, fd, raw};
@@ -14,6 +14,10 @@ const ERROR: u16 = libc::NLMSG_ERROR as u16;
 const SHOW_PEER: u32 = 4;
 /// The attribute with that inode (`UNIX_DIAG_PEER`).
 const PEER: u16 = 2;
+/// Asks for the lengths of the queues (`UDIAG_SHOW_RQLEN`).
+const SHOW_QUEUES: u32 = 0x10;
+/// The attribute with them (`UNIX_DIAG_RQLEN`): the first word is the number of connections that wait.
+const QUEUES: u16 = 4;
 /// The lengths of `struct nlmsghdr`, and of it with `struct unix_diag_msg` behind.
 const HEAD: usize = 16;
 const ANSWER: usize = HEAD + 16;
@@ -37,19 +41,30 @@ impl UnixPeers {
     /// The inode of the socket at the other end of the one with this inode, in our network namespace; `None` when it has none.
     /// ENOENT when there is no such socket.
     pub fn peer(&self, inode: u32) -> Result<Option<u32>> {
-        let question = question(inode);
+        self.ask(inode, SHOW_PEER, PEER).map(|found| found.filter(|inode| *inode != 0))
+    }
+
+    /// How many connections wait at the listening socket with this inode, in our network namespace. ENOENT when there is no
+    /// such socket.
+    pub fn waiting(&self, inode: u32) -> Result<u32> {
+        self.ask(inode, SHOW_QUEUES, QUEUES).map(Option::unwrap_or_default)
+    }
+
+    /// The first word of this attribute of a socket.
+    fn ask(&self, inode: u32, show: u32, attribute: u16) -> Result<Option<u32>> {
+        let question = question(inode, show);
         let socket = self.0.as_fd().as_raw_fd() as usize;
         let (at, length) = (question.as_ptr() as usize, question.len());
         // SAFETY: the bytes live during the call; no address is the kernel's.
         unsafe { raw::call(libc::SYS_sendto, [socket, at, length, 0, 0, 0]) }?;
         let mut buffer = [0; 512];
         let length = fd::read(&self.0, &mut buffer)?;
-        answer(&buffer[..length])
+        answer(&buffer[..length], attribute)
     }
 }
 
 /// `struct nlmsghdr` and `struct unix_diag_req`.
-fn question(inode: u32) -> [u8; 40] {
+fn question(inode: u32, show: u32) -> [u8; 40] {
     let mut bytes = [0; 40];
     bytes[0..4].copy_from_slice(&40_u32.to_ne_bytes());
     bytes[4..6].copy_from_slice(&BY_FAMILY.to_ne_bytes());
@@ -58,12 +73,12 @@ fn question(inode: u32) -> [u8; 40] {
     // All states, this inode, and any cookie.
     bytes[20..24].fill(0xff);
     bytes[24..28].copy_from_slice(&inode.to_ne_bytes());
-    bytes[28..32].copy_from_slice(&SHOW_PEER.to_ne_bytes());
+    bytes[28..32].copy_from_slice(&show.to_ne_bytes());
     bytes[32..40].fill(0xff);
     bytes
 }
 
-fn answer(bytes: &[u8]) -> Result<Option<u32>> {
+fn answer(bytes: &[u8], attribute: u16) -> Result<Option<u32>> {
     let short = |at: usize| bytes.get(at..at + 2).map(|two| u16::from_ne_bytes([two[0], two[1]]));
     let word = |at: usize| bytes.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes);
     match short(4) {
@@ -75,8 +90,8 @@ fn answer(bytes: &[u8]) -> Result<Option<u32>> {
     }
     let mut at = ANSWER;
     while let (Some(length), Some(kind)) = (short(at), short(at + 2)) {
-        if kind == PEER {
-            return Ok(word(at + 4).filter(|inode| *inode != 0));
+        if kind == attribute {
+            return Ok(word(at + 4));
         }
         at += usize::from(length.max(4)).next_multiple_of(4);
     }
@@ -106,14 +121,32 @@ mod tests {
     }
 
     #[test]
+    fn connections_that_nobody_accepts_are_counted() {
+        let path = std::env::temp_dir().join(std::format!("doula-diag-{}", std::process::id()));
+        let listener = std::os::unix::net::UnixListener::bind(&path).expect("a socket");
+        let about =
+            std::fs::read_link(std::format!("/proc/self/fd/{}", listener.as_raw_fd())).expect("/proc");
+        let inode =
+            about.to_string_lossy().trim_matches(|c: char| !c.is_ascii_digit()).parse().expect("an inode");
+        let connect = || UnixStream::connect(&path).expect("room in the queue");
+        let held = [connect(), connect(), connect()];
+        match UnixPeers::open().and_then(|peers| peers.waiting(inode)) {
+            Ok(waiting) => assert_eq!(waiting, 3),
+            Err(errno) => std::println!("skipped: no sock_diag for Unix sockets here ({errno})"),
+        }
+        drop((held, listener));
+        std::fs::remove_file(&path).expect("to remove it");
+    }
+
+    #[test]
     fn no_bytes_make_it_panic() {
         for length in 0..64 {
             for byte in [0, 1, 2, 4, 20, 0xff] {
                 let mut bytes = std::vec![byte; length];
-                let _ = answer(&bytes);
+                let _ = answer(&bytes, PEER);
                 if length > 6 {
                     bytes[4..6].copy_from_slice(&BY_FAMILY.to_ne_bytes());
-                    let _ = answer(&bytes);
+                    let _ = answer(&bytes, PEER);
                 }
             }
         }

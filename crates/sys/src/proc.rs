@@ -6,6 +6,30 @@ use core::mem::MaybeUninit;
 use doula_model::id::Pid;
 use rustix::fs::RawDir;
 
+/// In which kind of system call a thread sleeps, by the number at the beginning of `/proc/PID/syscall`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sleep {
+    /// accept(2), accept4(2): for a connection.
+    Accepting,
+    /// epoll_wait(2) and its like: for any of several things, which `/proc/PID/fdinfo` of its first argument lists.
+    Choosing,
+    /// For something else, or not at all.
+    Other,
+}
+
+impl Sleep {
+    /// What the number of this system call, on this architecture, means.
+    pub const fn of(number: i64) -> Sleep {
+        match number as libc::c_long {
+            libc::SYS_accept | libc::SYS_accept4 => Sleep::Accepting,
+            libc::SYS_epoll_pwait | libc::SYS_epoll_pwait2 => Sleep::Choosing,
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_epoll_wait => Sleep::Choosing,
+            _ => Sleep::Other,
+        }
+    }
+}
+
 /// The numbers of all processes in ascending order, each read when it is asked for: who is born meanwhile under a higher
 /// number is met further on. (The directory readers of libraries take thousands of names at once, and a process that lives
 /// for a millisecond is gone before its turn.) Ends early where the list cannot be read on.

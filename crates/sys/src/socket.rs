@@ -45,6 +45,43 @@ pub fn unix_stream() -> Result<OwnedFd> {
     socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).map_err(errno)
 }
 
+/// `socket(AF_INET or AF_INET6, SOCK_STREAM or SOCK_DGRAM | SOCK_CLOEXEC)`, `setsockopt(SO_REUSEPORT)`, `bind(address)`—one of
+/// several sockets at the same address, among which the kernel spreads what arrives. EADDRINUSE if one without that option has it.
+/// A stream socket also gets `SO_REUSEADDR`, as the standard library's, and does not listen yet.
+///
+/// <https://man7.org/linux/man-pages/man7/socket.7.html>
+#[doc(alias = "SO_REUSEPORT")]
+pub fn bind_among_others(kind: Kind, address: core::net::SocketAddr) -> Result<OwnedFd> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let stream = kind == Kind::Stream;
+    let kind = if stream { SocketType::STREAM } else { SocketType::DGRAM };
+    let socket = socket_with(family, kind, SocketFlags::CLOEXEC, None).map_err(errno)?;
+    if stream {
+        sockopt::set_socket_reuseaddr(&socket, true).map_err(errno)?;
+    }
+    sockopt::set_socket_reuseport(&socket, true).map_err(errno)?;
+    rustix::net::bind(&socket, &address).map_err(errno)?;
+    Ok(socket)
+}
+
+/// `getsockopt(TCP_INFO)`, `tcpi_unacked`—how many connections wait to be accepted at a listening TCP socket. EINVAL, ENOPROTOOPT or
+/// EOPNOTSUPP for another kind of socket.
+///
+/// <https://man7.org/linux/man-pages/man7/tcp.7.html>
+#[doc(alias = "TCP_INFO")]
+pub fn tcp_waiting(socket: impl AsFd) -> Result<u32> {
+    // SAFETY: `tcp_info` is numbers only, for which zero is a value.
+    let mut info: libc::tcp_info = unsafe { zeroed() };
+    let mut size = size_of::<libc::tcp_info>() as u32;
+    let (at, size_at) = (&raw mut info as usize, &raw mut size as usize);
+    let socket = socket.as_fd().as_raw_fd() as usize;
+    let args = [socket, libc::IPPROTO_TCP as usize, libc::TCP_INFO as usize, at, size_at, 0];
+    // SAFETY: the kernel writes at most `size` bytes to `info`.
+    unsafe { raw::call(libc::SYS_getsockopt, args) }?;
+    Ok(info.tcpi_unacked)
+}
+
 /// `bind(socket, path)`—makes a socket file. Nobody can connect to it before [`listen`]. EADDRINUSE if the
 /// file exists, ENAMETOOLONG if the path has more than 107 bytes.
 ///
