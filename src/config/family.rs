@@ -3,6 +3,8 @@
 use super::check;
 use super::environment::Surroundings;
 use super::keys::{FILE, SERVICE};
+use super::pool;
+use super::pool_keys::POOL;
 use super::problem::{Complaint, did_you_mean};
 use super::service::{self, Written};
 use super::value;
@@ -115,34 +117,42 @@ pub(crate) fn directory_name(dir: &Path) -> String {
 
 /// The services in the order of the file.
 fn services<'a>(family: &View<'a>, around: &Surroundings<'_>) -> Vec<Written<'a>> {
-    let Some(table) = family.item("service").and_then(|item| item.get_ref().as_table()) else {
-        let help = "write a table for each: [service.web] and below it command = \"…\"";
-        around.report.note(&(0..0), Complaint::new("the file has no services", "nothing to run").help(help));
-        return Vec::new();
-    };
-    let defaults = family.item("defaults").and_then(|item| item.get_ref().as_table());
-    let mut services: Vec<Written<'a>> = table
-        .iter()
-        .filter_map(|(key, item)| {
-            let name: &str = key.get_ref();
-            if let Err(complaint) = value::name(name) {
-                around.report.note(&key.span(), complaint);
-            }
-            let own: &Table<'a> = item.get_ref().as_table()?;
-            Some(Written {
-                name,
-                span: key.span(),
-                keys: View::new(&SERVICE, Some(own), defaults),
-                family: *family,
-            })
-        })
-        .collect();
+    let mut services = tables(family, "service", around);
+    let pools = tables(family, "pool", around);
+    for pool in pools.iter().filter(|pool| services.iter().any(|service| service.name == pool.name)) {
+        let title = format!("`{}` is a service already", pool.name);
+        let complaint = Complaint::new(title, "the same name").help("give one of them another name");
+        around.report.note(&pool.span, complaint);
+    }
+    services.extend(pools);
     services.sort_by_key(|service| service.span.start);
     if services.is_empty() {
         let span = family.item("service").map_or(0..0, toml::Spanned::span);
-        around.report.note(&span, Complaint::new("the file has no services", "nothing to run"));
+        let help = "write a table for each: [service.web] and below it command = \"…\"";
+        around.report.note(&span, Complaint::new("the file has no services", "nothing to run").help(help));
     }
     services
+}
+
+/// The tables below `service` or `pool`.
+fn tables<'a>(family: &View<'a>, kind: &str, around: &Surroundings<'_>) -> Vec<Written<'a>> {
+    let defaults = family.item("defaults").and_then(|item| item.get_ref().as_table());
+    let table = family.item(kind).and_then(|item| item.get_ref().as_table());
+    let written = table.into_iter().flat_map(|table| table.iter()).filter_map(|(key, item)| {
+        let name: &str = key.get_ref();
+        if let Err(complaint) = value::name(name) {
+            around.report.note(&key.span(), complaint);
+        }
+        let own: &Table<'a> = item.get_ref().as_table()?;
+        Some(Written {
+            name,
+            span: key.span(),
+            keys: View::new(&SERVICE, Some(own), defaults),
+            family: *family,
+            pool: (kind == "pool").then(|| View::new(&POOL, Some(own), None)),
+        })
+    });
+    written.collect()
 }
 
 fn names(written: &[Written<'_>]) -> Names {
@@ -213,6 +223,9 @@ fn resolve<'n>(
 /// Notes keys of one service that contradict each other.
 fn contradictions(written: &Written<'_>, around: &Surroundings<'_>) {
     let keys = &written.keys;
+    if let Some(own) = &written.pool {
+        return pool::contradictions(written, own, around);
+    }
     let note = |span: Range<usize>, title: &str, help: &str| {
         around.report.note(&span, Complaint::new(title, "does not go together").help(help));
     };

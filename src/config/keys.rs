@@ -3,10 +3,11 @@
 //! The one table behind three things that must never differ: what is accepted ([`super::check`]), the JSON
 //! schema ([`super::schema()`]), and the reference in `docs/configuration.md`.
 
+use super::pool_keys::POOL;
 use doula_model::plan::Resource;
 
 /// One key of a table.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Key {
     /// As it is written.
     pub(crate) name: &'static str,
@@ -21,7 +22,7 @@ pub(crate) struct Key {
 }
 
 /// What may stand behind a key.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Kind {
     /// Any string.
     Text,
@@ -130,6 +131,13 @@ const FILE_KEYS: &[Key] = &[
         default: "none",
         doc: "The services by name, one table each: `[service.NAME]`.",
         example: "{ web = { command = \"./web\" } }",
+    },
+    Key {
+        name: "pool",
+        kind: Kind::Map(&Kind::Table(&POOL)),
+        default: "none",
+        doc: "The pools by name, one table each: `[pool.NAME]`. A pool is a service of several workers at the same sockets.",
+        example: "{ app = { command = \"./app\", workers = \"auto\", sockets = [{ tcp = \"*:80\" }] } }",
     },
 ];
 

@@ -13,6 +13,8 @@ mod expand;
 mod family;
 mod keys;
 mod policy;
+mod pool;
+mod pool_keys;
 mod problem;
 mod procfile;
 mod schema;

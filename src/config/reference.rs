@@ -1,6 +1,7 @@
 //! The reference of all keys, `docs/configuration.md`, written out of the one table of keys and held to it.
 
 use super::keys::{FILE, Kind, SERVICE, Section};
+use super::pool_keys::{NOT_IN_POOLS, OWN, POOL};
 use std::fmt::Write;
 
 const HEAD: &str = "\
@@ -25,6 +26,11 @@ fn text(example: &str) -> String {
     let mut sections: Vec<&'static Section> = Vec::new();
     collect(&FILE, &mut sections);
     collect(&SERVICE, &mut sections);
+    collect(&POOL, &mut sections);
+    // The file names pools before what services have: they are read better after it.
+    sections.sort_by_key(|section| {
+        std::ptr::eq(*section, &POOL) || std::ptr::eq(*section, &super::pool_keys::POLICY)
+    });
     for section in sections {
         write_section(section, &mut page);
     }
@@ -79,7 +85,8 @@ fn write_section(section: &Section, page: &mut String) {
         "\n## Keys of {}\n\n| key | what it means | default | example |\n|---|---|---|---|\n",
         section.what
     );
-    for key in section.keys {
+    let of_pool = std::ptr::eq(section, &POOL);
+    for key in if of_pool { OWN } else { section.keys } {
         let mut words = String::new();
         if let Kind::Choice(choice) = key.kind {
             words = format!(" One of `{}`.", choice.join("`, `"));
@@ -87,7 +94,13 @@ fn write_section(section: &Section, page: &mut String) {
         let (doc, default, example) = (cell(key.doc), cell(key.default), cell(key.example));
         let _ = writeln!(page, "| `{}` | {doc}{words} | {default} | `{example}` |", key.name);
     }
-    if !section.one_of.is_empty() {
+    if of_pool {
+        let left_out = NOT_IN_POOLS.join("`, `");
+        let _ = write!(
+            page,
+            "\nAnd every key of a service but `{left_out}`. `restart` is `always` and has no limit if it says nothing.\n"
+        );
+    } else if !section.one_of.is_empty() {
         let _ = write!(page, "\nExactly one of `{}` must be there.\n", section.one_of.join("`, `"));
     }
 }

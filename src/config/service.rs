@@ -5,6 +5,7 @@ use super::commands;
 use super::environment::{self, Environment, Surroundings};
 use super::keys;
 use super::policy;
+use super::pool;
 use super::problem::Complaint;
 use super::value;
 use super::view::{Item, Table, View, integer};
@@ -29,11 +30,16 @@ pub(crate) struct Written<'a> {
     pub(crate) keys: View<'a>,
     /// The keys of the file.
     pub(crate) family: View<'a>,
+    /// Its keys as a pool, if it is one.
+    pub(crate) pool: Option<View<'a>>,
 }
 
 impl Written<'_> {
     /// How many instances there are; `None`: one, under the plain name.
     pub(crate) fn instances(&self) -> Option<u32> {
+        if let Some(pool) = &self.pool {
+            return Some(pool::places(pool));
+        }
         self.keys.whole("instances").filter(|count| (1..=keys::MAX_INSTANCES).contains(&i64::from(*count)))
     }
 
@@ -50,7 +56,7 @@ impl Written<'_> {
 pub(crate) fn read(written: &Written<'_>, around: &Surroundings<'_>) -> Vec<(ServiceSpec, Recipe)> {
     let account = account(&written.keys, around);
     let names = written.names();
-    let numbered = written.instances().is_some();
+    let numbered = written.pool.is_none() && written.instances().is_some();
     let one = |(index, name): (usize, &String)| {
         let mut environment =
             environment::of_service(&written.keys, &written.family, account.as_ref(), around);
@@ -62,7 +68,13 @@ pub(crate) fn read(written: &Written<'_>, around: &Surroundings<'_>) -> Vec<(Ser
         let (recipe, fingerprint) = super::finish(recipe, environment, around);
         (ServiceSpec { fingerprint, ..policy::spec(&written.keys, name) }, recipe)
     };
-    names.iter().enumerate().map(one).collect()
+    let mut read: Vec<(ServiceSpec, Recipe)> = names.iter().enumerate().map(one).collect();
+    if let Some(keys) = &written.pool {
+        let mut specs: Vec<ServiceSpec> = read.iter().map(|(spec, _)| spec.clone()).collect();
+        pool::enlist(written, keys, &mut specs);
+        read.iter_mut().zip(specs).for_each(|((old, _), new)| *old = new);
+    }
+    read
 }
 
 /// A recipe that lacks its environment.
@@ -80,6 +92,7 @@ fn recipe(
     let ready = policy::ready_sign(service, &texts, shell);
     let watchdog = service.duration("watchdog");
     let fd_store = service.whole("fd-store").unwrap_or(0);
+    let counts = written.pool.is_some_and(|pool| pool.item("max-requests").is_some());
     let dir = service.item("dir").map(|item| around.path(&texts.of(item)));
     Recipe {
         command: service.item("command").map_or_else(Vec::new, command),
@@ -88,13 +101,16 @@ fn recipe(
         reload: commands::hook(service, "reload", &keys::RELOAD).map_or_else(Vec::new, command),
         dir: Some(dir.unwrap_or_else(|| around.dir.to_string_lossy().into_owned())),
         liveness: policy::liveness_probe(service, &texts, shell),
-        notify: service.bool("notify").unwrap_or_else(|| policy::speaks(&ready, watchdog, fd_store)),
+        notify: service
+            .bool("notify")
+            .unwrap_or_else(|| counts || policy::speaks(&ready, watchdog, fd_store)),
         fd_store,
         watchdog,
         sockets: sockets(written, &texts),
         stdin: stdin(service, &texts),
         schedule: policy::schedule(service).map(|(cron, _)| cron),
         log: log(service),
+        seat: written.pool.as_ref().map(pool::seat),
         ready,
         ..rights(service, account)
     }

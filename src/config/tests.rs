@@ -1,6 +1,7 @@
 //! What a configuration means, and what is said about one that is wrong.
 
 use super::*;
+use doula_model::pool::{Bounds, Policy, Spare};
 use doula_model::recipe::{Probe, ReadySign, SocketAddress};
 use doula_model::service::{DependencyKind, Kind, Overlap, ReadyBy, RestartWhen};
 use doula_model::signal::Signal;
@@ -92,4 +93,47 @@ fn a_circle_is_printed_where_it_is_written() {
 fn the_published_schema_is_up_to_date() {
     let published = include_str!("../../schema/doula.schema.json");
     assert!(published == schema(), "`doula check --schema > schema/doula.schema.json` writes it anew");
+}
+
+#[test]
+fn a_pool_is_workers_of_one_kind_with_the_rules_of_their_pool() {
+    let family = good(
+        "[defaults]\nkind = 'oneshot'\n[pool.web]\ncommand = 'w'\nmin = 2\nmax = 9\nsurge = 2\npin = true\n\
+         sockets = [{ tcp = '127.0.0.1:0' }]\npolicy = { by = 'apache', min-spare = 3 }\n\
+         [service.proxy]\ncommand = 'p'\nrequires = ['web']\nkind = 'daemon'\n",
+    );
+    let (worker, recipe) = &family.services[0];
+    let pool = worker.pool.as_ref().expect("its pool");
+    assert_eq!((worker.name.as_str(), family.services.len()), ("web@1", 9 + 2 + 1));
+    assert_eq!(pool.policy, Policy::Apache(Spare { min: 3, max: 10 }));
+    assert_eq!((pool.bounds, pool.min_ready), (Bounds { start: 2, max: 9 }, Duration::from_secs(1)));
+    assert_eq!((worker.kind, worker.restart.when), (Kind::Daemon, RestartWhen::Always));
+    assert_eq!((worker.restart.limit, worker.autostart), (None, false));
+    assert!(recipe.seat.is_some_and(|seat| seat.pin && !seat.own_sockets));
+    assert_eq!(family.services[11].0.deps.len(), 11, "on each of them");
+}
+
+#[test]
+fn what_contradicts_itself_in_a_pool_is_told_where_it_stands() {
+    for (keys, line, title) in [
+        ("", 1, "a pool needs `workers` or `max`"),
+        ("workers = 2\nmax = 3\n", 4, "`workers` is a fixed number, `max` is for one that follows the work"),
+        ("min = 5\nmax = 3\nsockets = [{ tcp = ':0' }]\n", 3, "`min` is 5 and `max` is 3"),
+        ("max = 3\n", 3, "nothing can be seen of the work of a pool without `sockets`"),
+        (
+            "max = 3\nreuseport = true\nsockets = [{ unix = 'a' }]\n",
+            4,
+            "a slot of its own for each socket needs",
+        ),
+        ("workers = 2\ninstances = 2\n", 4, "unknown key `instances`"),
+        ("workers = 'many'\n", 3, "`many` means nothing here"),
+        ("max = 2\npolicy = { by = 'apach' }\nsockets = [{ unix = 'a' }]\n", 4, "`apach` means nothing here"),
+    ] {
+        let problems = parsed(&format!("[pool.a]\ncommand = 'b'\n{keys}")).unwrap_err();
+        let found = problems.iter().find(|problem| problem.title().starts_with(title));
+        let place = found.and_then(Problem::position).map(|(_, line, _)| line);
+        assert_eq!(place, Some(line), "{keys}: {problems}");
+    }
+    let twice = parsed("[service.a]\ncommand = 'b'\n[pool.a]\ncommand = 'b'\nworkers = 1\n").unwrap_err();
+    assert!(twice.to_string().contains("`a` is a service already"), "{twice}");
 }

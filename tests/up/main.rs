@@ -15,6 +15,7 @@ mod limits;
 mod logged;
 mod peers;
 mod people;
+mod pools;
 mod procfile;
 mod ready;
 mod restart;

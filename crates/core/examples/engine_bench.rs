@@ -105,6 +105,10 @@ impl World {
                     Action::Quit { .. } => self.over = true,
                     Action::Kill { .. }
                     | Action::ArmSchedule { .. }
+                    | Action::Seat { .. }
+                    | Action::Revert { .. }
+                    | Action::Measure { .. }
+                    | Action::AwaitConnection { .. }
                     | Action::Forget { .. }
                     | Action::Report(_) => {}
                 }

@@ -9,12 +9,14 @@
 use crate::context::{has_processes, is_live};
 use crate::engine::{Engine, seat};
 use crate::service::{Input, Service, Wish};
+use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 use doula_model::action::{Action, Cause, State};
-use doula_model::id::ServiceId;
+use doula_model::id::{PoolId, ServiceId};
+use doula_model::pool::Roll;
 use doula_model::service::{Kind, ServiceSpec};
 
 /// What applying a configuration would do, by name, each list in the order of the new configuration (removed: in
@@ -36,7 +38,27 @@ pub struct Diff {
 
 impl Engine {
     /// What [`doula_model::event::Command::Apply`] with this family would do.
+    ///
+    /// The workers of a pool are told of together, by the name of the pool.
     pub fn diff(&self, family: &[ServiceSpec]) -> Diff {
+        let Diff { added, removed, changed, adjusted, same } = self.compare(family);
+        let pools: BTreeMap<&str, &str> = family
+            .iter()
+            .chain(self.services.iter().flatten().map(|service| &*service.spec))
+            .filter_map(|spec| Some((spec.name.as_str(), spec.pool.as_ref()?.name.as_str())))
+            .collect();
+        let mut told = BTreeSet::new();
+        let mut fold = |names: Vec<String>| -> Vec<String> {
+            let fold = |name: String| pools.get(name.as_str()).map_or(name, |pool| (*pool).to_owned());
+            names.into_iter().map(fold).filter(|name| told.insert(name.clone())).collect()
+        };
+        // A pool of another size has new workers or loses some, and is the same pool all the same.
+        let (changed, adjusted, same) = (fold(changed), fold(adjusted), fold(same));
+        Diff { added: fold(added), removed: fold(removed), changed, adjusted, same }
+    }
+
+    /// The same, each worker of a pool by its own name.
+    fn compare(&self, family: &[ServiceSpec]) -> Diff {
         let mut diff = Diff::default();
         for spec in family {
             let list = match self.names.get(&spec.name).and_then(|id| self.service(*id)) {
@@ -63,7 +85,7 @@ impl Engine {
 
     /// This is the family from now on.
     pub(crate) fn apply(&mut self, family: Vec<ServiceSpec>) {
-        let diff = self.diff(&family);
+        let diff = self.compare(&family);
         let mut fresh = Vec::new();
         for spec in family {
             match self.names.get(&spec.name).copied() {
@@ -76,6 +98,8 @@ impl Engine {
             self.dismiss(&name);
         }
         self.rebuild_graph();
+        self.refresh_crews();
+        self.roll_the_changed(&diff.changed);
         for name in diff.changed.iter().chain(&diff.adjusted) {
             let Some(&id) = self.names.get(name) else { continue };
             if self.service(id).is_some_and(|service| service.wish == Wish::Up && is_live(service.state)) {
@@ -83,10 +107,19 @@ impl Engine {
             }
         }
         for (id, cause) in fresh {
-            let wanted = |it: &Service| it.effective().autostart || it.wish == Wish::Up;
+            let wanted = |it: &Service| it.starts_with_the_family() || it.wish == Wish::Up;
             if self.service(id).is_some_and(wanted) {
                 self.start(id, cause, false);
             }
+        }
+    }
+
+    /// The pools of which workers changed replace them.
+    fn roll_the_changed(&mut self, changed: &[String]) {
+        let pools = changed.iter().filter_map(|name| self.service(*self.names.get(name)?)?.pool);
+        for pool in pools.collect::<BTreeSet<PoolId>>() {
+            self.with_crew(pool, |crew, engine| crew.begin_roll(engine, None, Roll::Reconfigured));
+            self.cx.tend.insert(pool);
         }
     }
 
@@ -108,6 +141,9 @@ impl Engine {
         }
         self.cx.changed.push_back(id);
         let failed = service.state == State::Failed;
+        if let Some(pool) = service.pool.filter(|_| spec.pool.is_some()) {
+            return self.change_worker((pool, id), spec, returns);
+        }
         if !returns && only_rules_differ(service.effective(), &spec) {
             **service.next.as_mut().unwrap_or(&mut service.spec) = spec;
             return failed.then_some(Cause::Reconfigured);
@@ -134,6 +170,34 @@ impl Engine {
         service.fulfilled &= !other_kind;
         let new_job = other_kind && service.state == State::Done;
         (returns || failed || new_job).then_some(Cause::Reconfigured)
+    }
+
+    /// A worker of a pool is exchanged by its pool, if it runs.
+    fn change_worker(
+        &mut self,
+        (pool, id): (PoolId, ServiceId),
+        spec: ServiceSpec,
+        returns: bool,
+    ) -> Option<Cause> {
+        let service = seat(&mut self.services, id)?;
+        let rules = only_rules_differ(service.effective(), &spec);
+        let before = service.effective().clone();
+        if rules {
+            **service.next.as_mut().unwrap_or(&mut service.spec) = spec;
+        } else if has_processes(service.state) {
+            service.next = Some(Box::new(spec));
+        } else {
+            *service.spec = spec;
+            if is_live(service.state) {
+                self.change_idle(id);
+            }
+        }
+        if !rules {
+            self.with_crew(pool, |crew, _| crew.rolls.keep(&before));
+        }
+        // Who left and comes back is free for what its pool wants of it.
+        self.cx.tend.insert(pool);
+        returns.then_some(Cause::Reconfigured)
     }
 
     /// It changed while it waited for something.
@@ -187,6 +251,7 @@ impl Service {
 fn only_rules_differ(old: &ServiceSpec, new: &ServiceSpec) -> bool {
     let mut ruled = old.clone();
     (ruled.autostart, ruled.essential, ruled.reload) = (new.autostart, new.essential, new.reload);
+    ruled.pool.clone_from(&new.pool);
     (ruled.restart, ruled.deps) = (new.restart.clone(), new.deps.clone());
     (ruled.stop, ruled.ready.timeout) = (new.stop, new.ready.timeout);
     for (old, new) in [(&mut ruled.pre_start, new.pre_start), (&mut ruled.post_stop, new.post_stop)] {

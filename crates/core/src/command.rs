@@ -8,6 +8,7 @@
 //! - While the family shuts down nothing can be started.
 
 use crate::context::is_live;
+use crate::crew::Wanted;
 use crate::deps::Edge;
 use crate::engine::{Engine, seat};
 use crate::service::{Input, Service, Wish};
@@ -21,19 +22,27 @@ use doula_model::id::ServiceId;
 use doula_model::service::{DependencyKind, Reload};
 
 /// Who is to start, why, and whether by name.
-type Wanted = (ServiceId, Cause, bool);
+type Asked = (ServiceId, Cause, bool);
 
 impl Engine {
     /// Does what was asked.
     pub(crate) fn command(&mut self, command: Command) {
         match command {
             Command::Shutdown(haste) => self.shut_down(haste, Cause::Shutdown, None),
-            Command::Stop(ids) => ids.into_iter().for_each(|id| self.stop(id)),
+            Command::Stop(ids) => self.ask_pools(ids, Wanted::Stop).into_iter().for_each(|id| self.stop(id)),
             Command::Start(_) | Command::Restart(_) | Command::Reload(_) | Command::Apply(_)
                 if self.cx.haste.is_some() => {}
-            Command::Start(ids) => ids.into_iter().for_each(|id| self.start(id, Cause::Asked, true)),
-            Command::Restart(ids) => ids.into_iter().for_each(|id| self.restart(id, &Cause::Asked)),
-            Command::Reload(ids) => ids.into_iter().for_each(|id| self.reload(id)),
+            Command::Start(ids) => {
+                let services = self.ask_pools(ids, Wanted::Start);
+                services.into_iter().for_each(|id| self.start(id, Cause::Asked, true));
+            }
+            Command::Restart(ids) => self
+                .ask_pools(ids, Wanted::Restart)
+                .into_iter()
+                .for_each(|id| self.restart(id, &Cause::Asked)),
+            Command::Reload(ids) => {
+                self.ask_pools(ids, Wanted::Reload).into_iter().for_each(|id| self.reload(id));
+            }
             Command::Apply(family) => self.apply(family),
         }
     }
@@ -48,11 +57,18 @@ impl Engine {
         self.start_all(self.needs_of(id));
     }
 
-    fn start_all(&mut self, mut asked: Vec<Wanted>) {
+    fn start_all(&mut self, mut asked: Vec<Asked>) {
         while let Some((id, cause, named)) = asked.pop() {
             let Some(service) = seat(&mut self.services, id).filter(|it| !it.leaving) else {
                 continue;
             };
+            if let Some(pool) = service.pool {
+                // While a pool is at work it starts its workers itself.
+                self.with_crew(pool, |crew, engine| crew.start(engine, &cause));
+                self.cx.tend.insert(pool);
+                asked.extend(self.losers_of(id).map(|by| (by, cause.clone(), false)));
+                continue;
+            }
             let idle = service.wish == Wish::Down || service.standing() == Standing::Gone;
             if !named && !idle {
                 continue;
@@ -72,7 +88,7 @@ impl Engine {
     }
 
     /// Whom a service requires or wants.
-    fn needs_of(&self, id: ServiceId) -> Vec<Wanted> {
+    fn needs_of(&self, id: ServiceId) -> Vec<Asked> {
         let Some(name) = self.service(id).map(|service| &service.spec.name) else { return Vec::new() };
         let needs = self.graph.needs(id).iter().filter(|(_, kind)| *kind != DependencyKind::After);
         needs.map(|(on, _)| (*on, Cause::NeededBy { service: name.clone() }, false)).collect()
@@ -136,7 +152,7 @@ impl Engine {
     }
 
     /// This life is to end and another to begin.
-    fn start_anew(&mut self, id: ServiceId, cause: Cause) {
+    pub(crate) fn start_anew(&mut self, id: ServiceId, cause: Cause) {
         let Some(service) = seat(&mut self.services, id) else { return };
         service.history.forget();
         (service.automatic, service.fell) = (false, None);
@@ -165,6 +181,13 @@ impl Engine {
                     service.reload(&mut self.cx);
                 }
             }
+        }
+    }
+
+    /// Asks a worker to read its configuration again, without an end.
+    pub(crate) fn reload_worker(&mut self, id: ServiceId) {
+        if let Some(service) = seat(&mut self.services, id) {
+            service.reload(&mut self.cx);
         }
     }
 

@@ -2,11 +2,11 @@
 
 use crate::random::Random;
 use crate::timers::Timers;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use doula_model::action::{Action, News, Report, State};
 use doula_model::event::Haste;
-use doula_model::id::{Generation, ServiceId};
+use doula_model::id::{Generation, PoolId, ServiceId};
 use doula_model::time::Time;
 
 /// The time, the trays, and what counts for the whole family.
@@ -28,6 +28,8 @@ pub(crate) struct Context {
     pub(crate) changed: VecDeque<ServiceId>,
     /// Services that wait and may perhaps start, once nothing else is left to be settled.
     pub(crate) starts: VecDeque<ServiceId>,
+    /// Pools of which a worker changed.
+    pub(crate) tend: BTreeSet<PoolId>,
     /// Services that came to their final end by themselves, in this order.
     pub(crate) ended: Vec<ServiceId>,
 }
@@ -44,6 +46,7 @@ impl Context {
             random: Random::new(seed),
             changed: VecDeque::new(),
             starts: VecDeque::new(),
+            tend: BTreeSet::new(),
             ended: Vec::new(),
         }
     }

@@ -11,6 +11,7 @@
 //! Read next: `service` (the table of one service), `settle` (services among each other), `shutdown`.
 
 use crate::context::Context;
+use crate::crew::Crew;
 use crate::deps::Graph;
 use crate::service::{Fact, Input, Service};
 use crate::timers::Alarm;
@@ -19,7 +20,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use doula_model::action::{Action, Cause};
-use doula_model::event::Event;
+use doula_model::event::{Event, Notice};
 use doula_model::id::{ChildKey, Generation, Role, ServiceId};
 use doula_model::service::ServiceSpec;
 use doula_model::time::Time;
@@ -34,6 +35,8 @@ pub struct Engine {
     pub(crate) services: Vec<Option<Box<Service>>>,
     pub(crate) names: BTreeMap<String, ServiceId>,
     pub(crate) graph: Graph,
+    /// By number; `None` while a pool is at work.
+    pub(crate) crews: Vec<Option<Box<Crew>>>,
     pub(crate) cx: Context,
     /// The exit code of the family, decided when the shutdown begins.
     pub(crate) code: u8,
@@ -52,6 +55,7 @@ impl Engine {
             services: Vec::with_capacity(family.len()),
             names: BTreeMap::new(),
             graph: Graph::default(),
+            crews: Vec::new(),
             cx: Context::new(seed, now),
             code: 0,
             keep_alive: false,
@@ -61,13 +65,14 @@ impl Engine {
             engine.add(spec);
         }
         engine.rebuild_graph();
+        engine.refresh_crews();
         for number in 0..engine.services.len() {
             let id = ServiceId(number as u32);
-            if engine.service(id).is_some_and(|service| service.spec.autostart) {
+            if engine.service(id).is_some_and(Service::starts_with_the_family) {
                 engine.start(id, Cause::Autostart, false);
             }
         }
-        engine.settle();
+        engine.settle_crews();
         engine
     }
 
@@ -97,14 +102,19 @@ impl Engine {
             Event::Emptied { service, generation, leftovers } => {
                 self.with_life(service, generation, |it, cx| it.fact(cx, Fact::Emptied(leftovers)));
             }
+            Event::Noticed { service, generation, notice: notice @ (Notice::Busy(_) | Notice::Tasks(_)) } => {
+                self.worker_heard(service, generation, &notice);
+            }
             Event::Noticed { service, generation, notice } => {
                 self.with_life(service, generation, |it, cx| it.noticed(cx, notice));
             }
             Event::Due { service } => self.due(service),
+            Event::Measured { pool, measure } => self.measured(pool, &measure),
+            Event::Knocked { pool } => self.knocked(pool),
             Event::Tick => self.tick(),
             Event::Command(command) => self.command(command),
         }
-        self.settle();
+        self.settle_crews();
         self.quit_if_over();
     }
 
@@ -118,7 +128,7 @@ impl Engine {
             && matches!(key.role, Role::Main | Role::PreStart)
         {
             self.with(key, |it, cx, role| it.called_off(cx, role));
-            self.settle();
+            self.settle_crews();
             self.quit_if_over();
             next = self.cx.actions.pop_front();
         }
@@ -131,7 +141,10 @@ impl Engine {
 
     /// When [`Event::Tick`] is needed next; `None`: not before something else happens.
     pub fn deadline(&self) -> Option<Time> {
-        if self.is_over() { Some(self.cx.now) } else { self.cx.timers.next() }
+        if self.is_over() {
+            return Some(self.cx.now);
+        }
+        self.cx.timers.next().into_iter().chain(self.crew_deadline()).min()
     }
 
     /// Fires every deadline that has passed, and then those that this has set to now. Who starts does so after all
@@ -141,6 +154,7 @@ impl Engine {
             self.fire();
             self.settle();
         }
+        self.tick_crews();
     }
 
     fn fire(&mut self) {

@@ -4,6 +4,8 @@
 //! loop over it ([`crate::drive`]) is the same code on both, because the bugs of supervisors live there:
 //! coalesced SIGCHLD, a child that is dead before it is watched, a wait that finds nothing.
 //!
+//! Pools ([`Kernel::seat`] and the three after it) have defaults that do nothing, for worlds without.
+//!
 //! Deliberately absent: sockets, logs, probes and people. A world looks after those by itself in
 //! [`Kernel::attend`] and tells their outcome as an [`Event`].
 
@@ -12,8 +14,9 @@ use alloc::vec::Vec;
 use doula_model::action::Report;
 use doula_model::event::Event;
 use doula_model::exit::ExitStatus;
-use doula_model::id::{ChildKey, Generation, Pid, ServiceId};
+use doula_model::id::{ChildKey, Generation, Pid, PoolId, ServiceId};
 use doula_model::plan::{Errno, SpawnError};
+use doula_model::pool::Measure;
 use doula_model::signal::Signal;
 use doula_model::time::Time;
 
@@ -127,6 +130,27 @@ pub trait Kernel {
 
     /// Tells by [`Event::Due`] when the schedule of the service comes due next.
     fn arm_schedule(&mut self, service: ServiceId);
+
+    /// This worker of a pool has this slot from its next birth on, or gives its slot up.
+    fn seat(&mut self, service: ServiceId, slot: Option<u32>) {
+        let _ = (service, slot);
+    }
+
+    /// This worker is made again as before its last change of configuration, from its next life on.
+    fn revert(&mut self, service: ServiceId) {
+        let _ = service;
+    }
+
+    /// What waits at the sockets of these workers, and, if something does or `closely`, what they do.
+    fn measure(&mut self, workers: &[ServiceId], closely: bool) -> Measure {
+        let _ = (workers, closely);
+        Measure::default()
+    }
+
+    /// Tells once by [`Event::Knocked`] when a connection waits at a socket of these workers, also if one does already.
+    fn await_connection(&mut self, pool: PoolId, workers: &[ServiceId]) {
+        let _ = (pool, workers);
+    }
 
     /// The service is no longer part of the family.
     fn forget(&mut self, service: ServiceId);

@@ -13,6 +13,7 @@ mod child;
 mod command;
 mod conclude;
 mod context;
+mod crew;
 mod ready;
 mod restart;
 mod schedule;

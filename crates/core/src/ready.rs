@@ -136,6 +136,7 @@ impl Service {
                 self.feed_watchdog(cx);
             }
             Notice::ExtendTimeout(more) => self.extend(cx, more),
+            Notice::Busy(_) | Notice::Tasks(_) => unreachable!("pools hear what work there is"),
         }
     }
 

@@ -10,13 +10,14 @@
 use crate::child::{Child, Children};
 use crate::context::Context;
 use crate::restart::{Ending, History};
+use crate::settle::Standing;
 use crate::timers::{Alarm, Alarms};
 use alloc::boxed::Box;
 use alloc::string::String;
 use core::time::Duration;
 use doula_model::action::{Action, Cause, News, State};
 use doula_model::exit::ExitStatus;
-use doula_model::id::{ChildKey, Generation, Role, ServiceId};
+use doula_model::id::{ChildKey, Generation, PoolId, Role, ServiceId};
 use doula_model::plan::SpawnError;
 use doula_model::service::{Kind, ServiceSpec};
 use doula_model::time::Time;
@@ -136,6 +137,10 @@ pub(crate) struct Service {
     /// The schedule came due during a run: another run follows.
     pub(crate) queued: bool,
     pub(crate) alarms: Alarms,
+    /// The pool that it is a worker of.
+    pub(crate) pool: Option<PoolId>,
+    /// How the pool stands to those who need it.
+    pub(crate) stands: Standing,
 }
 
 impl Service {
@@ -177,7 +182,15 @@ impl Service {
             armed: false,
             queued: false,
             alarms: Alarms::default(),
+            pool: None,
+            stands: Standing::Gone,
         }
+    }
+
+    /// Whether it starts by itself at the beginning; a worker does so with its pool.
+    pub(crate) fn starts_with_the_family(&self) -> bool {
+        let spec = self.effective();
+        spec.pool.as_ref().map_or(spec.autostart, |pool| pool.autostart)
     }
 
     /// The table, first half: what is asked. In each row every state has its cell.
@@ -301,6 +314,7 @@ impl Service {
         let from = self.state;
         (self.state, self.since, self.cause) = (to, cx.now, because);
         cx.turned(self.id, from, to);
+        cx.tend.extend(self.pool);
     }
 
     /// Reports the state, once.

@@ -32,6 +32,9 @@ pub(crate) enum Standing {
 impl Service {
     /// How it stands to those who need it.
     pub(crate) fn standing(&self) -> Standing {
+        if self.pool.is_some() {
+            return self.stands;
+        }
         let wanted = self.wish == Wish::Up && self.again.is_none() && !self.leaving;
         match (self.spec.kind, self.state) {
             (_, State::Stopped | State::Failed) => Standing::Gone,

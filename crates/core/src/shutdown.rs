@@ -7,11 +7,12 @@
 //!   1 if a service has failed, else 0. What happens after the shutdown began does not change it.
 
 use crate::context::is_live;
+use crate::crew::Crew;
 use crate::engine::{Engine, seat};
 use crate::service::{Input, Wish};
 use doula_model::action::{Action, Cause, News, State};
 use doula_model::event::Haste;
-use doula_model::id::ServiceId;
+use doula_model::id::{PoolId, ServiceId};
 
 impl Engine {
     /// Begins the shutdown, or makes it more hasty. `code` counts only for the beginning.
@@ -24,6 +25,9 @@ impl Engine {
         }
         self.cx.haste = Some(haste);
         self.cx.announce(News::ShuttingDown { haste, because });
+        for number in 0..self.crews.len() {
+            self.with_crew(PoolId(number as u32), Crew::rest);
+        }
         for number in 0..self.services.len() {
             self.end_service(ServiceId(number as u32), haste);
         }
@@ -76,6 +80,7 @@ impl Engine {
 
     /// Nothing is live, and nothing is expected to be.
     pub(crate) fn is_over(&self) -> bool {
-        !self.quit && self.cx.live == 0 && (self.cx.haste.is_some() || !self.keep_alive)
+        let awake = || self.crews.iter().flatten().any(|crew| crew.is_awake(self));
+        !self.quit && self.cx.live == 0 && (self.cx.haste.is_some() || !(self.keep_alive || awake()))
     }
 }

@@ -1,5 +1,7 @@
 //! The family as people see it.
 
+pub use crate::crew::{Doing, PoolView, Rolling, WorkerView};
+
 use crate::child::ROLES;
 use crate::engine::Engine;
 use crate::service::{Service, Wish};
@@ -280,6 +282,8 @@ fn named(cause: &Cause) -> Option<&str> {
         | Cause::Reconfigured
         | Cause::Shutdown
         | Cause::NothingLeft
+        | Cause::Pool { .. }
+        | Cause::Roll { .. }
         | Cause::OwnWish => None,
     }
 }

@@ -68,6 +68,8 @@ fn by(holder: &Option<Holder>) -> String {
 pub struct Sockets {
     open: Vec<Open>,
     shared: Shared,
+    /// They belong to this slot of a pool: other slots have their own at the same addresses (`SO_REUSEPORT`).
+    slot: Option<u32>,
 }
 
 /// What the services of one family have open: instances of a service name the same address, and accept from
@@ -75,8 +77,8 @@ pub struct Sockets {
 #[derive(Clone, Debug, Default)]
 pub struct Shared(Rc<RefCell<Vec<Known>>>);
 
-/// A socket and its address, as long as somebody has it.
-type Known = (SocketAddress, Weak<Bound>);
+/// A socket, its address and its slot, as long as somebody has it.
+type Known = (SocketAddress, Option<u32>, Weak<Bound>);
 
 #[derive(Debug)]
 struct Open {
@@ -86,7 +88,7 @@ struct Open {
 
 /// A socket that is closed with the last service that has it.
 #[derive(Debug)]
-struct Bound {
+pub(crate) struct Bound {
     fd: OwnedFd,
     /// Removed when this is dropped.
     _file: Option<SocketFile>,
@@ -94,19 +96,27 @@ struct Bound {
 
 impl Shared {
     /// The socket at this address: the one that a service of the family has, or a new one.
-    fn open(&self, spec: &Socket) -> Result<Open, ListenError> {
+    fn open(&self, spec: &Socket, slot: Option<u32>) -> Result<Open, ListenError> {
+        // A Unix socket has its path for itself, so all slots share it.
+        let slot = slot.filter(|_| !matches!(spec.address, SocketAddress::Unix { .. }));
         let mut list = self.0.borrow_mut();
-        list.retain(|(_, bound)| bound.strong_count() > 0);
-        let known = list.iter().find(|(address, _)| same_place(address, &spec.address));
-        let bound = match known.and_then(|(_, bound)| bound.upgrade()) {
+        list.retain(|(.., bound)| bound.strong_count() > 0);
+        let known = list.iter().find(|(address, of, _)| *of == slot && same_place(address, &spec.address));
+        let bound = match known.and_then(|(.., bound)| bound.upgrade()) {
             Some(bound) => bound,
             None => {
-                let bound = Rc::new(bind(spec)?);
-                list.push((spec.address.clone(), Rc::downgrade(&bound)));
+                let bound = Rc::new(if slot.is_some() { bind_among_others(spec)? } else { bind(spec)? });
+                list.push((spec.address.clone(), slot, Rc::downgrade(&bound)));
                 bound
             }
         };
         Ok(Open { spec: spec.clone(), bound })
+    }
+}
+
+impl Bound {
+    pub(crate) fn fd(&self) -> &OwnedFd {
+        &self.fd
     }
 }
 
@@ -131,7 +141,20 @@ impl Drop for SocketFile {
 impl Sockets {
     /// None yet; those that other services of the family have open already will be shared with them.
     pub fn sharing(shared: &Shared) -> Sockets {
-        Sockets { open: Vec::new(), shared: shared.clone() }
+        Sockets { open: Vec::new(), shared: shared.clone(), slot: None }
+    }
+
+    /// They are those of this slot from now on: those of another one are given up.
+    pub(crate) fn sit(&mut self, slot: Option<u32>) {
+        if self.slot != slot {
+            self.open.clear();
+            self.slot = slot;
+        }
+    }
+
+    /// The sockets that are open.
+    pub(crate) fn bound(&self) -> impl Iterator<Item = &Rc<Bound>> {
+        self.open.iter().map(|open| &open.bound)
     }
 
     /// Opens what is in the list and not open yet, and closes what is open and not in the list. A socket whose
@@ -142,8 +165,11 @@ impl Sockets {
     pub fn apply(&mut self, wanted: &[Socket]) -> Result<(), ListenError> {
         let is = |open: &Open, spec: &Socket| same_place(&open.spec.address, &spec.address);
         let is_new = |spec: &&Socket| !self.open.iter().any(|open| is(open, spec));
-        let mut new: Vec<Open> =
-            wanted.iter().filter(is_new).map(|spec| self.shared.open(spec)).collect::<Result<_, _>>()?;
+        let mut new: Vec<Open> = wanted
+            .iter()
+            .filter(is_new)
+            .map(|spec| self.shared.open(spec, self.slot))
+            .collect::<Result<_, _>>()?;
         let mut old = core::mem::take(&mut self.open);
         for spec in wanted {
             let from_old = old.iter().position(|open| is(open, spec));
@@ -205,6 +231,30 @@ fn bind(spec: &Socket) -> Result<Bound, ListenError> {
         }
     };
     Ok(Bound { fd, _file: file })
+}
+
+/// One of several at the same address.
+fn bind_among_others(spec: &Socket) -> Result<Bound, ListenError> {
+    let (text, kind) = match &spec.address {
+        SocketAddress::Tcp(text) => (text, socket::Kind::Stream),
+        SocketAddress::Udp(text) => (text, socket::Kind::Datagram),
+        SocketAddress::Unix { .. } => return bind(spec),
+    };
+    let places = resolve(text)?;
+    let opened = first(&places, |place| {
+        socket::bind_among_others(kind, place).map_err(|Errno(code)| io::Error::from_raw_os_error(code))
+    });
+    let fd = opened.map_err(|error| {
+        net_error(text, &error, || match kind {
+            socket::Kind::Stream => holder::of_tcp(&places),
+            socket::Kind::Datagram | socket::Kind::Packet => holder::of_udp(&places),
+        })
+    })?;
+    if kind == socket::Kind::Stream {
+        let refused = |errno| ListenError::Refused { address: text.clone(), errno };
+        socket::listen(&fd, spec.backlog).map_err(refused)?;
+    }
+    Ok(Bound { fd, _file: None })
 }
 
 fn open_tcp(text: &str, backlog: u32) -> Result<OwnedFd, ListenError> {

@@ -2,12 +2,14 @@
 
 use crate::event::Haste;
 use crate::exit::ExitStatus;
-use crate::id::{ChildKey, Generation, Pid, ServiceId};
+use crate::id::{ChildKey, Generation, Pid, PoolId, ServiceId};
 use crate::plan::SpawnError;
+use crate::pool::{PoolNews, Reason};
 use crate::service::Scope;
 use crate::signal::Signal;
 use crate::time::Time;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 /// Something to be done, in this order. An action that meets a process which is already gone does nothing.
@@ -51,6 +53,36 @@ pub enum Action {
     ArmSchedule {
         /// Whose.
         service: ServiceId,
+    },
+    /// This worker of a pool has this slot from its next birth on, or gives its slot up.
+    Seat {
+        /// Who.
+        service: ServiceId,
+        /// From 1 on.
+        slot: Option<u32>,
+    },
+    /// This worker of a pool is made again as before its last change of configuration, from its next life on.
+    Revert {
+        /// Who.
+        service: ServiceId,
+    },
+    /// Look at a pool: its queue, and, if something waits there or `closely`, what its workers do. Answered at once by
+    /// [`crate::event::Event::Measured`].
+    Measure {
+        /// Which pool.
+        pool: PoolId,
+        /// Those that serve; their sockets are the pool's.
+        workers: Vec<ServiceId>,
+        /// Look at the workers in any case.
+        closely: bool,
+    },
+    /// Tell once ([`crate::event::Event::Knocked`]) when a connection waits at a socket of these workers, also if one waits
+    /// already. Asked again before the answer it replaces the old question; with nobody it takes it back.
+    AwaitConnection {
+        /// Which pool.
+        pool: PoolId,
+        /// Whose sockets are the pool's.
+        workers: Vec<ServiceId>,
     },
     /// The service is no longer part of the family; nothing of it runs. Its resources can be given back.
     Forget {
@@ -157,6 +189,14 @@ pub enum News {
     },
     /// SIGKILL was sent, and there are processes that cannot take it.
     Unkillable(Unkillable),
+    /// A pool changed, or could not.
+    Pool {
+        /// Which.
+        pool: String,
+        /// How.
+        #[cfg_attr(feature = "serde", serde(flatten))]
+        change: PoolNews,
+    },
     /// A scheduled run was left out because the last one still goes on.
     RunSkipped,
     /// The family shuts down.
@@ -287,4 +327,14 @@ pub enum Cause {
     NothingLeft,
     /// It ends by its own decision.
     OwnWish,
+    /// Its pool changes its size.
+    Pool {
+        /// Why.
+        reason: Reason,
+    },
+    /// It replaces another worker of its pool, or is replaced.
+    Roll {
+        /// Why.
+        because: crate::pool::Roll,
+    },
 }

@@ -1,8 +1,9 @@
 //! What happens to the family: the only way in which the world speaks to the decisions.
 
 use crate::exit::ExitStatus;
-use crate::id::{ChildKey, Generation, Pid, ServiceId};
+use crate::id::{ChildKey, Generation, Pid, PoolId, ServiceId};
 use crate::plan::SpawnError;
+use crate::pool::Measure;
 use crate::service::ServiceSpec;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -66,6 +67,18 @@ pub enum Event {
         /// Whose.
         service: ServiceId,
     },
+    /// The answer to [`crate::action::Action::Measure`].
+    Measured {
+        /// Which pool.
+        pool: PoolId,
+        /// What was seen.
+        measure: Measure,
+    },
+    /// The answer to [`crate::action::Action::AwaitConnection`]: a connection waits at a socket of this pool, or did.
+    Knocked {
+        /// Which pool.
+        pool: PoolId,
+    },
     /// A deadline passed (or nothing happened at all: an empty event is always allowed).
     Tick,
     /// Somebody asks for something.
@@ -89,6 +102,10 @@ pub enum Notice {
     WatchdogTrigger,
     /// A new watchdog interval.
     WatchdogInterval(Duration),
+    /// A worker of a pool has work, or has none (`X_DOULA_BUSY`).
+    Busy(bool),
+    /// A worker of a pool has answered so many requests since its birth (`X_DOULA_TASKS`).
+    Tasks(u64),
     /// Needs this much more time for the start or stop in progress, from now.
     ExtendTimeout(Duration),
 }

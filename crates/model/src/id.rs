@@ -40,6 +40,11 @@ impl fmt::Display for Pid {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ServiceId(pub u32);
 
+/// A pool of services of one kind. Given in order of first appearance, never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct PoolId(pub u32);
+
 /// Which life of a service: one more at each start. A late message of an earlier life can never touch a
 /// later one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -5,7 +5,7 @@
 //! this language.
 //!
 //! Read in this order: [`id`], [`signal`] and [`exit`] name a process and its end; [`plan`] is a child
-//! before it is born; [`service`] is what the user promised us and [`recipe`] how its children are made; [`event`] and [`action`] are what
+//! before it is born; [`service`] is what the user promised us, [`pool`] several of a kind, and [`recipe`] how their children are made; [`event`] and [`action`] are what
 //! happens and what is done about it; [`process`] is what everybody sees of any process, [`snapshot`] a table of
 //! them, and [`forecast`] what follows from a death in it; [`words`] says it all to people. `control` (feature
 //! `serde`) is what people may ask a running family.
@@ -22,6 +22,7 @@ pub mod exit;
 pub mod forecast;
 pub mod id;
 pub mod plan;
+pub mod pool;
 pub mod process;
 pub mod recipe;
 pub mod service;

@@ -71,6 +71,18 @@ pub struct Recipe {
     pub schedule: Option<String>,
     /// What happens to its output.
     pub log: LogPolicy,
+    /// What a worker of a pool gets with its slot.
+    pub seat: Option<Seat>,
+}
+
+/// What belongs to a slot of a pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Seat {
+    /// One CPU of those that the worker may use (or that are there), by the number of the slot.
+    pub pin: bool,
+    /// Sockets of its own, bound to the same addresses (`SO_REUSEPORT`), which last as long as the slot does.
+    pub own_sockets: bool,
 }
 
 /// Limits of a whole service.

@@ -5,8 +5,10 @@
 //! [`ServiceSpec::fingerprint`].
 
 use crate::exit::{ExitStatus, Outcome};
+use crate::pool::PoolSpec;
 use crate::signal::Signal;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -39,6 +41,8 @@ pub struct ServiceSpec {
     pub reload: Reload,
     /// Whom it needs, and in which order.
     pub deps: Vec<Dependency>,
+    /// The pool that it is a worker of: then it is started and stopped by its pool, and `autostart` is of no account.
+    pub pool: Option<Arc<PoolSpec>>,
     /// A digest of everything about the service that is not in this struct. A different digest under the
     /// same name is a changed service.
     pub fingerprint: u64,
@@ -61,6 +65,7 @@ impl ServiceSpec {
             post_stop: None,
             reload: Reload::Restart,
             deps: Vec::new(),
+            pool: None,
             fingerprint: 0,
         }
     }

@@ -4,6 +4,7 @@
 use crate::action::{Cause, News, State, Unkillable};
 use crate::event::Haste;
 use crate::id::Role;
+use crate::pool::{PoolNews, Reason, Roll, StartFailure};
 use core::fmt::{self, Display, Formatter};
 use core::time::Duration;
 
@@ -76,6 +77,8 @@ impl Display for Cause {
             Cause::EssentialEnded { service } => write!(f, "{service}, which is essential, ended"),
             Cause::NothingLeft => f.write_str("no service is left that could run"),
             Cause::OwnWish => f.write_str("it said that it ends"),
+            Cause::Pool { reason } => reason.fmt(f),
+            Cause::Roll { because } => because.fmt(f),
         }
     }
 }
@@ -113,12 +116,85 @@ impl Display for News {
                 limit.map_or(Ok(()), |limit| write!(f, " (its limit is {})", Size(limit)))
             }
             News::Unkillable(unkillable) => unkillable.fmt(f),
+            News::Pool { change, .. } => change.fmt(f),
             News::RunSkipped => f.write_str("was due, but its last run still goes on: this run is left out"),
             News::ShuttingDown { haste, because: Cause::Shutdown | Cause::Asked } => {
                 write!(f, "shuts down {haste}, as it was asked to")
             }
             News::ShuttingDown { haste, because } => write!(f, "shuts down {haste}, because {because}"),
             News::FamilyEmpty => f.write_str("is empty: every process has ended and was buried"),
+        }
+    }
+}
+
+impl Display for Reason {
+    /// As for [`Cause`]: `connections wait`.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Reason::Steady => "there is nothing to change",
+            Reason::BelowStart => "there are fewer workers than there always should be",
+            Reason::FewIdle => "too few workers are idle",
+            Reason::ManyIdle => "more workers are idle than are needed",
+            Reason::Queue => "connections wait",
+            Reason::AllBusy => "all workers were busy for too long",
+            Reason::AtMaximum => "there are as many workers as there may be",
+            Reason::Memory => "there is no memory for more workers",
+            Reason::Pressure => "the machine is short of CPU or memory",
+            Reason::Failing => "new workers end at once",
+        })
+    }
+}
+
+impl Display for Roll {
+    /// As for [`Cause`]: `its configuration changed`.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Roll::Asked => "somebody asked for it",
+            Roll::Reconfigured => "its configuration changed",
+            Roll::Reverted => "the new workers did not become ready",
+            Roll::Requests => "a worker has answered as many requests as it may",
+            Roll::Age => "a worker is as old as it may be",
+            Roll::Growth => "the memory of a worker has grown as much as it may",
+        })
+    }
+}
+
+impl Display for PoolNews {
+    /// As for [`News`], after the name of the pool.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            PoolNews::Sized { from, to, reason } if to < from => {
+                write!(f, "shrinks from {from} to {to} workers, because {reason}")
+            }
+            PoolNews::Sized { from, to, reason } => {
+                write!(f, "grows from {from} to {to} workers, because {reason}")
+            }
+            PoolNews::Held { at, reason } => {
+                write!(f, "stays at {at} workers though more are wanted, because {reason}")
+            }
+            PoolNews::RollBegins { workers: 1, because } => write!(f, "replaces a worker, because {because}"),
+            PoolNews::RollBegins { workers, because } => {
+                write!(f, "replaces its {workers} workers one after the other, because {because}")
+            }
+            PoolNews::Replaced { old, new, done, of } => {
+                write!(f, "has replaced {old} by {new} ({done} of {of})")
+            }
+            PoolNews::RollOver { workers, took } => write!(f, "has replaced {workers} in {}", Span(*took)),
+            PoolNews::RollFailed { worker, replaced, reverts } => {
+                write!(f, "stops replacing workers: {worker}, a new one, did not become ready")?;
+                match (replaced, reverts) {
+                    (0, _) => f.write_str("; all the old ones serve"),
+                    (count, true) => write!(f, "; the {count} that were replaced go back to what they were"),
+                    (count, false) => write!(f, "; {count} were replaced before"),
+                }
+            }
+            PoolNews::StartFailed { worker, then: StartFailure::Keep } => {
+                write!(f, "starts without {worker}, which failed and is tried again")
+            }
+            PoolNews::StartFailed { worker, then: StartFailure::RollBack } => {
+                write!(f, "is stopped again, because {worker} failed while it started")
+            }
+            PoolNews::Failed => f.write_str("has failed: none of its workers is left that could serve"),
         }
     }
 }

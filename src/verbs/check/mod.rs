@@ -68,7 +68,7 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
             ui.json(&Answer { ok: true, name: Some(&family.name), services, problems: Vec::new() })?;
         }
         (Ok(family), false) => {
-            let count = family.services.len();
+            let count = tree::count(&family.services);
             let services = if count == 1 { "service starts" } else { "services start" };
             ui.line(&format!("ok: {}, {count} {services} in this order:", family.name))?;
             let lines =

@@ -2,9 +2,10 @@
 
 use crate::ui::escape;
 use doula_core::deps;
-use doula_model::recipe::FamilySpec;
+use doula_model::pool::{Policy, PoolSpec};
+use doula_model::recipe::{FamilySpec, Recipe};
 use doula_model::service::{Kind, ServiceSpec};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Deeper services are not indented further: the line would only be blank.
 const MAX_INDENTED: usize = 30;
@@ -45,6 +46,13 @@ pub(super) fn lines(family: &FamilySpec) -> Vec<String> {
     lines
 }
 
+/// How many services there are; a pool is one.
+pub(super) fn count(services: &[(ServiceSpec, Recipe)]) -> usize {
+    let pools = services.iter().filter_map(|(spec, _)| Some(spec.pool.as_ref()?.name.as_str()));
+    let pools: BTreeSet<&str> = pools.collect();
+    services.iter().filter(|(spec, _)| spec.pool.is_none()).count() + pools.len()
+}
+
 /// The services in the order in which they start.
 fn nodes(family: &FamilySpec) -> Vec<Node<'_>> {
     let specs: Vec<ServiceSpec> = family.services.iter().map(|(spec, _)| spec.clone()).collect();
@@ -78,9 +86,21 @@ fn base(name: &str) -> &str {
     name.split('@').next().unwrap_or(name)
 }
 
+/// `5 to 100 workers by backlog`.
+fn workers(pool: &PoolSpec) -> String {
+    let PoolSpec { bounds, policy, .. } = pool;
+    match bounds.max {
+        1 if *policy == Policy::Fixed => "1 worker".to_owned(),
+        max if *policy == Policy::Fixed => format!("{max} workers"),
+        max => format!("{} to {max} workers by {}", bounds.start, policy.name()),
+    }
+}
+
 fn label(node: &Node<'_>) -> String {
     let mut label = node.name.to_owned();
-    if node.instances > 1 {
+    if let Some(pool) = &node.spec.pool {
+        label.push_str(&format!(" ({})", workers(pool)));
+    } else if node.instances > 1 {
         label.push_str(&format!(" ×{}", node.instances));
     }
     match (node.spec.kind, node.schedule) {
@@ -93,7 +113,7 @@ fn label(node: &Node<'_>) -> String {
     if !node.others.is_empty() {
         label.push_str(&format!(" (and after {})", node.others.join(", ")));
     }
-    if !node.spec.autostart {
+    if !node.spec.pool.as_ref().map_or(node.spec.autostart, |pool| pool.autostart) {
         label.push_str(" (only when asked)");
     }
     label
@@ -102,7 +122,6 @@ fn label(node: &Node<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use doula_model::recipe::Recipe;
     use doula_model::service::{Dependency, DependencyKind};
 
     fn family(services: &[(&str, &[&str])]) -> FamilySpec {

@@ -101,6 +101,8 @@ fn blamed(cause: &Cause) -> Option<&str> {
         | Cause::Reconfigured
         | Cause::Shutdown
         | Cause::NothingLeft
+        | Cause::Pool { .. }
+        | Cause::Roll { .. }
         | Cause::OwnWish => None,
     }
 }

@@ -138,6 +138,12 @@ impl<K: Kernel> Driver<K> {
                 return self.clear(world, (service, generation), signal);
             }
             Action::ArmSchedule { service } => world.arm_schedule(service),
+            Action::Seat { service, slot } => world.seat(service, slot),
+            Action::Revert { service } => world.revert(service),
+            Action::Measure { pool, workers, closely } => {
+                return Some(Event::Measured { pool, measure: world.measure(&workers, closely) });
+            }
+            Action::AwaitConnection { pool, workers } => world.await_connection(pool, &workers),
             Action::Forget { service } => world.forget(service),
             Action::Report(report) => world.report(&report),
             Action::Quit { code } => {

@@ -12,56 +12,13 @@ mod uwsgi;
 mod tests;
 
 pub use backlog::Brakes;
+pub use doula_model::pool::{Bounds, Policy, Reason, Spare};
 
 use backlog::Backlog;
 use core::time::Duration;
 use doula_model::time::Time;
 use spare::{Apache, Dynamic};
 use uwsgi::Cheaper;
-
-/// How a pool finds its size.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Policy {
-    /// Always the maximum; who is missing is started again.
-    Fixed,
-    /// By what waits in the accept queue: nothing is asked of the workers. The default.
-    Backlog,
-    /// Apache's prefork MPM (`server/mpm/prefork/prefork.c`): a look each second, 1, 2, 4 … 32 more while too few are idle, one
-    /// less while too many are.
-    Apache(Spare),
-    /// `pm = dynamic` of php-fpm (`sapi/fpm/fpm/fpm_process_ctl.c`): as Apache, but never more at once than are missing.
-    FpmDynamic(Spare),
-    /// `pm = ondemand` of php-fpm: one more for each connection that meets nobody idle.
-    FpmOndemand {
-        /// Who is idle for longer is drained, one each second (`pm.process_idle_timeout`).
-        idle: Duration,
-    },
-    /// `cheaper-algo = spare` of uWSGI (`core/master_utils.c`).
-    UwsgiSpare {
-        /// How many at once (`cheaper-step`).
-        step: u32,
-        /// After how many seconds in which all were busy (`cheaper-overload`).
-        overload: u32,
-    },
-}
-
-/// How many idle workers there should be (`MinSpareServers`, `MaxSpareServers`; `pm.min_spare_servers`, `pm.max_spare_servers`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Spare {
-    /// Fewer than these: more are started.
-    pub min: u32,
-    /// More than these: one is drained.
-    pub max: u32,
-}
-
-/// The bounds of a pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
-    /// How many there are from the beginning; ours and uWSGI's never go below.
-    pub start: u32,
-    /// How many there may be, with those that are drained.
-    pub max: u32,
-}
 
 /// What is seen of a pool at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,31 +69,6 @@ pub enum Victim {
     Oldest,
     /// The one that is idle for longest.
     LongestIdle,
-}
-
-/// Why a pool changes its size, or does not though it would.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// There is nothing to change.
-    Steady,
-    /// Fewer than there always should be.
-    BelowStart,
-    /// Fewer are idle than the policy wants.
-    FewIdle,
-    /// More are idle than the policy wants.
-    ManyIdle,
-    /// Connections wait, and nobody is about to take them.
-    Queue,
-    /// All were busy for too long.
-    AllBusy,
-    /// More are wanted, but there are as many as there may be.
-    AtMaximum,
-    /// More are wanted, but there is no memory for them.
-    Memory,
-    /// More are wanted, but the machine is short of CPU or memory already.
-    Pressure,
-    /// More are wanted, but those that start end at once.
-    Failing,
 }
 
 /// What to do about a pool's size.

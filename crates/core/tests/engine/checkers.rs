@@ -85,6 +85,8 @@ impl Checkers {
             | Event::Resumed { .. }
             | Event::Noticed { .. }
             | Event::Due { .. }
+            | Event::Measured { .. }
+            | Event::Knocked { .. }
             | Event::Tick => {}
         }
     }
@@ -143,6 +145,10 @@ impl Checkers {
             Action::Signal { .. }
             | Action::Clear { .. }
             | Action::ArmSchedule { .. }
+            | Action::Seat { .. }
+            | Action::Revert { .. }
+            | Action::Measure { .. }
+            | Action::AwaitConnection { .. }
             | Action::Forget { .. } => {}
         }
     }

@@ -549,6 +549,10 @@ fn next_birth(engine: &mut Engine) -> Option<ChildKey> {
             Action::Signal { .. }
             | Action::Kill { .. }
             | Action::ArmSchedule { .. }
+            | Action::Seat { .. }
+            | Action::Revert { .. }
+            | Action::Measure { .. }
+            | Action::AwaitConnection { .. }
             | Action::Forget { .. }
             | Action::Report(_)
             | Action::Quit { .. } => {}

@@ -3,6 +3,7 @@
 mod checkers;
 mod family;
 mod life;
+mod pool;
 mod random;
 mod stage;
 mod world;

@@ -202,6 +202,13 @@ impl Stage {
                     format!("{}: clear {signal}", name(service))
                 }
                 Action::ArmSchedule { service } => format!("{}: arm", name(service)),
+                Action::Seat { slot: None, .. } => continue,
+                Action::Seat { service, slot: Some(slot) } => format!("{}: slot {slot}", name(service)),
+                Action::Revert { service } => format!("{}: revert", name(service)),
+                Action::Measure { closely, .. } => (if closely { "look closely" } else { "look" }).to_owned(),
+                Action::AwaitConnection { workers, .. } => {
+                    (if workers.is_empty() { "listen no more" } else { "listen" }).to_owned()
+                }
                 Action::Forget { service } => format!("{}: forget", name(service)),
                 Action::Quit { code } => format!("quit {code}"),
                 Action::Report(report) => {

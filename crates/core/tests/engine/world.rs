@@ -287,7 +287,7 @@ impl World {
                 !self.clearing.contains_key(&(*service, *generation))
             }
             Event::Paused { .. } | Event::Resumed { .. } | Event::Noticed { .. } | Event::Due { .. } => true,
-            Event::Tick | Event::Command(_) => false,
+            Event::Tick | Event::Measured { .. } | Event::Knocked { .. } | Event::Command(_) => false,
         };
         if harmless {
             self.tell(event);
@@ -330,7 +330,7 @@ impl World {
             }
             Event::Due { service } => assert!(self.armed.remove(service)),
             Event::Noticed { .. } | Event::Paused { .. } | Event::Resumed { .. } => {}
-            Event::Tick | Event::Command(_) => {}
+            Event::Tick | Event::Measured { .. } | Event::Knocked { .. } | Event::Command(_) => {}
         }
         self.tell(event);
     }
@@ -384,6 +384,10 @@ impl World {
                     self.later(400, Event::Due { service });
                 }
             }
+            Action::Seat { .. }
+            | Action::Revert { .. }
+            | Action::Measure { .. }
+            | Action::AwaitConnection { .. } => unreachable!("this family has no pools"),
             Action::Forget { service } => {
                 assert!(self.alive.keys().all(|key| key.service != service), "forgotten with children");
                 assert!(self.engine.status(service).is_none());

@@ -1,11 +1,12 @@
 //! From a recipe to a running child.
 
 use super::home::Home;
+use super::pools::cpu_of_slot;
 use super::services::Service;
 use crate::logs::Stamp;
 use crate::{listen, spawn};
 use doula_model::id::{ChildKey, Pid, Role};
-use doula_model::plan::{Errno, FdMapping, Resource, Rlimit, Session, SpawnError, Step};
+use doula_model::plan::{ChildPlan, Errno, FdMapping, Resource, Rlimit, Session, SpawnError, Step};
 use doula_model::recipe::{Probe, ReadySign, Stdin};
 use doula_sys::fd::{self, Access, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use doula_sys::fork;
@@ -25,6 +26,10 @@ impl Home {
 
     fn complain_of_birth(&mut self, key: ChildKey, error: SpawnError) {
         let Some(service) = self.services.get_mut(key.service) else { return };
+        if error.errno == Errno::EADDRINUSE {
+            // The socket said why when it was to be opened.
+            return service.complain_again();
+        }
         let plan = spawn::plan(&service.recipe, &command(service, key.role), &[]);
         let text = match &service.recipe.stdin {
             // Looked at again, to know whether it was that.
@@ -53,10 +58,14 @@ impl Home {
         self.connect(key, &mut wiring).map_err(|errno| SpawnError { step: Step::Prepare, errno })?;
         let missing = SpawnError { step: Step::Prepare, errno: Errno::ENOENT };
         let service = self.services.get_mut(key.service).ok_or(missing)?;
+        if key.role == Role::Main && service.lacks_sockets() {
+            return Err(SpawnError { step: Step::Fds, errno: Errno::EADDRINUSE });
+        }
         let mut plan = spawn::plan(&service.recipe, &command(service, key.role), &wiring.env);
         plan.session = Session::NewSession { terminal: wiring.terminal };
         plan.fds = wiring.fds;
         plan.listen_pid = wiring.listens;
+        pin(service, &mut plan);
         give_back_our_limit(&mut plan.rlimits, self.open_files);
         let _leaf = self.trees.contain(key, &service.name, service.recipe.limits, &mut plan)?;
         self.trees.watch_memory(key.service, &self.epoll);
@@ -65,6 +74,11 @@ impl Home {
         }
         let born = fork::spawn(&plan)?;
         self.trees.born(key, born.pid);
+        if key.role == Role::Main
+            && let Some(service) = self.services.get_mut(key.service)
+        {
+            service.main = Some(born.pid);
+        }
         Ok((born.pid, born.pidfd))
     }
 
@@ -74,6 +88,9 @@ impl Home {
         service.enter(key.generation);
         wiring.say("DOULA_ID", self.trees.marker(key.service, key.generation));
         wiring.say("DOULA_SERVICE", service.name.clone());
+        if let Some(slot) = service.slot {
+            wiring.say("DOULA_SLOT", slot.to_string());
+        }
         let main = key.role == Role::Main;
         if matches!(key.role, Role::ReadyProbe | Role::LiveProbe) {
             wiring.nothing(self.null.as_raw_fd());
@@ -106,6 +123,15 @@ impl Home {
 fn open_input(path: &str) -> Result<OwnedFd, Errno> {
     let path = CString::new(path).map_err(|_| Errno::EINVAL)?;
     fd::open(&path, Access::Read)
+}
+
+/// One CPU for each slot, if the pool wants it so.
+fn pin(service: &Service, plan: &mut ChildPlan) {
+    let slot = service.slot.filter(|_| service.recipe.seat.is_some_and(|seat| seat.pin));
+    let cpu = slot.and_then(|slot| cpu_of_slot(slot, &service.recipe.affinity));
+    if let Some(cpu) = cpu {
+        plan.affinity = vec![cpu];
+    }
 }
 
 /// Our own limit of open files was raised; children start with the one that we were given.

@@ -2,6 +2,7 @@
 
 use super::births::OURSELVES;
 use super::differences::differences;
+use super::pools::Pools;
 use super::services::{Service, Services};
 use super::stubborn::{self, Stubborn};
 use super::trees::{Life, Trees};
@@ -44,6 +45,7 @@ pub(crate) struct Home {
     pub(super) stubborn: Stubborn,
     pub(crate) logs: Collector,
     pub(super) schedules: Schedules,
+    pub(super) pools: Pools,
     /// What the services listen on.
     sockets: Shared,
     /// Where the notify sockets are made.
@@ -83,6 +85,7 @@ impl Home {
             stubborn: Stubborn::default(),
             logs,
             schedules,
+            pools: Pools::default(),
             sockets: Shared::default(),
             notify_dir,
             null,
@@ -171,8 +174,13 @@ impl Home {
     }
 
     fn describe_one(&self, mut change: Change, engine: &Engine, family: &FamilySpec) -> Change {
-        let new = family.services.iter().find(|(spec, _)| spec.name == change.name);
-        let old = find_exactly(engine, &change.name).and_then(|id| self.services.get(id));
+        // A pool is told of by its own name, and its workers are all alike.
+        let is_meant = |spec: &ServiceSpec| match &spec.pool {
+            None => spec.name == change.name,
+            Some(pool) => pool.name == change.name,
+        };
+        let new = family.services.iter().find(|(spec, _)| is_meant(spec));
+        let old = engine.find(&change.name).first().and_then(|id| self.services.get(*id));
         if let (Some((_, new)), Some(old)) = (new, old) {
             change.details = differences(old.effective(), new);
         }
@@ -342,7 +350,8 @@ impl Home {
             self.trees.end();
         }
         let name = report.service.map(|id| self.logs.name(Some(id)).to_owned());
-        let name = name.unwrap_or_else(|| "the family".to_owned());
+        let pool = if let News::Pool { pool, .. } = &report.news { Some(pool.clone()) } else { None };
+        let name = name.or(pool).unwrap_or_else(|| "the family".to_owned());
         let stamp = Stamp::read().back_at(report.at);
         if is_worth_a_line(&report.news) {
             self.logs.say_soon(stamp, &format!("{name} {}", report.news));
@@ -389,6 +398,7 @@ fn is_worth_a_line(news: &News) -> bool {
         | News::RunSkipped
         | News::OutOfMemory { .. }
         | News::Unkillable(_)
+        | News::Pool { .. }
         | News::ShuttingDown { .. }
         | News::FamilyEmpty => true,
     }
@@ -396,6 +406,10 @@ fn is_worth_a_line(news: &News) -> bool {
 
 fn open_sockets(shared: &Shared, recipe: &Recipe) -> Result<Sockets, String> {
     let mut sockets = Sockets::sharing(shared);
+    if recipe.seat.is_some_and(|seat| seat.own_sockets) {
+        // Opened with the slot, which is not known yet.
+        return Ok(sockets);
+    }
     sockets.apply(&recipe.sockets).map_err(|error| error.to_string())?;
     Ok(sockets)
 }

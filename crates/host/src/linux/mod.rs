@@ -7,6 +7,7 @@
 //! - [`home`]: everything that is kept for the family
 //! - [`services`]: what belongs to one service as long as it is known (recipe, output, sockets)
 //! - [`births`]: from a recipe to a running child
+//! - [`pools`]: what waits at the sockets of a pool, and what its workers do
 //! - [`bounds`]: the limits in force, and by which means they hold
 //! - [`stubborn`]: who was sent SIGKILL and does not end
 //! - [`trees`]: which processes belong to a service, and the proof that none is left
@@ -15,6 +16,7 @@ mod births;
 mod bounds;
 mod differences;
 pub(crate) mod home;
+mod pools;
 pub(crate) mod services;
 mod stubborn;
 mod token;
@@ -29,8 +31,9 @@ use doula_core::view::Census;
 use doula_model::action::{News, Report};
 use doula_model::event::{Event, Notice};
 use doula_model::exit::ExitStatus;
-use doula_model::id::{ChildKey, Generation, Pid, ServiceId};
+use doula_model::id::{ChildKey, Generation, Pid, PoolId, ServiceId};
 use doula_model::plan::{Errno, SpawnError};
+use doula_model::pool::Measure;
 use doula_model::signal::Signal;
 use doula_model::time::Time;
 use doula_sys::fd::{AsFd, OwnedFd};
@@ -117,6 +120,7 @@ impl Linux {
             | Token::ReadyFd(_)
             | Token::Schedule
             | Token::Control
+            | Token::Pool(_)
             | Token::Memory(_) => None,
         }
     }
@@ -126,6 +130,7 @@ impl Linux {
         match token {
             Token::Notify(id) => self.pending.extend(self.home.hear(id)),
             Token::ReadyFd(id) => self.pending.extend(self.home.services.look_at_ready_pipe(id)),
+            Token::Pool(pool) => self.pending.push_back(Event::Knocked { pool }),
             Token::Schedule => self.pending.extend(self.home.due()),
             Token::Memory(id) => self.home.trees.bounds.alarmed(id, time::monotonic()),
             // These two have epoll sets of their own and are looked at in every turn.
@@ -318,6 +323,22 @@ impl Kernel for Linux {
 
     fn arm_schedule(&mut self, service: ServiceId) {
         self.home.arm(service);
+    }
+
+    fn seat(&mut self, service: ServiceId, slot: Option<u32>) {
+        self.home.seat(service, slot);
+    }
+
+    fn revert(&mut self, service: ServiceId) {
+        self.home.revert(service);
+    }
+
+    fn measure(&mut self, workers: &[ServiceId], closely: bool) -> Measure {
+        self.home.measure(workers, closely)
+    }
+
+    fn await_connection(&mut self, pool: PoolId, workers: &[ServiceId]) {
+        self.home.await_connection(pool, workers);
     }
 
     fn forget(&mut self, service: ServiceId) {

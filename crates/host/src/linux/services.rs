@@ -5,7 +5,7 @@ use crate::listen::Sockets;
 use crate::logs::{Collector, Source, SourceId};
 use crate::notify::{Channel, ChannelError, FdStore, Heard, ReadyPipe, ReadySign as Shown};
 use doula_model::event::{Event, Notice};
-use doula_model::id::{ChildKey, Generation, ServiceId};
+use doula_model::id::{ChildKey, Generation, Pid, ServiceId};
 use doula_model::plan::Errno;
 use doula_model::recipe::{ReadySign, Recipe, Stdin};
 use doula_sys::fd::{self, AsRawFd, OwnedFd, RawFd};
@@ -19,6 +19,12 @@ pub(crate) struct Service {
     pub(crate) recipe: Recipe,
     /// What it will be from the next life on.
     pub(super) next_recipe: Option<Box<Recipe>>,
+    /// What it was before its last change.
+    previous_recipe: Option<Box<Recipe>>,
+    /// Its slot, as a worker of a pool.
+    pub(super) slot: Option<u32>,
+    /// Its main process while that was not buried.
+    pub(super) main: Option<Pid>,
     /// The life that goes on, or the last one.
     pub(crate) generation: Generation,
     /// The end of the output that the children of this life get.
@@ -46,6 +52,9 @@ impl Service {
             name,
             recipe,
             next_recipe: None,
+            previous_recipe: None,
+            slot: None,
+            main: None,
             generation: Generation::default(),
             output: None,
             source: None,
@@ -75,7 +84,37 @@ impl Service {
             if let Err(error) = self.sockets.apply(&recipe.sockets) {
                 self.complain(error.to_string());
             }
-            self.recipe = *recipe;
+            let before = std::mem::replace(&mut self.recipe, *recipe);
+            self.previous_recipe = self.slot.map(|_| Box::new(before));
+        }
+    }
+
+    /// It has another slot from the next life on, or none. Sockets that belong to the slot are opened or given back.
+    pub(super) fn sit(&mut self, slot: Option<u32>) {
+        self.slot = slot;
+        if !self.has_own_sockets() {
+            return;
+        }
+        self.sockets.sit(slot);
+        let wanted = if slot.is_some() { self.effective().sockets.clone() } else { Vec::new() };
+        if let Err(error) = self.sockets.apply(&wanted) {
+            self.complain(error.to_string());
+        }
+    }
+
+    fn has_own_sockets(&self) -> bool {
+        self.effective().seat.is_some_and(|seat| seat.own_sockets)
+    }
+
+    /// Whether a socket that belongs to its slot could not be opened.
+    pub(super) fn lacks_sockets(&self) -> bool {
+        self.has_own_sockets() && self.sockets.fds().count() < self.recipe.sockets.len()
+    }
+
+    /// It is made as before its last change, from the next life on.
+    pub(super) fn revert(&mut self) {
+        if self.next_recipe.take().is_none() {
+            self.next_recipe = self.previous_recipe.take();
         }
     }
 
@@ -159,6 +198,11 @@ impl Service {
     pub(super) fn complain(&mut self, complaint: String) {
         self.complaint = Some(complaint);
         self.complaint_is_fresh = true;
+    }
+
+    /// What was wrong is wrong still.
+    pub(super) fn complain_again(&mut self) {
+        self.complaint_is_fresh = self.complaint.is_some();
     }
 
     /// Why the last birth failed, once.
@@ -254,6 +298,7 @@ impl Services {
     pub(super) fn end_of_life(&mut self, id: ServiceId) {
         if let Some(service) = self.get_mut(id) {
             service.output = None;
+            service.main = None;
             service.source = None;
             service.console = None;
             service.ready_pipe = None;

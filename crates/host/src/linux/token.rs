@@ -1,6 +1,6 @@
 //! What an epoll event is about, packed into the 64 bits that epoll keeps for us.
 
-use doula_model::id::{Pid, ServiceId};
+use doula_model::id::{Pid, PoolId, ServiceId};
 
 /// The subject of a wake-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub(super) enum Token {
     Tree(ServiceId),
     /// A service was short of memory.
     Memory(ServiceId),
+    /// A connection waits for a pool.
+    Pool(PoolId),
     /// The timer of the schedules.
     Schedule,
     /// The control socket and its clients: an epoll set of the server's own.
@@ -38,6 +40,7 @@ impl Token {
             Token::Schedule => (7, 0),
             Token::Control => (8, 0),
             Token::Memory(id) => (9, id.0),
+            Token::Pool(pool) => (10, pool.0),
         };
         (tag << 32) | u64::from(number)
     }
@@ -55,6 +58,7 @@ impl Token {
             7 => Token::Schedule,
             8 => Token::Control,
             9 => Token::Memory(ServiceId(number)),
+            10 => Token::Pool(PoolId(number)),
             _ => return None,
         })
     }
@@ -68,7 +72,8 @@ mod tests {
     fn every_token_survives_its_packing() {
         let id = ServiceId(u32::MAX);
         let child = Token::Child(Pid::new(i32::MAX).unwrap_or(Pid::INIT));
-        let services = [Token::Notify(id), Token::ReadyFd(id), Token::Tree(id), Token::Memory(id)];
+        let pool = Token::Pool(PoolId(7));
+        let services = [pool, Token::Notify(id), Token::ReadyFd(id), Token::Tree(id), Token::Memory(id)];
         for token in
             [child, Token::Signals, Token::Logs, Token::Schedule, Token::Control].iter().chain(&services)
         {

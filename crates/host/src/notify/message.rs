@@ -103,6 +103,12 @@ impl Heard {
                 Some(errno) => self.errno = Some(Errno(errno)),
                 None => self.complain("ERRNO is no number", text),
             },
+            (b"X_DOULA_BUSY", b"1") => self.notices.push(Notice::Busy(true)),
+            (b"X_DOULA_BUSY", b"0") => self.notices.push(Notice::Busy(false)),
+            (b"X_DOULA_TASKS", text) => match number(text) {
+                Some(tasks) => self.notices.push(Notice::Tasks(tasks)),
+                None => self.complain("X_DOULA_TASKS is no number", text),
+            },
             (b"FDSTORE", b"1") => fields.store = true,
             (b"FDSTOREREMOVE", b"1") => fields.remove = true,
             (b"FDPOLL", b"0") => fields.no_poll = true,

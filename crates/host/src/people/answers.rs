@@ -85,7 +85,8 @@ fn command(
 
 fn status(people: &People, desk: &Desk<'_>, names: &[String]) -> Result<Reply, Refusal> {
     let clocks = Clocks::read();
-    let ids = views::find(desk.engine, names)?;
+    let mut ids = views::find(desk.engine, names)?;
+    ids.retain(|id| views::is_worth_a_row(desk.engine, *id, names));
     let services = ids.iter().filter_map(|id| views::status(&clocks, desk, *id)).collect();
     Ok(Reply::Status(FamilyStatus {
         name: people.identity.family.clone(),

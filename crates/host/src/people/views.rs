@@ -23,6 +23,13 @@ pub(super) fn find(engine: &Engine, names: &[String]) -> Result<Vec<ServiceId>, 
     Ok(ids)
 }
 
+/// Whether people want to see it who asked for these names: a worker that its pool does not need only if it is named itself.
+pub(super) fn is_worth_a_row(engine: &Engine, id: ServiceId, names: &[String]) -> bool {
+    engine.pool_of(id).is_none()
+        || engine.worker(id).is_some()
+        || engine.status(id).is_some_and(|view| names.contains(&view.name))
+}
+
 /// The one service with this name.
 pub(super) fn find_one(engine: &Engine, name: &str) -> Result<ServiceId, Refusal> {
     match engine.find(name).as_slice() {

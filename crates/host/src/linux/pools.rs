@@ -1,0 +1,242 @@
+//! Eyes for pools: how many connections wait, and what the workers do. Nothing is asked of a worker.
+//!
+//! - A TCP socket that listens tells the length of its queue (`TCP_INFO`), a Unix socket by sock_diag(7), any other only whether
+//!   something waits. That costs microseconds, and is all that is looked at while nothing waits.
+//! - A worker that sleeps in accept(2) is idle, that is proved. So is one that sleeps in epoll_wait(2) with a socket of the pool in
+//!   the set, while nothing waits there: if something does, it would have woken up if it wanted it. Any other is busy: one in poll(2)
+//!   or select(2) may as well wait for its database. (`/proc/PID/syscall`; who cannot be seen into is busy.) Only the main
+//!   thread is looked at.
+//! - A socket that listens is readable when somebody waits: so a pool that sleeps is woken by a connection and not by a clock.
+
+use super::home::Home;
+use super::token::Token;
+use crate::listen::Bound;
+use doula_model::id::{PoolId, ServiceId};
+use doula_model::pool::Measure;
+use doula_sys::diag::UnixPeers;
+use doula_sys::fd::{AsFd, AsRawFd as _};
+use doula_sys::poll::{self, Epoll, Interest};
+use doula_sys::proc::Sleep;
+use doula_sys::socket;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Of free memory this share is left to others, in percent.
+const SPARED: u64 = 10;
+/// In more than this share of the last ten seconds work stood still for want of memory: no time for more workers.
+const MEMORY_PRESSURE: f64 = 20.0;
+
+/// What pools have told us to watch.
+#[derive(Default)]
+pub(super) struct Pools {
+    /// The sockets that each pool awaits connections at, kept open until they are out of the epoll set.
+    watched: BTreeMap<PoolId, Vec<Rc<Bound>>>,
+    /// Whom we ask for the queues of Unix sockets.
+    peers: Option<UnixPeers>,
+}
+
+impl Pools {
+    /// Tells once when a connection waits at one of these sockets; at none: never again.
+    fn watch(&mut self, pool: PoolId, sockets: Vec<Rc<Bound>>, epoll: &Epoll) {
+        let (token, interest) = (Token::Pool(pool).pack(), Interest::READ.and(Interest::ONCE));
+        let before = self.watched.remove(&pool).unwrap_or_default();
+        for old in before.iter().filter(|old| !sockets.iter().any(|new| Rc::ptr_eq(old, new))) {
+            // It may be closed by now; then it is out of the set.
+            let _ = epoll.delete(old.fd());
+        }
+        for socket in &sockets {
+            if epoll.modify(socket.fd(), interest, token).is_err() {
+                // Two pools at one socket: the first one hears of it, the other one looks by the clock only.
+                let _ = epoll.add(socket.fd(), interest, token);
+            }
+        }
+        if !sockets.is_empty() {
+            self.watched.insert(pool, sockets);
+        }
+    }
+
+    /// How many wait at this socket.
+    fn waiting(&mut self, socket: &Bound) -> u32 {
+        let fd = socket.fd();
+        if !poll::readable(fd, Some(Duration::ZERO)).unwrap_or(false) {
+            return 0;
+        }
+        let told = socket::tcp_waiting(fd).ok().or_else(|| self.waiting_at_unix(socket));
+        told.unwrap_or(1).max(1)
+    }
+
+    fn waiting_at_unix(&mut self, socket: &Bound) -> Option<u32> {
+        let inode = inode(socket)?;
+        if self.peers.is_none() {
+            self.peers = UnixPeers::open().ok();
+        }
+        self.peers.as_ref()?.waiting(inode).ok()
+    }
+}
+
+/// `socket:[4711]`.
+fn inode(socket: &Bound) -> Option<u32> {
+    let link = std::fs::read_link(format!("/proc/self/fd/{}", socket.fd().as_fd().as_raw_fd())).ok()?;
+    link.to_str()?.trim_matches(|letter: char| !letter.is_ascii_digit()).parse().ok()
+}
+
+impl Home {
+    /// A worker gets a slot, or gives it up.
+    pub(super) fn seat(&mut self, service: ServiceId, slot: Option<u32>) {
+        if let Some(service) = self.services.get_mut(service) {
+            service.sit(slot);
+        }
+    }
+
+    /// A worker is made as before its last change.
+    pub(super) fn revert(&mut self, service: ServiceId) {
+        if let Some(service) = self.services.get_mut(service) {
+            service.revert();
+        }
+    }
+
+    /// See the head of this file.
+    pub(super) fn measure(&mut self, workers: &[ServiceId], closely: bool) -> Measure {
+        let sockets = self.sockets_of(workers);
+        let queue = sockets.iter().map(|socket| self.pools.waiting(socket)).sum();
+        if queue == 0 && !closely {
+            return Measure::default();
+        }
+        let mut measure = Measure { queue, ..Measure::default() };
+        let inodes: Vec<u32> = sockets.iter().filter_map(|socket| inode(socket)).collect();
+        let mut resident = Vec::new();
+        for id in workers {
+            let Some((service, pid)) = self.services.get(*id).and_then(|it| Some((it, it.main?))) else {
+                continue;
+            };
+            let busy = !is_idle(&format!("/proc/{pid}"), queue, &inodes);
+            measure.busy.push((*id, service.generation, busy));
+            if queue > 0 && resident.len() < 4 {
+                resident.extend(own_memory(&format!("/proc/{pid}/statm")));
+            }
+        }
+        if queue > 0 {
+            measure.memory_for = memory_for(&resident);
+            measure.pressure = is_short_of_memory();
+        }
+        measure
+    }
+
+    /// Tells once when a connection waits.
+    pub(super) fn await_connection(&mut self, pool: PoolId, workers: &[ServiceId]) {
+        let sockets = self.sockets_of(workers);
+        self.pools.watch(pool, sockets, &self.epoll);
+    }
+
+    fn sockets_of(&self, workers: &[ServiceId]) -> Vec<Rc<Bound>> {
+        let mut sockets: Vec<Rc<Bound>> = Vec::new();
+        for service in workers.iter().filter_map(|id| self.services.get(*id)) {
+            for bound in service.sockets.bound() {
+                if !sockets.iter().any(|known| Rc::ptr_eq(known, bound)) {
+                    sockets.push(Rc::clone(bound));
+                }
+            }
+        }
+        sockets
+    }
+}
+
+/// Whether it is proved that this process has nothing to do and would take a connection from one of these sockets.
+fn is_idle(process: &str, queue: u32, inodes: &[u32]) -> bool {
+    let text = std::fs::read_to_string(format!("{process}/syscall")).unwrap_or_default();
+    let mut words = text.split_whitespace();
+    let number = words.next().and_then(|word| word.parse().ok());
+    match number.map_or(Sleep::Other, Sleep::of) {
+        Sleep::Accepting => true,
+        Sleep::Choosing if queue == 0 => {
+            let set =
+                words.next().and_then(|word| u32::from_str_radix(word.trim_start_matches("0x"), 16).ok());
+            set.is_some_and(|set| watches(&format!("{process}/fdinfo/{set}"), inodes))
+        }
+        Sleep::Choosing | Sleep::Other => false,
+    }
+}
+
+/// Whether this epoll set has one of these sockets in it: `tfd: 5 events: 19 data: 5 pos:0 ino:61af sdev:8`.
+fn watches(set: &str, inodes: &[u32]) -> bool {
+    let text = std::fs::read_to_string(set).unwrap_or_default();
+    let mut members = text.lines().filter(|line| line.starts_with("tfd:")).filter_map(|line| {
+        let word = line.split_whitespace().find_map(|word| word.strip_prefix("ino:"))?;
+        u32::from_str_radix(word, 16).ok()
+    });
+    members.any(|inode| inodes.contains(&inode))
+}
+
+/// The memory that a process has for itself, in pages: what is resident and not of a file or shared.
+fn own_memory(path: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let mut pages = text.split_whitespace().skip(1).map(|word| word.parse::<u64>().ok());
+    let (resident, shared) = (pages.next()??, pages.next()??);
+    Some(resident.saturating_sub(shared))
+}
+
+/// For how many more of that size there is memory; `None` without an example.
+fn memory_for(resident: &[u64]) -> Option<u32> {
+    let count = u64::try_from(resident.len()).ok().filter(|count| *count > 0)?;
+    let each = (resident.iter().sum::<u64>() / count).max(1) * doula_sys::limits::page_size();
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kilobytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+    let usable = kilobytes.saturating_mul(1024) / 100 * (100 - SPARED);
+    Some(u32::try_from(usable / each).unwrap_or(u32::MAX))
+}
+
+/// Pressure stall information, where the kernel has it.
+fn is_short_of_memory() -> bool {
+    let text = std::fs::read_to_string("/proc/pressure/memory").unwrap_or_default();
+    let share = text.split_once("avg10=").and_then(|(_, rest)| rest.split_whitespace().next()?.parse().ok());
+    share.is_some_and(|share: f64| share > MEMORY_PRESSURE)
+}
+
+/// The CPU that belongs to this slot: of these, or of all that we may use.
+pub(super) fn cpu_of_slot(slot: u32, among: &[u16]) -> Option<u16> {
+    let allowed;
+    let among = if among.is_empty() {
+        allowed = allowed_cpus();
+        &allowed
+    } else {
+        among
+    };
+    let place = usize::try_from(slot.checked_sub(1)?).ok()?;
+    among.get(place.checked_rem(among.len())?).copied()
+}
+
+/// The line `Cpus_allowed_list: 0-3,8`.
+fn allowed_cpus() -> Vec<u16> {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap_or_default();
+    let ranges = line.trim().split(',').filter_map(|range| {
+        let (from, to) = range.split_once('-').unwrap_or((range, range));
+        Some(from.parse::<u16>().ok()?..=to.parse::<u16>().ok()?)
+    });
+    ranges.flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_go_round_the_cpus_that_may_be_used() {
+        assert_eq!([1, 2, 3].map(|slot| cpu_of_slot(slot, &[4, 6])), [Some(4), Some(6), Some(4)]);
+        assert_eq!(cpu_of_slot(0, &[4]), None);
+        assert!(cpu_of_slot(1, &[]).is_some(), "we run on some CPU");
+    }
+
+    #[test]
+    fn there_is_memory_for_at_least_one_that_takes_a_page_and_unknown_workers_say_nothing() {
+        assert!(memory_for(&[1]).is_some_and(|count| count > 0));
+        assert_eq!(memory_for(&[]), None);
+    }
+
+    #[test]
+    fn who_is_not_there_is_not_proved_idle() {
+        assert!(!is_idle("/proc/0", 0, &[]));
+    }
+}

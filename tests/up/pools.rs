@@ -1,0 +1,226 @@
+//! Pools of real workers: their number follows the work, they are replaced without a lost request, and what waits in a
+//! slot's own socket survives its worker.
+
+use crate::contain::skipped;
+use crate::family::{Family, Home, count};
+use rustix::process::{Signal, pidfd_send_signal};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+fn free_port() -> u16 {
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    socket.local_addr().expect("its address").port()
+}
+
+/// One request on a connection of its own; `None` if it was not answered.
+fn get(port: u16, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nConnection: close\r\n\r\n").as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    answer.starts_with("HTTP/1.1 200").then_some(answer)
+}
+
+/// The example's worker, if Python is there.
+fn python_worker() -> Option<String> {
+    if Command::new("python3").arg("-V").output().is_err() {
+        skipped("python3 is not installed");
+        return None;
+    }
+    let worker = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/pool/worker.py");
+    Some(worker.display().to_string())
+}
+
+/// The rows of the workers that are up.
+fn up(family: &Family) -> Vec<Value> {
+    let all = family.ask(&["status"])["services"].as_array().cloned().unwrap_or_default();
+    all.into_iter().filter(|row| row["state"] == "up").collect()
+}
+
+fn pids(family: &Family) -> BTreeSet<i64> {
+    up(family).iter().filter_map(|row| row["pid"].as_i64()).collect()
+}
+
+/// Asks again and again from several sides while something is done; how many were answered, and how many were not.
+fn under_load(port: u16, path: &str, act: impl FnOnce()) -> (usize, usize) {
+    let (over, good, bad) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let counter = if get(port, path).is_some() { &good } else { &bad };
+                    counter.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        // Whatever happens, those who ask come to an end.
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(act));
+        over.store(true, Ordering::Relaxed);
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+    (good.into_inner(), bad.into_inner())
+}
+
+#[test]
+fn every_worker_finds_its_slot_and_a_roll_under_load_loses_no_request() {
+    let port = free_port();
+    let mut family = Family::up(&format!(
+        "[pool.web]\nshell = true\ncommand = \"echo in slot $DOULA_SLOT; exec ACTORS/web_worker\"\nworkers = 3\n\
+         ready = \"notify\"\nsockets = [{{ tcp = \"127.0.0.1:{port}\" }}]\n"
+    ));
+    for slot in 1..=3 {
+        family.expect(&format!("in slot {slot}"));
+    }
+    assert_eq!(family.home.ctl(&["wait", "web", "--until", "ready"]).code, Some(0));
+    let before = pids(&family);
+    let (good, bad) = under_load(port, "/slow/5", || {
+        let said = family.home.ctl(&["restart", "web"]);
+        assert_eq!(said.code, Some(0), "{said:?}");
+    });
+    assert!(good > 0 && bad == 0, "{good} answered, {bad} not");
+    let after = pids(&family);
+    assert_eq!((after.len(), after.intersection(&before).count()), (3, 0), "all are new");
+    family.expect("web has replaced 3 in ");
+    let (code, said) = family.shut_down();
+    assert_eq!((code, count(&said, "did not end in its grace time")), (Some(0), 0));
+}
+
+#[test]
+fn a_changed_pool_is_rolled_out_under_load_and_goes_back_when_the_new_one_does_not_work() {
+    let port = free_port();
+    let with = |more: &str| {
+        format!(
+            "[pool.web]\nshell = true\ncommand = \"{more} exec ACTORS/web_worker\"\nworkers = 2\nready = \"notify\"\n\
+             sockets = [{{ tcp = \"127.0.0.1:{port}\" }}]\n"
+        )
+    };
+    let mut family = Family::up(&with(""));
+    family.expect("web@1 started");
+    assert_eq!(family.home.ctl(&["wait", "web", "--until", "ready"]).code, Some(0));
+    let (_, bad) = under_load(port, "/", || {
+        family.home.write(&with("echo green;"));
+        let changes = family.ask(&["reload"]);
+        assert_eq!(changes[0]["name"], "web", "{changes}");
+        assert!(changes[0]["details"].to_string().contains("echo green"), "{changes}");
+        assert_eq!(changes.as_array().map(Vec::len), Some(1), "told of once: {changes}");
+        family.expect("web has replaced 2 in ");
+    });
+    assert_eq!(bad, 0);
+    let green = pids(&family);
+    let (_, bad) = under_load(port, "/", || {
+        family.home.write(&with("exit 3;"));
+        family.ask(&["reload"]);
+        family.expect("web stops replacing workers");
+    });
+    assert_eq!(bad, 0);
+    assert_eq!(pids(&family), green, "the old ones serve");
+    let said = family.home.ctl(&["restart", "web"]);
+    assert_eq!(said.code, Some(0), "what is started now is what worked: {said:?}");
+    family.shut_down();
+}
+
+#[test]
+fn a_pool_grows_by_what_waits_and_those_that_are_idle_leave() {
+    let Some(worker) = python_worker() else { return };
+    let port = free_port();
+    let mut family = Family::up(&format!(
+        "[service.keeper]\ncommand = \"ACTORS/polite\"\n\
+         [pool.web]\ncommand = [\"{worker}\", \"0.3\"]\nmax = 6\nready = \"notify\"\nrestart = \"always\"\n\
+         policy = {{ by = \"fpm-ondemand\", idle-timeout = \"1s\" }}\nsockets = [{{ tcp = \"127.0.0.1:{port}\" }}]\n"
+    ));
+    family.expect("keeper started");
+    let clients: Vec<_> = (0..6).map(|_| thread::spawn(move || get(port, "/"))).collect();
+    family.expect("web grows from 0 to 1 workers, because connections wait");
+    for client in clients {
+        assert!(client.join().expect("a client").is_some(), "everybody is answered");
+    }
+    family.expect("web shrinks from 1 to 0 workers, because more workers are idle than are needed");
+    let (code, said) = family.shut_down();
+    assert_eq!(code, Some(0));
+    assert!(count(&said, "web grows from ") > 1, "{}", said.join("\n"));
+    assert_eq!(count(&said, "was killed by"), 0, "they were drained");
+}
+
+#[test]
+fn a_backlog_that_nobody_takes_brings_more_workers_at_a_unix_socket_too() {
+    let home = Home::new(
+        "[pool.web]\nshell = true\ncommand = \"exec sleep 1000\"\nmin = 1\nmax = 4\nmin-ready = \"0s\"\n\
+         sockets = [{ unix = \"web.sock\" }]\n",
+    );
+    let path = home.dir.join("web.sock");
+    let mut family = Family::start(home, &[]);
+    family.expect("web@1 started");
+    let waiting: Vec<_> =
+        (0..3).map(|_| std::os::unix::net::UnixStream::connect(&path).expect("room")).collect();
+    family.expect("web grows from 1 to 4 workers, because connections wait");
+    family.expect(
+        "web stays at 4 workers though more are wanted, because there are as many workers as there may be",
+    );
+    drop(waiting);
+    family.shut_down();
+}
+
+#[test]
+fn what_waits_in_a_slots_own_socket_is_answered_by_the_next_worker_of_the_slot() {
+    let port = free_port();
+    let mut family = Family::up(&format!(
+        "[pool.web]\ncommand = \"ACTORS/web_worker\"\nworkers = 2\nreuseport = true\nready = \"notify\"\n\
+         sockets = [{{ tcp = \"127.0.0.1:{port}\" }}]\nrestart = {{ delay = \"10ms\" }}\n"
+    ));
+    family.expect("web@1 started");
+    assert_eq!(family.home.ctl(&["wait", "web", "--until", "ready"]).code, Some(0));
+    let sockets = |name: &str| {
+        let pid = family.status(name)["pid"].to_string();
+        std::fs::read_link(format!("/proc/{pid}/fd/3")).expect("its socket")
+    };
+    assert_ne!(sockets("web@1"), sockets("web@2"), "each slot has its own");
+    // Nobody accepts any more, and connections wait in both queues.
+    let workers = ["web@1", "web@2"].map(|name| family.main_of(name));
+    workers.iter().for_each(|worker| pidfd_send_signal(worker, Signal::STOP).expect("to stop it"));
+    let clients: Vec<_> = (0..12).map(|_| thread::spawn(move || get(port, "/"))).collect();
+    workers.iter().for_each(|worker| pidfd_send_signal(worker, Signal::KILL).expect("to kill it"));
+    for client in clients {
+        assert!(client.join().expect("a client").is_some(), "nobody was hung up on");
+    }
+    // A roll keeps the queues as well.
+    let (_, bad) = under_load(port, "/", || drop(family.ask(&["restart", "web"])));
+    assert_eq!(bad, 0);
+    family.expect("web has replaced 2 in ");
+    family.shut_down();
+}
+
+#[test]
+fn a_worker_that_has_answered_as_many_requests_as_it_may_is_replaced() {
+    let Some(worker) = python_worker() else { return };
+    let port = free_port();
+    let mut family = Family::up(&format!(
+        "[pool.web]\ncommand = [\"{worker}\"]\nworkers = 2\nready = \"notify\"\nmax-requests = 5\n\
+         sockets = [{{ tcp = \"127.0.0.1:{port}\" }}]\n"
+    ));
+    family.expect("web@1 started");
+    let (good, bad) = under_load(port, "/", || {
+        family.expect("web has replaced ");
+    });
+    assert!(good >= 5 && bad == 0, "{good} answered, {bad} not");
+    family.shut_down();
+}
+
+#[test]
+fn each_slot_has_a_cpu_of_its_own() {
+    let mut family = Family::up(
+        "[pool.web]\nshell = true\ncommand = \"grep Cpus_allowed_list /proc/self/status; exec sleep 1000\"\n\
+         workers = 2\npin = true\n",
+    );
+    let cpus: Vec<String> = (0..2).map(|_| family.expect("Cpus_allowed_list")).collect();
+    for line in &cpus {
+        let cpu = line.rsplit(':').next().unwrap_or_default().trim();
+        assert!(cpu.parse::<u16>().is_ok(), "one CPU: {line}");
+    }
+    family.shut_down();
+}
