@@ -74,7 +74,7 @@ impl Watched {
 /// Where a task sleeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Bed {
-    /// It does not: it is on a CPU, or about to be, or waits for what the kernel itself has yet to do.
+    /// It does not: it is on a CPU, or about to be.
     None,
     /// In a function of the kernel that waits for another process.
     Known,
@@ -90,17 +90,18 @@ impl Bed {
         let is_in = |names: &[&str]| names.iter().any(|name| place.contains(name));
         match place {
             "0" => Bed::None,
-            _ if is_in(&WORK) => Bed::None,
             _ if is_in(&ALONE) => Bed::Alone,
             _ if is_in(&WAITS) => Bed::Known,
             _ => Bed::Elsewhere,
         }
     }
+
+    /// Whether it waits for nobody: in D it waits for a disk, or for what the kernel's own threads have yet to do.
+    pub(super) fn goes_on_by_itself(self, state: char) -> bool {
+        self == Bed::None || (self == Bed::Elsewhere && state == 'D')
+    }
 }
 
-/// Where a reader of a terminal waits in D until the kernel's own threads have brought it what was written. They may be late for
-/// long when all CPUs are busy.
-const WORK: [&str; 1] = ["flush_work"];
 /// Parts of names of functions in which a task in D waits for another process that can be seen: vfork(2).
 const WAITS: [&str; 2] = ["clone", "fork"];
 /// Where the init of a namespace and a thread that executes a program wait for all others to be gone. The last things that those
@@ -118,11 +119,11 @@ mod tests {
     use super::Bed;
 
     #[test]
-    fn who_waits_for_the_kernels_own_work_is_not_at_rest() {
-        assert_eq!(Bed::of("__flush_work"), Bed::None);
-        assert_eq!(Bed::of("0"), Bed::None);
-        assert_eq!(Bed::of("zap_pid_ns_processes"), Bed::Alone);
-        assert_eq!(Bed::of("kernel_clone"), Bed::Known);
-        assert_eq!(Bed::of("do_wait"), Bed::Elsewhere);
+    fn who_waits_for_a_disk_or_the_kernels_own_work_is_not_at_rest() {
+        assert!(Bed::of("0").goes_on_by_itself('S'));
+        assert!(Bed::of("__flush_work").goes_on_by_itself('D'));
+        for (place, state) in [("do_wait", 'S'), ("kernel_clone", 'D'), ("zap_pid_ns_processes", 'D')] {
+            assert!(!Bed::of(place).goes_on_by_itself(state), "{place}");
+        }
     }
 }

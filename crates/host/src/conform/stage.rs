@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 
 /// An answer mostly comes sooner; after this time it is looked whether its author sleeps in the call.
 const SOON: Duration = Duration::from_micros(300);
-/// A process in D may be at work (on a disk), and who waits for others may be woken by those that are not seen any more: they
-/// are at rest when they stay so for so many looks and so long.
+/// Who waits for others to be gone may be woken by those that are not seen any more: they are at rest when they stay so for so
+/// many looks and so long.
 const LOOKS_UNSURE: u32 = 200;
 const LONG: Duration = Duration::from_millis(100);
 /// Where the kernel does not tell who is on a CPU, so many equal looks are taken for rest.
@@ -290,10 +290,10 @@ impl Stage {
                 continue;
             }
             match (runs, actor.watched.sleeps_in()) {
-                (_, Some(Bed::None)) => proof.at_work = true,
+                (_, Some(bed)) if bed.goes_on_by_itself(look.state) => proof.at_work = true,
                 (Some(runs), Some(bed)) => {
                     proof.runs.push((*place, runs));
-                    let unsure = bed == Bed::Alone || (bed == Bed::Elsewhere && look.state == 'D');
+                    let unsure = bed == Bed::Alone;
                     proof.looks = proof.looks.max(if unsure { LOOKS_UNSURE } else { 0 });
                     proof.unsure |= unsure;
                 }
