@@ -11,6 +11,7 @@ pub mod pages;
 pub mod rights;
 pub mod terminals;
 
+use crate::fork::clone::{CloneArgs, SIZE_WITHOUT_CGROUP};
 use crate::{Result, raw};
 use alloc::vec::Vec;
 use core::cell::Cell;
@@ -132,28 +133,52 @@ pub struct Copy {
     pub new_pid: bool,
     /// The signal of its end, for wait(2) by `__WCLONE` unless it is SIGCHLD.
     pub exit_signal: Option<Signal>,
+    /// `set_tid` of clone3(2): the number that it shall have in its own namespace.
+    pub number: Option<i32>,
+    /// The caller's word that all other threads sleep in the kernel, so that none of them holds a lock.
+    pub others_sleep: bool,
 }
 
 /// `clone(flags)`—two processes come back from it: one with the number of the child, the other with `None`.
-/// EBUSY when there are other threads: the copy would have their locks, and not them.
+/// EBUSY when there are other threads, unless they are known to sleep: the copy would have their locks, and not them.
 ///
 /// <https://man7.org/linux/man-pages/man2/clone.2.html>
 pub fn copy(how: Copy) -> Result<Option<i32>> {
-    // unshare(2) refuses to part what is shared with other threads, and parts nothing when there are none.
-    // SAFETY: takes a number.
-    let alone = unsafe { raw::call(libc::SYS_unshare, [libc::CLONE_VM as usize, 0, 0, 0, 0, 0]) };
-    if alone.is_err() {
-        return Err(Errno::EBUSY);
+    if !how.others_sleep {
+        // unshare(2) refuses to part what is shared with other threads, and parts nothing when there are none.
+        // SAFETY: takes a number.
+        let alone = unsafe { raw::call(libc::SYS_unshare, [libc::CLONE_VM as usize, 0, 0, 0, 0, 0]) };
+        alone.map_err(|_| Errno::EBUSY)?;
     }
-    let mut flags = how.exit_signal.map_or(0, Signal::number);
+    let mut flags = 0;
     for (on, flag) in
         [(how.vfork, libc::CLONE_VFORK), (how.parent, libc::CLONE_PARENT), (how.new_pid, libc::CLONE_NEWPID)]
     {
         flags |= if on { flag } else { 0 };
     }
-    // SAFETY: without CLONE_VM the child has its own copy of a stack and a memory that no other thread was changing.
-    let number = unsafe { raw::call(libc::SYS_clone, [flags as usize, 0, 0, 0, 0, 0]) }?;
-    Ok(i32::try_from(number).ok().filter(|number| *number > 0))
+    let signal = how.exit_signal.map_or(0, Signal::number);
+    let born = match how.number {
+        None => {
+            let flags = (flags | signal) as usize;
+            // SAFETY: without CLONE_VM the child has its own copy of a stack and a memory that no other thread was changing.
+            unsafe { raw::call(libc::SYS_clone, [flags, 0, 0, 0, 0, 0]) }
+        }
+        Some(number) => {
+            let (flags, exit_signal, set_tid) = (flags as u64, signal as u64, (&raw const number) as u64);
+            let args = CloneArgs { flags, exit_signal, set_tid, set_tid_size: 1, ..CloneArgs::default() };
+            let list = [(&raw const args) as usize, SIZE_WITHOUT_CGROUP, 0, 0, 0, 0];
+            // SAFETY: as above; the list and the number in it outlive the call.
+            unsafe { raw::call(libc::SYS_clone3, list) }
+        }
+    };
+    Ok(i32::try_from(born?).ok().filter(|number| *number > 0))
+}
+
+/// Whether a sandbox lets clone3(2) through: without arguments it is refused in another way.
+pub fn has_clone3() -> bool {
+    // SAFETY: takes numbers, and makes nothing.
+    let refused = unsafe { raw::call(libc::SYS_clone3, [0; 6]) };
+    refused == Err(Errno::EINVAL)
 }
 
 /// `kill(pid, signal)`—also groups, everybody, and signal 0.

@@ -175,6 +175,7 @@ pub fn begin() {
     // PID 1 of a namespace that was made by a program of another session has none of its own yet.
     let _ = group::setsid();
     let _ = rights::no_cores();
+    let _ = rights::alarm(0);
     close_all();
 }
 

@@ -32,6 +32,11 @@ pub fn has_terminals() -> bool {
     doula_sys::group::pseudo_terminal().is_ok()
 }
 
+/// Whether births with a chosen number can be asked for here: not in some sandboxes.
+pub fn can_choose_numbers() -> bool {
+    doula_sys::classic::has_clone3()
+}
+
 /// Whether this process is root, so that the processes of a stage may become other users.
 pub fn is_root() -> bool {
     doula_sys::group::users().1 == 0

@@ -143,7 +143,8 @@ impl Kernel {
 
     /// Another thread of the same process, else the nearest subreaper above in the same namespace, else init.
     fn find_new_reaper(&self, father: TaskId) -> TaskId {
-        if let Some(thread) = self.living_thread(father) {
+        if let Some(thread) = self.living_thread(father).filter(|_| !self.bent(Mutant::ThreadsChildrenToInit))
+        {
             return thread;
         }
         let init = self.spaces[self.space_of(father)].reaper.expect("a namespace with tasks has an init");

@@ -137,6 +137,7 @@ impl Call {
         match self {
             Call::Kill(pid, signal) => Call::Kill(number(*pid), *signal),
             Call::Tgkill(pid, tid, signal) => Call::Tgkill(number(*pid), number(*tid), *signal),
+            Call::Clone(how) => Call::Clone(Clone { set_tid: how.set_tid.map(&number), ..*how }),
             Call::Sigqueue(pid, signal, value) => Call::Sigqueue(number(*pid), *signal, *value),
             Call::Setpgid(pid, group) => Call::Setpgid(number(*pid), number(*group)),
             Call::Getpgid(pid) => Call::Getpgid(number(*pid)),
@@ -147,8 +148,7 @@ impl Call {
             Call::Terminal(fd, TtyCall::SetForeground(group)) => {
                 Call::Terminal(*fd, TtyCall::SetForeground(number(*group)))
             }
-            Call::Clone(_)
-            | Call::Exit(_)
+            Call::Exit(_)
             | Call::ExitGroup(_)
             | Call::Sigaction(..)
             | Call::Sigprocmask(..)

@@ -16,7 +16,7 @@ use alloc::vec::Vec;
 use doula_model::plan::Errno;
 use doula_model::signal::Signal;
 use object::LittleEndian;
-use object::elf::{EM_AARCH64, EM_X86_64, ET_DYN, ET_EXEC, FileHeader64, PT_INTERP};
+use object::elf::{EM_AARCH64, EM_X86_64, ET_DYN, ET_EXEC, FileHeader64, PT_INTERP, PT_LOAD};
 use object::read::elf::{FileHeader, ProgramHeader};
 
 /// The longest single argument, its NUL included (MAX_ARG_STRLEN).
@@ -29,6 +29,9 @@ const LEAST: u64 = 32 * 4096;
 const HEAD: usize = 256;
 /// How often an interpreter may itself be a script.
 const DEEPEST: usize = 5;
+
+/// Above this is the kernel (TASK_SIZE), wherever it begins exactly.
+const END_OF_PROGRAMS: u64 = 1 << 63;
 
 /// What execve(2) is given.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -104,7 +107,9 @@ impl Kernel {
 
     fn check_arguments(&self, task: TaskId, image: &Program) -> Result<(), Errno> {
         let strings = || image.args.iter().chain(&image.env);
-        let most = MOST.min(self.process(task).stack_limit / 4).max(LEAST);
+        let stack =
+            if self.bent(Mutant::StackLimitIgnored) { u64::MAX } else { self.process(task).stack_limit };
+        let most = MOST.min(stack / 4).max(LEAST);
         let pointers = (image.args.len().max(1) + image.env.len()) as u64 * 8;
         let bytes: usize = strings().map(|text| text.len() + 1).sum::<usize>() + image.path.len() + 1;
         if strings().any(|text| text.len() + 1 > LONGEST) || pointers + bytes as u64 > most {
@@ -123,6 +128,9 @@ impl Kernel {
         let segments = header.program_headers(LittleEndian, bytes).map_err(|_| Errno::ENOEXEC)?;
         if segments.is_empty() {
             return Err(Errno::ENOEXEC);
+        }
+        if self.bent(Mutant::LateFailureReturns) && is_out_of_reach(bytes) {
+            return Err(Errno::ENOMEM);
         }
         let Some(wish) = segments.iter().find(|segment| segment.p_type(LittleEndian) == PT_INTERP) else {
             return Ok(());
@@ -175,10 +183,17 @@ impl Kernel {
             self.become_leader(task, leader);
         }
         self.flush_old_program(task);
-        if self.take_fault(Fault::AfterNoReturn).is_some() {
-            self.send(super::signal::From::Kernel, task, Signal::SEGV, true);
+        if self.take_fault(Fault::AfterNoReturn).is_some() || self.is_unloadable(task) {
+            self.force_fatal(task, Signal::SEGV);
         }
         Part::Done(Ok(Value::ZERO))
+    }
+
+    /// Whether the program of a task cannot be mapped, which is known only when the old one is gone.
+    fn is_unloadable(&self, task: TaskId) -> bool {
+        let image = self.tasks[task].image.as_ref();
+        let file = image.and_then(|image| self.find_node(&image.path));
+        file.is_some_and(|file| is_out_of_reach(&self.nodes[file].bytes))
     }
 
     /// Wakes a thread that executes a program and waits to be alone.
@@ -227,6 +242,9 @@ impl Kernel {
         if self.bent(Mutant::ExecClearsMask) {
             self.tasks[task].blocked = super::sigset::SigSet::EMPTY;
         }
+        if self.bent(Mutant::AlarmLostByExec) {
+            self.process_mut(task).alarm = 0;
+        }
         let mutant = self.config.mutant;
         let row = &mut self.tasks[task];
         (row.no_exec, row.over_limit, row.exec_id) = (false, false, row.exec_id + 1);
@@ -242,6 +260,14 @@ impl Kernel {
     pub fn program(&self, task: TaskId) -> Option<&Program> {
         self.tasks.get(task)?.image.as_ref()
     }
+}
+
+/// Whether a segment of an ELF file is to be where no program can have anything.
+fn is_out_of_reach(bytes: &[u8]) -> bool {
+    let headers = elf_header(bytes).and_then(|(header, _)| header.program_headers(LittleEndian, bytes).ok());
+    headers.into_iter().flatten().any(|segment| {
+        segment.p_type(LittleEndian) == PT_LOAD && segment.p_vaddr(LittleEndian) >= END_OF_PROGRAMS
+    })
 }
 
 fn elf_header(bytes: &[u8]) -> Option<(&FileHeader64<LittleEndian>, u16)> {

@@ -197,7 +197,8 @@ impl Kernel {
             ForkStep::Cgroup => self.check_cgroup(self.cgroup_of_child(task, how))?,
             ForkStep::Pid => {
                 let space = draft.own_space.unwrap_or(self.tasks[task].births);
-                draft.pid = Some(self.alloc_pid(space, how.set_tid)?);
+                let may_choose = self.tasks[task].uid == 0;
+                draft.pid = Some(self.alloc_pid(space, how.set_tid.map(|number| (number, may_choose)))?);
             }
         }
         Ok(())
@@ -211,7 +212,8 @@ impl Kernel {
             (None, Some(space)) => drop(self.spaces.remove(space)),
             (None, None) => {}
         }
-        draft.memory.into_iter().for_each(|memory| self.leave_memory(memory));
+        let memory = draft.memory.filter(|_| !self.bent(Mutant::FailedBirthKeepsPages));
+        memory.into_iter().for_each(|memory| self.leave_memory(memory));
         for open in draft.files.map(|files| self.leave_files(files)).unwrap_or_default() {
             self.put_open(open);
         }
@@ -230,7 +232,7 @@ impl Kernel {
     /// RLIMIT_NPROC of the user, from which root is free, and the machine's own limit, from which nobody is.
     fn check_limits(&self, task: TaskId, how: &Clone) -> Result<(), Errno> {
         let uid = self.tasks[task].uid;
-        if (how.new_pid || how.set_tid.is_some()) && uid != 0 {
+        if how.new_pid && uid != 0 {
             return Err(Errno::EPERM);
         }
         let over =
@@ -283,7 +285,7 @@ impl Kernel {
             stop: Stop::default(),
             unkillable: false,
             subreaper: false,
-            alarm: 0,
+            alarm: if self.bent(Mutant::AlarmInherited) { process.alarm } else { 0 },
             exec_task: None,
             cgroup: self.cgroup_of_child(task, how),
             ..process

@@ -190,11 +190,23 @@ pub enum Mutant {
     TerminalOutlivesLeader,
     /// The leader of a session is not told that its terminal is hung up.
     HangupUntold,
+    /// A birth that fails after the memory was copied leaves the copy behind.
+    FailedBirthKeepsPages,
+    /// A child has its parent's alarm.
+    AlarmInherited,
+    /// execve(2) ends the alarm.
+    AlarmLostByExec,
+    /// A program that cannot be mapped is an error of execve(2), and not a death.
+    LateFailureReturns,
+    /// RLIMIT_STACK does not limit the arguments of a program.
+    StackLimitIgnored,
+    /// The children of a thread that ends go to init at once.
+    ThreadsChildrenToInit,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 92] = [
+    pub const ALL: [Mutant; 98] = [
         Mutant::NoAutoreap,
         Mutant::NoWaitIgnored,
         Mutant::SubreaperIgnored,
@@ -287,5 +299,11 @@ impl Mutant {
         Mutant::LeaderEndContinues,
         Mutant::TerminalOutlivesLeader,
         Mutant::HangupUntold,
+        Mutant::FailedBirthKeepsPages,
+        Mutant::AlarmInherited,
+        Mutant::AlarmLostByExec,
+        Mutant::LateFailureReturns,
+        Mutant::StackLimitIgnored,
+        Mutant::ThreadsChildrenToInit,
     ];
 }

@@ -128,8 +128,8 @@ impl Kernel {
     }
 
     /// Numbers in a namespace and all above it. EAGAIN when one has none left, ENOMEM when its init is dying,
-    /// EEXIST when the wanted one is taken.
-    pub(crate) fn alloc_pid(&mut self, space: SpaceId, wanted: Option<i32>) -> Result<PidId, Errno> {
+    /// EEXIST when the wanted one is taken. With the wanted one goes whether the caller may choose.
+    pub(crate) fn alloc_pid(&mut self, space: SpaceId, wanted: Option<(i32, bool)>) -> Result<PidId, Errno> {
         let level = self.spaces[space].level;
         let mut row = Pid {
             level,
@@ -192,7 +192,7 @@ impl Kernel {
     }
 
     /// Moves the cursor, also when the birth fails afterwards: a failed fork(2) uses numbers up.
-    fn pick_number(&mut self, space: SpaceId, wanted: Option<i32>) -> Result<i32, Errno> {
+    fn pick_number(&mut self, space: SpaceId, wanted: Option<(i32, bool)>) -> Result<i32, Errno> {
         let max = self.pid_max(space);
         let space = &mut self.spaces[space];
         match wanted {
@@ -201,10 +201,11 @@ impl Kernel {
                 space.next = number + 1;
                 Ok(number)
             }
-            Some(number) if number < 1 || number >= max => Err(Errno::EINVAL),
-            Some(number) if number != 1 && space.reaper.is_none() => Err(Errno::EINVAL),
-            Some(number) if space.find(number).is_some() => Err(Errno::EEXIST),
-            Some(number) => Ok(number),
+            Some((number, _)) if number < 1 || number >= max => Err(Errno::EINVAL),
+            Some((number, _)) if number != 1 && space.reaper.is_none() => Err(Errno::EINVAL),
+            Some((_, false)) => Err(Errno::EPERM),
+            Some((number, _)) if space.find(number).is_some() => Err(Errno::EEXIST),
+            Some((number, _)) => Ok(number),
         }
     }
 

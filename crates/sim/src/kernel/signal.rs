@@ -183,6 +183,15 @@ impl Kernel {
         self.complete(target, signal, thread);
     }
 
+    /// `force_fatal_sig`: a signal of which a thread dies whatever it has asked for, and be it an init.
+    pub(crate) fn force_fatal(&mut self, task: TaskId, signal: Signal) {
+        let process = self.process_mut(task);
+        process.actions.set(signal, Action::DEFAULT);
+        process.unkillable = false;
+        self.tasks[task].blocked = self.tasks[task].blocked.without(SigSet::of(&[signal]));
+        self.send(From::Kernel, task, signal, true);
+    }
+
     fn info(&self, from: From, target: TaskId, signal: Signal) -> SigInfo {
         let (code, pid) = match from {
             From::Kernel => (Code::Kernel, 0),

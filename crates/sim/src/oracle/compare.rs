@@ -34,6 +34,11 @@ pub struct Tally {
 
 /// Where programs are played that are compared with the model.
 pub trait World {
+    /// What kind of kernel it has.
+    fn config(&self) -> Config {
+        Config::default()
+    }
+
     /// Everybody but init is gone: the number that comes next.
     fn begin(&mut self) -> i32;
 
@@ -70,7 +75,7 @@ pub fn shrink(world: &mut impl World, mut script: Script, mut report: String) ->
 /// Plays a program on both sides, until its end or the first difference.
 pub fn compare(stage: &mut impl World, script: &Script) -> Comparison {
     let next = stage.begin();
-    let mut paper = Paper::new(Config::default(), next);
+    let mut paper = Paper::new(stage.config(), next);
     let mut tally = Tally::default();
     for step in script.steps() {
         let Some(by) = stage.number(step.by).filter(|by| paper.may_call(*by)) else { continue };

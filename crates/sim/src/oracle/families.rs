@@ -51,6 +51,11 @@ impl Family {
         Family::Users,
     ];
 
+    /// Whether births with a chosen number are in it.
+    pub fn chooses_numbers(self) -> bool {
+        matches!(self, Family::Memory | Family::Spaces)
+    }
+
     /// That of a seed.
     pub const fn of(seed: u64) -> Family {
         Family::ALL[(seed % Family::ALL.len() as u64) as usize]
@@ -78,8 +83,10 @@ pub struct File {
 pub const PLAYER: &str = "player";
 
 /// The files of both worlds.
-pub const FILES: [File; 11] = [
-    File { path: PLAYER, executable: true, bytes: Some(&ELF) },
+pub const FILES: [File; 12] = [
+    File { path: PLAYER, executable: true, bytes: Some(&elf(0)) },
+    // Nobody can have a segment where the kernel is.
+    File { path: "broken", executable: true, bytes: Some(&elf(0xffff_8000_0000_0000)) },
     script("script", b"#!player one two \nrest"),
     script("nested", b"#! script\n"),
     script("loop", b"#!loop\n"),
@@ -96,8 +103,8 @@ const fn script(path: &'static str, bytes: &'static [u8]) -> File {
     File { path, executable: true, bytes: Some(bytes) }
 }
 
-/// The smallest beginning of a program that execve(2) takes: a header and one segment.
-const ELF: [u8; 120] = {
+/// The smallest beginning of a program that execve(2) takes: a header and one segment of all that, at an address.
+const fn elf(address: u64) -> [u8; 120] {
     let mut bytes = [0; 120];
     let head = [0x7f, b'E', b'L', b'F', 2, 1, 1];
     let mut at = 0;
@@ -105,11 +112,21 @@ const ELF: [u8; 120] = {
         bytes[at] = head[at];
         at += 1;
     }
-    // ET_EXEC, EM_X86_64, version 1; the program headers begin at 64; sizes 64 and 56; one of them, PT_LOAD.
-    (bytes[16], bytes[18], bytes[20], bytes[32]) = (2, 62, 1, 64);
+    // ET_EXEC, this machine, version 1; the program headers begin at 64; sizes 64 and 56; one of them, PT_LOAD.
+    (bytes[16], bytes[18], bytes[20], bytes[32]) = (2, MACHINE, 1, 64);
     (bytes[52], bytes[54], bytes[56], bytes[64]) = (64, 56, 1, 1);
+    // Readable and executable, 120 bytes of the file, a page of memory.
+    (bytes[68], bytes[96], bytes[105], bytes[113]) = (5, 120, 0x10, 0x10);
+    let mut at = 0;
+    while at < 8 {
+        bytes[80 + at] = address.to_le_bytes()[at];
+        at += 1;
+    }
     bytes
-};
+}
+
+/// EM_AARCH64 or EM_X86_64.
+const MACHINE: u8 = if cfg!(target_arch = "aarch64") { 183 } else { 62 };
 
 /// A string that is too long for execve(2) (`MAX_ARG_STRLEN`).
 const TOO_LONG: usize = 131_072;
@@ -152,24 +169,38 @@ impl Maker {
                 _ => a_pipe_that_does_not_block(child),
             }),
             Family::Handles => Some(self.end_by_handle(parent, place)),
-            Family::Signals => Some(waiting_numbers(child, parent)),
-            Family::Programs => Some(vec![
-                (
-                    child,
-                    match self.below(3) {
-                        0 => Call::Sigaction(Signal::USR1, Action::IGNORE),
-                        1 => Call::Sigaction(Signal::USR1, Action::HANDLER),
-                        _ => Call::Sigprocmask(Mask::Block, SigSet::of(&[Signal::USR1])),
-                    },
-                ),
-                (child, execution_of_player()),
-                (parent, Call::Kill(name(child), Signal::USR1.number())),
-                (parent, Call::Setpgid(name(child), name(child))),
-            ]),
-            Family::Threads => Some(self.early_leader(parent, place)),
+            Family::Signals => Some(match self.below(3) {
+                0 => self.two_alarms(child, place),
+                _ => waiting_numbers(child, parent),
+            }),
+            Family::Programs => Some(match self.below(3) {
+                0 => arguments_and_stack(child),
+                _ => self.program_after_program(child, parent),
+            }),
+            Family::Threads => Some(match self.below(2) {
+                0 => self.child_of_a_thread(parent, place),
+                _ => self.early_leader(parent, place),
+            }),
             Family::Terminals => Some(self.terminal_motif(child, parent, place)),
             Family::Memory => Some(self.pages_of_two(child, place)),
         }
+    }
+
+    /// What a program leaves to the next one, and what its parent can do then.
+    fn program_after_program(&mut self, child: usize, parent: usize) -> Vec<(usize, Call)> {
+        let first = match self.below(3) {
+            0 => Call::Sigaction(Signal::USR1, Action::IGNORE),
+            1 => Call::Sigaction(Signal::USR1, Action::HANDLER),
+            _ => Call::Sigprocmask(Mask::Block, SigSet::of(&[Signal::USR1])),
+        };
+        vec![
+            (child, first),
+            (child, Call::Alarm(1000)),
+            (child, execution_of_player()),
+            (child, Call::Alarm(0)),
+            (parent, Call::Kill(name(child), Signal::USR1.number())),
+            (parent, Call::Setpgid(name(child), name(child))),
+        ]
     }
 
     /// Two processes read by one open file.
@@ -222,15 +253,55 @@ impl Maker {
         ]
     }
 
+    /// A process with two threads, one of which bears a child and ends before the other.
+    fn child_of_a_thread(&mut self, parent: usize, place: usize) -> Vec<(usize, Call)> {
+        let (leader, thread, child) = (place, place + 1, place + 2);
+        let born = self.born_by(parent, leader);
+        let bearer = self.pick(&[leader, thread]);
+        let (_, birth) = self.born_by(bearer, child);
+        self.alive.retain(|alive| ![leader, thread].contains(alive));
+        for one in [leader, thread] {
+            self.threaded.insert(one, leader);
+        }
+        let other = leader + thread - bearer;
+        vec![
+            born,
+            (leader, Call::Clone(Clone::THREAD)),
+            (bearer, birth),
+            (child, Call::Sigaction(Signal::USR1, Action::HANDLER)),
+            (child, Call::SetParentDeathSignal(Some(Signal::USR1))),
+            (bearer, Call::Exit(0)),
+            (child, Call::Getppid),
+            (other, Call::ExitGroup(0)),
+            (child, Call::Getppid),
+        ]
+    }
+
+    /// Alarms of a parent and its child.
+    fn two_alarms(&mut self, child: usize, place: usize) -> Vec<(usize, Call)> {
+        let other = place + 1;
+        let (end, later) = (Call::Alarm(0), Call::Alarm(2000));
+        vec![
+            (child, Call::Alarm(1000)),
+            self.born_by(child, other),
+            (other, end.clone()),
+            (child, later),
+            (child, end),
+        ]
+    }
+
     /// Pages of a process and its child: who has what, and what it costs to write.
     fn pages_of_two(&mut self, child: usize, place: usize) -> Vec<(usize, Call)> {
         let other = place + 4;
         let advice = self.pick(&[Advice::Normal, Advice::Normal, Advice::DontFork, Advice::WipeOnFork]);
         let look = |by| (by, Call::Resident(0));
+        let between = if self.one_in(2) { look(child) } else { (child, Call::Clone(TOO_LATE)) };
         let plan = vec![
             (child, execution_of_player()),
             (child, Call::Mmap(4, self.one_in(4))),
             (child, Call::Touch(0, 4)),
+            between,
+            look(child),
             (child, Call::Madvise(0, advice)),
             self.born_by(child, other),
             look(other),
@@ -290,7 +361,8 @@ impl Maker {
     fn about_signals(&mut self, by: usize) -> Call {
         let number = self.pick(&REAL_TIME);
         let signal = if self.one_in(4) { Signal::USR1 } else { Signal::new(number).unwrap_or(Signal::USR1) };
-        match self.below(12) {
+        match self.below(13) {
+            12 => Call::Alarm(self.pick(&[0, 1000, 2000])),
             0..4 => Call::Sigqueue(self.process(), signal.number(), self.below(100) as i32),
             4 => Call::Kill(self.process(), signal.number()),
             5 => {
@@ -327,7 +399,7 @@ impl Maker {
         if by == 0 {
             return None;
         }
-        let wrong = ["missing", "orphan", "loop", "text", "empty", "plain", "folder"];
+        let wrong = ["missing", "orphan", "loop", "text", "empty", "plain", "folder", "broken"];
         let right = ["player", "player", "script", "nested", "busy"];
         Some(match self.below(12) {
             0..4 => {
@@ -383,7 +455,8 @@ impl Maker {
 
     fn about_spaces(&mut self, by: usize, place: usize) -> Option<Call> {
         Some(match self.below(8) {
-            0..2 if self.may_bear(by) && self.depth(by) < DEEPEST => {
+            7 => Call::Clone(TOO_LATE),
+            0..2 if self.may_bear() && self.depth(by) < DEEPEST => {
                 self.alive.push(place);
                 Call::Clone(Clone::INIT)
             }
@@ -408,6 +481,18 @@ impl Maker {
             _ => return None,
         })
     }
+}
+
+/// A birth that fails when all is copied, for its number is init's.
+const TOO_LATE: Clone = Clone { set_tid: Some(name(0)), ..Clone::FORK };
+
+/// Arguments that are too long only together, and only for a small stack: a quarter of it is theirs, but never less than 128 KiB.
+fn arguments_and_stack(child: usize) -> Vec<(usize, Call)> {
+    let long = "x".repeat(70_000);
+    let args = vec![PLAYER.to_owned(), long.clone(), long];
+    let program = Call::Execve(Box::new(Program { path: PLAYER.to_owned(), args, env: Vec::new() }));
+    let limit = |bytes| (child, Call::LimitStack(bytes));
+    vec![limit(512 << 10), (child, program.clone()), limit(1 << 20), (child, program)]
 }
 
 /// A descriptor that is closed by execve(2), and its copy.

@@ -137,7 +137,7 @@ impl fmt::Display for Step {
 }
 
 /// The number that stands for the process of a place.
-pub(super) fn name(place: usize) -> i32 {
+pub(super) const fn name(place: usize) -> i32 {
     PLACE + place as i32
 }
 
@@ -223,7 +223,7 @@ impl Maker {
 
     fn call(&mut self, by: usize, place: usize) -> Call {
         match self.below(100) {
-            0..25 if self.may_bear(by) => self.birth(place),
+            0..25 if self.may_bear() => self.birth(place),
             0..32 => self.death(by),
             32..48 => self.wait(by),
             48..68 => self.kill(),
@@ -378,7 +378,7 @@ impl Maker {
         plan
     }
 
-    /// A job of two in a group of its own, one of which is stopped, and the end of its leader.
+    /// A job of two in a group of its own, one of which is stopped, the end of its leader, and a way into init's group.
     fn job(&mut self, parent: usize, place: usize) -> Vec<(usize, Call)> {
         let (leader, member) = (place + 1, place + 3);
         let stopped = self.pick(&[leader, member]);
@@ -391,12 +391,12 @@ impl Maker {
             self.born_by(leader, member),
             (parent, tell(stopped, Signal::STOP)),
             (parent, tell(leader, Signal::KILL)),
+            (member, Call::Setpgid(0, name(0))),
         ]
     }
 
-    /// Whether a copy can be made of this process: of one with threads only where all locks are known.
-    pub(super) fn may_bear(&self, by: usize) -> bool {
-        self.alive.len() < MOST && !self.threaded.contains_key(&by)
+    pub(super) fn may_bear(&self) -> bool {
+        self.alive.len() < MOST
     }
 
     fn birth(&mut self, place: usize) -> Call {

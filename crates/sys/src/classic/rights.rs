@@ -26,6 +26,16 @@ pub fn limit_stack(bytes: u64) -> Result<()> {
     limit(libc::RLIMIT_STACK as usize, bytes)
 }
 
+/// `setitimer(ITIMER_REAL)` as alarm(2): the seconds that were left, rounded up.
+///
+/// <https://man7.org/linux/man-pages/man2/alarm.2.html>
+pub fn alarm(seconds: u32) -> Result<u32> {
+    let (new, mut old) = ([0, 0, i64::from(seconds), 0_i64], [0_i64; 4]);
+    let list = [libc::ITIMER_REAL as usize, (&raw const new) as usize, (&raw mut old) as usize, 0];
+    call(libc::SYS_setitimer, list)?;
+    Ok((old[2] + i64::from(old[3] > 0)) as u32)
+}
+
 /// `setrlimit(RLIMIT_CORE, 0)`: nobody who dies here leaves a file.
 pub fn no_cores() -> Result<()> {
     limit(libc::RLIMIT_CORE as usize, 0)

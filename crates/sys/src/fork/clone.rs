@@ -95,22 +95,22 @@ pub(super) const fn is_refusal(errno: Errno) -> bool {
 /// `struct clone_args` up to what Linux 5.7 knows.
 #[repr(C)]
 #[derive(Default)]
-pub(super) struct CloneArgs {
-    pub(super) flags: u64,
-    pub(super) pidfd: u64,
-    pub(super) child_tid: u64,
-    pub(super) parent_tid: u64,
-    pub(super) exit_signal: u64,
-    pub(super) stack: u64,
-    pub(super) stack_size: u64,
-    pub(super) tls: u64,
-    pub(super) set_tid: u64,
-    pub(super) set_tid_size: u64,
-    pub(super) cgroup: u64,
+pub(crate) struct CloneArgs {
+    pub(crate) flags: u64,
+    pub(crate) pidfd: u64,
+    pub(crate) child_tid: u64,
+    pub(crate) parent_tid: u64,
+    pub(crate) exit_signal: u64,
+    pub(crate) stack: u64,
+    pub(crate) stack_size: u64,
+    pub(crate) tls: u64,
+    pub(crate) set_tid: u64,
+    pub(crate) set_tid_size: u64,
+    pub(crate) cgroup: u64,
 }
 
 /// Linux 5.3 knows the arguments up to `tls`, 5.5 up to `set_tid_size`.
-pub(super) const SIZE_WITHOUT_CGROUP: usize = size_of::<CloneArgs>() - size_of::<u64>();
+pub(crate) const SIZE_WITHOUT_CGROUP: usize = size_of::<CloneArgs>() - size_of::<u64>();
 
 const FLAGS: u64 = (libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD) as u64;
 const CLONE_CLEAR_SIGHAND: u64 = 1 << 32;

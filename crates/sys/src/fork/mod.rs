@@ -8,7 +8,7 @@
 //! fork(2) into arbitrary Rust code is in `copy` (feature `std`), for those who must; `sibling` is the same for a zygote.
 
 mod child;
-mod clone;
+pub(crate) mod clone;
 mod close;
 #[cfg(feature = "std")]
 pub mod copy;

@@ -3,6 +3,7 @@
 use crate::error::Failure;
 use doula_host::conform::{self, Heard, Stage, StageError};
 use doula_sim::kernel::call::Call;
+use doula_sim::kernel::version::{Config, KernelVersion};
 use doula_sim::oracle::{FILES, FreeWorld, Observed, PLAYER, Seen, World};
 use std::ffi::OsString;
 use std::fs;
@@ -118,6 +119,16 @@ impl FreeWorld for Linux {
 }
 
 impl World for Linux {
+    fn config(&self) -> Config {
+        let read = |name: &str| fs::read_to_string(format!("/proc/sys/kernel/{name}")).unwrap_or_default();
+        let known = Config::default();
+        Config {
+            version: KernelVersion::parse(&read("osrelease")).unwrap_or(known.version),
+            pid_max: read("pid_max").trim().parse().unwrap_or(known.pid_max),
+            ..known
+        }
+    }
+
     fn begin(&mut self) -> i32 {
         let next = self.restore().ok().and_then(|()| self.stage.clear());
         if let Some(next) = next {

@@ -280,7 +280,10 @@ fn play_one(linux: &mut Linux, args: &Args, programs: &Programs, number: u64) ->
 fn is_for_us(family: Family, text: &str) -> bool {
     let root = family == Family::Users || [" setuid ", " steal"].iter().any(|word| text.contains(word));
     let terminal = family == Family::Terminals || text.contains(" pty");
-    (!root || conform::is_root()) && (!terminal || conform::has_terminals())
+    let number = family.chooses_numbers() || text.contains(" number ");
+    (!root || conform::is_root())
+        && (!terminal || conform::has_terminals())
+        && (!number || conform::can_choose_numbers())
 }
 
 fn play(linux: &mut Linux, script: Script) -> Played {
@@ -369,7 +372,7 @@ fn show(report: &Report, free: bool, ui: &mut Ui) -> Result<(), Failure> {
     ui.line(&summary(report, free))?;
     if report.not_for_us > 0 {
         ui.line(&format!(
-            "{} programs were left out: those about users are for root, those about terminals need /dev/ptmx",
+            "{} programs were left out: those about users are for root, those about terminals need /dev/ptmx, those with chosen numbers clone3(2)",
             report.not_for_us
         ))?;
     }

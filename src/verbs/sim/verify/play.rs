@@ -75,10 +75,16 @@ fn serve(mut agent: Agent) {
             },
             Ok(Call::Setuid(uid)) => rights::setuid(agent.user(uid)).map(|()| Value::ZERO),
             Ok(Call::Execve(program)) => Err(execute(&agent, &program)),
+            Ok(Call::Alarm(seconds)) => rights::alarm(seconds).map(|left| Value::Number(in_thousands(left))),
             Ok(call) => perform(&call),
         };
         agent.answer(&format!("{}{caught}", Said(&reply)));
     }
+}
+
+/// Programs set alarms by thousands of seconds, so that it does not matter how much time has passed.
+fn in_thousands(seconds: u32) -> i32 {
+    seconds.next_multiple_of(1000) as i32
 }
 
 fn begin_thread(agent: &Agent, place: usize) -> Reply {
@@ -124,11 +130,13 @@ pub(in crate::verbs::sim) fn info(caught: &Caught) -> Option<SigInfo> {
 }
 
 pub(in crate::verbs::sim) fn copy(how: &Clone) -> Result<Option<i32>, Errno> {
-    let Clone { vfork, parent, new_pid, exit_signal, .. } = *how;
-    if (Clone { vfork, parent, new_pid, exit_signal, ..Clone::FORK }) != (Clone { vm: false, ..*how }) {
+    let Clone { vfork, parent, new_pid, exit_signal, set_tid: number, .. } = *how;
+    let others = Clone { vfork, parent, new_pid, exit_signal, set_tid: number, ..Clone::FORK };
+    if others != (Clone { vm: false, ..*how }) {
         return Err(Errno::ENOSYS);
     }
-    classic::copy(classic::Copy { vfork, parent, new_pid, exit_signal })
+    // Whoever has no order sleeps until there is one, and who has one is in its call.
+    classic::copy(classic::Copy { vfork, parent, new_pid, exit_signal, number, others_sleep: true })
 }
 
 pub(in crate::verbs::sim) fn perform(call: &Call) -> Reply {
