@@ -36,11 +36,12 @@ fn each_cause_of_zombies_is_told_with_how_they_ended_and_a_cure() {
         assert_eq!(finding["zombies"][0]["exit"], json!("exited with code 3"), "{how}: {finding}");
         assert!(finding["zombies"][0]["age"].as_f64().is_some_and(|age| age >= 0.0), "{how}");
         assert!(finding["cures"].as_array().is_some_and(|cures| !cures.is_empty()), "{how}: {finding}");
+        // On a machine that is very slow, a minute may have passed.
+        let early = finding["too_early"].as_f64().is_some_and(|since| since < 60.0);
         assert!(
-            finding["growth"]["per_hour"].as_f64().is_some_and(|growth| growth > 0.0),
+            early == finding["growth"].is_null() && early == finding["full"].is_null(),
             "{how}: {finding}"
         );
-        assert!(finding["full"]["hours"].as_f64().is_some_and(|hours| hours > 0.0), "{how}: {finding}");
     }
 }
 

@@ -59,6 +59,7 @@ pub(in crate::verbs) fn finding(finding: &Finding) -> Value {
         "count": finding.zombies.len(),
         "zombies": all(&finding.zombies, zombie),
         "growth": growth,
+        "too_early": finding.too_early().map(|since| since.as_secs_f64()),
         "full": full,
         "cures": finding.cures.iter().map(Cure::to_string).collect::<Vec<_>>(),
     })

@@ -59,6 +59,13 @@ fn zombie(zombie: &Zombie) -> String {
 }
 
 fn growth(finding: &Finding) -> Option<String> {
+    if let Some(since) = finding.too_early() {
+        let early = "it is too early to say how fast they become more";
+        return Some(format!(
+            "{early}: the first was born {} ago (--interval 10s measures it)",
+            ShortSpan(since)
+        ));
+    }
     let growth = finding.growth.filter(|growth| growth.per_hour > 0.0)?;
     let how = match growth.how {
         How::Measured => format!("measured over {}", ShortSpan(growth.over)),

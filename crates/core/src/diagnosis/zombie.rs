@@ -274,17 +274,21 @@ pub struct Growth {
     pub how: How,
 }
 
-/// How fast those became more that are there: of the births of two and more. `None` for fewer.
+/// Births tell how fast zombies become more only over a time such as this: a few that were made at once are thousands an hour otherwise.
+const SENSIBLE: Duration = Duration::from_secs(60);
+
+/// How fast those became more that are there: of the births of two and more. `None` for fewer, and within the first minute.
 ///
 /// ```
 /// use core::time::Duration;
 /// use doula_core::diagnosis::zombie::growth;
 /// let ages = [3600, 1800, 900].map(Duration::from_secs);
 /// assert_eq!(growth(&ages).map(|growth| growth.per_hour), Some(3.0));
+/// assert_eq!(growth(&[Duration::from_secs(1); 3]), None, "it is too early to tell");
 /// ```
 pub fn growth(ages: &[Duration]) -> Option<Growth> {
     let over = *ages.iter().max()?;
-    rate(ages.len(), over).filter(|_| ages.len() > 1).map(|per_hour| Growth {
+    rate(ages.len(), over).filter(|_| ages.len() > 1 && over >= SENSIBLE).map(|per_hour| Growth {
         per_hour,
         over,
         how: How::Births,
@@ -341,12 +345,20 @@ pub struct Finding {
     pub cause: Cause,
     /// Who they were, in the order of their births.
     pub zombies: Vec<Zombie>,
-    /// How fast they become more.
+    /// How fast they become more, if that can be told.
     pub growth: Option<Growth>,
     /// What is full first at that growth, and in how many hours.
     pub full: Option<(f64, Room)>,
     /// What helps, the least harmful first.
     pub cures: Vec<Cure>,
+}
+
+impl Finding {
+    /// Nothing is told of their growth, because the first of them was born only so long ago.
+    pub fn too_early(&self) -> Option<Duration> {
+        let first = self.zombies.first()?.age;
+        (self.growth.is_none() && self.zombies.len() > 1).then_some(first)
+    }
 }
 
 /// What is to be said about the zombies of one parent: one finding for each cause. `before` is how many there were at an
@@ -475,7 +487,22 @@ mod tests {
         assert_eq!(found[0].growth.map(|growth| (growth.per_hour, growth.how)), Some((2.0, How::Births)));
         assert_eq!(found[0].full.as_ref().map(|(hours, _)| *hours), Some(50.0));
         assert_eq!((found[1].growth, &found[1].full), (None, &None), "of one zombie nothing follows");
+        assert_eq!((found[0].too_early(), found[1].too_early()), (None, None));
         assert_eq!(found[1].cures, [Cure::End(pid(10))]);
+    }
+
+    #[test]
+    fn within_a_minute_nothing_is_said_of_growth_but_that_it_is_too_early() {
+        let rooms = [Room { name: "pid_max".to_string(), used: 100, most: 200 }];
+        let found =
+            |first| findings(&parent(Chld::default()), vec![zombie(8, first), zombie(9, 1)], &rooms, None);
+        let early = &found(59)[0];
+        assert_eq!(
+            (early.growth, &early.full, early.too_early()),
+            (None, &None, Some(Duration::from_secs(59)))
+        );
+        let later = &found(60)[0];
+        assert_eq!((later.growth.map(|growth| growth.per_hour), later.too_early()), (Some(120.0), None));
     }
 
     #[test]
