@@ -154,7 +154,7 @@ fn ticks(context: &Context, ticks: u64) -> Value {
 }
 
 fn status(process: &Process, value: impl FnOnce(&Status) -> Value) -> Value {
-    Value::of(&process.status, value)
+    Value::of(&process.status, |status| value(status))
 }
 
 fn share(process: &Process, bytes: impl FnOnce(&Share) -> u64) -> Value {

@@ -5,7 +5,7 @@ use doula_model::signal::Signal;
 use doula_model::words::{ShortSpan, Size};
 use serde_json::{Value as Json, json};
 use std::cmp::Ordering;
-use std::fmt::Write as _;
+use std::fmt;
 use std::time::Duration;
 
 /// One fact about a process.
@@ -65,21 +65,7 @@ impl Value {
 
     /// For people; control characters in it are still as they are.
     pub(crate) fn show(&self) -> String {
-        match self {
-            Value::None => "-".to_owned(),
-            Value::Denied => "?".to_owned(),
-            Value::Locked => "locked".to_owned(),
-            Value::Number(number) => number.to_string(),
-            Value::Bytes(bytes) => Size(*bytes).to_string(),
-            Value::Span(span) => ShortSpan(*span).to_string(),
-            Value::Moment(moment) => rfc3339(*moment),
-            Value::Percent(percent) => format!("{percent:.1}"),
-            Value::Bits(bits) => format!("{bits:x}"),
-            Value::Text(text) => printable(text),
-            Value::Words(words) => words.iter().map(|word| printable(word)).collect::<Vec<_>>().join(" "),
-            Value::Signals(Signals(0)) => "-".to_owned(),
-            Value::Signals(signals) => names(*signals).join(","),
-        }
+        self.to_string()
     }
 
     /// For a table in which programs read: numbers without units, spans in seconds.
@@ -133,17 +119,49 @@ impl Value {
     }
 }
 
-/// Bytes as text, each that belongs to no character as `\xff`.
-pub(crate) fn printable(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len());
-    for chunk in bytes.utf8_chunks() {
-        text.push_str(chunk.valid());
-        for byte in chunk.invalid() {
-            // Writing into a String cannot fail.
-            let _ = write!(text, "\\x{byte:02x}");
+/// As [`Value::show`].
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::None | Value::Signals(Signals(0)) => f.write_str("-"),
+            Value::Denied => f.write_str("?"),
+            Value::Locked => f.write_str("locked"),
+            Value::Number(number) => number.fmt(f),
+            Value::Bytes(bytes) => Size(*bytes).fmt(f),
+            Value::Span(span) => ShortSpan(*span).fmt(f),
+            Value::Moment(moment) => f.write_str(&rfc3339(*moment)),
+            Value::Percent(percent) => write!(f, "{percent:.1}"),
+            Value::Bits(bits) => write!(f, "{bits:x}"),
+            Value::Text(text) => Printable(text).fmt(f),
+            Value::Words(words) => {
+                for (number, word) in words.iter().enumerate() {
+                    f.write_str(if number > 0 { " " } else { "" })?;
+                    Printable(word).fmt(f)?;
+                }
+                Ok(())
+            }
+            Value::Signals(signals) => f.write_str(&names(*signals).join(",")),
         }
     }
-    text
+}
+
+/// Bytes as text, each that belongs to no character as `\xff`.
+pub(crate) fn printable(bytes: &[u8]) -> String {
+    Printable(bytes).to_string()
+}
+
+struct Printable<'a>(&'a [u8]);
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.utf8_chunks() {
+            f.write_str(chunk.valid())?;
+            for byte in chunk.invalid() {
+                write!(f, "\\x{byte:02x}")?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A string; bytes that are none as `{"hex": "…"}`.

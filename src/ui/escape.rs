@@ -9,7 +9,7 @@ use std::fmt::Write;
 /// The text with every control character, and every character that changes the direction of the text or is
 /// invisible, written as `\n`, `\t`, `\x1b` or `\u{202e}`. Everything else stays as it is.
 pub(crate) fn escape(text: &str) -> String {
-    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+    if is_plain(text) {
         return text.to_owned();
     }
     let mut safe = String::with_capacity(text.len());
@@ -21,6 +21,11 @@ pub(crate) fn escape(text: &str) -> String {
         }
     }
     safe
+}
+
+/// Whether nothing in it must be written otherwise, as in nearly all texts.
+pub(super) fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 fn escape_one(character: char, into: &mut String) {

@@ -1,8 +1,11 @@
 //! Aligned tables: each column as wide as its widest cell, counted in terminal columns.
 
-use super::{Style, escape};
+use super::Style;
+use super::escape::{escape, is_plain};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+use std::ops::Range;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Blank columns between two columns of the table.
@@ -13,6 +16,9 @@ const INDENT: usize = 4;
 
 /// The last column is never cut to less than this, however narrow the terminal is.
 const LAST_LEAST: usize = 16;
+
+/// Lines are rarely longer than this, however wide one cell is.
+const MOST_LIKELY: usize = 120;
 
 /// One cell: text that is made safe for a terminal here, and what it means.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,34 +51,52 @@ impl Cell {
         self.text.is_empty()
     }
 
-    fn width(&self) -> usize {
-        // Lists of ten thousand lines are nearly all of these.
-        if self.text.is_ascii() { self.text.len() } else { self.text.width() }
-    }
-
     /// The text, cut to so many columns with `…` at its end if it is wider.
     pub(crate) fn cut(&self, columns: usize) -> Cow<'_, str> {
-        if self.width() <= columns {
-            return Cow::Borrowed(&self.text);
-        }
-        let mut kept = String::new();
-        let mut used = 1;
-        for character in self.text.chars() {
-            used += character.width().unwrap_or(0);
-            if used > columns {
-                break;
-            }
-            kept.push(character);
-        }
-        kept.push('…');
-        Cow::Owned(kept)
+        cut(&self.text, columns)
     }
+}
+
+/// In columns of a terminal.
+fn width(text: &str) -> usize {
+    // Lists of ten thousand lines are nearly all of these.
+    if text.is_ascii() { text.len() } else { text.width() }
+}
+
+fn cut(text: &str, columns: usize) -> Cow<'_, str> {
+    if width(text) <= columns {
+        return Cow::Borrowed(text);
+    }
+    let mut kept = String::new();
+    let mut used = 1;
+    for character in text.chars() {
+        used += character.width().unwrap_or(0);
+        if used > columns {
+            break;
+        }
+        kept.push(character);
+    }
+    kept.push('…');
+    Cow::Owned(kept)
+}
+
+/// A cell in its table: where its text ends, which begins at the end of the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Placed {
+    end: usize,
+    width: u32,
+    style: Style,
+    right: bool,
 }
 
 /// Rows under a heading.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Table {
-    rows: Vec<Vec<Cell>>,
+    /// The texts of all cells, row by row, the heads first. Lists can have tens of thousands.
+    text: String,
+    cells: Vec<Placed>,
+    /// For each row, where its cells end.
+    rows: Vec<usize>,
     /// What stands below a row, by its number.
     below: BTreeMap<usize, Cell>,
     /// The first column is cut to this.
@@ -82,8 +106,10 @@ pub(crate) struct Table {
 impl Table {
     /// A table with these column heads.
     pub(crate) fn new(heads: &[&str]) -> Table {
-        let heads = heads.iter().map(|head| Cell::new(head).style(Style::Head)).collect();
-        Table { rows: vec![heads], ..Table::default() }
+        let mut table = Table::default();
+        heads.iter().for_each(|head| table.cell(head, Style::Head, false));
+        table.end_row();
+        table
     }
 
     /// Cuts names in the first column that are wider than this.
@@ -98,12 +124,33 @@ impl Table {
     }
 
     /// Adds a row; missing cells are empty.
-    pub(crate) fn row(&mut self, cells: Vec<Cell>) {
-        debug_assert!(cells.len() <= self.rows[0].len(), "a cell without a column head");
-        for (head, cell) in self.rows[0].iter_mut().zip(&cells) {
-            head.right |= cell.right;
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = Cell>) {
+        for cell in cells {
+            self.cell(cell.text, cell.style, cell.right);
         }
-        self.rows.push(cells);
+        self.end_row();
+    }
+
+    /// Adds a cell to the row that is being written: many, without a text of its own for each.
+    pub(crate) fn cell(&mut self, what: impl fmt::Display, style: Style, right: bool) {
+        let begin = self.text.len();
+        // Writing into a String cannot fail.
+        let _ = write!(self.text, "{what}");
+        if !is_plain(&self.text[begin..]) {
+            let safe = escape(&self.text[begin..]);
+            self.text.replace_range(begin.., &safe);
+        }
+        let (end, width) = (self.text.len(), width(&self.text[begin..]) as u32);
+        self.cells.push(Placed { end, width, style, right });
+    }
+
+    /// Ends the row that is being written.
+    pub(crate) fn end_row(&mut self) {
+        let begin = self.rows.last().copied().unwrap_or(0);
+        self.rows.push(self.cells.len());
+        debug_assert!(self.cells.len() - begin <= self.rows[0], "a cell without a column head");
+        let (before, cells) = self.cells.split_at_mut(begin);
+        before.iter_mut().zip(cells).for_each(|(head, cell)| head.right |= cell.right);
     }
 
     /// The lines, each with its newline and without blanks at its end. The last column is never padded, so
@@ -114,9 +161,12 @@ impl Table {
             let before: usize = others.iter().map(|width| width + GAP).sum();
             *last = (*last).min(columns.saturating_sub(before).max(LAST_LEAST));
         }
-        let mut text = String::new();
-        for (number, row) in self.rows.iter().enumerate() {
-            text.push_str(&render_row(row, &widths, color));
+        let line = widths.iter().map(|width| width + GAP).sum::<usize>() + 1;
+        let mut text = String::with_capacity(self.rows.len() * line.min(MOST_LIKELY));
+        let (mut begin, mut at) = (0, 0);
+        for (number, end) in self.rows.iter().enumerate() {
+            at = self.render_row(begin..*end, at, &widths, (color, &mut text));
+            begin = *end;
             if let Some(cell) = self.below.get(&number) {
                 let most =
                     columns.map_or(usize::MAX, |columns| columns.saturating_sub(INDENT).max(LAST_LEAST));
@@ -128,35 +178,51 @@ impl Table {
     }
 
     fn widths(&self) -> Vec<usize> {
-        let widest =
-            |column: usize| self.rows.iter().filter_map(|row| row.get(column)).map(Cell::width).max();
-        let most = |column: usize| if column == 0 { self.first_most } else { None };
-        let width = |column| widest(column).unwrap_or(0).min(most(column).unwrap_or(usize::MAX));
-        (0..self.rows[0].len()).map(width).collect()
-    }
-}
-
-fn render_row(row: &[Cell], widths: &[usize], color: bool) -> String {
-    let mut line = String::new();
-    let mut blanks = 0;
-    for (cell, width) in row.iter().zip(widths) {
-        let pad = width.saturating_sub(cell.width());
-        let (before, after) = if cell.right { (pad, 0) } else { (0, pad) };
-        blanks += before;
-        if !cell.text.is_empty() {
-            line.extend(std::iter::repeat_n(' ', blanks));
-            let text = cell.cut(*width);
-            if color {
-                line.push_str(&cell.style.paint(&text, true));
-            } else {
-                line.push_str(&text);
+        let mut widths = vec![0; self.rows[0]];
+        let mut begin = 0;
+        for &end in &self.rows {
+            for (widest, cell) in widths.iter_mut().zip(&self.cells[begin..end]) {
+                *widest = cell.width.max(*widest);
             }
-            blanks = 0;
+            begin = end;
         }
-        blanks += after + GAP;
+        let mut widths: Vec<usize> = widths.into_iter().map(|width| width as usize).collect();
+        if let (Some(first), Some(most)) = (widths.first_mut(), self.first_most) {
+            *first = most.min(*first);
+        }
+        widths
     }
-    line.push('\n');
-    line
+
+    /// Writes a row whose texts begin here; gives where they end.
+    fn render_row(
+        &self,
+        cells: Range<usize>,
+        mut at: usize,
+        widths: &[usize],
+        (color, line): (bool, &mut String),
+    ) -> usize {
+        let mut blanks = 0;
+        for (cell, &wide) in self.cells[cells].iter().zip(widths) {
+            let text = &self.text[at..cell.end];
+            at = cell.end;
+            let pad = wide.saturating_sub(cell.width as usize);
+            let (before, after) = if cell.right { (pad, 0) } else { (0, pad) };
+            blanks += before;
+            if !text.is_empty() {
+                line.extend(std::iter::repeat_n(' ', blanks));
+                let text = if cell.width as usize > wide { cut(text, wide) } else { Cow::Borrowed(text) };
+                if color {
+                    line.push_str(&cell.style.paint(&text, true));
+                } else {
+                    line.push_str(&text);
+                }
+                blanks = 0;
+            }
+            blanks += after + GAP;
+        }
+        line.push('\n');
+        at
+    }
 }
 
 #[cfg(test)]

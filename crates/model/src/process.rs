@@ -6,6 +6,7 @@
 use crate::exit::{Evidence, ExitStatus};
 use crate::id::Pid;
 use crate::signal::Signal;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -322,7 +323,7 @@ pub struct Process {
     /// The process of a thread; its own number for a process.
     pub tgid: Pid,
     /// Of `/proc/PID/status`.
-    pub status: Answer<Status>,
+    pub status: Answer<Box<Status>>,
     /// Its arguments, each ended by a NUL byte. Empty for threads of the kernel and for zombies.
     pub args: Answer<Vec<u8>>,
     /// How its memory is shared.
@@ -336,7 +337,7 @@ pub struct Process {
     /// From 0 to 2000: who is ended first when memory runs out.
     pub oom_score: Answer<u32>,
     /// The namespaces that it is in. Told to those who may trace it.
-    pub namespaces: Answer<Namespaces>,
+    pub namespaces: Answer<Box<Namespaces>>,
 }
 
 impl Process {

@@ -255,7 +255,7 @@ impl Display for Size {
         if self.0 < 1024 {
             return write!(f, "{} B", self.0);
         }
-        let mut tenths = u128::from(self.0) * 10 / 1024;
+        let mut tenths = self.0 / 1024 * 10 + self.0 % 1024 * 10 / 1024;
         let mut unit = 0;
         while tenths >= 10_240 && unit + 1 < UNITS.len() {
             tenths /= 1024;

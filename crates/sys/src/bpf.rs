@@ -1,9 +1,15 @@
 //! Programs that the kernel checks and runs for us: those that walk over all of its tasks.
 //!
+//! And the kernel's own types, which such programs are made of.
+//!
 //! Absent on purpose: every other kind of program, maps, and assembling (the caller has words of instructions).
 
 use crate::fd::{self, AsFd, AsRawFd, OwnedFd};
-use crate::{Result, raw};
+use crate::{Result, errno, raw};
+use core::ops::Deref;
+use core::ptr::NonNull;
+use core::slice;
+use doula_model::plan::Errno;
 
 /// `BPF_PROG_LOAD`, `BPF_LINK_CREATE` and `BPF_ITER_CREATE` of include/uapi/linux/bpf.h.
 const PROG_LOAD: usize = 5;
@@ -72,6 +78,51 @@ pub fn walk(link: impl AsFd) -> Result<OwnedFd> {
     unsafe { bpf(ITER_CREATE, &attributes) }
 }
 
+/// The kernel's types (`/sys/kernel/btf/vmlinux`) where the kernel has them: nothing is copied.
+#[derive(Debug)]
+pub struct Types {
+    at: NonNull<u8>,
+    length: usize,
+}
+
+impl Types {
+    /// `mmap(NULL, length, PROT_READ, MAP_PRIVATE, file, 0)`—ENODEV before Linux 6.16, and for what is no file of sysfs, which
+    /// somebody could cut while it is mapped.
+    ///
+    /// <https://man7.org/linux/man-pages/man2/mmap.2.html>
+    #[doc(alias = "mmap")]
+    pub fn map(file: impl AsFd) -> Result<Types> {
+        const SYSFS_MAGIC: i64 = 0x6265_6572;
+        let file = file.as_fd();
+        if rustix::fs::fstatfs(file).map_err(errno)?.f_type != SYSFS_MAGIC {
+            return Err(Errno::ENODEV);
+        }
+        let length = usize::try_from(rustix::fs::fstat(file).map_err(errno)?.st_size).unwrap_or(0);
+        let (protection, kind) = (libc::PROT_READ as usize, libc::MAP_PRIVATE as usize);
+        let args = [0, length, protection, kind, file.as_raw_fd() as usize, 0];
+        // SAFETY: a new mapping, which touches nothing that is there.
+        let at = unsafe { raw::call(libc::SYS_mmap, args) }?;
+        let at = NonNull::new(core::ptr::with_exposed_provenance_mut(at)).ok_or(Errno::ENOMEM)?;
+        Ok(Types { at, length })
+    }
+}
+
+impl Deref for Types {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: so many bytes are mapped to be read until the drop, and the kernel's types never change.
+        unsafe { slice::from_raw_parts(self.at.as_ptr(), self.length) }
+    }
+}
+
+impl Drop for Types {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, and no borrow of it lives any longer. There is nothing to do if it fails.
+        let _ = unsafe { raw::call(libc::SYS_munmap, [self.at.as_ptr() as usize, self.length, 0, 0, 0, 0]) };
+    }
+}
+
 /// # Safety
 /// `attributes` must be what this command expects. Each command here gives a new fd, close-on-exec.
 unsafe fn bpf<T>(command: usize, attributes: &T) -> Result<OwnedFd> {
@@ -83,13 +134,31 @@ unsafe fn bpf<T>(command: usize, attributes: &T) -> Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use doula_model::plan::Errno;
+    use crate::fd::Access;
 
     #[test]
     fn the_attributes_are_as_long_as_the_kernel_reads_them() {
         assert_eq!(core::mem::offset_of!(Program, attach_kind), 68);
         assert_eq!(core::mem::offset_of!(Program, function), 108);
         assert_eq!(size_of::<Program>(), 120);
+    }
+
+    #[test]
+    fn the_types_are_mapped_as_they_are_read_or_not_at_all() {
+        let own = fd::open(c"/proc/self/exe", Access::Read).expect("our program");
+        assert_eq!(Types::map(&own).map(drop), Err(Errno::ENODEV), "it could be cut while it is mapped");
+        let Ok(file) = fd::open(c"/sys/kernel/btf/vmlinux", Access::Read) else { return };
+        let Ok(types) = Types::map(&file) else { return };
+        let (mut page, mut at) = ([0; 4096], 0);
+        loop {
+            let length = fd::read(&file, &mut page).expect("a file of sysfs");
+            if length == 0 {
+                break;
+            }
+            assert!(types[at..at + length] == page[..length], "from byte {at} on");
+            at += length;
+        }
+        assert_eq!(types.len(), at);
     }
 
     #[test]

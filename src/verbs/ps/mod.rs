@@ -300,7 +300,11 @@ fn as_table(
     let names: Vec<String> = columns.iter().map(|column| column.head(context)).collect();
     let mut table = Table::new(&names.iter().map(String::as_str).collect::<Vec<_>>());
     for process in rows {
-        table.row(columns.iter().map(|column| cell(column, process, context)).collect());
+        for column in columns {
+            let value = column.value(process, context);
+            table.cell(&value, style(column, process), value.is_number());
+        }
+        table.end_row();
         if process.is_locked() {
             table.below(Cell::new(why_locked(reader, process.tgid)).style(Style::Busy));
         }
@@ -310,13 +314,10 @@ fn as_table(
     ui.print(text)
 }
 
-fn cell(column: &Column, process: &Process, context: &Context) -> Cell {
-    let value = column.value(process, context);
-    let cell = Cell::new(value.show());
-    let cell = if value.is_number() { cell.right() } else { cell };
+fn style(column: &Column, process: &Process) -> Style {
     match (column.name, process.stat.state) {
-        (_, ProcState::Zombie) | ("state", _) => cell.style(style_of(process.stat.state)),
-        _ => cell,
+        (_, ProcState::Zombie) | ("state", _) => style_of(process.stat.state),
+        _ => Style::Plain,
     }
 }
 

@@ -82,7 +82,7 @@ fn print(look: &Look, args: &Args, settings: &Settings, ui: &mut Ui) -> Result<(
             let text = if number == last { format!("{}{}", row.branch, value.show()) } else { value.show() };
             if value.is_number() { Cell::new(text).right() } else { Cell::new(text) }
         });
-        table.row(cells.collect());
+        table.row(cells);
     }
     let wall = Value::Moment(look.context.machine.wall).show();
     let load = look

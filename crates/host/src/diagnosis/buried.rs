@@ -40,7 +40,7 @@ pub(super) fn measured(
 
 fn status(reader: &mut Reader, pid: Pid) -> Option<Status> {
     let found = reader.some(&[pid], &Want { status: true, ..Want::default() }).ok()?;
-    found.first()?.status.known().cloned()
+    found.first()?.status.known().map(|status| Status::clone(status))
 }
 
 fn party(reader: &mut Reader, pid: Pid) -> Option<Party> {

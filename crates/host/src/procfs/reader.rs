@@ -131,7 +131,7 @@ impl Reader {
     /// # Errors
     /// Why that cannot be; the files are read then as before.
     pub fn iterate(&mut self) -> Result<(), NoIterator> {
-        let begun = self.begin_tasks(false);
+        let begun = self.begin_tasks(false, 0);
         self.tasks = begun.map(|(tasks, _)| tasks);
         self.tasks.as_ref().map(|_| ()).map_err(|why| *why)
     }
@@ -191,11 +191,12 @@ impl Reader {
     /// What `stat` says of all, from the kernel's tasks.
     fn at_once(&mut self, threads: bool) -> Option<Vec<Process>> {
         let is_open = matches!(self.tasks, Err(NoIterator::Few));
-        let worth = is_open && (self.again || self.is_crowded());
+        let count = if is_open || self.tasks.is_ok() { self.task_count() } else { 0 };
+        let worth = is_open && (self.again || count >= MANY);
         let found = match &mut self.tasks {
-            Ok(tasks) => tasks.walk(threads).map_err(NoIterator::Refused),
+            Ok(tasks) => tasks.walk(threads, count).map_err(NoIterator::Refused),
             Err(NoIterator::Few) if worth => {
-                let begun = self.begin_tasks(threads);
+                let begun = self.begin_tasks(threads, count);
                 begun.map(|(tasks, found)| {
                     self.tasks = Ok(tasks);
                     found
@@ -205,9 +206,10 @@ impl Reader {
         };
         self.again = true;
         match found {
-            Ok(found) => {
-                let found = found.into_iter().map(|one| self.with_whole_name(one)).collect();
-                Some(self.with_those_left_out(found, threads))
+            Ok((mut found, met)) => {
+                found.iter_mut().for_each(|process| self.name_whole(process));
+                self.add_those_left_out(&mut found, threads, (count, met));
+                Some(found)
             }
             Err(why) => {
                 self.tasks = Err(why);
@@ -216,17 +218,23 @@ impl Reader {
         }
     }
 
-    /// A kernel can be made to leave some out of the walk whom `/proc` shows. PID 1 is everywhere: where it is missing, `/proc` is
-    /// listed too, and whoever is missing is read there.
-    fn with_those_left_out(&mut self, mut found: Vec<Process>, threads: bool) -> Vec<Process> {
-        if found.first().is_some_and(|first| first.tgid == Pid::INIT) {
-            return found;
+    /// A kernel can be made to leave some out of the walk whom `/proc` shows, as PID 1. So those who were met are counted: unless
+    /// they were as many as there are, `/proc` is listed too, and whoever is missing is read there.
+    fn add_those_left_out(&mut self, found: &mut Vec<Process>, threads: bool, (count, met): (u64, u64)) {
+        let mut first = Vec::new();
+        if found.first().is_none_or(|first| first.tgid != Pid::INIT) {
+            self.read_each(&[Pid::INIT], threads, &mut first);
+        }
+        let of_first =
+            if threads { first.len() as u64 } else { first.first().map_or(0, |one| one.stat.threads.into()) };
+        found.splice(0..0, first);
+        if met + of_first == count && count == self.task_count() {
+            return;
         }
         let mut missing = self.numbers().unwrap_or_default();
         missing.retain(|pid| found.binary_search_by_key(pid, |process| process.tgid).is_err());
-        self.read_each(&missing, threads, &mut found);
+        self.read_each(&missing, threads, found);
         found.sort_by_key(|process| (process.tgid, process.stat.pid));
-        found
     }
 
     /// The same from the file of each.
@@ -249,29 +257,30 @@ impl Reader {
         }
     }
 
-    fn is_crowded(&mut self) -> bool {
+    /// How many threads there are on this machine; 0 where that is not told.
+    fn task_count(&mut self) -> u64 {
         let text = self.read(b"loadavg", false).map(|length| &self.buffer[..length]).unwrap_or_default();
         // `0.00 0.00 0.00 1/123 4567`: how many run, of how many threads.
-        let threads =
-            std::str::from_utf8(text).ok().and_then(|text| text.split(['/', ' ']).nth(4)?.parse().ok());
-        threads.is_some_and(|threads: u64| threads >= MANY)
+        let text = std::str::from_utf8(text).ok();
+        text.and_then(|text| text.split(['/', ' ']).nth(4)?.parse().ok()).unwrap_or(0)
     }
 
     /// The kernel's tasks, and a first walk over them, if it says the same of ourselves as the file does.
-    fn begin_tasks(&mut self, threads: bool) -> Result<(Tasks, Vec<(Pid, Stat)>), NoIterator> {
+    fn begin_tasks(&mut self, threads: bool, about: u64) -> Result<(Tasks, (Vec<Process>, u64)), NoIterator> {
         let mut tasks = Tasks::open()?;
         let us = self.stat(doula_sys::group::pid()).ok_or(NoIterator::Differs)?;
-        let found = tasks.walk(threads).map_err(NoIterator::Refused)?;
+        let (found, met) = tasks.walk(threads, about).map_err(NoIterator::Refused)?;
         let what_stays = |stat: &Stat| {
             let ids = (stat.identity(), stat.ppid, stat.pgid, stat.sid);
             (ids, stat.name.clone(), (stat.tty, stat.nice, stat.policy), stat.virtual_bytes > 0)
         };
-        let same = |(_, stat): &(Pid, Stat)| what_stays(stat) == what_stays(&us);
-        if found.iter().any(same) { Ok((tasks, found)) } else { Err(NoIterator::Differs) }
+        let same = |one: &Process| one.stat.pid == us.pid && what_stays(&one.stat) == what_stays(&us);
+        if found.iter().any(same) { Ok((tasks, (found, met))) } else { Err(NoIterator::Differs) }
     }
 
     /// Threads of the kernel have names that only `/proc` tells to their end.
-    fn with_whole_name(&mut self, (tgid, mut stat): (Pid, Stat)) -> Process {
+    fn name_whole(&mut self, process: &mut Process) {
+        let stat = &mut process.stat;
         let longer = stat.flags & QUEUE_WORKER != 0 || stat.name.len() == LONGEST_NAME;
         if stat.is_kernel()
             && longer
@@ -279,7 +288,6 @@ impl Reader {
         {
             stat.name = whole.name;
         }
-        Process { tgid, ..Process::new(stat) }
     }
 
     /// Looks at these only; of the same number, whoever has it now.
@@ -303,7 +311,7 @@ impl Reader {
         let (tgid, thread) = (process.tgid, process.stat.pid);
         let at = |file: &str| if want.threads { format!("task/{thread}/{file}") } else { file.to_owned() };
         if want.status {
-            process.status = self.answer(tgid, &at("status"), |text| Some(parse_status(text)));
+            process.status = self.answer(tgid, &at("status"), |text| Some(Box::new(parse_status(text))));
         }
         if want.traffic {
             process.traffic = self.answer(tgid, &at("io"), parse_traffic);
@@ -341,7 +349,7 @@ impl Reader {
     }
 
     /// The numbers in links such as `pid:[4026531836]`.
-    fn namespaces(&self, pid: Pid, directory: &str) -> Answer<Namespaces> {
+    fn namespaces(&self, pid: Pid, directory: &str) -> Answer<Box<Namespaces>> {
         let mut denied = false;
         let mut one = |name: &str| {
             let mut room = [0; LONGEST];
@@ -365,7 +373,7 @@ impl Reader {
             _ if denied => Answer::Denied,
             // It has let go of all but that of users, or is gone.
             Namespaces { net: None, mount: None, .. } => Answer::None,
-            found => Answer::Is(found),
+            found => Answer::Is(Box::new(found)),
         }
     }
 

@@ -33,8 +33,8 @@ const MEMBER: usize = 12;
 const DEEPEST: usize = 16;
 
 /// The types, and where each begins.
-pub(super) struct Btf {
-    bytes: Vec<u8>,
+pub(super) struct Btf<'a> {
+    bytes: &'a [u8],
     strings: usize,
     /// By number; that of 0 is void.
     begins: Vec<u32>,
@@ -51,10 +51,10 @@ pub(super) struct Place {
     pub(super) kind: u32,
 }
 
-impl Btf {
+impl<'a> Btf<'a> {
     /// Reads the types; `None` for what is none, or of a later format. `structures` and `functions` are to be found by name.
-    pub(super) fn read(bytes: Vec<u8>, structures: &[&str], functions: &[&str]) -> Option<Btf> {
-        let header = |at: usize| word(&bytes, at);
+    pub(super) fn read(bytes: &'a [u8], structures: &[&str], functions: &[&str]) -> Option<Btf<'a>> {
+        let header = |at: usize| word(bytes, at);
         if header(0)? & 0xffff != MAGIC {
             return None;
         }
@@ -66,7 +66,7 @@ impl Btf {
             Btf { bytes, strings, begins: vec![0], named: vec![None; structures.len() + functions.len()] };
         let mut at = begin;
         while at < end {
-            let (number, kind) = (btf.begins.len() as u32, word(&btf.bytes, at + 4)? >> 24 & 0x1f);
+            let (number, kind) = (btf.begins.len() as u32, word(btf.bytes, at + 4)? >> 24 & 0x1f);
             let names = match kind {
                 kind::STRUCT => structures,
                 kind::FUNC => functions,
@@ -99,7 +99,7 @@ impl Btf {
             place = Place { offset: place.offset.checked_add(member.offset)?, kind: member.kind };
             if let Some(index) = index {
                 let at = self.at(self.plain(place.kind)?).filter(|at| self.kind(*at) == Some(kind::ARRAY))?;
-                let element = word(&self.bytes, at + TYPE)?;
+                let element = word(self.bytes, at + TYPE)?;
                 let skipped = index.checked_mul(self.size(element)?)?;
                 place = Place { offset: place.offset.checked_add(skipped)?, kind: element };
             }
@@ -110,7 +110,7 @@ impl Btf {
     /// What a pointer points to.
     pub(super) fn behind(&self, pointer: u32) -> Option<u32> {
         let at = self.at(self.plain(pointer)?).filter(|at| self.kind(*at) == Some(kind::PTR))?;
-        self.plain(word(&self.bytes, at + 8)?)
+        self.plain(word(self.bytes, at + 8)?)
     }
 
     /// In bytes.
@@ -121,12 +121,12 @@ impl Btf {
             let at = self.at(number)?;
             let own = match self.kind(at)? {
                 kind::INT | kind::STRUCT | kind::UNION | kind::ENUM | kind::ENUM64 | kind::FLOAT => {
-                    word(&self.bytes, at + 8)?
+                    word(self.bytes, at + 8)?
                 }
                 kind::PTR => 8,
                 kind::ARRAY => {
-                    count = count.checked_mul(word(&self.bytes, at + TYPE + 8)?)?;
-                    number = self.plain(word(&self.bytes, at + TYPE)?)?;
+                    count = count.checked_mul(word(self.bytes, at + TYPE + 8)?)?;
+                    number = self.plain(word(self.bytes, at + TYPE)?)?;
                     continue;
                 }
                 _ => return None,
@@ -142,17 +142,16 @@ impl Btf {
         if !is_whole || depth > DEEPEST {
             return None;
         }
-        let info = word(&self.bytes, at + 4)?;
+        let info = word(self.bytes, at + 4)?;
         // With this bit, the upper byte of an offset is the width of a bit field.
         let bits = if info >> 31 == 1 { 0x00ff_ffff } else { u32::MAX };
         for number in 0..(info & 0xffff) as usize {
             let member = at + TYPE + number * MEMBER;
-            let (kind, offset) =
-                (word(&self.bytes, member + 4)?, (word(&self.bytes, member + 8)? & bits) / 8);
+            let (kind, offset) = (word(self.bytes, member + 4)?, (word(self.bytes, member + 8)? & bits) / 8);
             if self.is_called(member, name) {
                 return Some(Place { offset, kind });
             }
-            if word(&self.bytes, member)? == 0 {
+            if word(self.bytes, member)? == 0 {
                 let inner = self.plain(kind).and_then(|inner| self.member(inner, name, depth + 1));
                 if let Some(inner) = inner {
                     return Some(Place { offset: offset.checked_add(inner.offset)?, kind: inner.kind });
@@ -168,7 +167,7 @@ impl Btf {
             let at = self.at(number)?;
             match self.kind(at)? {
                 kind::TYPEDEF | kind::VOLATILE | kind::CONST | kind::RESTRICT | kind::TYPE_TAG => {
-                    number = word(&self.bytes, at + 8)?;
+                    number = word(self.bytes, at + 8)?;
                 }
                 _ => return Some(number),
             }
@@ -181,12 +180,12 @@ impl Btf {
     }
 
     fn kind(&self, at: usize) -> Option<u32> {
-        Some(word(&self.bytes, at + 4)? >> 24 & 0x1f)
+        Some(word(self.bytes, at + 4)? >> 24 & 0x1f)
     }
 
     /// How many bytes follow a type.
     fn tail(&self, at: usize) -> Option<usize> {
-        let count = (word(&self.bytes, at + 4)? & 0xffff) as usize;
+        let count = (word(self.bytes, at + 4)? & 0xffff) as usize;
         match self.kind(at)? {
             kind::INT | kind::VAR | kind::DECL_TAG => Some(4),
             kind::ARRAY => Some(12),
@@ -199,9 +198,9 @@ impl Btf {
     }
 
     fn is_called(&self, at: usize, name: &str) -> bool {
-        let begin = word(&self.bytes, at).and_then(|offset| self.strings.checked_add(offset as usize));
-        let text = begin.and_then(|begin| self.bytes.get(begin..begin.checked_add(name.len() + 1)?));
-        text.and_then(<[u8]>::split_last) == Some((&0, name.as_bytes()))
+        let begin = word(self.bytes, at).and_then(|offset| self.strings.checked_add(offset as usize));
+        let text = begin.and_then(|begin| self.bytes.get(begin..));
+        text.is_some_and(|text| text.starts_with(name.as_bytes()) && text.get(name.len()) == Some(&0))
     }
 }
 
@@ -246,7 +245,8 @@ mod tests {
 
     #[test]
     fn members_are_found_through_anonymous_parts_arrays_and_qualified_pointers() {
-        let btf = Btf::read(blob(), &["outer", "absent"], &["walk"]).expect("types");
+        let blob = blob();
+        let btf = Btf::read(&blob, &["outer", "absent"], &["walk"]).expect("types");
         let outer = btf.named(0).expect("outer");
         assert_eq!((btf.named(1), btf.named(2)), (None, Some(8)));
         let offset = |path: &str| btf.place(outer, path).map(|place| place.offset);
@@ -268,9 +268,9 @@ mod tests {
     fn a_kind_of_a_later_format_and_bytes_that_are_cut_are_refused() {
         let mut later = blob();
         later[24 + 7] = 0x1f;
-        assert!(Btf::read(later, &[], &[]).is_none());
+        assert!(Btf::read(&later, &[], &[]).is_none());
         for length in 0..blob().len() - 40 {
-            assert!(Btf::read(blob()[..length].to_vec(), &[], &[]).is_none(), "{length}");
+            assert!(Btf::read(&blob()[..length], &[], &[]).is_none(), "{length}");
         }
     }
 
@@ -280,7 +280,7 @@ mod tests {
             let mut bytes = blob();
             let at = at % bytes.len();
             bytes[at] = byte;
-            if let Some(btf) = Btf::read(bytes, &["outer"], &["walk"]) {
+            if let Some(btf) = Btf::read(&bytes, &["outer"], &["walk"]) {
                 let _ = btf.named(0).map(|outer| (btf.place(outer, "list[3].b"), btf.place(outer, "c"), btf.size(outer)));
             }
         }

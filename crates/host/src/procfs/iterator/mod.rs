@@ -13,14 +13,14 @@ mod record;
 
 use super::parse_status;
 use btf::Btf;
-use doula_model::id::Pid;
 use doula_model::plan::Errno;
-use doula_model::process::Stat;
+use doula_model::process::Process;
 use doula_sys::bpf;
 use doula_sys::fd::{self, OwnedFd};
-use program::{FUNCTIONS, STRUCTURES};
+use program::{FUNCTIONS, Program, STRUCTURES};
 use record::Record;
 use std::fmt;
+use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 
@@ -74,9 +74,21 @@ impl std::error::Error for NoIterator {}
 fn may_load() -> bool {
     const SYS_ADMIN: u64 = 1 << 21;
     const PERFMON_AND_BPF: u64 = 3 << 38;
-    let status = std::fs::read("/proc/self/status").map(|text| parse_status(&text)).unwrap_or_default();
+    let status = fs::read("/proc/self/status").map(|text| parse_status(&text)).unwrap_or_default();
     let has = status.capabilities.unwrap_or(0);
     has & SYS_ADMIN != 0 || has & PERFMON_AND_BPF == PERFMON_AND_BPF
+}
+
+/// The program for this kernel.
+fn program() -> Result<Program, NoIterator> {
+    let file = fs::File::open(TYPES).map_err(|_| NoIterator::NoTypes)?;
+    let assemble = |types: &[u8]| {
+        program::assemble(&Btf::read(types, &STRUCTURES, &FUNCTIONS).ok_or(NoIterator::NoTypes)?)
+    };
+    match bpf::Types::map(&file) {
+        Ok(types) => assemble(&types),
+        Err(_) => assemble(&fs::read(TYPES).map_err(|_| NoIterator::NoTypes)?),
+    }
 }
 
 /// A program that walks over all tasks.
@@ -90,7 +102,7 @@ impl Tasks {
     /// Puts the program into the kernel.
     pub(super) fn open() -> Result<Tasks, NoIterator> {
         let is_first = |name: &str, first: u64| {
-            let found = std::fs::metadata(format!("/proc/self/ns/{name}"));
+            let found = fs::metadata(format!("/proc/self/ns/{name}"));
             found.map_or_else(|error| error.kind() == io::ErrorKind::NotFound, |found| found.ino() == first)
         };
         if !is_first("pid", FIRST_PIDS) || !is_first("time", FIRST_TIME) {
@@ -99,9 +111,7 @@ impl Tasks {
         if !may_load() {
             return Err(NoIterator::Denied);
         }
-        let types = std::fs::read(TYPES).map_err(|_| NoIterator::NoTypes)?;
-        let types = Btf::read(types, &STRUCTURES, &FUNCTIONS).ok_or(NoIterator::NoTypes)?;
-        let program = program::assemble(&types)?;
+        let program = program()?;
         let link = bpf::load_iterator(&program.code, program.function).and_then(bpf::link_iterator);
         let refused = |errno| match errno {
             Errno::EPERM => NoIterator::Denied,
@@ -110,12 +120,13 @@ impl Tasks {
         Ok(Tasks { link: link.map_err(refused)?, room: vec![0; ROOM] })
     }
 
-    /// What `/proc/PID/stat` says of all, each with the number of its process: processes, or all threads.
+    /// What `/proc/PID/stat` says of all, processes or all threads, of which there are about so many; and how many threads were
+    /// met.
     ///
     /// The names of the kernel's threads can be longer than they are told here.
-    pub(super) fn walk(&mut self, threads: bool) -> Result<Vec<(Pid, Stat)>, Errno> {
+    pub(super) fn walk(&mut self, threads: bool, about: u64) -> Result<(Vec<Process>, u64), Errno> {
         let walk = bpf::walk(&self.link)?;
-        let mut together = record::Together::new(threads);
+        let mut together = record::Together::new(threads, about as usize);
         let mut kept = 0;
         loop {
             let read = match fd::read(&walk, &mut self.room[kept..]) {

@@ -78,16 +78,17 @@ record! {
 pub(super) const WORDS: usize = FIELDS.len();
 /// What of the kernel must be known by name.
 pub(super) const STRUCTURES: [&str; 2] = ["task_struct", "bpf_iter_meta"];
-pub(super) const FUNCTIONS: [&str; 1] = ["bpf_iter_task"];
+pub(super) const FUNCTIONS: [&str; 2] = ["bpf_iter_task", "bpf_rdonly_cast"];
 
 // The program has 512 bytes of stack.
 const _: () = assert!(WORDS * 8 <= 512);
 
-/// Registers: the answer and scratch, the arguments, and those that calls leave alone.
+/// Registers: the answer, the arguments, which are spare until the call, and those that calls leave alone.
 const R0: u8 = 0;
 const R1: u8 = 1;
 const R2: u8 = 2;
 const R3: u8 = 3;
+const SPARE: [u8; 5] = [1, 2, 3, 4, 5];
 const TASK: u8 = 6;
 const FILE: u8 = 7;
 const SIGNAL: u8 = 8;
@@ -95,6 +96,8 @@ const MEMORY: u8 = 9;
 const STACK: u8 = 10;
 /// `bpf_seq_write` (include/uapi/linux/bpf.h).
 const SEQ_WRITE: i32 = 127;
+/// `BPF_PSEUDO_KFUNC_CALL`: a call of a function of the kernel by its number among the types.
+const KERNEL_FUNCTION: u8 = 2;
 
 /// A program and the function at which it runs.
 #[derive(Debug)]
@@ -105,17 +108,25 @@ pub(super) struct Program {
 
 /// The program for the kernel with these types.
 pub(super) fn assemble(btf: &Btf) -> Result<Program, NoIterator> {
-    let [task, meta] = [0, 1].map(|at| btf.named(at));
-    let function = btf.named(STRUCTURES.len()).ok_or(NoIterator::Field("bpf_iter_task"))?;
+    let [task, meta, function, cast] = [0, 1, 2, 3].map(|at| btf.named(at));
+    let function = function.ok_or(NoIterator::Field("bpf_iter_task"))?;
     let task = task.ok_or(NoIterator::Field("task_struct"))?;
     let file = meta.and_then(|meta| Walk::along(btf, meta, "seq")).ok_or(NoIterator::Field("seq"))?;
-    let mut code = Code(Vec::new());
+    let mut code = Code::default();
     // The context is two pointers: of the walk, and of the task, which is none at the end.
     code.load(8, TASK, R1, 8);
     code.load(8, R1, R1, 0);
     code.load(8, FILE, R1, file.offset);
-    let to_end = code.0.len();
+    let to_end = code.words.len();
     code.op(0x15, (TASK, 0), 0, 0);
+    if let Some(cast) = cast {
+        // The same task, which the kernel does not trust any more: of what is trusted, Linux 6.4 to 6.18 search all types for rules at each
+        // pointer, which takes longer than all else here.
+        code.op(0xbf, (R1, TASK), 0, 0);
+        code.op(0xb7, (R2, 0), 0, task as i32);
+        code.op(0x85, (0, KERNEL_FUNCTION), 0, cast as i32);
+        code.op(0xbf, (TASK, R0), 0, 0);
+    }
     for (register, path) in [(SIGNAL, "signal"), (MEMORY, "mm")] {
         let place = btf.place(task, path).ok_or(NoIterator::Field(path))?;
         code.load(8, register, TASK, place.offset);
@@ -135,11 +146,11 @@ pub(super) fn assemble(btf: &Btf) -> Result<Program, NoIterator> {
     code.op(0x07, (R2, 0), 0, i32::from(slot(0)));
     code.op(0xb7, (R3, 0), 0, (WORDS * 8) as i32);
     code.op(0x85, (0, 0), 0, SEQ_WRITE);
-    let end = code.0.len();
+    let end = code.words.len();
     code.op(0xb7, (R0, 0), 0, 0);
     code.op(0x95, (0, 0), 0, 0);
-    code.0[to_end] |= ((end - to_end - 1) as u64) << 16;
-    Ok(Program { code: code.0, function })
+    code.words[to_end] |= ((end - to_end - 1) as u64) << 16;
+    Ok(Program { code: code.words, function })
 }
 
 /// Where a word of the record stands, from the end of the stack.
@@ -189,7 +200,14 @@ impl Walk {
 }
 
 /// Instructions (Documentation/bpf/standardization/instruction-set.rst).
-struct Code(Vec<u64>);
+#[derive(Default)]
+struct Code {
+    words: Vec<u64>,
+    /// The pointers that are in spare registers: each by where its path begins, and its path.
+    held: Vec<(u8, Vec<u32>, u8)>,
+    /// So many were loaded.
+    loaded: usize,
+}
 
 impl Code {
     fn op(&mut self, code: u8, (to, from): (u8, u8), offset: i16, number: i32) {
@@ -198,7 +216,7 @@ impl Code {
             | u64::from(from) << 12
             | u64::from(offset as u16) << 16
             | u64::from(number as u32) << 32;
-        self.0.push(word);
+        self.words.push(word);
     }
 
     fn load(&mut self, size: u32, to: u8, from: u8, offset: u32) {
@@ -212,10 +230,22 @@ impl Code {
             return self.op(0xb7, (R0, 0), 0, 0);
         }
         let mut from = walk.from;
-        for pointer in &walk.pointers {
-            self.load(8, R1, from, *pointer);
-            from = R1;
+        for (at, offset) in walk.pointers.iter().enumerate() {
+            from = self.pointer((walk.from, &walk.pointers[..=at]), from, *offset);
         }
         self.load(walk.size, R0, from, walk.offset + further);
+    }
+
+    /// The register with the pointer that stands at the end of a path; it is loaded, unless it is in one already.
+    fn pointer(&mut self, (base, path): (u8, &[u32]), from: u8, offset: u32) -> u8 {
+        if let Some(held) = self.held.iter().find(|held| held.0 == base && held.1 == path) {
+            return held.2;
+        }
+        let register = SPARE[self.loaded % SPARE.len()];
+        self.loaded += 1;
+        self.load(8, register, from, offset);
+        self.held.retain(|held| held.2 != register);
+        self.held.push((base, path.to_vec(), register));
+        register
     }
 }

@@ -2,7 +2,7 @@
 
 use super::program::{WORDS, Word};
 use doula_model::id::Pid;
-use doula_model::process::{ProcState, Stat};
+use doula_model::process::{ProcState, Process, Stat};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
@@ -96,6 +96,18 @@ impl Record {
         self.int(if together { Word::GroupExitCode } else { Word::ExitCode })
     }
 
+    /// The line of a process, whose other threads have these times.
+    fn of_all(&self, mut times: Times) -> Option<Stat> {
+        times.add(self.times());
+        times.add(Times {
+            faults: (self.at(Word::DeadMinorFaults), self.at(Word::DeadMajorFaults)),
+            user: self.at(Word::DeadUser),
+            system: self.at(Word::DeadSystem),
+            ran: self.at(Word::DeadRan),
+        });
+        self.stat(times, (Word::AllToldUser, Word::AllToldSystem), true)
+    }
+
     /// The line of a process whose threads all together have these times, or of a thread.
     fn stat(&self, times: Times, told: (Word, Word), whole: bool) -> Option<Stat> {
         let ((tty, tpgid), (pages, resident_pages)) = (self.terminal(), self.memory());
@@ -174,47 +186,48 @@ impl Times {
 pub(super) struct Together {
     threads: bool,
     /// In the order of the walk.
-    rows: Vec<Record>,
+    found: Vec<Process>,
+    /// First threads of several, whose times wait for those of the others, with their places.
+    several: Vec<(usize, Record)>,
     /// Of processes with several: the times of all but the first.
     others: BTreeMap<i32, Times>,
+    met: u64,
 }
 
 impl Together {
-    pub(super) fn new(threads: bool) -> Together {
-        Together { threads, rows: Vec::new(), others: BTreeMap::new() }
+    pub(super) fn new(threads: bool, about: usize) -> Together {
+        let found = Vec::with_capacity(about);
+        Together { threads, found, several: Vec::new(), others: BTreeMap::new(), met: 0 }
     }
 
     pub(super) fn add(&mut self, record: Record) {
-        if self.threads || record.at(Word::Tid) == record.at(Word::Tgid) {
-            self.rows.push(record);
-        } else {
-            self.others.entry(record.int(Word::Tgid)).or_default().add(record.times());
+        self.met += 1;
+        let tgid = record.int(Word::Tgid);
+        let stat = match (self.threads, record.int(Word::Tid) == tgid) {
+            (true, _) => record.stat(record.times(), (Word::ToldUser, Word::ToldSystem), false),
+            (false, true) => record.of_all(Times::default()),
+            (false, false) => return self.others.entry(tgid).or_default().add(record.times()),
+        };
+        let Some((stat, tgid)) = stat.zip(Pid::new(tgid)) else { return };
+        if !self.threads && record.at(Word::Threads) > 1 {
+            self.several.push((self.found.len(), record));
         }
+        self.found.push(Process { tgid, ..Process::new(stat) });
     }
 
-    /// Each with the number of its process.
-    pub(super) fn all(self) -> Vec<(Pid, Stat)> {
-        let stat = |record: &Record| {
-            if self.threads {
-                return record.stat(record.times(), (Word::ToldUser, Word::ToldSystem), false);
+    /// All, and how many threads were met.
+    pub(super) fn all(mut self) -> (Vec<Process>, u64) {
+        for (at, record) in self.several {
+            let others = self.others.get(&record.int(Word::Tgid)).copied().unwrap_or_default();
+            if let Some(stat) = record.of_all(others) {
+                self.found[at].stat = stat;
             }
-            let mut times = record.times();
-            times.add(self.others.get(&record.int(Word::Tid)).copied().unwrap_or_default());
-            times.add(Times {
-                faults: (record.at(Word::DeadMinorFaults), record.at(Word::DeadMajorFaults)),
-                user: record.at(Word::DeadUser),
-                system: record.at(Word::DeadSystem),
-                ran: record.at(Word::DeadRan),
-            });
-            record.stat(times, (Word::AllToldUser, Word::AllToldSystem), true)
-        };
-        let one = |record| Some((Pid::new(Record::int(record, Word::Tgid))?, stat(record)?));
-        let mut all: Vec<(Pid, Stat)> = self.rows.iter().filter_map(one).collect();
+        }
         if self.threads {
             // Processes in their order, each with its threads.
-            all.sort_by_key(|(process, stat)| (*process, stat.pid));
+            self.found.sort_by_key(|process| (process.tgid, process.stat.pid));
         }
-        all
+        (self.found, self.met)
     }
 }
 
@@ -273,23 +286,22 @@ mod tests {
 
     #[test]
     fn threads_are_added_to_their_process_or_stand_for_themselves() {
-        let thread = |tid| record(&[(Word::Tid, tid), (Word::Tgid, 5), (Word::MinorFaults, tid)]);
+        let thread =
+            |tid| record(&[(Word::Tid, tid), (Word::Tgid, 5), (Word::Threads, 3), (Word::MinorFaults, tid)]);
         for (threads, expected) in [(false, vec![(5, 5, 18)]), (true, vec![(5, 5, 5), (5, 6, 6), (5, 7, 7)])]
         {
-            let mut together = Together::new(threads);
+            let mut together = Together::new(threads, 3);
             [7, 5, 6].into_iter().for_each(|tid| together.add(thread(tid)));
-            let told = together.all().into_iter().map(|(tgid, stat)| (tgid, stat.pid.get(), stat.faults.0));
-            assert_eq!(
-                told.map(|(tgid, tid, faults)| (tgid.get(), tid, faults)).collect::<Vec<_>>(),
-                expected
-            );
+            let (found, met) = together.all();
+            let told = |one: &Process| (one.tgid.get(), one.stat.pid.get(), one.stat.faults.0);
+            assert_eq!((found.iter().map(told).collect(), met), (expected, 3));
         }
     }
 
     proptest! {
         #[test]
         fn no_words_make_it_panic(words in proptest::collection::vec(any::<u64>(), WORDS)) {
-            let mut together = Together::new(false);
+            let mut together = Together::new(false, 1);
             together.add(Record(words.try_into().expect("so many")));
             let _ = together.all();
         }
