@@ -3,7 +3,7 @@
 //! [`engine::Engine`] decides for a family of services. What it is told and what it says are the words of
 //! `doula-model`; [`drive`] is the loop that joins it to a world ([`kernel::Kernel`]). What people see of it
 //! is in [`view`]. Start reading at `service`: the table of one service. [`diagnosis`] is apart: why processes of
-//! anybody are not buried, or wait.
+//! anybody are not buried, or wait; [`queue`] too: who works at which task, and what if he dies of it.
 
 #![no_std]
 extern crate alloc;
@@ -34,5 +34,6 @@ pub mod graceful;
 pub mod init;
 pub mod kernel;
 pub mod pool;
+pub mod queue;
 pub mod random;
 pub mod view;

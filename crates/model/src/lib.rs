@@ -7,7 +7,7 @@
 //! Read in this order: [`id`], [`signal`] and [`exit`] name a process and its end; [`plan`] is a child
 //! before it is born; [`service`] is what the user promised us, [`pool`] several of a kind, and [`recipe`] how their children are made; [`event`] and [`action`] are what
 //! happens and what is done about it; [`process`] is what everybody sees of any process, [`snapshot`] a table of
-//! them, and [`forecast`] what follows from a death in it; [`words`] says it all to people. `control` (feature
+//! them, and [`forecast`] what follows from a death in it; [`task`] is a piece of work and what became of it; [`words`] says it all to people. `control` (feature
 //! `serde`) is what people may ask a running family.
 
 #![no_std]
@@ -28,5 +28,6 @@ pub mod recipe;
 pub mod service;
 pub mod signal;
 pub mod snapshot;
+pub mod task;
 pub mod time;
 pub mod words;

@@ -1,0 +1,326 @@
+use super::*;
+use alloc::collections::BTreeSet;
+use doula_model::signal::Signal;
+use proptest::prelude::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn at(seconds: u64) -> Time {
+    Time::ZERO.after(SECOND * seconds as u32)
+}
+
+/// A queue with this many slots and tasks.
+fn queue(policy: Policy, slots: u32, tasks: u64) -> Queue {
+    let mut queue = Queue::new(policy, 1);
+    (1..=slots).for_each(|slot| queue.handle(at(0), Event::Open(slot)));
+    (1..=tasks).for_each(|task| queue.handle(at(0), Event::Submit(TaskId(task))));
+    queue.handle(at(0), Event::Close);
+    queue
+}
+
+fn actions(queue: &mut Queue) -> Vec<Action> {
+    core::iter::from_fn(|| queue.poll_action()).collect()
+}
+
+fn leases(queue: &mut Queue) -> Vec<(SlotId, u64, u32)> {
+    let found = actions(queue).into_iter().filter_map(|action| match action {
+        Action::Lease { slot, task, attempt } => Some((slot, task.0, attempt)),
+        Action::Interrupt { .. }
+        | Action::Kill { .. }
+        | Action::Retry { .. }
+        | Action::Settled { .. }
+        | Action::Halted => None,
+    });
+    found.collect()
+}
+
+fn verdicts(actions: &[Action]) -> Vec<(u64, Verdict, u32)> {
+    let found = actions.iter().filter_map(|action| match *action {
+        Action::Settled { task, verdict, attempts } => Some((task.0, verdict, attempts)),
+        Action::Lease { .. }
+        | Action::Interrupt { .. }
+        | Action::Kill { .. }
+        | Action::Retry { .. }
+        | Action::Halted => None,
+    });
+    found.collect()
+}
+
+fn end(slot: SlotId, task: u64, failure: Option<Failure>) -> Event {
+    Event::Ended { slot, task: TaskId(task), failure }
+}
+
+#[test]
+fn tasks_go_in_order_to_the_lowest_slots_that_have_room() {
+    let mut queue = queue(Policy::PLAIN, 2, 4);
+    assert_eq!(leases(&mut queue), [(1, 1, 1), (2, 2, 1)]);
+    queue.handle(at(1), end(2, 2, None));
+    assert_eq!(leases(&mut queue), [(2, 3, 1)]);
+    queue.handle(at(2), end(1, 1, None));
+    assert_eq!(leases(&mut queue), [(1, 4, 1)]);
+    queue.handle(at(3), end(1, 4, None));
+    assert!(!queue.is_over());
+    queue.handle(at(3), end(2, 3, None));
+    actions(&mut queue);
+    assert!(queue.is_over());
+    assert_eq!(queue.counts().done, 4);
+}
+
+#[test]
+fn an_end_of_a_task_that_the_slot_does_not_have_changes_nothing() {
+    let mut queue = queue(Policy::PLAIN, 2, 2);
+    actions(&mut queue);
+    queue.handle(at(1), end(1, 2, None));
+    queue.handle(at(1), end(3, 1, None));
+    assert_eq!(actions(&mut queue), []);
+    assert_eq!(queue.in_work(), 2);
+}
+
+#[test]
+fn failures_are_tried_again_by_kind_with_growing_pauses_and_at_last_given_up() {
+    let pause = Pause { first: SECOND, most: SECOND * 3 };
+    let retry_on = RetryOn::NONE.code(75);
+    let mut queue = queue(Policy { retries: 3, retry_on, pause, ..Policy::PLAIN }, 2, 2);
+    actions(&mut queue);
+    queue.handle(at(1), end(2, 2, Some(Failure::Code(1))));
+    assert_eq!(verdicts(&actions(&mut queue)), [(2, Verdict::Failed(Failure::Code(1)), 1)]);
+    let (mut now, mut slot) = (at(1), 1);
+    for (attempt, bound) in [(1, 1), (2, 2), (3, 3)] {
+        queue.handle(now, end(slot, 1, Some(Failure::Code(75))));
+        let [Action::Retry { attempt: told, pause, .. }] = actions(&mut queue)[..] else {
+            panic!("no retry")
+        };
+        assert_eq!(told, attempt);
+        assert!(pause <= SECOND * bound);
+        now = queue.deadline().expect("it rests until then");
+        queue.handle(now, Event::Tick);
+        slot = leases(&mut queue)[0].0;
+    }
+    queue.handle(now, end(slot, 1, Some(Failure::Code(75))));
+    assert_eq!(verdicts(&actions(&mut queue)), [(1, Verdict::Failed(Failure::Code(75)), 4)]);
+    assert!(queue.is_over());
+}
+
+#[test]
+fn who_takes_too_long_is_asked_to_end_and_then_killed_and_has_failed_so() {
+    let timeout = Some(Timeout::After(SECOND * 5));
+    let mut queue = queue(Policy { timeout, grace: SECOND * 2, ..Policy::PLAIN }, 1, 1);
+    actions(&mut queue);
+    assert_eq!(queue.deadline(), Some(at(5)));
+    queue.handle(at(5), Event::Tick);
+    assert_eq!(actions(&mut queue), [Action::Interrupt { slot: 1, task: TaskId(1) }]);
+    assert_eq!(queue.deadline(), Some(at(7)));
+    queue.handle(at(7), Event::Tick);
+    assert_eq!(actions(&mut queue), [Action::Kill { slot: 1, task: TaskId(1) }]);
+    assert_eq!(queue.deadline(), None);
+    queue.handle(at(8), end(1, 1, Some(Failure::Signal(Signal::KILL))));
+    assert_eq!(verdicts(&actions(&mut queue)), [(1, Verdict::Failed(Failure::TimedOut), 1)]);
+}
+
+#[test]
+fn a_limit_by_the_median_counts_only_from_three_successes_on() {
+    let timeout = Some(Timeout::OfMedian(200));
+    let mut queue = queue(Policy { timeout, ..Policy::PLAIN }, 4, 4);
+    actions(&mut queue);
+    for (slot, seconds) in [(1, 2), (2, 4), (3, 9)] {
+        assert_eq!(queue.deadline(), None);
+        queue.handle(at(seconds), end(slot, u64::from(slot), None));
+    }
+    // Twice the median of 2, 4 and 9 is over already.
+    assert_eq!(actions(&mut queue).last(), Some(&Action::Interrupt { slot: 4, task: TaskId(4) }));
+}
+
+#[test]
+fn a_task_that_kills_two_workers_is_put_into_quarantine_and_its_companions_are_not_blamed() {
+    let policy = Policy { window: 3, deaths: 2, ..Policy::PLAIN };
+    let mut queue = queue(policy, 1, 3);
+    assert_eq!(leases(&mut queue).len(), 3);
+    queue.handle(at(1), Event::Died { slot: 1, failure: Failure::Lost });
+    // Each is tried alone now; the second is poisonous.
+    let (mut settled, mut now) = (Vec::new(), 2);
+    while !queue.is_over() {
+        queue.handle(at(now), Event::Open(1));
+        let happened = actions(&mut queue);
+        settled.extend(verdicts(&happened));
+        let Some(Action::Lease { task: TaskId(task), .. }) = happened.last().copied() else { continue };
+        queue.handle(
+            at(now),
+            match task {
+                2 => Event::Died { slot: 1, failure: Failure::Signal(Signal::SEGV) },
+                _ => end(1, task, None),
+            },
+        );
+        now += 1;
+    }
+    settled.sort_by_key(|(task, ..)| *task);
+    let poison = Verdict::Quarantined(Failure::Signal(Signal::SEGV));
+    assert_eq!(settled, [(1, Verdict::Done, 2), (2, poison, 3), (3, Verdict::Done, 2)]);
+}
+
+#[test]
+fn a_queue_that_halts_begins_nothing_more_and_ends_what_runs_only_when_told() {
+    for now in [false, true] {
+        let halt = Some(Halt { on: HaltOn::Fail, limit: HaltLimit::Count(1), now });
+        let mut queue = queue(Policy { halt, ..Policy::PLAIN }, 2, 4);
+        actions(&mut queue);
+        queue.handle(at(1), end(1, 1, Some(Failure::Code(1))));
+        let said = actions(&mut queue);
+        assert!(said.contains(&Action::Halted));
+        assert_eq!(said.contains(&Action::Interrupt { slot: 2, task: TaskId(2) }), now);
+        let skipped =
+            |(_, verdict, attempts): &(u64, Verdict, u32)| (*verdict, *attempts) == (Verdict::Skipped, 0);
+        assert_eq!(verdicts(&said).iter().filter(|settled| skipped(settled)).count(), 2);
+        let failure = now.then_some(Failure::Signal(Signal::TERM));
+        queue.handle(at(2), end(2, 2, failure));
+        let last = if now { Verdict::Cancelled } else { Verdict::Done };
+        assert_eq!(verdicts(&actions(&mut queue)), [(2, last, 1)]);
+        assert!(queue.is_over());
+    }
+}
+
+#[test]
+fn a_share_of_failures_halts_only_when_enough_came_to_their_end() {
+    let halt = Some(Halt { on: HaltOn::Fail, limit: HaltLimit::Percent(50), now: false });
+    let mut queue = queue(Policy { halt, ..Policy::PLAIN }, 1, 9);
+    for (task, failure) in [(1, Some(Failure::Code(1))), (2, None)] {
+        queue.handle(at(task), end(1, task, failure));
+    }
+    assert!(!actions(&mut queue).contains(&Action::Halted));
+    queue.handle(at(3), end(1, 3, Some(Failure::Code(1))));
+    assert!(actions(&mut queue).contains(&Action::Halted));
+}
+
+#[test]
+fn beginnings_keep_their_distance_and_wait_while_the_machine_is_short() {
+    let mut queue = queue(Policy { delay: SECOND, ..Policy::PLAIN }, 3, 3);
+    assert_eq!(leases(&mut queue).len(), 1);
+    assert_eq!(queue.deadline(), Some(at(1)));
+    queue.handle(at(1), Event::Throttle(true));
+    assert_eq!(leases(&mut queue), []);
+    assert_eq!(queue.deadline(), None);
+    queue.handle(at(5), Event::Throttle(false));
+    assert_eq!(leases(&mut queue).len(), 1);
+}
+
+#[test]
+fn no_more_tasks_are_wanted_than_can_be_begun() {
+    let mut queue = Queue::new(Policy::PLAIN, 0);
+    assert!(!queue.wants_more());
+    queue.handle(at(0), Event::Open(1));
+    assert!(queue.wants_more());
+    queue.handle(at(0), Event::Submit(TaskId(1)));
+    assert!(!queue.wants_more());
+    queue.handle(at(1), end(1, 1, None));
+    assert!(queue.wants_more());
+    queue.handle(at(1), Event::Stop { now: false });
+    assert!(!queue.wants_more());
+}
+
+/// What a worker does with a task, by its number.
+fn nature(task: u64) -> Option<Failure> {
+    match task % 7 {
+        0 => Some(Failure::Lost),
+        3 => Some(Failure::Code(1)),
+        _ => None,
+    }
+}
+
+proptest! {
+    /// Whatever happens in whatever order: each task comes to exactly one end, and to the right one.
+    #[test]
+    fn every_task_is_settled_once_and_rightly(
+        slots in 1..5_u32, window in 1..4_u32, tasks in 0..40_u64, retries in 0..3_u32, choices in
+        proptest::collection::vec(any::<u8>(), 600), stop_at in proptest::option::of(0..300_usize), at_once: bool,
+    ) {
+        let mut play = Play {
+            queue: queue(Policy { window, retries, deaths: 2, ..Policy::PLAIN }, slots, tasks),
+            held: BTreeMap::new(), settled: BTreeMap::new(), now: at(0), window: window as usize, interrupted: BTreeSet::new(),
+        };
+        play.drain();
+        for (step, choice) in choices.into_iter().enumerate() {
+            if stop_at == Some(step) {
+                play.tell(Event::Stop { now: at_once });
+            }
+            play.step(choice);
+        }
+        play.finish();
+        let settled = play.settled;
+        prop_assert_eq!(settled.keys().copied().collect::<Vec<_>>(), (1..=tasks).collect::<Vec<_>>());
+        for (task, (verdict, attempts)) in settled {
+            let right = match (verdict, nature(task)) {
+                (Verdict::Done, None) => true,
+                (Verdict::Failed(Failure::Code(1)), Some(Failure::Code(1))) => attempts >= 1,
+                (Verdict::Quarantined(Failure::Lost), Some(Failure::Lost)) => attempts >= 2,
+                (Verdict::Failed(Failure::Lost), Some(Failure::Lost)) => stop_at.is_some(),
+                (Verdict::Cancelled | Verdict::Skipped, _) => stop_at.is_some(),
+                _ => false,
+            };
+            prop_assert!(right, "task {}: {:?} after {} attempts", task, verdict, attempts);
+        }
+    }
+}
+
+/// Workers that do as [`nature`] says, in an order that somebody chooses.
+struct Play {
+    queue: Queue,
+    held: BTreeMap<SlotId, Vec<u64>>,
+    settled: BTreeMap<u64, (Verdict, u32)>,
+    now: Time,
+    window: usize,
+    interrupted: BTreeSet<SlotId>,
+}
+
+impl Play {
+    fn tell(&mut self, event: Event) {
+        self.queue.handle(self.now, event);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(action) = self.queue.poll_action() {
+            match action {
+                Action::Lease { slot, task, .. } => {
+                    let held = self.held.entry(slot).or_default();
+                    held.push(task.0);
+                    assert!(held.len() <= self.window && !self.settled.contains_key(&task.0));
+                }
+                Action::Settled { task, verdict, attempts } => {
+                    assert_eq!(self.settled.insert(task.0, (verdict, attempts)), None);
+                }
+                Action::Interrupt { slot, .. } | Action::Kill { slot, .. } => {
+                    drop(self.interrupted.insert(slot))
+                }
+                Action::Retry { .. } | Action::Halted => {}
+            }
+        }
+    }
+
+    /// One worker takes one step; dead ones are replaced.
+    fn step(&mut self, choice: u8) {
+        self.now = self.now.after(SECOND);
+        let busy: Vec<SlotId> =
+            self.held.iter().filter(|(_, held)| !held.is_empty()).map(|(slot, _)| *slot).collect();
+        let Some(&slot) = busy.get(usize::from(choice) % busy.len().max(1)) else {
+            return self.tell(Event::Tick);
+        };
+        let held = self.held.entry(slot).or_default();
+        let task = held[usize::from(choice / 16) % held.len()];
+        if nature(task) == Some(Failure::Lost) || self.interrupted.remove(&slot) {
+            held.clear();
+            self.tell(Event::Died { slot, failure: Failure::Lost });
+            return self.tell(Event::Open(slot));
+        }
+        held.retain(|other| *other != task);
+        self.tell(end(slot, task, nature(task)));
+    }
+
+    fn finish(&mut self) {
+        for choice in 0..10_000_u32 {
+            if self.queue.is_over() {
+                return;
+            }
+            self.step(choice as u8);
+        }
+        panic!("it has no end: {:?}", self.queue);
+    }
+}
