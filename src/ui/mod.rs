@@ -104,6 +104,16 @@ impl Ui {
         out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| unwritable(&error))
     }
 
+    /// Standard output, for bytes as they are: the output of jobs.
+    pub(crate) fn out(&mut self) -> impl Write + use<> {
+        io::stdout().lock()
+    }
+
+    /// Standard error, for the same.
+    pub(crate) fn err(&mut self) -> impl Write + use<> {
+        io::stderr().lock()
+    }
+
     /// Writes one line to standard output.
     pub(crate) fn line(&mut self, text: &str) -> Result<(), Failure> {
         self.print(&format!("{text}\n"))

@@ -18,6 +18,7 @@ mod pool;
 mod probe;
 mod ps;
 mod reap;
+mod run;
 mod signal;
 pub(crate) mod sim;
 mod top;
@@ -32,7 +33,7 @@ use clap::{Parser, Subcommand};
 ///
 /// `doula up` starts what doula.toml describes, in order, restarts what crashes, and at the end leaves
 /// nothing behind. `doula ctl` talks to a running family. `doula init` is an init for containers.
-/// `doula pipe` runs a pipeline.
+/// `doula pipe` runs a pipeline, `doula run` many jobs.
 ///
 /// Exit codes: 0; 1 something ended badly; 2 usage or configuration; 125 doula itself failed; 126, 127 and
 /// 128+n as shells do where a command's own result is passed on.
@@ -77,6 +78,7 @@ pub(crate) enum Verb {
     Sim(sim::Args),
     Ps(ps::Args),
     Reap(reap::Args),
+    Run(run::Args),
     Signal(signal::SignalArgs),
     Stop(signal::StopArgs),
     Cont(signal::ContArgs),
@@ -106,6 +108,7 @@ impl Verb {
             Verb::Sim(args) => sim::run(args, ui),
             Verb::Ps(args) => ps::run(args, ui),
             Verb::Reap(args) => reap::run(args, ui),
+            Verb::Run(args) => run::run(args, ui),
             Verb::Signal(args) => signal::send(args, ui),
             Verb::Stop(args) => signal::stop(args, ui),
             Verb::Cont(args) => signal::cont(args, ui),

@@ -28,6 +28,8 @@ pub mod fork;
 mod holder;
 #[cfg(feature = "std")]
 pub mod inject;
+#[cfg(feature = "std")]
+pub mod jobs;
 #[cfg(feature = "supervisor")]
 mod linux;
 #[cfg(feature = "supervisor")]
@@ -48,7 +50,7 @@ pub mod reaper;
 pub mod schedule;
 #[cfg(feature = "std")]
 pub mod shutdown;
-#[cfg(feature = "supervisor")]
+#[cfg(feature = "std")]
 pub mod signals;
 #[cfg(feature = "std")]
 pub mod snapshot;

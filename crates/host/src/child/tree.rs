@@ -6,6 +6,7 @@ use crate::sweep::{self, Looks, Order, Sweeper};
 use doula_model::exit::ExitStatus;
 use doula_model::id::Pid;
 use doula_model::plan::ChildPlan;
+use doula_model::signal::Signal;
 use doula_sys::fd::{AsRawFd as _, OwnedFd};
 use doula_sys::poll::{Epoll, Happening, Interest};
 use std::fmt;
@@ -55,6 +56,26 @@ impl Row {
                 None
             }
         }
+    }
+
+    /// What tells when it becomes empty ([`Leaf::events`]).
+    pub(crate) fn events(&self) -> io::Result<OwnedFd> {
+        self.leaf.events()
+    }
+
+    /// Whether nobody is in it, by those events.
+    pub(crate) fn is_empty(&self, events: &OwnedFd) -> io::Result<bool> {
+        read_events(events)
+    }
+
+    /// Sends a signal to everybody in it.
+    pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
+        self.leaf.signal_all(signal).map(drop)
+    }
+
+    /// Kills everybody in it, without waiting. Nobody can be born in it any more.
+    pub(crate) fn kill(&self) -> io::Result<()> {
+        self.leaf.kill()
     }
 
     /// Kills everybody in it; who lives when the time is over.

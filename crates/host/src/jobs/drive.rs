@@ -1,0 +1,307 @@
+//! The loop: what happens goes to the queue, and what it says is done.
+
+use super::place::{Look, Place};
+use super::{Next, Settings, Stop, Stream, Work};
+use crate::child::os_error;
+use crate::signals::Held;
+use doula_core::queue::{Action, Counts, Event, Queue, SlotId};
+use doula_model::plan::Errno;
+use doula_model::task::{Failure, TaskId};
+use doula_sys::fd::AsFd as _;
+use doula_sys::poll::{Epoll, Happening, Interest};
+use doula_sys::time;
+use std::collections::BTreeMap;
+use std::io;
+use std::time::{Duration, Instant};
+
+/// Runs all tasks of `work`, and returns what became of them. `held` are the signals that it wants to hear of.
+///
+/// # Errors
+/// What `work` fails with, and want of fds or memory. Nobody is left running then.
+pub fn run(settings: Settings, work: &mut impl Work, held: &Held) -> io::Result<Counts> {
+    let mut runner = Runner::new(settings, work)?;
+    runner.epoll.add(held, Interest::READ, SIGNALS).map_err(os_error)?;
+    runner.look_around();
+    while !runner.over()? {
+        runner.wait(held)?;
+    }
+    match runner.trouble {
+        Some(trouble) => Err(trouble),
+        None => Ok(*runner.queue.counts()),
+    }
+}
+
+/// Tokens of what is not of a slot.
+const SIGNALS: u64 = u64::MAX;
+const SOURCE: u64 = u64::MAX - 1;
+/// The tokens of a slot are its number times this, plus what it is.
+const PER_SLOT: u64 = 4;
+const PROCESS: u64 = 0;
+const GONE: u64 = 1;
+/// And the next: its first and its second stream.
+const LINES: u64 = 2;
+/// So much is heard of at once.
+const AT_ONCE: usize = 64;
+
+struct Runner<'w, W> {
+    settings: Settings,
+    work: &'w mut W,
+    queue: Queue,
+    places: BTreeMap<SlotId, Place>,
+    epoll: Epoll,
+    /// Handed in so far.
+    submitted: u64,
+    /// There may be a task more.
+    asks: bool,
+    /// The source is in the epoll.
+    waits: bool,
+    /// Why no more tasks could be had.
+    trouble: Option<io::Error>,
+    next_look: Option<Instant>,
+}
+
+impl<'w, W: Work> Runner<'w, W> {
+    fn new(settings: Settings, work: &'w mut W) -> io::Result<Runner<'w, W>> {
+        let queue = Queue::new(settings.policy.clone(), settings.seed);
+        let epoll = Epoll::new().map_err(os_error)?;
+        let places = BTreeMap::new();
+        Ok(Runner {
+            settings,
+            work,
+            queue,
+            places,
+            epoll,
+            submitted: 0,
+            asks: true,
+            waits: false,
+            trouble: None,
+            next_look: None,
+        })
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.queue.handle(time::monotonic(), event);
+    }
+
+    /// Gives out all there is to do; whether all is done.
+    fn over(&mut self) -> io::Result<bool> {
+        loop {
+            self.fill();
+            let Some(action) = self.queue.poll_action() else { break };
+            self.act(action)?;
+        }
+        self.work.progress(self.queue.counts(), self.queue.in_work());
+        Ok(self.queue.is_over())
+    }
+
+    /// Takes tasks from the source as long as they can be begun at once. Slots are made when there is one for them.
+    fn fill(&mut self) {
+        while self.asks && self.trouble.is_none() {
+            if !self.queue.wants_more() {
+                let slot = SlotId::try_from(self.places.len()).unwrap_or(SlotId::MAX);
+                if slot >= self.settings.slots || self.submitted < u64::from(slot) || !self.open(slot + 1) {
+                    return;
+                }
+            }
+            match self.work.next() {
+                Ok(Next::Task) => {
+                    self.submitted += 1;
+                    self.tell(Event::Submit(TaskId(self.submitted)));
+                }
+                Ok(Next::Wait) => {
+                    if self.await_source() {
+                        return;
+                    }
+                }
+                Ok(Next::End) => {
+                    self.asks = false;
+                    self.tell(Event::Close);
+                }
+                Err(error) => self.give_up(error),
+            }
+        }
+    }
+
+    fn open(&mut self, slot: SlotId) -> bool {
+        match Place::new(slot, self.settings.capture, self.settings.contain) {
+            Ok(place) => {
+                self.places.insert(slot, place);
+                self.tell(Event::Open(slot));
+                true
+            }
+            Err(error) => {
+                self.give_up(error);
+                false
+            }
+        }
+    }
+
+    /// What runs is let to its end; then [`run`] fails.
+    fn give_up(&mut self, error: io::Error) {
+        self.trouble.get_or_insert(error);
+        self.tell(Event::Stop { now: false });
+    }
+
+    /// Has the epoll tell when the source can be read; `false` if it can be at once. A source that waits for nothing is asked
+    /// again after the next event.
+    fn await_source(&mut self) -> bool {
+        let Some(source) = self.work.waits_for() else { return true };
+        let once = Interest::READ.and(Interest::ONCE);
+        let awaited = match self.waits {
+            true => self.epoll.modify(source, once, SOURCE),
+            false => self.epoll.add(source, once, SOURCE),
+        };
+        match awaited {
+            Ok(()) => (self.waits, self.asks) = (true, false),
+            // A file is always ready.
+            Err(Errno::EPERM) => return false,
+            Err(errno) => self.give_up(os_error(errno)),
+        }
+        true
+    }
+
+    fn act(&mut self, action: Action) -> io::Result<()> {
+        match action {
+            Action::Lease { slot, task, attempt } => self.begin(slot, task, attempt),
+            Action::Interrupt { slot, .. } => {
+                if let Some(place) = self.places.get_mut(&slot) {
+                    place.interrupt();
+                }
+                Ok(())
+            }
+            Action::Kill { slot, .. } => self.places.get_mut(&slot).map_or(Ok(()), Place::kill),
+            Action::Retry { task, attempt, failure, pause } => {
+                self.work.retries(task, attempt, failure, pause);
+                Ok(())
+            }
+            Action::Settled { task, verdict, attempts } => self.work.settled(task, verdict, attempts),
+            Action::Halted => {
+                self.work.halted();
+                Ok(())
+            }
+        }
+    }
+
+    fn begin(&mut self, slot: SlotId, task: TaskId, attempt: u32) -> io::Result<()> {
+        let command = self.work.command(task, slot);
+        let Some(place) = self.places.get_mut(&slot) else { return Ok(()) };
+        match place.begin(task, attempt, command) {
+            Ok(job) => {
+                let token = u64::from(slot) * PER_SLOT;
+                let once = Interest::READ.and(Interest::ONCE);
+                self.epoll.add(job.child(), once, token + PROCESS).map_err(os_error)?;
+                for (lines, number) in job.lines.iter().zip(LINES..) {
+                    self.epoll.add(lines, Interest::READ, token + number).map_err(os_error)?;
+                }
+                self.work.began(task, attempt, slot);
+            }
+            Err(error) => {
+                let stop = self.work.not_born(task, attempt, &error);
+                let failure = Some(Failure::NotStarted(error.shell_code()));
+                self.tell(Event::Ended { slot, task, failure });
+                return self.stop(stop);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sleeps until something happens, and takes it in.
+    fn wait(&mut self, held: &Held) -> io::Result<()> {
+        let mut happened = [Happening::EMPTY; AT_ONCE];
+        let throttled = self.look_around();
+        let deadline = self.queue.deadline().map(|deadline| deadline.since(time::monotonic()));
+        let timeout = [deadline, throttled].into_iter().flatten().min();
+        let happened = match self.epoll.wait(&mut happened, timeout) {
+            Ok(happened) => happened,
+            Err(Errno::EINTR) => return Ok(()),
+            Err(errno) => return Err(os_error(errno)),
+        };
+        if happened.is_empty() {
+            self.tell(Event::Tick);
+        }
+        for happening in happened {
+            match happening.token() {
+                SIGNALS => self.signals(held)?,
+                SOURCE => self.asks = true,
+                token => self.heard(token)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks now and then whether there is room on the machine; how long until the next time.
+    fn look_around(&mut self) -> Option<Duration> {
+        let every = self.settings.look_every?;
+        let now = Instant::now();
+        if self.next_look.is_none_or(|due| due <= now) {
+            self.next_look = Some(now + every);
+            let throttled = self.work.throttle();
+            self.tell(Event::Throttle(throttled));
+        }
+        self.next_look.map(|due| due.saturating_duration_since(now))
+    }
+
+    fn signals(&mut self, held: &Held) -> io::Result<()> {
+        while let Some(arrival) = held.take()? {
+            let stop = self.work.signal(arrival);
+            self.stop(stop)?;
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self, stop: Stop) -> io::Result<()> {
+        match stop {
+            Stop::No => {}
+            Stop::Soon => self.tell(Event::Stop { now: false }),
+            Stop::Now => self.tell(Event::Stop { now: true }),
+            Stop::Kill => {
+                self.tell(Event::Stop { now: true });
+                return self.places.values_mut().try_for_each(Place::kill);
+            }
+        }
+        Ok(())
+    }
+
+    fn heard(&mut self, token: u64) -> io::Result<()> {
+        let slot = SlotId::try_from(token / PER_SLOT).unwrap_or_default();
+        let Some(place) = self.places.get_mut(&slot) else { return Ok(()) };
+        if let Some(number) = (token % PER_SLOT).checked_sub(LINES) {
+            return Self::hear_line(place, number, self.work, &self.epoll);
+        }
+        match place.look()? {
+            Look::Lives => return Ok(()),
+            Look::Left => return Self::watch_fence(place, token, &self.epoll),
+            Look::Over => {}
+        }
+        let work = &mut *self.work;
+        let ended = place.finish(&mut |task, stream: Stream, line: &[u8]| work.line(task, stream, line))?;
+        let Some(attempt) = ended else { return Ok(()) };
+        let (slot, task, failure) = (attempt.slot, attempt.task, Failure::of(attempt.status));
+        self.work.ended(attempt)?;
+        self.tell(Event::Ended { slot, task, failure });
+        Ok(())
+    }
+
+    /// Has the cgroup tell when the last of it is gone: from the first time on that somebody outlives a job's process.
+    fn watch_fence(place: &Place, token: u64, epoll: &Epoll) -> io::Result<()> {
+        let Some(events) = place.events() else { return Ok(()) };
+        let interest = Interest::PRIORITY.and(Interest::EDGE);
+        match epoll.add(events, interest, token - token % PER_SLOT + GONE) {
+            Err(errno) if errno != Errno::EEXIST => Err(os_error(errno)),
+            _ => Ok(()),
+        }
+    }
+
+    fn hear_line(place: &mut Place, number: u64, work: &mut W, epoll: &Epoll) -> io::Result<()> {
+        let Some(job) = &mut place.job else { return Ok(()) };
+        let task = job.task;
+        let Some(lines) = job.lines.get_mut(usize::try_from(number).unwrap_or(usize::MAX)) else {
+            return Ok(());
+        };
+        if !lines.read(&mut |stream, line| work.line(task, stream, line))? {
+            // Its end would be reported for ever.
+            epoll.delete(lines.as_fd()).map_err(os_error)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,223 @@
+//! Many commands, a few at a time: what [`doula_core::queue`] decides is done here.
+//!
+//! ```
+//! use doula_core::queue::Policy;
+//! use doula_host::jobs::{self, Attempt, Next, Settings, Work};
+//! use doula_host::{Command, signals::Held};
+//! use doula_model::task::{TaskId, Verdict};
+//!
+//! /// Three commands, and what they say.
+//! struct Greetings { begun: u64, heard: Vec<u8> }
+//!
+//! impl Work for Greetings {
+//!     fn next(&mut self) -> std::io::Result<Next> {
+//!         self.begun += 1;
+//!         Ok(if self.begun <= 3 { Next::Task } else { Next::End })
+//!     }
+//!     fn command(&mut self, task: TaskId, _slot: u32) -> Command {
+//!         let mut command = Command::new("echo");
+//!         command.arg(format!("hello {task}"));
+//!         command
+//!     }
+//!     fn ended(&mut self, attempt: Attempt) -> std::io::Result<()> {
+//!         attempt.output.write_to(&mut self.heard)
+//!     }
+//!     fn settled(&mut self, _task: TaskId, verdict: Verdict, _attempts: u32) -> std::io::Result<()> {
+//!         assert_eq!(verdict, Verdict::Done);
+//!         Ok(())
+//!     }
+//! }
+//!
+//! let mut work = Greetings { begun: 0, heard: Vec::new() };
+//! let counts = jobs::run(Settings { slots: 2, ..Settings::default() }, &mut work, &Held::back(&[])?)?;
+//! assert_eq!(counts.done, 3);
+//! assert_eq!(work.heard.len(), "hello 1\nhello 2\nhello 3\n".len());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Each slot has a cgroup where one may be made, so that a job is known to be over when its last descendant is. What a job
+//! leaves behind is ended, and told ([`Attempt::left`]). Without a cgroup that is so only for a job that is killed.
+
+mod drive;
+mod lines;
+mod place;
+mod spool;
+
+pub use drive::run;
+pub use spool::Kept;
+
+use crate::signals::Arrival;
+use crate::{Command, CommandError, Usage};
+use doula_core::queue::{Counts, Policy, SlotId};
+use doula_model::exit::ExitStatus;
+use doula_model::task::{Failure, TaskId, Verdict};
+use doula_sys::fd::BorrowedFd;
+use std::io;
+use std::time::{Duration, SystemTime};
+
+/// How jobs are run.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// So many at once.
+    pub slots: SlotId,
+    /// How often each is tried, for how long, and when all is given up.
+    pub policy: Policy,
+    /// Decides the random share of pauses.
+    pub seed: u64,
+    /// What becomes of what they say.
+    pub capture: Capture,
+    /// Whether descendants that outlive their job are ended.
+    pub contain: bool,
+    /// So often [`Work::throttle`] is asked, if at all.
+    pub look_every: Option<Duration>,
+}
+
+impl Default for Settings {
+    /// One at a time, once each, all of its output when it has ended.
+    fn default() -> Settings {
+        let policy = Policy::PLAIN;
+        Settings { slots: 1, policy, seed: 0, capture: Capture::Whole, contain: true, look_every: None }
+    }
+}
+
+/// What becomes of what jobs write to standard output and standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Capture {
+    /// They have our streams.
+    None,
+    /// It is kept until they have ended.
+    Whole,
+    /// It is told line by line.
+    Lines,
+}
+
+/// One of the two streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Err,
+}
+
+/// Whether there is another task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// There is; its number is the next one, from 1 on.
+    Task,
+    /// Not yet: ask again when [`Work::waits_for`] is readable.
+    Wait,
+    /// There will be no more.
+    End,
+}
+
+/// What to do after a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Nothing.
+    No,
+    /// Nothing more is begun.
+    Soon,
+    /// What runs is asked to end too, and killed after the grace.
+    Now,
+    /// What runs is killed.
+    Kill,
+}
+
+/// Where tasks come from, and who is told of them.
+pub trait Work {
+    /// Whether there is another task.
+    ///
+    /// # Errors
+    /// Those of reading them. Nothing more is begun then, and [`run`] returns the error when what runs has ended.
+    fn next(&mut self) -> io::Result<Next>;
+
+    /// What to wait for after [`Next::Wait`].
+    fn waits_for(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// The command of a task in this slot. Its standard input is what it says, or nothing; its output is captured.
+    fn command(&mut self, task: TaskId, slot: SlotId) -> Command;
+
+    /// An attempt begins.
+    fn began(&mut self, task: TaskId, attempt: u32, slot: SlotId) {
+        let _ = (task, attempt, slot);
+    }
+
+    /// An attempt could not begin; whether others should.
+    fn not_born(&mut self, task: TaskId, attempt: u32, error: &CommandError) -> Stop {
+        let _ = (task, attempt, error);
+        Stop::No
+    }
+
+    /// A line of a job, with its end if it has one ([`Capture::Lines`]).
+    ///
+    /// # Errors
+    /// Those of writing it. All is given up then.
+    fn line(&mut self, task: TaskId, stream: Stream, line: &[u8]) -> io::Result<()> {
+        let _ = (task, stream, line);
+        Ok(())
+    }
+
+    /// An attempt ended.
+    ///
+    /// # Errors
+    /// Those of writing what it said. All is given up then.
+    fn ended(&mut self, attempt: Attempt) -> io::Result<()>;
+
+    /// An attempt failed, and there will be another after a pause.
+    fn retries(&mut self, task: TaskId, attempt: u32, failure: Failure, pause: Duration) {
+        let _ = (task, attempt, failure, pause);
+    }
+
+    /// A task came to its end: once for each.
+    ///
+    /// # Errors
+    /// Those of telling it. All is given up then.
+    fn settled(&mut self, task: TaskId, verdict: Verdict, attempts: u32) -> io::Result<()>;
+
+    /// All was given up by the rule.
+    fn halted(&mut self) {}
+
+    /// Whether the machine has no room for another job now.
+    fn throttle(&mut self) -> bool {
+        false
+    }
+
+    /// Tells how far it is; after each event.
+    fn progress(&mut self, counts: &Counts, in_work: usize) {
+        let _ = (counts, in_work);
+    }
+
+    /// A signal came.
+    fn signal(&mut self, arrival: Arrival) -> Stop {
+        let _ = arrival;
+        Stop::Now
+    }
+}
+
+/// An attempt that ended.
+#[derive(Debug)]
+pub struct Attempt {
+    /// At which task.
+    pub task: TaskId,
+    /// The n-th, from 1.
+    pub number: u32,
+    /// Where.
+    pub slot: SlotId,
+    /// How its process ended.
+    pub status: ExitStatus,
+    /// When it began, for people.
+    pub began: SystemTime,
+    /// How long it took, until its last descendant was gone.
+    pub took: Duration,
+    /// What it used.
+    pub usage: Usage,
+    /// What it wrote to standard output ([`Capture::Whole`]).
+    pub output: Kept,
+    /// What it wrote to standard error ([`Capture::Whole`]).
+    pub error: Kept,
+    /// It came to its end by itself and left somebody behind, who was ended.
+    pub left: bool,
+}

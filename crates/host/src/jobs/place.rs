@@ -1,0 +1,218 @@
+//! A slot: where one job runs at a time, and how its end is seen.
+
+use super::lines::Lines;
+use super::spool::Spool;
+use super::{Attempt, Capture, Stream};
+use crate::child::{Child, Row};
+use crate::{Command, CommandError, OnDrop, Signal};
+use doula_core::queue::SlotId;
+use doula_model::exit::ExitStatus;
+use doula_model::task::TaskId;
+use doula_sys::fd::OwnedFd;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+/// How long those may take to be gone who were killed where no cgroup tells it.
+const GONE_WITHIN: Duration = Duration::from_secs(10);
+
+/// The cgroup of a slot.
+#[derive(Debug)]
+struct Fence {
+    row: Arc<Row>,
+    events: OwnedFd,
+}
+
+impl Fence {
+    fn new() -> Option<Fence> {
+        let row = Row::new()?;
+        let events = row.events().ok()?;
+        Some(Fence { row, events })
+    }
+}
+
+/// What is seen of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Its process lives.
+    Lives,
+    /// It has ended, and descendants of it are about to.
+    Left,
+    /// All have ended.
+    Over,
+}
+
+/// A job that runs.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) task: TaskId,
+    pub(super) number: u32,
+    child: Child,
+    began: (Instant, SystemTime),
+    pub(super) lines: Vec<Lines>,
+    status: Option<ExitStatus>,
+    /// It was asked to end.
+    interrupted: bool,
+    /// Somebody outlived its process.
+    left: bool,
+    /// Its cgroup was killed.
+    razed: bool,
+}
+
+impl Job {
+    pub(super) fn child(&self) -> &Child {
+        &self.child
+    }
+}
+
+/// One slot.
+#[derive(Debug)]
+pub(super) struct Place {
+    id: SlotId,
+    capture: Capture,
+    contain: bool,
+    fence: Option<Fence>,
+    out: Option<Spool>,
+    error: Option<Spool>,
+    pub(super) job: Option<Job>,
+}
+
+impl Place {
+    pub(super) fn new(id: SlotId, capture: Capture, contain: bool) -> io::Result<Place> {
+        let spool = || (capture == Capture::Whole).then(Spool::new).transpose();
+        let (out, error) = (spool()?, spool()?);
+        let fence = if contain { Fence::new() } else { None };
+        Ok(Place { id, capture, contain, fence, out, error, job: None })
+    }
+
+    /// What tells that everybody of the job is gone.
+    pub(super) fn events(&self) -> Option<&OwnedFd> {
+        self.fence.as_ref().map(|fence| &fence.events)
+    }
+
+    /// Starts a job.
+    pub(super) fn begin(
+        &mut self,
+        task: TaskId,
+        number: u32,
+        mut command: Command,
+    ) -> Result<&Job, CommandError> {
+        match (&self.out, &self.error) {
+            (Some(out), Some(error)) => {
+                command.stdout(out.fd()).stderr(error.fd());
+            }
+            _ if self.capture == Capture::Lines => {
+                command.stdout(crate::Stdio::pipe_out()).stderr(crate::Stdio::pipe_out());
+            }
+            _ => {}
+        }
+        match &self.fence {
+            Some(fence) => command.contain(Some(Arc::clone(&fence.row))),
+            None if self.contain => drop(command.contained()),
+            None => {}
+        }
+        command.on_drop(OnDrop::Kill);
+        let began = (Instant::now(), SystemTime::now());
+        let mut child = command.spawn()?;
+        let streams = [(child.stdout.take(), Stream::Out), (child.stderr.take(), Stream::Err)];
+        let lines = streams.into_iter().filter_map(|(pipe, stream)| Some(Lines::new(pipe?, stream)));
+        let lines = lines.collect();
+        Ok(self.job.insert(Job {
+            task,
+            number,
+            child,
+            began,
+            lines,
+            status: None,
+            interrupted: false,
+            left: false,
+            razed: false,
+        }))
+    }
+
+    /// Looks whether the job is over: its process has ended, and nobody of it is left. Who is left is killed.
+    pub(super) fn look(&mut self) -> io::Result<Look> {
+        let Some(job) = &mut self.job else { return Ok(Look::Lives) };
+        if job.status.is_none() {
+            job.status = job.child.try_wait();
+        }
+        if job.status.is_none() {
+            return Ok(Look::Lives);
+        }
+        let Some(fence) = &self.fence else { return Ok(Look::Over) };
+        if fence.row.is_empty(&fence.events)? {
+            return Ok(Look::Over);
+        }
+        if !job.razed {
+            (job.left, job.razed) = (true, true);
+            fence.row.kill()?;
+        }
+        Ok(Look::Left)
+    }
+
+    /// Asks everybody of the job to end.
+    pub(super) fn interrupt(&mut self) {
+        let Some(job) = &mut self.job else { return };
+        job.interrupted = true;
+        // Who is gone by now has ended.
+        let _ = match &self.fence {
+            Some(fence) => fence.row.signal(Signal::TERM),
+            None => job.child.signal(Signal::TERM),
+        };
+    }
+
+    /// Kills everybody of the job.
+    pub(super) fn kill(&mut self) -> io::Result<()> {
+        let Some(job) = &mut self.job else { return Ok(()) };
+        match &self.fence {
+            Some(fence) => {
+                (job.interrupted, job.razed) = (true, true);
+                fence.row.kill()
+            }
+            None if self.contain => job.child.kill_tree(GONE_WITHIN).map(drop).map_err(io::Error::from),
+            None => job.child.kill(),
+        }
+    }
+
+    /// What there is to tell of a job that is over. The slot is empty then.
+    pub(super) fn finish(
+        &mut self,
+        tell: &mut dyn FnMut(TaskId, Stream, &[u8]) -> io::Result<()>,
+    ) -> io::Result<Option<Attempt>> {
+        let Some(job) = self.job.take() else { return Ok(None) };
+        let task = job.task;
+        for lines in job.lines {
+            lines.finish(&mut |stream, line| tell(task, stream, line))?;
+        }
+        let certain = self.fence.is_some();
+        let take = |spool: &mut Option<Spool>| match spool {
+            Some(spool) => spool.take(certain),
+            None => Ok(super::Kept::default()),
+        };
+        let (output, error) = (take(&mut self.out)?, take(&mut self.error)?);
+        // Nobody can be born any more in a cgroup that was killed.
+        if job.razed {
+            self.fence = Fence::new();
+        }
+        let attempt = Attempt {
+            task,
+            number: job.number,
+            slot: self.id,
+            status: job.status.unwrap_or(ExitStatus::UNKNOWN),
+            began: job.began.1,
+            took: job.began.0.elapsed(),
+            usage: job.child.usage().unwrap_or_default(),
+            output,
+            error,
+            left: job.left && !job.interrupted,
+        };
+        Ok(Some(attempt))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Given up in the middle: with all that it has, and proven as far as that can be in time.
+        let _ = self.kill();
+    }
+}

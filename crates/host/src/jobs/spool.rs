@@ -1,0 +1,123 @@
+//! Output that is kept until its job has ended: in a file in memory, because nobody has to read that meanwhile.
+
+use crate::child::os_error;
+use doula_sys::fd::{self, OwnedFd};
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, Write};
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+
+/// Up to this size it is copied, and the file is used again.
+const SMALL: u64 = 1 << 20;
+
+/// What a job wrote to one stream.
+#[derive(Debug, Default)]
+pub struct Kept(Content);
+
+#[derive(Debug, Default)]
+enum Content {
+    #[default]
+    Nothing,
+    Bytes(Vec<u8>),
+    File(File, u64),
+}
+
+impl Kept {
+    /// How many bytes.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        match &self.0 {
+            Content::Nothing => 0,
+            Content::Bytes(bytes) => bytes.len() as u64,
+            Content::File(_, length) => *length,
+        }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Writes all of it.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub fn write_to(&self, to: &mut impl Write) -> io::Result<()> {
+        match &self.0 {
+            Content::Nothing => Ok(()),
+            Content::Bytes(bytes) => to.write_all(bytes),
+            Content::File(file, length) => {
+                let mut file = file;
+                file.rewind()?;
+                io::copy(&mut file.take(*length), to).map(drop)
+            }
+        }
+    }
+
+    /// All of it.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn bytes(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.write_to(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+/// The file of one stream of one slot.
+#[derive(Debug)]
+pub(super) struct Spool(Arc<OwnedFd>);
+
+impl Spool {
+    pub(super) fn new() -> io::Result<Spool> {
+        fd::memory(c"doula job").map(|file| Spool(Arc::new(file))).map_err(os_error)
+    }
+
+    /// For the child.
+    pub(super) fn fd(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.0)
+    }
+
+    /// What was written. The file is used again only if it is certain that nobody else has it.
+    pub(super) fn take(&mut self, certain: bool) -> io::Result<Kept> {
+        let file = File::from(self.0.try_clone()?);
+        let length = file.metadata()?.len();
+        let keep = length > SMALL;
+        let content = match length {
+            0 => Content::Nothing,
+            _ if keep => Content::File(file, length),
+            _ => {
+                let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
+                file.read_exact_at(&mut bytes, 0)?;
+                if certain {
+                    file.set_len(0)?;
+                    (&file).rewind()?;
+                }
+                Content::Bytes(bytes)
+            }
+        };
+        if keep || !certain {
+            *self = Spool::new()?;
+        }
+        Ok(Kept(content))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_given_once_small_or_large() {
+        let mut spool = Spool::new().expect("memory");
+        for (certain, size) in [(true, 0), (true, 5), (false, 7), (true, SMALL + 3), (true, 9)] {
+            let mut child = File::from(spool.fd().try_clone().expect("a copy"));
+            child.write_all(&vec![b'x'; size as usize]).expect("written");
+            let kept = spool.take(certain).expect("kept");
+            assert_eq!((kept.len(), kept.is_empty()), (size, size == 0));
+            assert_eq!(kept.bytes().expect("read").len() as u64, size);
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! The words of a command with places for what each job gets: `{}`, `{.}`, `{2/}`, `{#}` and their like.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+
+/// What one job gets, column by column.
+pub(super) type Inputs = Vec<Vec<u8>>;
+
+/// A command with places.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Template {
+    words: Vec<Vec<Part>>,
+    /// The words are one line for a shell.
+    shell: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Text(Vec<u8>),
+    /// A column (`None`: all of them), and what of it.
+    Input(Option<usize>, Form),
+    /// `{#}`
+    Number,
+    /// `{%}`
+    Slot,
+}
+
+/// What is taken of an input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Whole,
+    /// `{.}`: without its extension.
+    Stem,
+    /// `{/}`: without its directory.
+    Base,
+    /// `{//}`: its directory.
+    Directory,
+    /// `{/.}`: without both.
+    BaseStem,
+}
+
+/// Which job it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    /// Its number, from 1.
+    pub(super) number: u64,
+    /// Its slot, from 1.
+    pub(super) slot: u32,
+}
+
+impl Template {
+    /// Finds the places; where there is none, the inputs come at the end. With `shell` all is one line for `sh -c`.
+    /// `all` is what stands for all inputs: `{}`, or another word (`-I`).
+    pub(super) fn new(words: &[OsString], all: &str, shell: bool) -> Template {
+        let mut words: Vec<Vec<Part>> =
+            words.iter().map(|word| parts(word.as_bytes(), all.as_bytes())).collect();
+        let takes = |part: &Part| matches!(part, Part::Input(..));
+        if !words.iter().flatten().any(takes) {
+            words.push(vec![Part::Input(None, Form::Whole)]);
+        }
+        Template { words, shell }
+    }
+
+    /// A whole command that comes as an input.
+    pub(super) fn of_line(shell: bool) -> Template {
+        Template { words: Vec::new(), shell }
+    }
+
+    /// Whether each job has the same program.
+    pub(super) fn has_one_program(&self) -> bool {
+        self.shell || matches!(self.words.first().map(Vec::as_slice), Some([Part::Text(_)]))
+    }
+
+    /// The words of a job's command, at least one. `Err`: the input is no command.
+    pub(super) fn fill(&self, inputs: &Inputs, place: Place) -> Result<Vec<OsString>, String> {
+        if self.words.is_empty() {
+            let line = inputs.join(&b' ');
+            return if self.shell { Ok(shell(line)) } else { split(&line) };
+        }
+        if self.shell {
+            let words = self.words.iter().map(|word| filled(word, inputs, place, true));
+            return Ok(shell(words.collect::<Vec<_>>().join(&b' ')));
+        }
+        let mut words = Vec::new();
+        for word in &self.words {
+            match word.as_slice() {
+                // Alone in its word, each input is a word.
+                [Part::Input(None, form)] => words.extend(inputs.iter().map(|input| form.of(input).to_vec())),
+                parts => words.push(filled(parts, inputs, place, false)),
+            }
+        }
+        match words.first() {
+            Some(first) if !first.is_empty() => Ok(words.into_iter().map(OsString::from_vec).collect()),
+            _ => Err("the command is empty".to_owned()),
+        }
+    }
+}
+
+fn shell(line: Vec<u8>) -> Vec<OsString> {
+    vec!["sh".into(), "-c".into(), OsString::from_vec(line)]
+}
+
+/// A line as a shell splits it, and nothing else of a shell.
+fn split(line: &[u8]) -> Result<Vec<OsString>, String> {
+    let text = std::str::from_utf8(line)
+        .map_err(|_| "the line is no UTF-8: --shell takes it as it is".to_owned())?;
+    let words = shell_words::split(text).map_err(|_| format!("a quote is never closed in `{text}`"))?;
+    match words.first() {
+        Some(first) if !first.is_empty() => Ok(words.into_iter().map(OsString::from).collect()),
+        _ => Err("the line is empty".to_owned()),
+    }
+}
+
+fn filled(parts: &[Part], inputs: &Inputs, place: Place, quoted: bool) -> Vec<u8> {
+    let mut word = Vec::new();
+    let put = |word: &mut Vec<u8>, input: &[u8]| match quoted {
+        true => word.extend_from_slice(quote(OsStr::from_bytes(input)).as_bytes()),
+        false => word.extend_from_slice(input),
+    };
+    for part in parts {
+        match part {
+            Part::Text(text) => word.extend_from_slice(text),
+            Part::Number => word.extend_from_slice(place.number.to_string().as_bytes()),
+            Part::Slot => word.extend_from_slice(place.slot.to_string().as_bytes()),
+            Part::Input(Some(column), form) => {
+                put(&mut word, form.of(inputs.get(column - 1).map_or(&[], Vec::as_slice)));
+            }
+            Part::Input(None, form) => {
+                for (at, input) in inputs.iter().enumerate() {
+                    if at > 0 {
+                        word.push(b' ');
+                    }
+                    put(&mut word, form.of(input));
+                }
+            }
+        }
+    }
+    word
+}
+
+/// A word as a POSIX shell reads it back.
+pub(super) fn quote(word: &OsStr) -> OsString {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-+=./:,@%".contains(byte);
+    let bytes = word.as_bytes();
+    if !bytes.is_empty() && bytes.iter().all(plain) {
+        return word.to_owned();
+    }
+    let mut quoted = vec![b'\''];
+    for byte in bytes {
+        match byte {
+            b'\'' => quoted.extend_from_slice(br"'\''"),
+            byte => quoted.push(*byte),
+        }
+    }
+    quoted.push(b'\'');
+    OsString::from_vec(quoted)
+}
+
+/// Splits a word at its places.
+fn parts(mut word: &[u8], all: &[u8]) -> Vec<Part> {
+    let mut parts = Vec::new();
+    let mut text = Vec::new();
+    while let Some((&first, rest)) = word.split_first() {
+        let found = if !all.is_empty() && word.starts_with(all) {
+            Some((Part::Input(None, Form::Whole), &word[all.len()..]))
+        } else {
+            placed(word)
+        };
+        match found {
+            Some((part, rest)) => {
+                if !text.is_empty() {
+                    parts.push(Part::Text(std::mem::take(&mut text)));
+                }
+                parts.push(part);
+                word = rest;
+            }
+            None => {
+                text.push(first);
+                word = rest;
+            }
+        }
+    }
+    if !text.is_empty() || parts.is_empty() {
+        parts.push(Part::Text(text));
+    }
+    parts
+}
+
+/// The place at the beginning, and what comes behind it.
+fn placed(word: &[u8]) -> Option<(Part, &[u8])> {
+    let inner = word.strip_prefix(b"{")?;
+    let end = inner.iter().position(|byte| *byte == b'}')?;
+    let (inner, rest) = (&inner[..end], &inner[end + 1..]);
+    let digits = inner.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (number, form) = inner.split_at(digits);
+    let column = match number {
+        [] => None,
+        digits => Some(std::str::from_utf8(digits).ok()?.parse::<usize>().ok().filter(|column| *column > 0)?),
+    };
+    let part = match (form, column) {
+        (b"#", None) => Part::Number,
+        (b"%", None) => Part::Slot,
+        (b".", _) => Part::Input(column, Form::Stem),
+        (b"/", _) => Part::Input(column, Form::Base),
+        (b"//", _) => Part::Input(column, Form::Directory),
+        (b"/.", _) => Part::Input(column, Form::BaseStem),
+        (b"", Some(_)) => Part::Input(column, Form::Whole),
+        _ => return None,
+    };
+    Some((part, rest))
+}
+
+impl Form {
+    fn of(self, input: &[u8]) -> &[u8] {
+        let slash = input.iter().rposition(|byte| *byte == b'/');
+        let base = &input[slash.map_or(0, |slash| slash + 1)..];
+        match self {
+            Form::Whole => input,
+            Form::Base => base,
+            Form::BaseStem => stem(base),
+            Form::Stem => &input[..input.len() - (base.len() - stem(base).len())],
+            Form::Directory => match slash {
+                None => b".",
+                Some(0) => b"/",
+                Some(slash) => &input[..slash],
+            },
+        }
+    }
+}
+
+/// A name without its extension; a dot at its beginning begins none.
+fn stem(base: &[u8]) -> &[u8] {
+    let dot = base.iter().rposition(|byte| *byte == b'.').filter(|dot| *dot > 0);
+    &base[..dot.unwrap_or(base.len())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fill(words: &[&str], inputs: &[&str], shell: bool) -> Vec<String> {
+        let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+        let inputs = inputs.iter().map(|input| input.as_bytes().to_vec()).collect();
+        let place = Place { number: 7, slot: 2 };
+        let filled = Template::new(&words, "{}", shell).fill(&inputs, place).expect("a command");
+        filled.into_iter().map(|word| word.into_string().expect("UTF-8")).collect()
+    }
+
+    #[test]
+    fn each_place_is_filled_with_its_part_of_the_input() {
+        let words = ["{}", "{.}", "{/}", "{//}", "{/.}", "{#}", "{%}", "a{}b{}", "{x}", "{", "}{"];
+        let filled = ["d.x/f.tar.gz", "d.x/f.tar", "f.tar.gz", "d.x", "f.tar", "7", "2"];
+        let last = ["ad.x/f.tar.gzbd.x/f.tar.gz", "{x}", "{", "}{"];
+        assert_eq!(fill(&words, &["d.x/f.tar.gz"], false), [&filled[..], &last[..]].concat());
+        assert_eq!(fill(&["{.}", "{//}"], &["d.x/f"], false), ["d.x/f", "d.x"]);
+        assert_eq!(fill(&["{.}", "{//}"], &["/.hidden"], false), ["/.hidden", "/"]);
+        assert_eq!(fill(&["{//}"], &["f"], false), ["."]);
+    }
+
+    #[test]
+    fn columns_have_numbers_and_all_of_them_are_words_of_their_own_where_they_stand_alone() {
+        assert_eq!(
+            fill(&["mv", "{2}", "{1.}.old", "{3}"], &["a.c", "b c"], false),
+            ["mv", "b c", "a.old", ""]
+        );
+        assert_eq!(fill(&["cat"], &["a b", "c"], false), ["cat", "a b", "c"]);
+        assert_eq!(fill(&["echo", "x{}"], &["a b", "c"], false), ["echo", "xa b c"]);
+        assert_eq!(fill(&["{1}{0}"], &["a"], false), ["a{0}"]);
+    }
+
+    #[test]
+    fn a_shell_gets_one_line_in_which_inputs_are_quoted() {
+        let line = fill(&["cat {} |", "wc -l >{.}.n"], &["it's; rm -rf *.x"], true);
+        assert_eq!(line, ["sh", "-c", r"cat 'it'\''s; rm -rf *.x' | wc -l >'it'\''s; rm -rf *'.n"]);
+    }
+
+    #[test]
+    fn a_line_can_be_the_whole_command() {
+        let place = Place { number: 1, slot: 1 };
+        let line = |text: &str, shell| Template::of_line(shell).fill(&vec![text.as_bytes().to_vec()], place);
+        assert_eq!(line("echo 'a b' c", false), Ok(vec!["echo".into(), "a b".into(), "c".into()]));
+        assert_eq!(line("echo 'a", false), Err("a quote is never closed in `echo 'a`".to_owned()));
+        assert_eq!(line("  ", false), Err("the line is empty".to_owned()));
+        assert_eq!(line("a | b", true), Ok(vec!["sh".into(), "-c".into(), "a | b".into()]));
+    }
+}
