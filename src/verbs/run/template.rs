@@ -54,8 +54,8 @@ impl Template {
     pub(super) fn new(words: &[OsString], all: &str, shell: bool) -> Template {
         let mut words: Vec<Vec<Part>> =
             words.iter().map(|word| parts(word.as_bytes(), all.as_bytes())).collect();
-        let takes = |part: &Part| matches!(part, Part::Input(..));
-        if !words.iter().flatten().any(takes) {
+        let is_place = |part: &Part| !matches!(part, Part::Text(_));
+        if !words.iter().flatten().any(is_place) {
             words.push(vec![Part::Input(None, Form::Whole)]);
         }
         Template { words, shell }

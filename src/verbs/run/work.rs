@@ -91,7 +91,12 @@ impl<'u> Jobs<'u> {
     /// What comes of it all.
     pub(super) fn finish(mut self, ended: io::Result<Counts>) -> Outcome {
         self.report.clear();
-        let counts = ended.map_err(|error| Failure::doula(error.to_string()))?;
+        let counts = ended.map_err(|error| match error.kind() {
+            io::ErrorKind::BrokenPipe => {
+                Failure::doula("nobody reads the output any more: the jobs that ran were ended")
+            }
+            _ => Failure::doula(error.to_string()),
+        })?;
         if counts.dropped > 0 {
             let jobs =
                 if counts.dropped == 1 { "1 job was" } else { &format!("{} jobs were", counts.dropped) };

@@ -274,7 +274,8 @@ impl Queue {
     /// When a [`Event::Tick`] is due at the latest.
     pub fn deadline(&self) -> Option<Time> {
         let resting = self.resting.keys().next().map(|(time, _)| *time);
-        let waits = !self.throttled && !(self.ready.is_empty() && self.suspects.is_empty());
+        let some_wait = !self.ready.is_empty() || !self.suspects.is_empty();
+        let waits = some_wait && !self.throttled;
         let start = Some(self.next_start).filter(|_| waits && !self.policy.delay.is_zero());
         let limit = self.limit();
         let ends = self.leases().filter_map(|lease| match lease.ending {

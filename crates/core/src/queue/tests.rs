@@ -1,3 +1,5 @@
+//! The lease engine through single histories, and through every order of events that chance makes.
+
 use super::*;
 use alloc::collections::BTreeSet;
 use doula_model::signal::Signal;
@@ -288,7 +290,7 @@ impl Play {
                     assert_eq!(self.settled.insert(task.0, (verdict, attempts)), None);
                 }
                 Action::Interrupt { slot, .. } | Action::Kill { slot, .. } => {
-                    drop(self.interrupted.insert(slot))
+                    self.interrupted.insert(slot);
                 }
                 Action::Retry { .. } | Action::Halted => {}
             }

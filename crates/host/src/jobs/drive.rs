@@ -1,11 +1,13 @@
 //! The loop: what happens goes to the queue, and what it says is done.
 
+use super::memory::Deaths;
 use super::place::{Look, Place};
 use super::{Next, Settings, Stop, Stream, Work};
 use crate::child::os_error;
 use crate::signals::Held;
 use doula_core::queue::{Action, Counts, Event, Queue, SlotId};
 use doula_model::plan::Errno;
+use doula_model::signal::Signal;
 use doula_model::task::{Failure, TaskId};
 use doula_sys::fd::AsFd as _;
 use doula_sys::poll::{Epoll, Happening, Interest};
@@ -58,6 +60,7 @@ struct Runner<'w, W> {
     /// Why no more tasks could be had.
     trouble: Option<io::Error>,
     next_look: Option<Instant>,
+    ooms: Deaths,
 }
 
 impl<'w, W: Work> Runner<'w, W> {
@@ -76,6 +79,7 @@ impl<'w, W: Work> Runner<'w, W> {
             waits: false,
             trouble: None,
             next_look: None,
+            ooms: Deaths::new(),
         })
     }
 
@@ -275,8 +279,10 @@ impl<'w, W: Work> Runner<'w, W> {
         }
         let work = &mut *self.work;
         let ended = place.finish(&mut |task, stream: Stream, line: &[u8]| work.line(task, stream, line))?;
-        let Some(attempt) = ended else { return Ok(()) };
+        let Some((attempt, ours)) = ended else { return Ok(()) };
         let (slot, task, failure) = (attempt.slot, attempt.task, Failure::of(attempt.status));
+        let starved = failure == Some(Failure::Signal(Signal::KILL)) && !ours && self.ooms.any();
+        let failure = if starved { Some(Failure::OutOfMemory) } else { failure };
         self.work.ended(attempt)?;
         self.tell(Event::Ended { slot, task, failure });
         Ok(())

@@ -1,10 +1,8 @@
 //! Many commands, a few at a time: what [`doula_core::queue`] decides is done here.
 //!
 //! ```
-//! use doula_core::queue::Policy;
-//! use doula_host::jobs::{self, Attempt, Next, Settings, Work};
+//! use doula_host::jobs::{self, Attempt, Next, Settings, TaskId, Verdict, Work};
 //! use doula_host::{Command, signals::Held};
-//! use doula_model::task::{TaskId, Verdict};
 //!
 //! /// Three commands, and what they say.
 //! struct Greetings { begun: u64, heard: Vec<u8> }
@@ -40,17 +38,19 @@
 
 mod drive;
 mod lines;
+mod memory;
 mod place;
 mod spool;
 
 pub use drive::run;
 pub use spool::Kept;
 
+pub use doula_core::queue::{Counts, Halt, HaltLimit, HaltOn, Pause, Policy, RetryOn, SlotId, Timeout};
+pub use doula_model::task::{Failure, TaskId, Verdict};
+
 use crate::signals::Arrival;
 use crate::{Command, CommandError, Usage};
-use doula_core::queue::{Counts, Policy, SlotId};
 use doula_model::exit::ExitStatus;
-use doula_model::task::{Failure, TaskId, Verdict};
 use doula_sys::fd::BorrowedFd;
 use std::io;
 use std::time::{Duration, SystemTime};

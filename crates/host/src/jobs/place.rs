@@ -65,6 +65,9 @@ impl Job {
     }
 }
 
+/// Who is told a line of a job.
+pub(super) type Tell<'t> = dyn FnMut(TaskId, Stream, &[u8]) -> io::Result<()> + 't;
+
 /// One slot.
 #[derive(Debug)]
 pub(super) struct Place {
@@ -174,11 +177,8 @@ impl Place {
         }
     }
 
-    /// What there is to tell of a job that is over. The slot is empty then.
-    pub(super) fn finish(
-        &mut self,
-        tell: &mut dyn FnMut(TaskId, Stream, &[u8]) -> io::Result<()>,
-    ) -> io::Result<Option<Attempt>> {
+    /// What there is to tell of a job that is over, and whether we asked it to end. The slot is empty then.
+    pub(super) fn finish(&mut self, tell: &mut Tell<'_>) -> io::Result<Option<(Attempt, bool)>> {
         let Some(job) = self.job.take() else { return Ok(None) };
         let task = job.task;
         for lines in job.lines {
@@ -206,7 +206,7 @@ impl Place {
             error,
             left: job.left && !job.interrupted,
         };
-        Ok(Some(attempt))
+        Ok(Some((attempt, job.interrupted)))
     }
 }
 

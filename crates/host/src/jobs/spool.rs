@@ -68,40 +68,38 @@ impl Kept {
 
 /// The file of one stream of one slot.
 #[derive(Debug)]
-pub(super) struct Spool(Arc<OwnedFd>);
+pub(super) struct Spool {
+    file: File,
+    /// The same, for the children.
+    theirs: Arc<OwnedFd>,
+}
 
 impl Spool {
     pub(super) fn new() -> io::Result<Spool> {
-        fd::memory(c"doula job").map(|file| Spool(Arc::new(file))).map_err(os_error)
+        let theirs = fd::memory(c"doula job").map_err(os_error)?;
+        Ok(Spool { file: File::from(theirs.try_clone()?), theirs: Arc::new(theirs) })
     }
 
     /// For the child.
     pub(super) fn fd(&self) -> Arc<OwnedFd> {
-        Arc::clone(&self.0)
+        Arc::clone(&self.theirs)
     }
 
     /// What was written. The file is used again only if it is certain that nobody else has it.
     pub(super) fn take(&mut self, certain: bool) -> io::Result<Kept> {
-        let file = File::from(self.0.try_clone()?);
-        let length = file.metadata()?.len();
-        let keep = length > SMALL;
-        let content = match length {
-            0 => Content::Nothing,
-            _ if keep => Content::File(file, length),
-            _ => {
-                let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
-                file.read_exact_at(&mut bytes, 0)?;
-                if certain {
-                    file.set_len(0)?;
-                    (&file).rewind()?;
-                }
-                Content::Bytes(bytes)
-            }
-        };
-        if keep || !certain {
-            *self = Spool::new()?;
+        let length = self.file.metadata()?.len();
+        if length > SMALL || !certain {
+            let file = std::mem::replace(self, Spool::new()?).file;
+            return Ok(Kept(if length == 0 { Content::Nothing } else { Content::File(file, length) }));
         }
-        Ok(Kept(content))
+        if length == 0 {
+            return Ok(Kept::default());
+        }
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
+        self.file.read_exact_at(&mut bytes, 0)?;
+        self.file.set_len(0)?;
+        self.file.rewind()?;
+        Ok(Kept(Content::Bytes(bytes)))
     }
 }
 

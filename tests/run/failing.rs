@@ -1,0 +1,160 @@
+//! How jobs fail, and what comes of it.
+
+use super::{Scratch, has_cgroups, run};
+use std::fs::File;
+use std::io::Read as _;
+
+#[test]
+fn one_job_that_dies_in_any_way_is_named_and_the_others_succeed() {
+    let ends = [
+        ("kill -KILL $$", "was killed by SIGKILL"),
+        ("kill -SEGV $$", "was killed by SIGSEGV"),
+        ("exit 7", "exited with code 7"),
+        ("exec >&- 2>&-; exit 1", "exited with code 1"),
+    ];
+    let tasks: Vec<String> = (1..=20).map(|number| number.to_string()).collect();
+    for (end, told) in ends {
+        let line = format!("if [ {{}} = 7 ]; then {end}; fi; echo ok");
+        let mut args = vec!["-j2", "--shell", &line, ":::"];
+        args.extend(tasks.iter().map(String::as_str));
+        let said = run(&args);
+        assert_eq!((said.code, said.out.lines().count()), (Some(1), 19), "{said:?}");
+        assert!(said.err.starts_with("job 7 (") && said.err.ends_with(&format!("{told}\n")), "{said:?}");
+        assert_eq!(said.err.lines().count(), 1, "{said:?}");
+    }
+}
+
+#[test]
+fn a_program_that_does_not_exist_is_told_and_nothing_more_is_begun() {
+    let tasks: Vec<String> = (1..=50).map(|number| number.to_string()).collect();
+    let mut args = vec!["-j1", "/nowhere/at-all", ":::"];
+    args.extend(tasks.iter().map(String::as_str));
+    let said = run(&args);
+    assert_eq!(said.code, Some(127));
+    assert_eq!(said.err, "job 1 (/nowhere/at-all 1): `/nowhere/at-all` does not exist\n");
+    let scratch = Scratch::new("plain");
+    std::fs::write(scratch.path("file"), "no program").expect("written");
+    assert_eq!(run(&[&scratch.path("file"), ":::", "1"]).code, Some(126));
+    // Where each job has a program of its own, the others are begun.
+    let said = run(&["-k", "-j1", "{}", "x", ":::", "/nowhere/at-all", "echo"]);
+    assert_eq!((said.code, said.out.as_str()), (Some(1), "x\n"));
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "a test that cannot run says so")]
+fn a_job_that_is_killed_for_want_of_memory_is_told_apart() {
+    let group = std::path::PathBuf::from(format!("/sys/fs/cgroup/memory/doula-run-{}", std::process::id()));
+    if std::fs::create_dir(&group).is_err() {
+        return println!("skipped: no v1 memory group may be made here");
+    }
+    let _removed = Group(group.clone());
+    std::fs::write(group.join("memory.limit_in_bytes"), "64M").expect("a limit");
+    let procs = group.join("cgroup.procs");
+    let line = format!(
+        "echo $$ >{} && exec awk 'BEGIN {{ for (;;) x = x \"0123456789abcdef\" x }}' {{}}",
+        procs.display()
+    );
+    let said = run(&["--retries", "3", "--retry-on", "1", "--shell", &line, ":::", "1"]);
+    assert!(said.err.ends_with("was killed for want of memory\n"), "{said:?}");
+}
+
+/// A cgroup that is removed at the end.
+struct Group(std::path::PathBuf);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir(&self.0));
+    }
+}
+
+#[test]
+fn a_job_that_takes_too_long_ends_with_all_its_descendants() {
+    let scratch = Scratch::new("timeout");
+    let (fifo, both) = scratch.fifo("fifo");
+    // Each of them holds the FIFO open; the last ones left their group and their session, and do not hear SIGTERM.
+    let line = format!(
+        "exec 9<>{fifo}; trap '' TERM; setsid sh -c 'sleep 1000 & sleep 1000' & sleep 1000; sleep 1000"
+    );
+    let said = run(&["--timeout", "50ms", "--grace", "50ms", "--shell", &line, ":::", "1"]);
+    assert_eq!(said.code, Some(1));
+    assert!(said.err.ends_with("took too long\n"), "{said:?}");
+    let reader = File::open(&fifo).expect("a FIFO");
+    drop(both);
+    let mut rest = Vec::new();
+    (&reader).read_to_end(&mut rest).expect("nobody writes any more");
+}
+
+#[test]
+fn what_a_job_leaves_behind_is_ended_and_told_unless_it_may_stay() {
+    if !has_cgroups() {
+        return;
+    }
+    let scratch = Scratch::new("left");
+    let (fifo, both) = scratch.fifo("fifo");
+    let line = format!("setsid sleep 1000 9<>{fifo} & echo done {{}}");
+    let said = run(&["--shell", &line, ":::", "1"]);
+    assert_eq!((said.code, said.out.as_str()), (Some(0), "done 1\n"));
+    assert_eq!(said.err, "job 1 left processes behind: they were ended\n");
+    let reader = File::open(&fifo).expect("a FIFO");
+    drop(both);
+    (&reader).read_to_end(&mut Vec::new()).expect("nobody writes any more");
+    // One that may stay ends when it is told to.
+    let (fifo, mut both) = scratch.fifo("stay");
+    let line = format!("(read x <{fifo}; echo $x >{fifo}.answer) >/dev/null 2>&1 & echo done {{}}");
+    let said = run(&["--leave", "--shell", &line, ":::", "1"]);
+    assert_eq!((said.out.as_str(), said.err.as_str()), ("done 1\n", ""));
+    let (answer, _held) = scratch.fifo("stay.answer");
+    std::io::Write::write_all(&mut both, b"stayed\n").expect("written");
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(File::open(answer).expect("a FIFO")), &mut line)
+        .expect("an answer");
+    assert_eq!(line, "stayed\n");
+}
+
+#[test]
+fn failures_are_tried_again_by_kind_and_only_the_last_output_is_shown() {
+    let scratch = Scratch::new("retries");
+    let file = scratch.path("tries");
+    let line = format!("echo x >>{file}; n=$(wc -l <{file}); echo try $n; [ $n -ge 3 ] || exit 75");
+    let said = run(&["--retries", "5", "--retry-on", "75", "--shell", &line, ":::", "1"]);
+    assert_eq!((said.code, said.out.as_str(), said.err.as_str()), (Some(0), "try 3\n", ""));
+    let said = run(&["--retries", "2", "--shell", "exit 75", ":::", "1"]);
+    assert!(said.err.ends_with("exited with code 75, 3 times\n"), "{said:?}");
+    let said = run(&["--retries", "2", "--retry-on", "75,timeout", "--shell", "exit 1", ":::", "1"]);
+    assert!(said.err.ends_with("exited with code 1\n"), "{said:?}");
+}
+
+#[test]
+fn a_job_that_dies_twice_is_not_tried_again() {
+    let said = run(&["--retries", "9", "--shell", "kill -SEGV $$", ":::", "1"]);
+    assert!(said.err.ends_with("was killed by SIGSEGV, 2 times, and is not tried again\n"), "{said:?}");
+    let said = run(&["--retries", "3", "--quarantine", "0", "--shell", "kill -SEGV $$", ":::", "1"]);
+    assert!(said.err.ends_with("was killed by SIGSEGV, 4 times\n"), "{said:?}");
+}
+
+#[test]
+fn a_run_is_given_up_by_its_rule() {
+    let line = "if [ {} = 1 ]; then exit 1; else sleep 1000; fi";
+    let said = run(&["-j2", "--halt", "now,fail=1", "--shell", line, ":::", "1", "2", "3"]);
+    assert_eq!(said.code, Some(1));
+    assert!(said.err.contains("halted by the rule of --halt"), "{said:?}");
+    assert!(said.out.is_empty() && !said.err.contains("job 2"), "{said:?}");
+    let said = run(&["-j1", "--halt", "soon,success=2", "echo", ":::", "1", "2", "3", "4"]);
+    assert_eq!((said.code, said.out.as_str()), (Some(0), "1\n2\n"));
+}
+
+#[test]
+fn nothing_begins_while_the_machine_is_short_of_what_was_asked_for() {
+    let mut doula = super::start(&["--memfree", "1000000T", "--events", "-", "echo", ":::", "1"]);
+    let mut err = std::io::BufReader::new(doula.stderr.take().expect("a pipe"));
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut err, &mut line).expect("an event");
+    assert!(line.contains("throttled"), "{line}");
+    super::ending::signal(&doula, rustix::process::Signal::TERM);
+    let said = super::said(doula.wait_with_output().expect("its end"));
+    assert_eq!((said.code, said.out.as_str()), (Some(143), ""));
+    assert_eq!(
+        run(&["--memfree", "1", "--load", "100000", "--pressure", "100%", "echo", ":::", "1"]).out,
+        "1\n"
+    );
+}
