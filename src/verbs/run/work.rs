@@ -91,11 +91,10 @@ impl<'u> Jobs<'u> {
     /// What comes of it all.
     pub(super) fn finish(mut self, ended: io::Result<Counts>) -> Outcome {
         self.report.clear();
-        let counts = ended.map_err(|error| match error.kind() {
-            io::ErrorKind::BrokenPipe => {
-                Failure::doula("nobody reads the output any more: the jobs that ran were ended")
-            }
-            _ => Failure::doula(error.to_string()),
+        let unread = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+        let counts = ended.map_err(|error| match unread(&error) {
+            true => Failure::doula("nobody reads the output any more: the jobs that ran were ended"),
+            false => Failure::doula(error.to_string()),
         })?;
         if counts.dropped > 0 {
             let jobs =
