@@ -145,12 +145,12 @@ impl Engine {
             return self.change_worker((pool, id), spec, returns);
         }
         if !returns && only_rules_differ(service.effective(), &spec) {
-            **service.next.as_mut().unwrap_or(&mut service.spec) = spec;
+            *service.next.as_mut().unwrap_or(&mut service.spec) = spec.into();
             return failed.then_some(Cause::Reconfigured);
         }
         if has_processes(service.state) {
             let scheduled = matches!(spec.kind, Kind::Scheduled { .. });
-            service.next = Some(Box::new(spec));
+            service.next = Some(spec.into());
             if service.wish == Wish::Up || returns {
                 service.again = Some(Cause::Reconfigured);
             }
@@ -161,7 +161,7 @@ impl Engine {
             return returns.then_some(Cause::Reconfigured);
         }
         let other_kind = service.spec.kind != spec.kind;
-        *service.spec = spec;
+        service.spec = spec.into();
         if is_live(service.state) {
             self.change_idle(id);
             return None;
@@ -229,7 +229,7 @@ impl Engine {
         let id = ServiceId(number);
         let twice = self.names.insert(spec.name.clone(), id);
         assert!(twice.is_none(), "names were checked to be unique");
-        self.services.push(Some(Box::new(Service::new(id, spec, self.cx.now))));
+        self.services.put(id, Box::new(Service::new(id, spec, self.cx.now)));
         id
     }
 

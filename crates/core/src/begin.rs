@@ -152,7 +152,7 @@ impl Service {
 }
 
 /// The children that a state is about, in contrast to helpers beside it.
-const fn is_step(role: Role) -> bool {
+pub(crate) const fn is_step(role: Role) -> bool {
     match role {
         Role::Main | Role::PreStart | Role::PostStop => true,
         Role::Reload | Role::ReadyProbe | Role::LiveProbe => false,

@@ -1,24 +1,8 @@
 //! The children of one generation that were asked for and did not end yet: at most one of each role.
 
 use doula_model::id::{Pid, Role};
+pub(crate) use doula_model::record::Child;
 use doula_model::time::Time;
-
-/// A child between the wish for it and its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Child {
-    /// Its birth was asked for; the answer is still to come.
-    Asked {
-        /// It is to be killed as soon as it is born.
-        doomed: bool,
-    },
-    /// It lives.
-    Alive {
-        /// Its number.
-        pid: Pid,
-        /// Since when.
-        born: Time,
-    },
-}
 
 /// The children of one generation, by role.
 #[derive(Clone, Debug, Default)]

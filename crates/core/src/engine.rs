@@ -31,8 +31,8 @@ const ACTIONS_KEPT: usize = 64;
 /// The decisions for one family.
 #[derive(Debug)]
 pub struct Engine {
-    /// By number; `None` for those who were forgotten.
-    pub(crate) services: Vec<Option<Box<Service>>>,
+    /// By number.
+    pub(crate) services: Seats,
     pub(crate) names: BTreeMap<String, ServiceId>,
     pub(crate) graph: Graph,
     /// By number; `None` while a pool is at work.
@@ -52,7 +52,7 @@ impl Engine {
     /// panics, and services in a circle would wait for each other.
     pub fn new(family: Vec<ServiceSpec>, seed: u64, now: Time) -> Engine {
         let mut engine = Engine {
-            services: Vec::with_capacity(family.len()),
+            services: Seats::default(),
             names: BTreeMap::new(),
             graph: Graph::default(),
             crews: Vec::new(),
@@ -209,12 +209,61 @@ impl Engine {
     }
 }
 
+/// All services, by number; nothing in the places of those who were forgotten.
+#[derive(Debug, Default)]
+pub(crate) struct Seats {
+    table: Vec<Option<Box<Service>>>,
+    /// Those who may have changed since somebody wrote them down.
+    touched: Vec<ServiceId>,
+}
+
+impl core::ops::Deref for Seats {
+    type Target = [Option<Box<Service>>];
+
+    fn deref(&self) -> &Self::Target {
+        &self.table
+    }
+}
+
+impl Seats {
+    /// Gives a service its place.
+    pub(crate) fn put(&mut self, id: ServiceId, mut service: Box<Service>) {
+        let place = id.0 as usize;
+        if self.table.len() <= place {
+            self.table.resize_with(place + 1, || None);
+        }
+        service.touched = true;
+        self.touched.push(id);
+        self.table[place] = Some(service);
+    }
+
+    /// Takes a service away; its place stays empty.
+    pub(crate) fn take(&mut self, id: ServiceId) -> Option<Box<Service>> {
+        self.table.get_mut(id.0 as usize)?.take()
+    }
+
+    /// Those who may have changed since the last call, each once.
+    pub(crate) fn take_touched(&mut self) -> Vec<ServiceId> {
+        for id in &self.touched {
+            if let Some(service) = self.table.get_mut(id.0 as usize).and_then(Option::as_mut) {
+                service.touched = false;
+            }
+        }
+        core::mem::take(&mut self.touched)
+    }
+}
+
 /// The service with this number, to be looked at while other parts of the engine are in use.
-pub(crate) fn known(services: &[Option<Box<Service>>], id: ServiceId) -> Option<&Service> {
+pub(crate) fn known(services: &Seats, id: ServiceId) -> Option<&Service> {
     services.get(id.0 as usize)?.as_deref()
 }
 
 /// The service with this number, to be changed while other parts of the engine are in use.
-pub(crate) fn seat(services: &mut [Option<Box<Service>>], id: ServiceId) -> Option<&mut Service> {
-    services.get_mut(id.0 as usize)?.as_deref_mut()
+pub(crate) fn seat(services: &mut Seats, id: ServiceId) -> Option<&mut Service> {
+    let Seats { table, touched } = services;
+    let service = table.get_mut(id.0 as usize)?.as_deref_mut()?;
+    if !core::mem::replace(&mut service.touched, true) {
+        touched.push(id);
+    }
+    Some(service)
 }

@@ -16,6 +16,7 @@ mod context;
 mod crew;
 mod ready;
 mod restart;
+mod resume;
 mod schedule;
 mod service;
 mod settle;

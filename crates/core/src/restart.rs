@@ -14,6 +14,7 @@ use crate::random::Random;
 use alloc::collections::VecDeque;
 use core::time::Duration;
 use doula_model::action::Cause;
+use doula_model::record::Restarts;
 use doula_model::service::{Kind, RestartPolicy, RestartWhen};
 use doula_model::time::Time;
 
@@ -63,6 +64,18 @@ pub(crate) struct History {
 }
 
 impl History {
+    /// As it is written down.
+    pub(crate) fn record(&self) -> Restarts {
+        let History { total, row, after_stillbirth, .. } = *self;
+        Restarts { total, row, starts: self.starts.iter().copied().collect(), after_stillbirth }
+    }
+
+    /// As it was written down.
+    pub(crate) fn resume(record: Restarts) -> History {
+        let Restarts { total, row, starts, after_stillbirth } = record;
+        History { total, row, starts: starts.into(), after_stillbirth }
+    }
+
     /// Somebody took over by hand: nothing of before counts any more.
     pub(crate) fn forget(&mut self) {
         self.row = 0;

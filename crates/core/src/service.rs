@@ -12,8 +12,8 @@ use crate::context::Context;
 use crate::restart::{Ending, History};
 use crate::settle::Standing;
 use crate::timers::{Alarm, Alarms};
-use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::sync::Arc;
 use core::time::Duration;
 use doula_model::action::{Action, Cause, News, State};
 use doula_model::exit::ExitStatus;
@@ -78,9 +78,9 @@ pub(crate) enum Fact {
 #[derive(Clone, Debug)]
 pub(crate) struct Service {
     pub(crate) id: ServiceId,
-    pub(crate) spec: Box<ServiceSpec>,
+    pub(crate) spec: Arc<ServiceSpec>,
     /// What it will be after this generation.
-    pub(crate) next: Option<Box<ServiceSpec>>,
+    pub(crate) next: Option<Arc<ServiceSpec>>,
     /// It is no longer part of the family, only its end is awaited.
     pub(crate) leaving: bool,
 
@@ -141,14 +141,16 @@ pub(crate) struct Service {
     pub(crate) pool: Option<PoolId>,
     /// How the pool stands to those who need it.
     pub(crate) stands: Standing,
+    /// It may have changed since somebody wrote it down.
+    pub(crate) touched: bool,
 }
 
 impl Service {
     /// A service that nobody has asked for anything yet.
-    pub(crate) fn new(id: ServiceId, spec: ServiceSpec, now: Time) -> Service {
+    pub(crate) fn new(id: ServiceId, spec: impl Into<Arc<ServiceSpec>>, now: Time) -> Service {
         Service {
             id,
-            spec: Box::new(spec),
+            spec: spec.into(),
             next: None,
             leaving: false,
             state: State::Stopped,
@@ -184,6 +186,7 @@ impl Service {
             alarms: Alarms::default(),
             pool: None,
             stands: Standing::Gone,
+            touched: false,
         }
     }
 
@@ -376,7 +379,7 @@ impl Service {
     }
 
     /// Whether it runs to its end, instead of until it is stopped.
-    pub(crate) const fn is_task(&self) -> bool {
+    pub(crate) fn is_task(&self) -> bool {
         match self.spec.kind {
             Kind::Daemon => false,
             Kind::Oneshot | Kind::Scheduled { .. } => true,
@@ -384,7 +387,7 @@ impl Service {
     }
 
     /// Whether its schedule starts it.
-    pub(crate) const fn is_scheduled(&self) -> bool {
+    pub(crate) fn is_scheduled(&self) -> bool {
         match self.spec.kind {
             Kind::Daemon | Kind::Oneshot => false,
             Kind::Scheduled { .. } => true,

@@ -266,7 +266,7 @@ impl Engine {
 
     /// Nothing of it is left, and it is no longer part of the family.
     fn forget(&mut self, id: ServiceId) {
-        let Some(gone) = self.services[id.0 as usize].take() else { return };
+        let Some(gone) = self.services.take(id) else { return };
         assert!(gone.children.is_empty() && !gone.clearing, "only who has nothing left is forgotten");
         assert!(gone.alarms.iter().all(Option::is_none), "who rests has no deadline");
         self.names.remove(&gone.spec.name);

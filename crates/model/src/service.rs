@@ -14,6 +14,7 @@ use core::time::Duration;
 
 /// A service of the family (one instance: `web` with three instances is `web@1`, `web@2`, `web@3`).
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ServiceSpec {
     /// Unique in the family.
     pub name: String,
@@ -73,6 +74,7 @@ impl ServiceSpec {
 
 /// What kind of life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Kind {
     /// Runs until it is stopped.
     Daemon,
@@ -98,6 +100,7 @@ pub enum Overlap {
 
 /// When a service starts again by itself.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct RestartPolicy {
     /// After which ends.
     pub when: RestartWhen,
@@ -120,6 +123,7 @@ pub struct RestartPolicy {
 
 /// How many automatic restarts are too many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct StartLimit {
     /// This many …
     pub burst: u32,
@@ -172,6 +176,7 @@ pub enum RestartWhen {
 
 /// How a service is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct StopPolicy {
     /// The signal that asks.
     pub signal: Signal,
@@ -209,6 +214,7 @@ pub enum Scope {
 
 /// When a service counts as ready, so that those who need it may start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ReadyPolicy {
     /// By what.
     pub by: ReadyBy,
@@ -218,6 +224,7 @@ pub struct ReadyPolicy {
 
 /// What makes a service ready.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum ReadyBy {
     /// It was executed.
     #[default]
@@ -231,6 +238,7 @@ pub enum ReadyBy {
 
 /// A probe that is repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ProbePolicy {
     /// The pause before the first attempt.
     pub initial_delay: Duration,
@@ -255,6 +263,7 @@ impl Default for ProbePolicy {
 
 /// How a service is asked to read its configuration again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Reload {
     /// It cannot: it is restarted.
     #[default]
@@ -267,6 +276,7 @@ pub enum Reload {
 
 /// One service needs another.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Dependency {
     /// The other's name.
     pub on: String,
@@ -276,6 +286,7 @@ pub struct Dependency {
 
 /// How much another service is needed (systemd.unit(5)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum DependencyKind {
     /// Started too, first, and ready before; if it fails to start this one does not start; if it stops, this
     /// one is stopped before it. (systemd: `Requires=` with `After=`.)

@@ -6,7 +6,7 @@ use doula_core::view::ServiceView;
 use doula_model::action::{Action, Cause, News, Report, State};
 use doula_model::event::{Command, Event};
 use doula_model::exit::ExitStatus;
-use doula_model::id::{ChildKey, Generation, Role, ServiceId};
+use doula_model::id::{ChildKey, Generation, Pid, Role, ServiceId};
 use doula_model::service::Kind;
 use doula_model::signal::Signal;
 use doula_model::time::Time;
@@ -56,6 +56,23 @@ impl Checkers {
     /// The family has begun to end.
     pub(crate) fn shuts_down(&self) -> bool {
         self.shutting_down
+    }
+
+    /// Another engine goes on. What was reported of the last moments of the one before may be lost.
+    pub(crate) fn taken_over(&mut self, engine: &Engine, now: Time, unseen: &BTreeMap<ChildKey, Pid>) {
+        (self.shutting_down, self.code, self.now) = (false, None, now);
+        self.lives.retain(|id, _| engine.status(*id).is_some());
+        for view in engine.ids().filter_map(|id| engine.status(id)) {
+            let life = self.lives.entry(view.id).or_default();
+            life.asked.clear();
+            life.alive = view.children.iter().map(|(role, _)| *role).collect();
+            life.reported.clone_from(&life.alive);
+            life.reported.retain(|role| {
+                !unseen.contains_key(&ChildKey { service: view.id, generation: view.generation, role: *role })
+            });
+            (life.row_may_be_over, life.killed, life.stable) = (true, false, false);
+            (life.up_since, life.last) = (view.ready_since, Some((view.state, view.cause)));
+        }
     }
 
     /// An event that the engine is about to hear.

@@ -6,4 +6,5 @@ mod life;
 mod pool;
 mod random;
 mod stage;
+mod takeover;
 mod world;

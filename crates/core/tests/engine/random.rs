@@ -123,6 +123,9 @@ enum Deed {
     Echo(usize),
     /// So many hours pass without anybody's looking.
     Jump(u32),
+    /// The supervisor is killed in the middle of this (`None`: while nothing happens), after so many actions, and another
+    /// one goes on after so many milliseconds.
+    Kill(Option<Box<Deed>>, usize, u64),
 }
 
 fn role() -> impl Strategy<Value = Role> {
@@ -167,6 +170,12 @@ fn deed() -> impl Strategy<Value = Deed> {
         2 => (0..30_usize).prop_map(Deed::Echo),
         1 => (1..50_u32).prop_map(Deed::Jump),
     ]
+}
+
+/// With deaths of the supervisor in the middle of anything.
+fn deed_or_death() -> impl Strategy<Value = Deed> {
+    let middle = prop::option::of(deed().prop_map(Box::new));
+    prop_oneof![3 => deed(), 1 => (middle, 0..6_usize, 0..80_u64).prop_map(|(deed, done, away)| Deed::Kill(deed, done, away))]
 }
 
 fn perform(world: &mut World, deed: Deed) {
@@ -227,6 +236,13 @@ fn perform(world: &mut World, deed: Deed) {
             world.tell(Event::Emptied { service: key.service, generation, leftovers: 1 });
         }
         Deed::Echo(back) => world.echo(back),
+        Deed::Kill(deed, done, away) => {
+            world.doom(done);
+            if let Some(deed) = deed {
+                perform(world, *deed);
+            }
+            world.killed(Duration::from_millis(away));
+        }
         Deed::Jump(hours) => {
             world.jump(Duration::from_secs(3_600) * hours);
             world.tell(Event::Tick);
@@ -306,6 +322,25 @@ proptest! {
                 if let Some(limit) = world.specs[id].restart.limit {
                     prop_assert!(busiest(starts, limit.interval) <= limit.burst as usize);
                 }
+            }
+        }
+        if world.quit.is_none() {
+            world.ask(Command::Shutdown(Haste::Kill));
+            world.run(Duration::from_millis(200));
+        }
+        prop_assert!(world.quit.is_some(), "it does not end:\n{}", world.last(80));
+    }
+
+    /// The same with a supervisor that is killed again and again in the middle of anything: nobody is started twice (the
+    /// world sees to that), and all ends.
+    #[test]
+    fn whoever_takes_over_a_killed_family_can_end_it(family in family(), deeds in prop::collection::vec(deed_or_death(), 0..40), seed: u64) {
+        let (specs, tempers): (Vec<_>, Vec<_>) = family.into_iter().unzip();
+        let engine = Engine::new(specs.clone(), seed, Time::ZERO).keep_alive(true);
+        let mut world = World::around(engine, specs, tempers, seed);
+        for deed in deeds {
+            if world.quit.is_none() {
+                perform(&mut world, deed);
             }
         }
         if world.quit.is_none() {

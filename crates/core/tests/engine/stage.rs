@@ -67,6 +67,14 @@ impl Stage {
         stage
     }
 
+    /// Another engine goes on at this time.
+    pub(crate) fn go_on(mut self, engine: Engine, now: Time) -> Stage {
+        (self.engine, self.now) = (engine, now);
+        self.did();
+        self.listen();
+        self
+    }
+
     /// What was asked for since the last look.
     pub(crate) fn did(&mut self) -> Vec<String> {
         std::mem::take(&mut self.did)

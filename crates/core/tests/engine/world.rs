@@ -87,25 +87,33 @@ pub(crate) struct World {
     /// The longest time the world takes to answer, in milliseconds; 0: at once.
     pub(crate) latency: u64,
     pub(crate) reports: Vec<Report>,
-    checkers: Checkers,
-    pending: Vec<Pending>,
+    pub(crate) checkers: Checkers,
+    pub(crate) pending: Vec<Pending>,
     serial: u64,
     /// Children that were asked for.
-    asked: BTreeSet<ChildKey>,
-    alive: BTreeMap<ChildKey, Pid>,
+    pub(crate) asked: BTreeSet<ChildKey>,
+    pub(crate) alive: BTreeMap<ChildKey, Pid>,
     /// Clears that were not answered, and whether SIGKILL was asked.
-    clearing: BTreeMap<(ServiceId, Generation), bool>,
+    pub(crate) clearing: BTreeMap<(ServiceId, Generation), bool>,
     stubborn: BTreeSet<(ServiceId, Generation)>,
     /// Main processes that were stopped by SIGSTOP, and the ends that wait until they go on.
-    frozen: BTreeMap<ChildKey, Vec<Event>>,
-    states: BTreeMap<ServiceId, State>,
+    pub(crate) frozen: BTreeMap<ChildKey, Vec<Event>>,
+    pub(crate) states: BTreeMap<ServiceId, State>,
     /// The starts that followed `RestartIn`.
     pub(crate) automatic: BTreeMap<ServiceId, Vec<Time>>,
-    announced: BTreeSet<ServiceId>,
-    armed: BTreeSet<ServiceId>,
+    pub(crate) announced: BTreeSet<ServiceId>,
+    pub(crate) armed: BTreeSet<ServiceId>,
+    /// So many actions the supervisor carries out before it is killed.
+    pub(crate) doomed: Option<usize>,
+    /// Who ended while there was no supervisor.
+    pub(crate) gone: BTreeSet<ChildKey>,
+    /// Births that were decided on before the supervisor was killed.
+    pub(crate) decided: BTreeSet<ChildKey>,
+    /// Who was born and the supervisor was killed before it knew.
+    pub(crate) unseen: BTreeMap<ChildKey, Pid>,
     pids: i32,
-    shutting_down: bool,
-    hurried: bool,
+    pub(crate) shutting_down: bool,
+    pub(crate) hurried: bool,
 }
 
 impl Drop for World {
@@ -151,6 +159,10 @@ impl World {
             automatic: BTreeMap::new(),
             announced: BTreeSet::new(),
             armed: BTreeSet::new(),
+            doomed: None,
+            gone: BTreeSet::new(),
+            decided: BTreeSet::new(),
+            unseen: BTreeMap::new(),
             pids: 1,
             shutting_down: false,
             hurried: false,
@@ -167,11 +179,18 @@ impl World {
 
     /// Hands an event to the engine and does what it answers.
     pub(crate) fn tell(&mut self, event: Event) {
+        if self.doomed == Some(0) {
+            // It is dead, and hears nothing.
+            return;
+        }
         self.trace.push(Line::Told(self.now, event.clone()));
         self.checkers.told(&self.engine, self.now, &event);
         let tick = event == Event::Tick;
         self.engine.handle(self.now, event);
         self.obey();
+        if self.doomed == Some(0) {
+            return;
+        }
         self.checkers.settled(&self.engine);
         if tick && self.quit.is_none() {
             assert!(self.engine.deadline().is_none_or(|at| at > self.now), "the deadline lies in the past");
@@ -180,6 +199,9 @@ impl World {
 
     /// Asks for something.
     pub(crate) fn ask(&mut self, command: Command) {
+        if self.doomed == Some(0) {
+            return;
+        }
         if let Command::Shutdown(haste) = command {
             let hurried = self.hurried || haste != Haste::Orderly;
             (self.shutting_down, self.hurried) = (true, hurried);
@@ -211,6 +233,9 @@ impl World {
 
     /// Lets the next thing happen: something pending, or a deadline. `false` when nothing will ever happen.
     pub(crate) fn step(&mut self) -> bool {
+        if self.doomed == Some(0) {
+            return false;
+        }
         let first = self.pending.iter().enumerate().min_by_key(|(_, (at, serial, _))| (*at, *serial));
         let first = first.map(|(place, (at, ..))| (place, *at));
         let deadline = self.engine.deadline();
@@ -336,7 +361,7 @@ impl World {
     }
 
     /// What a newborn child will do.
-    fn live_on(&mut self, key: ChildKey) {
+    pub(crate) fn live_on(&mut self, key: ChildKey) {
         let temper = self.temper(key.service);
         let task = !matches!(self.specs[&key.service].kind, Kind::Daemon);
         let ends = key.role != Role::Main || task || self.chance(temper.mortal);
@@ -353,8 +378,11 @@ impl World {
         }
     }
 
-    fn obey(&mut self) {
-        while let Some(action) = self.engine.poll_action() {
+    pub(crate) fn obey(&mut self) {
+        while self.doomed != Some(0)
+            && let Some(action) = self.engine.poll_action()
+        {
+            self.doomed = self.doomed.map(|left| left - 1);
             self.trace.push(Line::Asked(self.now, action.clone()));
             self.checkers.asked(&self.engine, &action);
             assert!(self.quit.is_none(), "nothing is asked after the end");
@@ -362,11 +390,14 @@ impl World {
         }
     }
 
-    fn carry_out(&mut self, action: Action) {
+    pub(crate) fn carry_out(&mut self, action: Action) {
         match action {
             Action::Spawn { key } => self.give_birth(key),
             Action::Signal { service, generation, signal, .. } => {
                 let key = ChildKey { service, generation, role: Role::Main };
+                if self.gone.contains(&key) {
+                    return;
+                }
                 assert!(self.alive.contains_key(&key), "a signal for nobody: {key:?}");
                 self.check_order(service, signal);
                 self.hear(key, signal);
@@ -409,7 +440,8 @@ impl World {
         assert!(!others, "two generations at the same time");
         // A start begins with its first step. What crashes after that does not stop it, as it would not later.
         let spec_begins_with_main = self.engine.spec(key.service).expect("known").pre_start.is_none();
-        if key.role == Role::PreStart || spec_begins_with_main && key.role == Role::Main {
+        let begins = key.role == Role::PreStart || spec_begins_with_main && key.role == Role::Main;
+        if begins && !self.decided.contains(&key) {
             self.check_requirements(key.service);
         }
         let first_step = key.role == Role::PreStart || spec_begins_with_main && key.role == Role::Main;
@@ -506,7 +538,7 @@ impl World {
         self.tempers[id.0 as usize].clone()
     }
 
-    fn chance(&mut self, percent: u64) -> bool {
+    pub(crate) fn chance(&mut self, percent: u64) -> bool {
         self.random.below(100) < percent
     }
 
