@@ -4,6 +4,7 @@ use crate::config;
 use crate::error::{Exit, Failure, Kind, Outcome};
 use crate::ui::Ui;
 use doula_host::detach::{self, Detached, Launcher};
+use doula_host::keeper::Keeper;
 use doula_host::logs::{Options as Logs, Rotation, Style};
 use doula_host::supervisor::{self, Failed, Options};
 use doula_model::recipe::FamilySpec;
@@ -62,6 +63,8 @@ pub(crate) struct Args {
 
 /// Starts the family, or has a detached supervisor start it.
 pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
+    // Before anything is read: it is a copy of us, and has then next to nothing to copy.
+    let keeper = if args.detach && !args.launcher { None } else { Keeper::start().ok() };
     let file = config::find(args.file.clone());
     let file = std::path::absolute(&file).unwrap_or(file);
     let family = match load(&file, &args) {
@@ -74,7 +77,7 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
     if args.detach && !args.launcher {
         return launch(&family.name, ui);
     }
-    supervise(file, family, args, ui)
+    supervise(file, family, (args, keeper), ui)
 }
 
 fn load(file: &Path, args: &Args) -> Result<FamilySpec, config::Problems> {
@@ -102,7 +105,7 @@ fn load_again(file: &Path, args: &Args) -> Result<FamilySpec, String> {
     load(file, args).map_err(|problems| problems.render(false))
 }
 
-fn supervise(file: PathBuf, family: FamilySpec, args: Args, ui: &Ui) -> Outcome {
+fn supervise(file: PathBuf, family: FamilySpec, (args, keeper): (Args, Option<Keeper>), ui: &Ui) -> Outcome {
     if let Some(unknown) = args.only.iter().find(|only| !has(&family, only)) {
         return Err(Failure::usage(format!("no service `{unknown}` in {}", file.display())));
     }
@@ -112,6 +115,7 @@ fn supervise(file: PathBuf, family: FamilySpec, args: Args, ui: &Ui) -> Outcome 
     let options = Options {
         logs,
         keep_alive,
+        keeper,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         on_ready: launcher.map(|launcher| -> Box<dyn FnOnce()> { Box::new(|| launcher.ready()) }),
         reader: Box::new(move || load_again(&file, &args)),
@@ -169,6 +173,7 @@ fn failure(failed: Failed) -> Failure {
         Failed::Socket(_) => Failure::usage(text).hint("end who has it, or change `sockets`"),
         Failed::Place(PlaceError::NotOurs(_) | PlaceError::Io { .. })
         | Failed::Logs(_)
+        | Failed::Newer(_)
         | Failed::Kernel { .. } => Failure::doula(text),
     }
 }

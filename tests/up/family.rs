@@ -187,6 +187,23 @@ impl Family {
         }
     }
 
+    /// Kills the supervisor, and nobody else, and waits for its end.
+    pub(crate) fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        self.child.wait().expect("to wait for our own child");
+    }
+
+    /// Starts a supervisor of the same family again.
+    pub(crate) fn up_again(&mut self, words: &[&str]) {
+        let mut command = self.home.command(env!("CARGO_BIN_EXE_doula"));
+        command.arg("up").args(words).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.child = command.spawn().expect("doula up");
+        let (sender, lines) = channel();
+        pass_on(self.child.stdout.take().expect("a pipe"), sender.clone());
+        pass_on(self.child.stderr.take().expect("a pipe"), sender);
+        self.lines = lines;
+    }
+
     /// Asks for something that must succeed, and gives the answer.
     pub(crate) fn ask(&self, words: &[&str]) -> Value {
         let said = self.home.ctl(&[words, &["--json"]].concat());

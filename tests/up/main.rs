@@ -24,6 +24,7 @@ mod servers;
 mod start;
 mod storm;
 mod stuck;
+mod takeover;
 #[path = "../common/terminal.rs"]
 mod terminal;
 mod trouble;

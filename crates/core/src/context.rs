@@ -98,7 +98,7 @@ pub(crate) const fn is_live(state: State) -> bool {
 }
 
 /// Whether a service in this state has, or may have, processes.
-pub(crate) const fn has_processes(state: State) -> bool {
+pub const fn has_processes(state: State) -> bool {
     match state {
         State::Stopped
         | State::Done

@@ -162,6 +162,19 @@ pub trait Kernel {
     /// over.
     fn report(&mut self, report: &Report);
 
+    /// These services may not be as they were when they were written down last. Called before an action that concerns one of
+    /// them is carried out, and at the end of each turn. A world that writes nothing down does nothing.
+    fn write_down(&mut self, engine: &Engine, touched: Vec<ServiceId>) {
+        let _ = (engine, touched);
+    }
+
+    /// The handle of a child that a supervisor before us gave birth to; `None` when there is none: then it has ended, and
+    /// nobody knows how.
+    fn inherit(&mut self, key: ChildKey, pid: Pid) -> Option<Self::Handle> {
+        let _ = (key, pid);
+        None
+    }
+
     /// The world's own business (logs, sockets, people), one event at a time until there is none.
     fn attend(&mut self, engine: &Engine) -> Option<Event>;
 }

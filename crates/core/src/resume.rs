@@ -73,6 +73,11 @@ impl Engine {
         self.services.take_touched()
     }
 
+    /// Whether [`Engine::take_touched`] would name it.
+    pub fn is_touched(&self, id: ServiceId) -> bool {
+        self.service(id).is_some_and(|service| service.touched)
+    }
+
     /// The number that the next new service gets. Those of services that were forgotten before a [`Engine::resume`] may
     /// come again.
     pub fn next_number(&self) -> u32 {

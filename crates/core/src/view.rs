@@ -3,6 +3,7 @@
 pub use crate::crew::{Doing, PoolView, Rolling, WorkerView};
 
 use crate::child::ROLES;
+pub use crate::context::has_processes;
 use crate::engine::Engine;
 use crate::service::{Service, Wish};
 use crate::timers::Alarm;

@@ -31,6 +31,10 @@ pub mod inject;
 #[cfg(feature = "std")]
 pub mod jobs;
 #[cfg(feature = "supervisor")]
+mod journal;
+#[cfg(feature = "supervisor")]
+pub mod keeper;
+#[cfg(feature = "supervisor")]
 mod linux;
 #[cfg(feature = "supervisor")]
 pub mod listen;

@@ -7,6 +7,7 @@
 mod holder;
 
 use crate::holder::Holder;
+use crate::keeper::{Held, Ledger, Tag};
 use doula_model::plan::Errno;
 use doula_model::recipe::{Socket, SocketAddress};
 use doula_sys::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -75,7 +76,25 @@ pub struct Sockets {
 /// What the services of one family have open: instances of a service name the same address, and accept from
 /// the same queue.
 #[derive(Clone, Debug, Default)]
-pub struct Shared(Rc<RefCell<Vec<Known>>>);
+pub struct Shared(Rc<RefCell<List>>);
+
+/// See [`Shared`].
+#[derive(Debug)]
+struct List {
+    known: Vec<Known>,
+    ledger: Ledger,
+    /// What was opened since somebody wrote it down.
+    fresh: Vec<Fresh>,
+}
+
+impl Default for List {
+    fn default() -> List {
+        List { known: Vec::new(), ledger: Ledger::none(), fresh: Vec::new() }
+    }
+}
+
+/// The number under which a socket is written down, its address and its slot.
+pub(crate) type Fresh = (u32, SocketAddress, Option<u32>);
 
 /// A socket, its address and its slot, as long as somebody has it.
 type Known = (SocketAddress, Option<u32>, Weak<Bound>);
@@ -89,7 +108,7 @@ struct Open {
 /// A socket that is closed with the last service that has it.
 #[derive(Debug)]
 pub(crate) struct Bound {
-    fd: OwnedFd,
+    fd: Held,
     /// Removed when this is dropped.
     _file: Option<SocketFile>,
 }
@@ -100,14 +119,13 @@ impl Shared {
         // A Unix socket has its path for itself, so all slots share it.
         let slot = slot.filter(|_| !matches!(spec.address, SocketAddress::Unix { .. }));
         let mut list = self.0.borrow_mut();
-        list.retain(|(.., bound)| bound.strong_count() > 0);
-        let known = list.iter().find(|(address, of, _)| *of == slot && same_place(address, &spec.address));
-        let bound = match known.and_then(|(.., bound)| bound.upgrade()) {
+        list.known.retain(|(.., bound)| bound.strong_count() > 0);
+        let is = |(address, of, _): &&Known| *of == slot && same_place(address, &spec.address);
+        let bound = match list.known.iter().find(is).and_then(|(.., bound)| bound.upgrade()) {
             Some(bound) => bound,
             None => {
-                let bound = Rc::new(if slot.is_some() { bind_among_others(spec)? } else { bind(spec)? });
-                list.push((spec.address.clone(), slot, Rc::downgrade(&bound)));
-                bound
+                let (fd, file) = if slot.is_some() { bind_among_others(spec)? } else { bind(spec)? };
+                list.enter((fd, file), spec.address.clone(), slot)
             }
         };
         Ok(Open { spec: spec.clone(), bound })
@@ -115,8 +133,50 @@ impl Shared {
 }
 
 impl Bound {
-    pub(crate) fn fd(&self) -> &OwnedFd {
+    pub(crate) fn fd(&self) -> &Held {
         &self.fd
+    }
+}
+
+impl List {
+    fn enter(
+        &mut self,
+        (fd, file): (OwnedFd, Option<SocketFile>),
+        address: SocketAddress,
+        slot: Option<u32>,
+    ) -> Rc<Bound> {
+        let number = self.ledger.next_number();
+        let bound = Rc::new(Bound { fd: self.ledger.hold(fd, Tag::Socket(number)), _file: file });
+        self.fresh.push((number, address.clone(), slot));
+        self.known.push((address, slot, Rc::downgrade(&bound)));
+        bound
+    }
+}
+
+/// Keeps sockets open that nobody of the family has yet.
+#[derive(Debug)]
+pub(crate) struct Inherited {
+    _bound: Rc<Bound>,
+}
+
+impl Shared {
+    /// None is open yet; all that will be opened outlive us.
+    pub(crate) fn outliving_us(ledger: Ledger) -> Shared {
+        Shared(Rc::new(RefCell::new(List { ledger, ..List::default() })))
+    }
+
+    /// A socket that a supervisor before us has opened at this address, for this slot.
+    pub(crate) fn inherit(&self, fd: OwnedFd, address: &SocketAddress, slot: Option<u32>) -> Inherited {
+        let file = match address {
+            SocketAddress::Unix { path, .. } => SocketFile::at(path).ok(),
+            SocketAddress::Tcp(_) | SocketAddress::Udp(_) => None,
+        };
+        Inherited { _bound: self.0.borrow_mut().enter((fd, file), address.clone(), slot) }
+    }
+
+    /// The numbers, addresses and slots of what was opened since the last call.
+    pub(crate) fn take_fresh(&self) -> Vec<Fresh> {
+        std::mem::take(&mut self.0.borrow_mut().fresh)
     }
 }
 
@@ -126,6 +186,13 @@ struct SocketFile {
     path: PathBuf,
     device: u64,
     inode: u64,
+}
+
+impl SocketFile {
+    fn at(path: &str) -> io::Result<SocketFile> {
+        let about = fs::symlink_metadata(path)?;
+        Ok(SocketFile { path: PathBuf::from(path), device: about.dev(), inode: about.ino() })
+    }
 }
 
 impl Drop for SocketFile {
@@ -221,20 +288,19 @@ fn adjust(kept: &Open, wanted: &Socket) {
     }
 }
 
-fn bind(spec: &Socket) -> Result<Bound, ListenError> {
-    let (fd, file) = match &spec.address {
+fn bind(spec: &Socket) -> Result<(OwnedFd, Option<SocketFile>), ListenError> {
+    Ok(match &spec.address {
         SocketAddress::Tcp(text) => (open_tcp(text, spec.backlog)?, None),
         SocketAddress::Udp(text) => (open_udp(text)?, None),
         SocketAddress::Unix { path, mode } => {
             let (fd, file) = open_unix(path, *mode, spec.backlog)?;
             (fd, Some(file))
         }
-    };
-    Ok(Bound { fd, _file: file })
+    })
 }
 
 /// One of several at the same address.
-fn bind_among_others(spec: &Socket) -> Result<Bound, ListenError> {
+fn bind_among_others(spec: &Socket) -> Result<(OwnedFd, Option<SocketFile>), ListenError> {
     let (text, kind) = match &spec.address {
         SocketAddress::Tcp(text) => (text, socket::Kind::Stream),
         SocketAddress::Udp(text) => (text, socket::Kind::Datagram),
@@ -254,7 +320,7 @@ fn bind_among_others(spec: &Socket) -> Result<Bound, ListenError> {
         let refused = |errno| ListenError::Refused { address: text.clone(), errno };
         socket::listen(&fd, spec.backlog).map_err(refused)?;
     }
-    Ok(Bound { fd, _file: None })
+    Ok((fd, None))
 }
 
 fn open_tcp(text: &str, backlog: u32) -> Result<OwnedFd, ListenError> {
@@ -339,8 +405,7 @@ fn open_unix(path: &str, mode: u32, backlog: u32) -> Result<(OwnedFd, SocketFile
         other => other.map_err(refused)?,
     }
     let refused_io = |error: io::Error| refused(errno(&error));
-    let about = fs::symlink_metadata(path).map_err(refused_io)?;
-    let file = SocketFile { path: PathBuf::from(path), device: about.dev(), inode: about.ino() };
+    let file = SocketFile::at(path).map_err(refused_io)?;
     // Before listening: nobody can connect while the mode is still that of the umask.
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(refused_io)?;
     socket::listen(&fd, backlog).map_err(refused)?;

@@ -20,6 +20,8 @@ pub use message::{Heard, LONGEST_MESSAGE, Offered};
 pub use parent::{Above, AboveError};
 pub use store::FdStore;
 
+use crate::keeper::{Held, Ledger, Mark, Tag};
+use doula_model::id::ServiceId;
 use doula_model::plan::Errno;
 use doula_sys::fd::{self, AsFd, BorrowedFd, OwnedFd};
 use doula_sys::socket;
@@ -51,6 +53,8 @@ pub enum ChannelError {
 /// Where one service speaks to us.
 #[derive(Debug)]
 pub struct Channel {
+    /// Set when it outlives us.
+    mark: Option<Mark>,
     socket: UnixDatagram,
     address: String,
     /// The socket file, which goes with the channel.
@@ -66,6 +70,7 @@ impl AsFd for Channel {
 
 impl Drop for Channel {
     fn drop(&mut self) {
+        self.mark = None;
         if let Some(file) = &self.file {
             // It may have been removed together with its directory.
             std::fs::remove_file(file).unwrap_or_default();
@@ -103,7 +108,7 @@ impl Channel {
         let place = SocketAddr::from_abstract_name(&name).map_err(fail)?;
         let socket = UnixDatagram::bind_addr(&place).map_err(fail)?;
         prepare(&socket).map_err(fail)?;
-        Ok(Channel { socket, address, file: None })
+        Ok(Channel { mark: None, socket, address, file: None })
     }
 
     fn at_path(address: String, file: PathBuf) -> Result<Channel, ChannelError> {
@@ -116,9 +121,28 @@ impl Channel {
             prepare(&socket).map(|()| socket)
         };
         match open() {
-            Ok(socket) => Ok(Channel { socket, address, file: Some(file) }),
+            Ok(socket) => Ok(Channel { mark: None, socket, address, file: Some(file) }),
             Err(source) => Err(ChannelError::Bind { address, source }),
         }
+    }
+
+    /// One that a supervisor before us has opened.
+    ///
+    /// # Errors
+    /// It is no such socket.
+    pub(crate) fn inherit(socket: OwnedFd) -> std::io::Result<Channel> {
+        let socket = UnixDatagram::from(socket);
+        let place = socket.local_addr()?;
+        let file = place.as_pathname().map(Path::to_owned);
+        let name = place.as_abstract_name().map(|name| format!("@{}", String::from_utf8_lossy(name)));
+        let address = file.as_ref().and_then(|file| file.to_str()).map(str::to_owned).or(name);
+        let address = address.ok_or(std::io::ErrorKind::InvalidInput)?;
+        Ok(Channel { mark: None, socket, address, file })
+    }
+
+    /// It outlives us from now on.
+    pub(crate) fn outlive_us(&mut self, ledger: Ledger, service: ServiceId) {
+        self.mark = Some(ledger.mark(&self.socket, Tag::Notify(service)));
     }
 
     /// The value of `NOTIFY_SOCKET` for the service.
@@ -157,7 +181,7 @@ fn fnv(bytes: &[u8]) -> u64 {
 
 /// The readiness fd of s6: the service writes a newline on it when it is ready.
 #[derive(Debug)]
-pub struct ReadyPipe(OwnedFd);
+pub struct ReadyPipe(Held);
 
 /// What a readiness fd has shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,7 +209,17 @@ impl ReadyPipe {
     pub fn new() -> Result<(ReadyPipe, OwnedFd), Errno> {
         let (reader, writer) = fd::pipe()?;
         fd::set_nonblocking(&reader, true)?;
-        Ok((ReadyPipe(reader), writer))
+        Ok((ReadyPipe(reader.into()), writer))
+    }
+
+    /// It outlives us from now on.
+    pub(crate) fn outlive_us(self, ledger: Ledger, tag: Tag) -> ReadyPipe {
+        ReadyPipe(ledger.keep(self.0, tag))
+    }
+
+    /// One that a supervisor before us has opened.
+    pub(crate) fn inherit(pipe: OwnedFd) -> ReadyPipe {
+        ReadyPipe(pipe.into())
     }
 
     /// Looks at what has come.

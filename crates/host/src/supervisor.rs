@@ -2,8 +2,10 @@
 
 use crate::control::Identity;
 use crate::control::place::{Bases, Place, PlaceError};
+use crate::keeper::Keeper;
 use crate::linux::Linux;
 use crate::linux::home::Home;
+use crate::linux::takeover::{Before, Found};
 use crate::logs::{self, Collector};
 use crate::notify::Above;
 use crate::people::People;
@@ -33,6 +35,8 @@ pub struct Options {
     pub version: String,
     /// Whether it goes on when no service is left that could run.
     pub keep_alive: bool,
+    /// What keeps our fds open when we are killed ([`Keeper::start`]).
+    pub keeper: Option<Keeper>,
     /// Told once the control socket answers and the first births are under way.
     pub on_ready: Option<Box<dyn FnOnce()>>,
 }
@@ -46,6 +50,11 @@ pub enum Failed {
     /// A socket of a service cannot be opened.
     #[error("{0}")]
     Socket(String),
+    /// A family of this name runs, and we cannot take it over.
+    #[error(
+        "the family runs under a newer doula (its state has version {0}), and this one cannot take it over"
+    )]
+    Newer(u32),
     /// The log files or standard output cannot be opened.
     #[error("failed to open the log: {0}")]
     Logs(std::io::Error),
@@ -81,21 +90,38 @@ pub fn run(options: Options) -> Result<u8, Failed> {
 fn look_after(options: Options, place: &Place) -> Result<u8, Failed> {
     wake_promptly();
     let above = Above::find(|name| std::env::var_os(name)).ok().flatten();
-    let Options { family, reader, logs, version, keep_alive, on_ready } = options;
+    let Options { family, reader, logs, version, keep_alive, keeper, on_ready } = options;
+    let mut before = Before::find(place.dir(), &family.name);
+    if let Found::Newer(version) = before {
+        return Err(Failed::Newer(version));
+    }
     let collector = Collector::new(logs).map_err(Failed::Logs)?;
     let null = fd::open(c"/dev/null", Access::ReadWrite).map_err(kernel("open /dev/null"))?;
-    let mut home = Home::new(&family.name, place.dir().to_owned(), collector, reader, null)
+    let mut home = Home::new(&family.name, place.dir().to_owned(), collector, reader, (null, keeper))
         .map_err(kernel("open our own fds"))?;
-    let (specs, recipes) = unzip(family.services);
     home.above = above;
-    home.admit(recipes).map_err(Failed::Socket)?;
-    let identity = Identity { family: family.name, pid: group::pid(), version };
+    let (seed, now) = (seed(), time::monotonic());
+    let name = family.name.clone();
+    let engine = match &mut before {
+        Found::Alive(before) => {
+            home.take_over(before, family.services, (seed, now)).map_err(Failed::Socket)?
+        }
+        Found::Nothing | Found::Useless(_) | Found::Newer(_) => {
+            let (specs, recipes) = unzip(family.services);
+            home.admit(recipes).map_err(Failed::Socket)?;
+            Engine::new(specs, seed, now)
+        }
+    };
+    let mut engine = engine.keep_alive(keep_alive);
+    home.prepare_end(place, &mut engine, &version);
+    before.settle(&mut home);
+    let identity = Identity { family: name, pid: group::pid(), version };
     let people = People::new(place.listen()?, identity, home.warnings())
         .map_err(kernel("serve the control socket"))?;
     let signals = take_signals().map_err(kernel("read signals"))?;
     let mut world = Linux::new(home, people, signals).map_err(kernel("watch our own fds"))?;
-    let engine = Engine::new(specs, seed(), time::monotonic()).keep_alive(keep_alive);
     let mut driver = Driver::new(engine);
+    driver.take_over(&mut world);
     driver.begin(&mut world);
     if let Some(tell) = on_ready {
         tell();

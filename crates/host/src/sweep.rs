@@ -88,6 +88,8 @@ impl Looks {
 pub struct Sweeper {
     us: Pid,
     scope: Scope,
+    /// Whether the dead that became ours are buried here.
+    buries: bool,
     targets: BTreeMap<Rc<str>, Target>,
 }
 
@@ -134,13 +136,23 @@ impl Sweeper {
     /// Looks for nobody yet.
     #[must_use]
     pub fn new() -> Sweeper {
-        Sweeper { us: doula_sys::group::pid(), scope: Scope::Descendants, targets: BTreeMap::new() }
+        Sweeper {
+            us: doula_sys::group::pid(),
+            scope: Scope::Descendants,
+            buries: false,
+            targets: BTreeMap::new(),
+        }
     }
 
     /// As [`Sweeper::new`], for a process that is no subreaper: looks among all processes for those whose variable
     /// `mark` has the id in its list (separated by commas).
     pub(crate) fn everywhere(mark: &'static str) -> Sweeper {
-        Sweeper { scope: Scope::Everybody(mark), ..Sweeper::new() }
+        Sweeper { scope: Scope::Everybody(mark), buries: true, ..Sweeper::new() }
+    }
+
+    /// As [`Sweeper::new`], for services that another supervisor has started: they do not descend from us.
+    pub(crate) fn of_others() -> Sweeper {
+        Sweeper { scope: Scope::Everybody(MARK), ..Sweeper::new() }
     }
 
     /// The main process belongs to the tree also if it has neither a mark nor a session of its own.
@@ -205,7 +217,7 @@ impl Sweeper {
             let Some(id) = index.owner(pid, &stat, self.scope) else { continue };
             if let Some(target) = self.targets.get_mut(&*id) {
                 target.meet(pid, &stat);
-                if matches!(self.scope, Scope::Everybody(_)) && stat.dead() {
+                if self.buries && stat.dead() {
                     target.bury(pid, &stat, self.us);
                 }
                 if stat.session == pid.get() {
@@ -420,7 +432,7 @@ pub(crate) fn descends(mut pid: Pid, ancestor: Pid) -> bool {
 }
 
 /// The id that this process was started with. `None` also when we may not see it (another user's process).
-fn mark(pid: Pid, name: &str) -> Option<String> {
+pub(crate) fn mark(pid: Pid, name: &str) -> Option<String> {
     let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
     let value = environment.split(|&byte| byte == 0).find_map(|entry| {
         let rest = entry.strip_prefix(name.as_bytes())?;

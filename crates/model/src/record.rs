@@ -157,6 +157,46 @@ pub struct Life {
     pub reload_until: Option<Time>,
 }
 
+impl Life {
+    /// That of somebody who runs and of whom nothing else is known.
+    pub fn going_on(generation: Generation, child: (Role, Child), since: Time) -> Life {
+        Life {
+            state: State::Up,
+            since,
+            cause: Cause::NextStep,
+            reason: Cause::Autostart,
+            generation,
+            extend_until: since,
+            wanted: true,
+            leaving: false,
+            again: None,
+            lost: false,
+            children: Vec::from([child]),
+            ending: None,
+            exit: None,
+            asked: false,
+            escalated: false,
+            clearing: false,
+            paused: false,
+            ready_since: Some(since),
+            probe_failures: 0,
+            own_watchdog: None,
+            reload_later: false,
+            reload_failure: None,
+            fulfilled: false,
+            automatic: false,
+            restarts: Restarts::default(),
+            fell: None,
+            last_exit: None,
+            status_text: String::new(),
+            armed: false,
+            queued: false,
+            step_until: None,
+            reload_until: None,
+        }
+    }
+}
+
 /// Whether a value goes without saying.
 #[cfg(feature = "serde")]
 fn is_usual<T: Default + PartialEq>(value: &T) -> bool {

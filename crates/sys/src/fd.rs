@@ -157,6 +157,25 @@ pub fn set_cloexec_range(first: u32, last: u32) -> Result<()> {
         .map(drop)
 }
 
+/// `close_range(first, last)`—closes all fds but these. For a process that has taken over the fd table of another one and
+/// knows by number what it needs of it: whoever owns another fd here must not use it any more, nor close it.
+///
+/// <https://man7.org/linux/man-pages/man2/close_range.2.html>
+#[doc(alias = "close_range")]
+pub fn close_all_but(kept: &[RawFd]) -> Result<()> {
+    let mut kept: alloc::vec::Vec<usize> = kept.iter().filter_map(|fd| usize::try_from(*fd).ok()).collect();
+    kept.sort_unstable();
+    let mut first = 0;
+    for number in kept.into_iter().chain([u32::MAX as usize]) {
+        if first < number {
+            // SAFETY: takes numbers only; that nobody uses what is closed is the caller's promise.
+            unsafe { raw::call(libc::SYS_close_range, [first, number - 1, 0, 0, 0, 0]) }?;
+        }
+        first = number + 1;
+    }
+    Ok(())
+}
+
 /// `kcmp(getpid(), getpid(), KCMP_FILE, one, other)`—whether both are the same open file (not only the same
 /// file): duplicates of each other, perhaps by way of another process. ENOSYS in a kernel built without it.
 ///

@@ -10,7 +10,7 @@
 //! There is no policy: no retry, no time limit, no decision. Errors are the kernel's [`Errno`].
 #![no_std]
 extern crate alloc;
-#[cfg(any(test, feature = "classic"))]
+#[cfg(any(test, feature = "std"))]
 extern crate std;
 
 pub mod adopt;
@@ -34,7 +34,7 @@ pub mod ptrace;
 mod raw;
 pub mod sandbox;
 pub mod sched;
-#[cfg(feature = "classic")]
+#[cfg(feature = "std")]
 pub mod shared;
 pub mod signal;
 pub mod socket;
@@ -42,6 +42,8 @@ pub mod start;
 #[cfg(feature = "classic")]
 pub mod stuck;
 pub mod time;
+#[cfg(feature = "std")]
+pub mod title;
 pub mod wait;
 
 use doula_model::plan::Errno;

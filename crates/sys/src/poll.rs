@@ -85,6 +85,13 @@ impl core::fmt::Debug for Happening {
 #[derive(Debug)]
 pub struct Epoll(OwnedFd);
 
+impl From<OwnedFd> for Epoll {
+    /// A set that somebody else has made.
+    fn from(set: OwnedFd) -> Epoll {
+        Epoll(set)
+    }
+}
+
 impl AsFd for Epoll {
     fn as_fd(&self) -> crate::fd::BorrowedFd<'_> {
         self.0.as_fd()

@@ -1,5 +1,5 @@
 //! Memory that several processes have together, and sleeping on a word of it: orders and answers between programs that are
-//! compared and whoever compares them. Feature `classic`.
+//! compared and whoever compares them, and what a supervisor leaves to whoever keeps its fds. Feature `std`.
 
 use crate::{Result, raw};
 use core::sync::atomic::AtomicU32;
@@ -25,6 +25,19 @@ impl Shared {
         let start = unsafe { raw::call(libc::SYS_mmap, [0, bytes, access as usize, how as usize, file, 0]) }?;
         // SAFETY: so many bytes are mapped there for good, aligned to a page; of others they are changed as atomic
         // words only, and any bits are a word.
+        Ok(Shared(unsafe { core::slice::from_raw_parts(start as *const AtomicU32, words) }))
+    }
+
+    /// `mmap(NULL, …, MAP_SHARED | MAP_ANONYMOUS)`: so many words, zero at first, of this process and of its copies. What
+    /// nobody has written to takes no memory.
+    ///
+    /// <https://man7.org/linux/man-pages/man2/mmap.2.html>
+    pub fn anonymous(words: usize) -> Result<Shared> {
+        let access = (libc::PROT_READ | libc::PROT_WRITE) as usize;
+        let how = (libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE) as usize;
+        // SAFETY: a new mapping where the kernel wants it, over nothing that is in use.
+        let start = unsafe { raw::call(libc::SYS_mmap, [0, words * 4, access, how, usize::MAX, 0]) }?;
+        // SAFETY: as for a file.
         Ok(Shared(unsafe { core::slice::from_raw_parts(start as *const AtomicU32, words) }))
     }
 

@@ -14,6 +14,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use doula_model::action::Action;
 use doula_model::event::Event;
+use doula_model::exit::ExitStatus;
 use doula_model::id::{ChildKey, Generation, Pid, Role, ServiceId};
 use doula_model::service::Scope;
 use doula_model::signal::Signal;
@@ -53,6 +54,19 @@ impl<K: Kernel> Driver<K> {
             signals: signals::Signals::default(),
             wakes: Vec::new(),
             quit: None,
+        }
+    }
+
+    /// Goes on with the children of a supervisor before us. To be called once, before the first turn.
+    pub fn take_over(&mut self, world: &mut K) {
+        for (key, pid) in self.engine.living() {
+            match world.inherit(key, pid) {
+                Some(handle) => self.look_after(world, (key, pid), handle),
+                None => {
+                    let now = world.now();
+                    self.engine.handle(now, Event::Exited { key, status: ExitStatus::UNKNOWN });
+                }
+            }
         }
     }
 
@@ -118,11 +132,22 @@ impl<K: Kernel> Driver<K> {
 
     fn act(&mut self, world: &mut K) {
         while let Some(action) = self.engine.poll_action() {
+            if about(&action).is_some_and(|service| self.engine.is_touched(service)) {
+                self.write_down(world);
+            }
             if let Some(event) = self.perform(world, action) {
                 // Read after it was done: a birth takes its time.
                 let now = world.now();
                 self.engine.handle(now, event);
             }
+        }
+        self.write_down(world);
+    }
+
+    fn write_down(&mut self, world: &mut K) {
+        let touched = self.engine.take_touched();
+        if !touched.is_empty() {
+            world.write_down(&self.engine, touched);
         }
     }
 
@@ -159,16 +184,20 @@ impl<K: Kernel> Driver<K> {
         match world.spawn(key) {
             Err(error) => Event::Stillborn { key, error },
             Ok((pid, handle)) => {
-                // Failing to watch costs speed only: SIGCHLD tells of every end as well.
-                let _ = world.watch(pid, &handle);
-                let before = self.children.insert(pid, Child { key, handle });
-                if let Some(before) = before {
-                    self.was_buried(world, before);
-                }
-                self.pids.insert(key, pid);
+                self.look_after(world, (key, pid), handle);
                 Event::Born { key, pid }
             }
         }
+    }
+
+    fn look_after(&mut self, world: &mut K, (key, pid): (ChildKey, Pid), handle: K::Handle) {
+        // Failing to watch costs speed only: SIGCHLD tells of every end as well.
+        let _ = world.watch(pid, &handle);
+        let before = self.children.insert(pid, Child { key, handle });
+        if let Some(before) = before {
+            self.was_buried(world, before);
+        }
+        self.pids.insert(key, pid);
     }
 
     /// The number of this child was given to another one: so it was buried, and by somebody else.
@@ -312,5 +341,17 @@ impl<K: Kernel> Driver<K> {
             self.look_again(world, service, generation);
         }
         true
+    }
+}
+
+/// Whom an action is about that would be lost, or done twice, if we were killed and nobody knew of it.
+const fn about(action: &Action) -> Option<ServiceId> {
+    match action {
+        Action::Spawn { key } | Action::Kill { key } => Some(key.service),
+        Action::Signal { service, .. }
+        | Action::Clear { service, .. }
+        | Action::ArmSchedule { service }
+        | Action::Forget { service } => Some(*service),
+        Action::Report(_) | Action::Quit { .. } => None,
     }
 }

@@ -119,6 +119,13 @@ impl Drop for Cgroups {
 /// How the names of all families start.
 const PREFIX: &str = "doula-";
 
+/// The leaf that this text of `/proc/PID/cgroup` shows, if it is one of a family.
+pub(crate) fn leaf_in(places: &[u8]) -> Option<PathBuf> {
+    let leaf = find::of(places, None)?;
+    let family = leaf.parent()?.file_name()?.to_str()?;
+    family.starts_with(PREFIX).then_some(leaf)
+}
+
 /// Tells this process from every other one: `.pid.start.namespace`. Read once, and anew in a copy of this process.
 fn signature() -> Option<String> {
     static KNOWN: Mutex<Option<(u64, String)>> = Mutex::new(None);
@@ -162,7 +169,7 @@ fn is_stale(directory: &str) -> bool {
 }
 
 /// A name that can be one component of a path, and not the name of a file of the kernel's.
-fn plain(name: &str) -> String {
+pub(crate) fn plain(name: &str) -> String {
     /// A file name has at most 255 bytes, and the signature needs some.
     const LONGEST: usize = 150;
     let safe = |c: char| if c.is_ascii_alphanumeric() || "-_@:".contains(c) { c } else { '_' };
@@ -198,6 +205,11 @@ pub struct Leaf {
 }
 
 impl Leaf {
+    /// One that is there already.
+    pub(crate) fn at(path: PathBuf) -> Leaf {
+        Leaf { path }
+    }
+
     /// A leaf for one child or a row of them, with their descendants, beside no family. `None` where we may make none.
     pub(crate) fn single() -> Option<Leaf> {
         static OWN: OnceLock<Option<PathBuf>> = OnceLock::new();

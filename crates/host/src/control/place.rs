@@ -5,6 +5,9 @@
 //! `$XDG_RUNTIME_DIR/doula`, for root `/run/doula`, and where neither can be used `/tmp/doula-UID`.
 //! A supervisor takes the first that it can use; who looks for a family looks into all.
 
+use crate::child::pause;
+use crate::sweep;
+use doula_model::id::Pid;
 use doula_sys::group;
 use std::collections::BTreeSet;
 use std::env;
@@ -13,12 +16,19 @@ use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions, TryLoc
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// The socket's name in the family's directory.
 pub const SOCKET: &str = "control";
+/// How long a killed supervisor may take to be cleared away: its memory is given back, and its keeper closes what it had open.
+const CLEARING: Duration = Duration::from_secs(10);
+/// The pause between two looks for that.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+/// What else a supervisor makes in the family's directory.
+const LEFT: [&str; 4] = ["state", "state.new", "keeper", "keeper.new"];
 /// The lock's name in the family's directory.
 const LOCK: &str = "lock";
 /// The longest name of a family: part of paths and of tables.
@@ -114,6 +124,19 @@ impl Bases {
         if !is_name(name) {
             return Err(PlaceError::BadName(name.to_owned()));
         }
+        // Whoever held it may be dead, and what it had open not closed yet.
+        let deadline = Instant::now() + CLEARING;
+        loop {
+            match self.claim_at_once(name) {
+                Err(PlaceError::Taken { lock, .. }) if holder_is_dead(&lock) && Instant::now() < deadline => {
+                    pause(LOOK_AGAIN);
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    fn claim_at_once(&self, name: &str) -> Result<Place, PlaceError> {
         if let Some(found) = self.find(name) {
             return Err(PlaceError::Taken { name: name.to_owned(), lock: found.socket.with_file_name(LOCK) });
         }
@@ -139,7 +162,10 @@ impl Bases {
         match lock.try_lock() {
             // The one who held it before may have removed the file between our open and our lock: then this
             // lock protects nothing, and the place changes hands at this very moment.
-            Ok(()) if is_same_file(&lock, &path) => Ok(Place { dir, lock }),
+            Ok(()) if is_same_file(&lock, &path) => {
+                sign(&lock);
+                Ok(Place { dir, lock })
+            }
             Ok(()) | Err(TryLockError::WouldBlock) => Err(taken()),
             Err(TryLockError::Error(error)) => Err(PlaceError::io("lock", &path)(error)),
         }
@@ -272,6 +298,20 @@ impl Place {
         Ok(listener)
     }
 
+    /// Binds a listening socket to this name in the family's directory, in one step in place of whoever was there.
+    ///
+    /// # Errors
+    /// The socket cannot be made.
+    pub(crate) fn bind(&self, name: &str) -> Result<(UnixListener, PathBuf), PlaceError> {
+        let (path, new) = (self.dir.join(name), self.dir.join(format!("{name}.new")));
+        // What a supervisor that was killed in the middle has left.
+        drop(fs::remove_file(&new));
+        let listener = with_short_path(&new, |short| UnixListener::bind(short));
+        let listener = listener.map_err(PlaceError::io("listen on", &new))?;
+        fs::rename(&new, &path).map_err(PlaceError::io("replace", &path))?;
+        Ok((listener, path))
+    }
+
     /// Nobody can connect any more: before those who did are told that the family is over, so that they can tell its
     /// end from the end of a supervisor that was killed.
     pub fn close_door(&self) {
@@ -282,12 +322,34 @@ impl Place {
     /// Gives the place back: removes the socket, and the directory if nothing else is in it.
     pub fn leave(self) {
         self.close_door();
+        for file in LEFT {
+            // Most are not there.
+            drop(fs::remove_file(self.dir.join(file)));
+        }
         // The lock goes last and while it is held: who opens it before sees it held, who comes after makes
         // a new one.
         let gone = fs::remove_file(self.dir.join(LOCK));
         drop(gone.and_then(|()| fs::remove_dir(&self.dir)));
         drop(self.lock);
     }
+}
+
+/// Writes into the lock who holds it: number and start time.
+fn sign(lock: &File) {
+    let pid = group::pid();
+    let text = format!("{pid} {}\n", sweep::start_ticks(pid).unwrap_or_default());
+    // Nobody needs it but who comes while a killed supervisor is cleared away, and without it finds the place taken.
+    drop(lock.set_len(0).and_then(|()| lock.write_all_at(text.as_bytes(), 0)));
+}
+
+/// Whether the one who has signed this lock is dead.
+fn holder_is_dead(lock: &Path) -> bool {
+    let text = fs::read_to_string(lock).unwrap_or_default();
+    let Some((pid, start)) = text.trim().split_once(' ') else { return false };
+    let (Some(pid), Ok(start)) = (pid.parse().ok().and_then(Pid::new), start.parse::<u64>()) else {
+        return false;
+    };
+    sweep::stat(pid).is_none_or(|stat| stat.start != start || stat.dead())
 }
 
 /// Whether this open file is still the one at this path.
@@ -299,7 +361,7 @@ fn is_same_file(open: &File, path: &Path) -> bool {
 }
 
 /// Connects to a control socket, whatever the length of its path.
-pub(super) fn connect(socket: &Path) -> io::Result<UnixStream> {
+pub(crate) fn connect(socket: &Path) -> io::Result<UnixStream> {
     with_short_path(socket, |short| UnixStream::connect(short))
 }
 

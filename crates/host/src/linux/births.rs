@@ -216,7 +216,7 @@ impl Wiring {
             Stdin::Pipe => {
                 let (read, write) = fd::pipe()?;
                 fd::set_nonblocking(&write, true)?;
-                service.console = Some(write);
+                service.keep_console(write);
                 self.hand_over(read, 0);
             }
         }

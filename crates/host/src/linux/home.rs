@@ -5,7 +5,10 @@ use super::differences::differences;
 use super::pools::Pools;
 use super::services::{Service, Services};
 use super::stubborn::{self, Stubborn};
+use super::takeover::shown;
 use super::trees::{Life, Trees};
+use crate::journal::write::Journal;
+use crate::keeper::{Held, Keeper, Ledger};
 use crate::listen::{Shared, Sockets};
 use crate::logs::{Collector, Lost, Stamp};
 use crate::notify::Above;
@@ -18,7 +21,7 @@ use doula_model::action::{News, Report, Unkillable};
 use doula_model::control::Change;
 use doula_model::event::Event;
 use doula_model::exit::{ExitStatus, Outcome};
-use doula_model::id::{Generation, Pid, Role, ServiceId};
+use doula_model::id::{ChildKey, Generation, Pid, Role, ServiceId};
 use doula_model::plan::{Errno, Resource, Rlimit};
 use doula_model::recipe::{FamilySpec, Recipe};
 use doula_model::service::ServiceSpec;
@@ -28,6 +31,7 @@ use doula_sys::fd::OwnedFd;
 use doula_sys::poll::Epoll;
 use doula_sys::wait::{For, Who};
 use doula_sys::{fork, limits, pidfd, poll, time, wait};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -47,7 +51,7 @@ pub(crate) struct Home {
     pub(super) schedules: Schedules,
     pub(super) pools: Pools,
     /// What the services listen on.
-    sockets: Shared,
+    pub(super) sockets: Shared,
     /// Where the notify sockets are made.
     pub(super) notify_dir: PathBuf,
     /// `/dev/null`, for every child that gets no input. Its number is low, which a birth likes.
@@ -61,6 +65,14 @@ pub(crate) struct Home {
     pub(super) compressing: Option<Pid>,
     /// The number that the engine gives to the next new service.
     pub(super) next_id: u32,
+    /// What of ours outlives us.
+    pub(super) ledger: Ledger,
+    pub(super) journal: Option<Journal>,
+    /// It could not be written, and that was told.
+    pub(super) journal_failed: bool,
+    pub(super) keeper: Option<Keeper>,
+    /// Children of a supervisor before us, until the driver looks after them.
+    pub(super) inherited: BTreeMap<ChildKey, Held>,
 }
 
 impl Home {
@@ -74,10 +86,11 @@ impl Home {
         notify_dir: PathBuf,
         logs: Collector,
         reader: Reader,
-        null: OwnedFd,
+        (null, keeper): (OwnedFd, Option<Keeper>),
     ) -> Result<Home, Errno> {
         let schedules = Schedules::new().map_err(|_| Errno::EMFILE)?;
         let open_files = raise_open_files();
+        let ledger = keeper.as_ref().map_or(Ledger::none(), |keeper| keeper.ledger);
         Ok(Home {
             epoll: Epoll::new()?,
             services: Services::default(),
@@ -86,7 +99,12 @@ impl Home {
             logs,
             schedules,
             pools: Pools::default(),
-            sockets: Shared::default(),
+            sockets: Shared::outliving_us(ledger),
+            ledger,
+            journal: None,
+            journal_failed: false,
+            keeper,
+            inherited: BTreeMap::new(),
             notify_dir,
             null,
             open_files,
@@ -99,8 +117,17 @@ impl Home {
 
     /// What people should know about this machine.
     pub(crate) fn warnings(&self) -> Vec<String> {
-        let none = "no writable cgroup v2 hierarchy: descendants are looked for in /proc, which is slower";
-        if self.trees.has_cgroups() { Vec::new() } else { vec![none.to_owned()] }
+        let sweeps = "no writable cgroup v2 hierarchy: descendants are looked for in /proc, which is slower";
+        let alone = "no keeper can be made: sockets and output do not outlive this supervisor";
+        let has = [(self.trees.has_cgroups(), sweeps), (self.keeper.is_some(), alone)];
+        has.into_iter().filter(|(has, _)| !has).map(|(_, warning)| warning.to_owned()).collect()
+    }
+
+    /// From now on the next supervisor finds what we hold by this socket.
+    pub(crate) fn await_heir(&mut self, place: &crate::control::place::Place) -> Result<(), String> {
+        let Some(keeper) = &mut self.keeper else { return Ok(()) };
+        let (listener, path) = place.bind(crate::keeper::SOCKET).map_err(|error| error.to_string())?;
+        keeper.answer_at(listener, &path).map_err(|errno| errno.to_string())
     }
 
     /// Makes services known under the next numbers, in this order.
@@ -112,12 +139,33 @@ impl Home {
         let opened: Result<Vec<_>, String> =
             services.iter().map(|(_, recipe)| open_sockets(&self.sockets, recipe)).collect();
         for ((name, recipe), sockets) in services.into_iter().zip(opened?) {
-            let id = ServiceId(self.next_id);
-            self.logs.introduce(Stamp::read(), id, &name, recipe.log);
-            self.services.insert(id, Service::new(name, recipe, sockets));
-            self.next_id += 1;
+            self.make_known(ServiceId(self.next_id), &name, recipe, sockets);
         }
         Ok(())
+    }
+
+    /// Makes a service known that had this number under a supervisor before us.
+    ///
+    /// # Errors
+    /// As [`Home::admit`].
+    pub(super) fn seat(&mut self, id: ServiceId, name: &str, recipe: Recipe) -> Result<(), String> {
+        let sockets = open_sockets(&self.sockets, &recipe)?;
+        self.make_known(id, name, recipe, sockets);
+        Ok(())
+    }
+
+    fn make_known(&mut self, id: ServiceId, name: &str, recipe: Recipe, sockets: Sockets) {
+        self.logs.introduce(Stamp::read(), id, name, recipe.log);
+        let service = Service::new(id, name.to_owned(), recipe, sockets).outlive_us(self.ledger);
+        self.services.insert(id, service);
+        self.next_id = self.next_id.max(id.0 + 1);
+    }
+
+    /// How somebody ended who was buried by others: as the kernel keeps it for a handle, or shows it as long as nobody has
+    /// buried the one.
+    pub(super) fn obituary(handle: &Held) -> ExitStatus {
+        let kept = || pidfd::exit_status(handle);
+        kept().or_else(|| shown(handle)).or_else(kept).unwrap_or(ExitStatus::UNKNOWN)
     }
 
     /// Sends a signal to every process of a life.
@@ -207,6 +255,9 @@ impl Home {
 
     /// The service is no longer part of the family.
     pub(super) fn forget(&mut self, service: ServiceId) {
+        if let Some(journal) = &mut self.journal {
+            journal.forget(service);
+        }
         // The timer of a schedule cannot fail to be set on a valid fd.
         let _ = self.schedules.forget(service);
         self.trees.forget(service);
@@ -249,6 +300,9 @@ impl Home {
 
     /// A child was buried that is none of the services': a compressor, or an orphan.
     pub(super) fn buried(&mut self, pid: Pid, status: ExitStatus) {
+        if self.keeper.as_ref().is_some_and(|keeper| keeper.pid() == Some(pid)) {
+            return self.renew_keeper();
+        }
         if self.compressing != Some(pid) {
             return;
         }
@@ -258,11 +312,21 @@ impl Home {
         self.logs.compressed(Stamp::read(), end);
     }
 
+    fn renew_keeper(&mut self) {
+        let done = self.keeper.as_mut().map(Keeper::renew);
+        let text = match done {
+            Some(Err(errno)) => format!("the keeper was killed, and there is no other one: {errno}"),
+            Some(Ok(())) | None => "the keeper was killed; another one has taken its place".to_owned(),
+        };
+        self.logs.say(Stamp::read(), &text);
+    }
+
     /// Ends those who belong to no service, before it is said that nobody is left; whether that can be said.
     pub(super) fn end_strangers(&mut self) -> bool {
         if let Some(compressor) = self.compressing.take() {
             self.await_compressor(compressor);
         }
+        self.keeper = None;
         let Strangers { ended, left } = end_strangers(LAST_WORDS);
         let stamp = Stamp::read();
         if ended > 0 {
@@ -305,6 +369,7 @@ impl Home {
         let Some(service) = self.services.get_mut(id) else { return Vec::new() };
         let (notices, complaints) = service.hear();
         let name = service.name.clone();
+        self.write_stored(id);
         for complaint in complaints {
             self.logs.say(Stamp::read(), &format!("{name}: {complaint}"));
         }

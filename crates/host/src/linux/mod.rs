@@ -9,6 +9,7 @@
 //! - [`births`]: from a recipe to a running child
 //! - [`pools`]: what waits at the sockets of a pool, and what its workers do
 //! - [`bounds`]: the limits in force, and by which means they hold
+//! - `takeover`: what a supervisor before us has left
 //! - [`stubborn`]: who was sent SIGKILL and does not end
 //! - [`trees`]: which processes belong to a service, and the proof that none is left
 
@@ -19,9 +20,11 @@ pub(crate) mod home;
 mod pools;
 pub(crate) mod services;
 mod stubborn;
+pub(crate) mod takeover;
 mod token;
 mod trees;
 
+use crate::keeper::{Held, Tag};
 use crate::logs::{self, Stamp};
 use crate::notify::Above;
 use crate::people::{Desk, People};
@@ -39,7 +42,7 @@ use doula_model::time::Time;
 use doula_sys::fd::{AsFd, OwnedFd};
 use doula_sys::poll::{Happening, Interest};
 use doula_sys::wait::{For, Who};
-use doula_sys::{pidfd, signal, time, wait};
+use doula_sys::{pidfd, poll, signal, time, wait};
 use home::Home;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -68,7 +71,7 @@ pub(crate) struct Linux {
     /// The family ends.
     ending: bool,
     /// Handles of the buried, closed at the very end.
-    parted: Vec<OwnedFd>,
+    parted: Vec<Held>,
     /// There was news since who is above us was told of the family.
     changed: bool,
 }
@@ -195,35 +198,47 @@ impl Linux {
 }
 
 impl Kernel for Linux {
-    type Handle = OwnedFd;
+    type Handle = Held;
 
     fn now(&mut self) -> Time {
         time::monotonic()
     }
 
-    fn spawn(&mut self, key: ChildKey) -> Result<(Pid, OwnedFd), SpawnError> {
-        self.home.give_birth(key)
+    fn spawn(&mut self, key: ChildKey) -> Result<(Pid, Held), SpawnError> {
+        let (pid, handle) = self.home.give_birth(key)?;
+        Ok((pid, self.home.ledger.hold(handle, Tag::Child(key, pid))))
     }
 
-    fn watch(&mut self, pid: Pid, handle: &OwnedFd) -> Result<(), Errno> {
+    fn inherit(&mut self, key: ChildKey, _pid: Pid) -> Option<Held> {
+        self.home.inherited.remove(&key)
+    }
+
+    fn write_down(&mut self, engine: &Engine, touched: Vec<ServiceId>) {
+        self.home.write_down(engine, &touched);
+    }
+
+    fn watch(&mut self, pid: Pid, handle: &Held) -> Result<(), Errno> {
         self.home.epoll.add(handle, Interest::READ, Token::Child(pid).pack())
     }
 
-    fn wait(&mut self, handle: &OwnedFd) -> Result<Option<ExitStatus>, Errno> {
-        let news = wait::waitid(Who::Pidfd(handle.as_fd()), For::END)?;
-        Ok(news.and_then(|news| ended(news.change)))
+    fn wait(&mut self, handle: &Held) -> Result<Option<ExitStatus>, Errno> {
+        match wait::waitid(Who::Pidfd(handle.as_fd()), For::END) {
+            // A child of a supervisor before us. It is not ours to bury, so that nobody but the handle tells of it.
+            Err(Errno::ECHILD) if poll::readable(handle, Some(Duration::ZERO)) == Ok(false) => Ok(None),
+            news => Ok(news?.and_then(|news| ended(news.change))),
+        }
     }
 
     /// When everybody ends, the handles are closed by our own end: that takes a while, and nobody is to wait for it who
     /// waits for the end of the family.
-    fn part(&mut self, handle: OwnedFd) {
+    fn part(&mut self, handle: Held) {
         if self.ending {
             self.parted.push(handle);
         }
     }
 
-    fn obituary(&mut self, handle: &OwnedFd) -> ExitStatus {
-        pidfd::exit_status(handle).unwrap_or(ExitStatus::UNKNOWN)
+    fn obituary(&mut self, handle: &Held) -> ExitStatus {
+        Home::obituary(handle)
     }
 
     fn next_change(&mut self) -> Option<(Pid, Change)> {
@@ -244,11 +259,11 @@ impl Kernel for Linux {
         ended(wait::waitid(Who::Pid(pid), For::END).ok()??.change)
     }
 
-    fn signal(&mut self, handle: &OwnedFd, signal: Signal) -> Result<(), Errno> {
+    fn signal(&mut self, handle: &Held, signal: Signal) -> Result<(), Errno> {
         gone_is_fine(pidfd::send(handle, signal))
     }
 
-    fn signal_group(&mut self, pid: Pid, handle: &OwnedFd, signal: Signal) -> Result<(), Errno> {
+    fn signal_group(&mut self, pid: Pid, handle: &Held, signal: Signal) -> Result<(), Errno> {
         // Every child of ours leads a group of its own number. By the handle, because code that waits for any child
         // may have buried it, and then the number may be a stranger's.
         gone_is_fine(match pidfd::send_to_group(handle, signal) {

@@ -1,6 +1,7 @@
 //! What belongs to a service as long as it is known: its recipe, its output, its sockets.
 
 use super::token::Token;
+use crate::keeper::{Held, Ledger, Tag};
 use crate::listen::Sockets;
 use crate::logs::{Collector, Source, SourceId};
 use crate::notify::{Channel, ChannelError, FdStore, Heard, ReadyPipe, ReadySign as Shown};
@@ -15,6 +16,7 @@ use std::path::Path;
 
 /// One service.
 pub(crate) struct Service {
+    id: ServiceId,
     pub(crate) name: String,
     pub(crate) recipe: Recipe,
     /// What it will be from the next life on.
@@ -28,16 +30,18 @@ pub(crate) struct Service {
     /// The life that goes on, or the last one.
     pub(crate) generation: Generation,
     /// The end of the output that the children of this life get.
-    output: Option<OwnedFd>,
+    pub(super) output: Option<Held>,
     /// Its output, as the collector knows it.
     pub(crate) source: Option<SourceId>,
     /// Our end of its standard input, when that is a pipe or a terminal.
-    pub(crate) console: Option<OwnedFd>,
+    pub(crate) console: Option<Held>,
     pub(super) sockets: Sockets,
     pub(super) store: FdStore,
-    channel: Option<Channel>,
-    ready_pipe: Option<ReadyPipe>,
-    ready_line: Option<Regex>,
+    pub(super) channel: Option<Channel>,
+    pub(super) ready_pipe: Option<ReadyPipe>,
+    pub(super) ready_line: Option<Regex>,
+    /// What of it outlives us.
+    ledger: Ledger,
     /// Why the last birth failed, in words.
     pub(crate) complaint: Option<String>,
     complaint_is_fresh: bool,
@@ -45,8 +49,9 @@ pub(crate) struct Service {
 
 impl Service {
     /// A service of which nothing runs yet. `sockets` are open already.
-    pub(super) fn new(name: String, recipe: Recipe, sockets: Sockets) -> Service {
+    pub(super) fn new(id: ServiceId, name: String, recipe: Recipe, sockets: Sockets) -> Service {
         Service {
+            id,
             ready_line: ready_line(&recipe),
             store: FdStore::new(recipe.fd_store),
             name,
@@ -56,6 +61,7 @@ impl Service {
             slot: None,
             main: None,
             generation: Generation::default(),
+            ledger: Ledger::none(),
             output: None,
             source: None,
             console: None,
@@ -65,6 +71,13 @@ impl Service {
             complaint: None,
             complaint_is_fresh: false,
         }
+    }
+
+    /// Its fds outlive us from now on.
+    pub(super) fn outlive_us(mut self, ledger: Ledger) -> Service {
+        self.ledger = ledger;
+        self.store.outlive_us(ledger, self.id);
+        self
     }
 
     /// The recipe that counts for whoever reads the configuration.
@@ -125,6 +138,7 @@ impl Service {
         }
         let (read, write) = fd::pipe()?;
         self.collect(key, logs, read)?;
+        let write = self.ledger.hold(write, Tag::Writer(key.service, key.generation));
         Ok(self.output.insert(write).as_raw_fd())
     }
 
@@ -132,13 +146,14 @@ impl Service {
     pub(super) fn terminal(&mut self, key: ChildKey, logs: &mut Collector) -> Result<OwnedFd, Errno> {
         let (ours, theirs) = doula_sys::group::pseudo_terminal()?;
         self.collect(key, logs, fd::duplicate(&ours, 0)?)?;
-        self.console = Some(ours);
+        self.console = Some(self.ledger.hold(ours, Tag::Console(key.service, key.generation)));
         Ok(theirs)
     }
 
     fn collect(&mut self, key: ChildKey, logs: &mut Collector, output: OwnedFd) -> Result<(), Errno> {
         let ChildKey { service, generation, .. } = key;
         let ready = self.ready_line.clone();
+        let output = self.ledger.hold(output, Tag::Output(service, generation));
         self.source = Some(logs.attach(Source { service, generation, output, ready })?);
         Ok(())
     }
@@ -167,7 +182,8 @@ impl Service {
                 Some(_) => Channel::open_abstract(&self.name),
                 None => Channel::open(directory, &self.name),
             };
-            let channel = opened.map_err(|ChannelError::Bind { source, .. }| errno(&source))?;
+            let mut channel = opened.map_err(|ChannelError::Bind { source, .. }| errno(&source))?;
+            channel.outlive_us(self.ledger, id);
             epoll.add(&channel, Interest::READ, Token::Notify(id).pack())?;
             self.channel = Some(channel);
         }
@@ -183,8 +199,14 @@ impl Service {
         let ReadySign::Fd(number) = self.recipe.ready else { return Ok(None) };
         let (pipe, write) = ReadyPipe::new()?;
         epoll.add(&pipe, Interest::READ, Token::ReadyFd(id).pack())?;
-        self.ready_pipe = Some(pipe);
+        let tag = Tag::ReadyPipe(id, self.generation);
+        self.ready_pipe = Some(pipe.outlive_us(self.ledger, tag));
         Ok(Some((write, RawFd::from(number))))
+    }
+
+    /// Our end of the standard input of this life.
+    pub(super) fn keep_console(&mut self, input: OwnedFd) {
+        self.console = Some(self.ledger.hold(input, Tag::Console(self.id, self.generation)));
     }
 
     /// Whoever attached says that there is no more input. A terminal has no end.
@@ -275,6 +297,11 @@ impl Services {
 
     pub(crate) fn get_mut(&mut self, id: ServiceId) -> Option<&mut Service> {
         self.table.get_mut(id.0 as usize)?.as_deref_mut()
+    }
+
+    /// The service, if it is in this life.
+    pub(super) fn in_life(&mut self, id: ServiceId, generation: Generation) -> Option<&mut Service> {
+        self.get_mut(id).filter(|service| service.generation == generation)
     }
 
     pub(super) fn remove(&mut self, id: ServiceId) {

@@ -7,7 +7,8 @@
 use super::bounds::Bounds;
 use super::token::Token;
 use crate::cgroup::{Cgroups, Leaf, read_events};
-use crate::sweep::{Found, Looks, Order, Sweeper, start_ticks};
+use crate::journal::Place;
+use crate::sweep::{self, Found, Looks, Order, Sweeper, start_ticks};
 use doula_core::kernel::Tree;
 use doula_model::id::{ChildKey, Generation, Pid, Role, ServiceId};
 use doula_model::plan::{ChildPlan, Errno, SpawnError, Step};
@@ -19,6 +20,7 @@ use doula_sys::poll::{Epoll, Interest};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The pause between two passes of the sweeper while somebody is to be gone: long enough not to eat the CPU,
@@ -36,6 +38,14 @@ pub(super) struct Trees {
     pub(super) bounds: Bounds,
     leaves: BTreeMap<ServiceId, Held>,
     sweeper: Sweeper,
+    /// Looks for those whom a supervisor before us has started.
+    others: Sweeper,
+    /// The marks of lives that a supervisor before us has begun begin so.
+    tokens: BTreeMap<Life, String>,
+    /// What supervisors before us have made for the family.
+    families: BTreeSet<PathBuf>,
+    /// So many of our leaves are where a supervisor before us has made them.
+    elsewhere: usize,
     mains: BTreeMap<Life, (Pid, u64)>,
     /// Those who are looked for.
     swept: BTreeMap<Life, Swept>,
@@ -58,6 +68,8 @@ struct Held {
     leaf: Leaf,
     /// Everybody in it was killed at once.
     killed: bool,
+    /// A supervisor before us has made it: the next life gets one of ours.
+    elsewhere: bool,
     /// Watched while somebody waits for the leaf to become empty.
     events: Option<OwnedFd>,
 }
@@ -73,6 +85,10 @@ impl Trees {
             bounds: Bounds::new(name),
             leaves: BTreeMap::new(),
             sweeper: Sweeper::new(),
+            others: Sweeper::of_others(),
+            tokens: BTreeMap::new(),
+            families: BTreeSet::new(),
+            elsewhere: 0,
             mains: BTreeMap::new(),
             swept: BTreeMap::new(),
             next_pass: None,
@@ -87,7 +103,48 @@ impl Trees {
 
     /// The value of `DOULA_ID` for the processes of a life.
     pub(super) fn marker(&self, service: ServiceId, generation: Generation) -> String {
-        format!("{}/{}/{}", self.family, service.0, generation.0)
+        let family = self.tokens.get(&(service, generation)).unwrap_or(&self.family);
+        format!("{family}/{}/{}", service.0, generation.0)
+    }
+
+    /// What the marks of the lives that we begin begin with, and where their leaves are.
+    pub(super) fn own_place(&self) -> (String, Option<PathBuf>) {
+        (self.family.clone(), self.cgroups.as_ref().map(|cgroups| cgroups.path().to_owned()))
+    }
+
+    /// A life that a supervisor before us has begun, and its main process.
+    pub(super) fn inherit(&mut self, life: Life, place: Place, main: Option<Pid>) {
+        self.tokens.insert(life, place.token);
+        if let Some(leaf) = place.leaf.map(Leaf::at).filter(|leaf| leaf.path().is_dir()) {
+            self.elsewhere += 1;
+            self.families.extend(leaf.path().parent().map(Path::to_owned));
+            self.leaves.insert(life.0, Held { leaf, killed: false, elsewhere: true, events: None });
+        } else if let Some((pid, start)) = main.and_then(|pid| Some((pid, start_ticks(pid)?))) {
+            self.mains.insert(life, (pid, start));
+        }
+    }
+
+    /// Those lives that go on where a supervisor before us has begun them.
+    pub(super) fn inherited(&self) -> Vec<(ServiceId, Place)> {
+        let place = |(life, token): (&Life, &String)| {
+            let leaf = self.leaves.get(&life.0).filter(|held| held.elsewhere);
+            let leaf = leaf.map(|held| held.leaf.path().to_owned());
+            (life.0, Place { generation: life.1, token: token.clone(), leaf })
+        };
+        self.tokens.iter().map(place).collect()
+    }
+
+    /// The oldest process in the leaf of a life that leads a session, as our children do.
+    pub(super) fn leader(&self, key: ChildKey) -> Option<Pid> {
+        let leads = |pid: &Pid| doula_sys::group::getsid(Some(*pid)) == Ok(*pid);
+        let leaders = self.leaves.get(&key.service)?.leaf.members().into_iter().filter(leads);
+        leaders.min_by_key(|pid| (start_ticks(*pid), *pid))
+    }
+
+    /// Whether this process is of this life, as far as can be seen.
+    pub(super) fn has_member(&self, life: Life, pid: Pid) -> bool {
+        self.leaves.get(&life.0).is_some_and(|held| held.leaf.members().contains(&pid))
+            || sweep::mark(pid, sweep::MARK).is_some_and(|mark| mark == self.marker(life.0, life.1))
     }
 
     /// Lays the containment of a child into its plan. The fd must stay open until the child is born.
@@ -103,8 +160,11 @@ impl Trees {
         let leaf = self.leaves.get(&key.service).map(|held| &held.leaf);
         let place = (self.cgroups.as_mut(), leaf);
         self.bounds.lay((key.service, name), place, limits, plan).map_err(failed)?;
-        let (Some(cgroups), Some(leaf)) = (&self.cgroups, leaf) else { return Ok(None) };
-        let directory = cgroups.open_leaf(leaf).map_err(failed)?;
+        let (Some(cgroups), Some(held)) = (&self.cgroups, self.leaves.get(&key.service)) else {
+            return Ok(None);
+        };
+        let opened = if held.elsewhere { held.leaf.open() } else { cgroups.open_leaf(&held.leaf) };
+        let directory = opened.map_err(failed)?;
         plan.cgroup = Some(directory.as_raw_fd());
         Ok(Some(directory))
     }
@@ -116,12 +176,14 @@ impl Trees {
     /// with that of our own cgroup. So such a leaf is made anew.
     fn make_leaf(&mut self, service: ServiceId, name: &str) -> io::Result<()> {
         let Some(cgroups) = &self.cgroups else { return Ok(()) };
-        if self.leaves.get(&service).is_some_and(|held| held.killed && held.leaf.try_remove()) {
+        let stale = |held: &&Held| (held.killed || held.elsewhere) && held.leaf.try_remove();
+        if let Some(held) = self.leaves.get(&service).filter(stale) {
+            self.elsewhere -= usize::from(held.elsewhere);
             self.leaves.remove(&service);
             self.bounds.moved(service);
         }
         if let Entry::Vacant(vacant) = self.leaves.entry(service) {
-            vacant.insert(Held { leaf: cgroups.leaf(name)?, killed: false, events: None });
+            vacant.insert(Held { leaf: cgroups.leaf(name)?, killed: false, elsewhere: false, events: None });
         }
         Ok(())
     }
@@ -160,12 +222,12 @@ impl Trees {
 
     /// What is left of a life. If something is, [`Token::Tree`] or [`Trees::due`] tells when to ask again.
     pub(super) fn look(&mut self, life: Life, epoll: &Epoll) -> Tree {
-        if self.ending && self.cgroups.as_ref().is_some_and(Cgroups::is_empty) {
+        if self.ending && self.elsewhere == 0 && self.cgroups.as_ref().is_some_and(Cgroups::is_empty) {
             return Tree::Empty;
         }
         match self.leaves.get_mut(&life.0) {
             Some(held) => held.look(life.0, epoll),
-            None if self.cgroups.is_some() => Tree::Empty,
+            None if self.cgroups.is_some() && !self.tokens.contains_key(&life) => Tree::Empty,
             None => self.look_by_sweep(life),
         }
     }
@@ -186,9 +248,14 @@ impl Trees {
             return;
         }
         let marker = self.marker(life.0, life.1);
-        self.sweeper.set(&marker, self.mains.get(&life).copied(), order);
+        let main = self.mains.get(&life).copied();
+        self.sweeper_of(life).set(&marker, main, order);
         self.swept.insert(life, Swept { order, found: None, looks: Looks::default() });
         self.next_pass = Some(Time::ZERO);
+    }
+
+    fn sweeper_of(&mut self, life: Life) -> &mut Sweeper {
+        if self.tokens.contains_key(&life) { &mut self.others } else { &mut self.sweeper }
     }
 
     /// Sends a signal to every process of a life.
@@ -211,14 +278,21 @@ impl Trees {
     pub(super) fn members(&self, life: Life) -> Vec<Pid> {
         match self.leaves.get(&life.0) {
             Some(held) => held.leaf.members(),
-            None => self.sweeper.members(&self.marker(life.0, life.1)),
+            None => {
+                let marker = self.marker(life.0, life.1);
+                if self.tokens.contains_key(&life) {
+                    self.others.members(&marker)
+                } else {
+                    self.sweeper.members(&marker)
+                }
+            }
         }
     }
 
     /// Nobody looks for this life any more.
     pub(super) fn release(&mut self, life: Life) {
         let marker = self.marker(life.0, life.1);
-        self.sweeper.forget(&marker);
+        self.sweeper_of(life).forget(&marker);
         self.swept.remove(&life);
         self.mains.remove(&life);
     }
@@ -227,8 +301,10 @@ impl Trees {
     pub(super) fn forget(&mut self, service: ServiceId) {
         self.bounds.forget(service);
         if let Some(held) = self.leaves.remove(&service) {
+            self.elsewhere -= usize::from(held.elsewhere);
             held.leaf.try_remove();
         }
+        self.tokens.retain(|(of, _), _| *of != service);
     }
 
     /// When [`Trees::due`] has something to do.
@@ -241,8 +317,14 @@ impl Trees {
         if self.next_pass.is_none_or(|at| now < at) {
             return Vec::new();
         }
-        self.next_pass = (!self.sweeper.is_idle()).then(|| now.after(PASS_EVERY));
-        let found: BTreeMap<_, _> = self.sweeper.pass().unwrap_or_default().into_iter().collect();
+        let mut found = BTreeMap::new();
+        self.next_pass = None;
+        for sweeper in [&mut self.sweeper, &mut self.others] {
+            if !sweeper.is_idle() {
+                self.next_pass = Some(now.after(PASS_EVERY));
+                found.extend(sweeper.pass().unwrap_or_default());
+            }
+        }
         let lives: BTreeSet<Life> = self.swept.keys().copied().collect();
         for life in &lives {
             let marker = self.marker(life.0, life.1);
@@ -252,6 +334,15 @@ impl Trees {
             }
         }
         lives.into_iter().collect()
+    }
+}
+
+impl Drop for Trees {
+    /// What supervisors before us have made goes with what we have made.
+    fn drop(&mut self) {
+        for family in &self.families {
+            Leaf::at(family.clone()).try_remove();
+        }
     }
 }
 

@@ -8,12 +8,13 @@ use super::lines::{Piece, Splitter};
 use super::ring::{Filter, Followed, FollowerId};
 use super::sinks::{Options, Sinks};
 use super::{MAX_LINE, Mark, Stamp};
+use crate::keeper::Held;
 use core::time::Duration;
 use doula_model::id::{Generation, ServiceId};
 use doula_model::plan::Errno;
 use doula_model::recipe::LogPolicy;
 use doula_model::time::Time;
-use doula_sys::fd::{self, AsFd, BorrowedFd, OwnedFd};
+use doula_sys::fd::{self, AsFd, BorrowedFd};
 use doula_sys::poll::{Epoll, Happening, Interest};
 use regex::bytes::Regex;
 use std::collections::{BTreeMap, VecDeque};
@@ -51,7 +52,7 @@ pub struct Source {
     /// Of which life.
     pub generation: Generation,
     /// The end to read from. It is made non-blocking.
-    pub output: OwnedFd,
+    pub output: Held,
     /// The line that shows readiness, if one does.
     pub ready: Option<Regex>,
 }

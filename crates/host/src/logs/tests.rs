@@ -40,7 +40,7 @@ fn an_earlier_moment_is_as_much_earlier_on_both_clocks() {
 fn pipe(collector: &mut Collector, service: ServiceId, ready: Option<&str>) -> (SourceId, OwnedFd) {
     let (output, writer) = fd::pipe().expect("pipe");
     let ready = ready.map(|pattern| Regex::new(pattern).expect("pattern"));
-    let source = Source { service, generation: Generation(1), output, ready };
+    let source = Source { service, generation: Generation(1), output: output.into(), ready };
     (collector.attach(source).expect("attach"), writer)
 }
 

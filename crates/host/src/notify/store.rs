@@ -1,7 +1,9 @@
 //! The fds that a service leaves with us, so that its next life gets them back (`LISTEN_FDS`).
 
 use super::Offered;
+use crate::keeper::{Held, Ledger, Tag};
 use core::time::Duration;
+use doula_model::id::ServiceId;
 use doula_sys::fd::{self, AsFd, BorrowedFd, OwnedFd};
 use doula_sys::poll::{Epoll, Happening, Interest};
 
@@ -11,6 +13,8 @@ const SWEPT_PER_TURN: usize = 16;
 /// The fd store of one service.
 #[derive(Debug, Default)]
 pub struct FdStore {
+    /// Where it is written what outlives us, and for whom.
+    ledger: Option<(Ledger, ServiceId)>,
     limit: usize,
     kept: Vec<Kept>,
     next_token: u64,
@@ -22,7 +26,9 @@ pub struct FdStore {
 struct Kept {
     token: u64,
     name: String,
-    fd: OwnedFd,
+    /// The number under which it is written down, until somebody has read it.
+    fresh: Option<u32>,
+    fd: Held,
     watched: bool,
 }
 
@@ -50,12 +56,38 @@ impl FdStore {
                 refused += 1;
                 continue;
             }
-            let token = self.next_token;
-            self.next_token += 1;
-            let watched = offered.watch && self.watch_fd(&fd, token);
-            self.kept.push(Kept { token, name: offered.name.clone(), fd, watched });
+            self.keep(fd, &offered.name, offered.watch);
         }
         refused
+    }
+
+    fn keep(&mut self, fd: OwnedFd, name: &str, watch: bool) {
+        let token = self.next_token;
+        self.next_token += 1;
+        let watched = watch && self.watch_fd(&fd, token);
+        let (fd, fresh) = match self.ledger {
+            None => (fd.into(), None),
+            Some((ledger, service)) => {
+                let number = ledger.next_number();
+                (ledger.hold(fd, Tag::Stored(service, number)), Some(number))
+            }
+        };
+        self.kept.push(Kept { token, name: name.to_owned(), fresh, fd, watched });
+    }
+
+    /// What is stored from now on outlives us.
+    pub(crate) fn outlive_us(&mut self, ledger: Ledger, service: ServiceId) {
+        self.ledger = Some((ledger, service));
+    }
+
+    /// Keeps what the supervisor before us kept; whether it hangs up is not watched any more.
+    pub(crate) fn inherit(&mut self, fd: OwnedFd, name: &str) {
+        self.keep(fd, name, false);
+    }
+
+    /// The numbers and names of what was stored since the last call.
+    pub(crate) fn take_fresh(&mut self) -> Vec<(u32, String)> {
+        self.kept.iter_mut().filter_map(|kept| Some((kept.fresh.take()?, kept.name.clone()))).collect()
     }
 
     /// Gives up every fd of this name; returns how many there were.

@@ -1,6 +1,7 @@
-//! A copy of this process that is a child of our parent, not of us: what a zygote makes.
+//! Copies of this process by the bare call: one that is a child of our parent, not of us, which is what a zygote makes; and
+//! one that has our very fd table, which keeps all that is in it open when we are killed.
 //!
-//! The C library's fork(3) cannot say that, so the call is made bare, and what fork(3) puts right in a child is done here: the
+//! The C library's fork(3) cannot say such things, so the call is made bare, and what fork(3) puts right in a child is done here: the
 //! number of the thread that the C library keeps, and the list of robust mutexes. Its locks are free where there is one
 //! thread. Handlers of pthread_atfork(3) do not run: nobody but fork(3) can call them.
 
@@ -19,11 +20,28 @@ use core::ptr::with_exposed_provenance;
 #[doc(alias = "clone3")]
 #[doc(alias = "CLONE_PARENT")]
 pub fn sibling(child: impl FnOnce() -> u8) -> Result<Born> {
+    // The signal of its end is that of ours, and may not be given.
+    copy_with(libc::CLONE_PARENT, 0, child)
+}
+
+/// `clone3(CLONE_FILES | CLONE_PIDFD)`—runs `child` in a copy of this process that has *our* fd table: what one of the two opens or
+/// closes, it opens or closes for the other, and all stays open as long as one of them lives. `child` must not own
+/// an fd of ours, or we lose it.
+///
+/// For a process of one thread ([`copy::count_threads`]).
+///
+/// <https://man7.org/linux/man-pages/man2/clone.2.html>
+#[doc(alias = "CLONE_FILES")]
+pub fn sharing_files(child: impl FnOnce() -> u8) -> Result<Born> {
+    copy_with(libc::CLONE_FILES, libc::SIGCHLD, child)
+}
+
+fn copy_with(how: i32, end_signal: i32, child: impl FnOnce() -> u8) -> Result<Born> {
     copy::flush();
     let thread = Thread::ours();
     let mut pidfd: i32 = -1;
-    let pid = match thread.clone3(&mut pidfd) {
-        Err(errno) if clone::is_refusal(errno) => thread.clone_old(&mut pidfd),
+    let pid = match thread.clone3(how, end_signal, &mut pidfd) {
+        Err(errno) if clone::is_refusal(errno) => thread.clone_old(how, &mut pidfd),
         answer => answer,
     }?;
     if pid == 0 {
@@ -50,16 +68,16 @@ impl Thread {
         Thread { number_at: number_at(), robust: if known.is_ok() { robust } else { [0; 2] } }
     }
 
-    fn flags(&self) -> i32 {
+    fn flags(&self, how: i32) -> i32 {
         let number =
             if self.number_at == 0 { 0 } else { libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID };
-        libc::CLONE_PARENT | libc::CLONE_PIDFD | number
+        how | libc::CLONE_PIDFD | number
     }
 
-    /// The signal of its end is that of ours, and may not be given.
-    fn clone3(&self, pidfd: &mut i32) -> Result<usize> {
+    fn clone3(&self, how: i32, end_signal: i32, pidfd: &mut i32) -> Result<usize> {
         let args = CloneArgs {
-            flags: self.flags() as u64,
+            flags: self.flags(how) as u64,
+            exit_signal: end_signal as u64,
             pidfd: core::ptr::from_mut(pidfd) as u64,
             child_tid: self.number_at as u64,
             ..CloneArgs::default()
@@ -69,9 +87,9 @@ impl Thread {
         unsafe { raw::call(libc::SYS_clone3, list) }
     }
 
-    fn clone_old(&self, pidfd: &mut i32) -> Result<usize> {
+    fn clone_old(&self, how: i32, pidfd: &mut i32) -> Result<usize> {
         let mut list =
-            [(self.flags() | libc::SIGCHLD) as usize, 0, core::ptr::from_mut(pidfd) as usize, 0, 0, 0];
+            [(self.flags(how) | libc::SIGCHLD) as usize, 0, core::ptr::from_mut(pidfd) as usize, 0, 0, 0];
         list[if cfg!(target_arch = "x86_64") { 3 } else { 4 }] = self.number_at;
         // SAFETY: as for clone3.
         unsafe { raw::call(libc::SYS_clone, list) }
@@ -107,7 +125,7 @@ fn number_at() -> usize {
 mod tests {
     use super::*;
     use crate::fd;
-    use crate::fd::AsFd as _;
+    use crate::fd::{AsFd as _, AsRawFd as _};
     use crate::fork::copy::{Threads, fork};
     use crate::group;
     use crate::wait::{self, Who};
@@ -142,12 +160,36 @@ mod tests {
         let code = || if group::parent() == Some(us) && (unknown || knows_its_number()) { 43 } else { 1 };
         let bear = |code: &dyn Fn() -> u8| {
             let (thread, mut pidfd) = (Thread::ours(), -1);
-            match thread.clone_old(&mut pidfd)? {
+            match thread.clone_old(libc::CLONE_PARENT, &mut pidfd)? {
                 0 => copy::run(code),
                 pid => clone::handle(pid, pidfd),
             }
         };
         assert_eq!(end_of_a_sibling(bear, &code), ExitStatus::code(43));
+    }
+
+    #[test]
+    fn what_is_in_our_table_stays_open_in_a_copy_that_has_it_too_and_both_see_what_is_done_to_it() {
+        let (asks, answers) = (fd::pipe().expect("pipe"), fd::pipe().expect("pipe"));
+        let (asked, answer) = (asks.0.as_raw_fd(), answers.1.as_raw_fd());
+        let keeper = sharing_files(move || {
+            let asked = core::mem::ManuallyDrop::new(fd::inherited(asked).expect("it is open"));
+            let answer = core::mem::ManuallyDrop::new(fd::inherited(answer).expect("it is open"));
+            let mut number = [0; 4];
+            if fd::read_full(&*asked, &mut number) != Ok(4) {
+                return 1;
+            }
+            // Opened after the copy was made, and open in it.
+            let open = fd::is_open(i32::from_ne_bytes(number));
+            u8::from(fd::write(&*answer, &[u8::from(open)]) != Ok(1))
+        });
+        let keeper = keeper.expect("a copy");
+        let late = fd::open(c"/", fd::Access::Directory).expect("open");
+        fd::write(&asks.1, &late.as_raw_fd().to_ne_bytes()).expect("write");
+        let mut open = [0];
+        assert_eq!((fd::read_full(&answers.0, &mut open), open), (Ok(1), [1]));
+        assert_eq!(wait::end(Who::Pidfd(keeper.pidfd.as_fd())), Ok(ExitStatus::code(0)));
+        fd::write(&answers.1, b"x").expect("its end closes nothing of ours");
     }
 
     /// Whether the C library has the right number for this thread.

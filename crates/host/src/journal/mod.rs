@@ -1,0 +1,114 @@
+//! What a supervisor writes down of its family, so that another one can go on when it was killed.
+//!
+//! A file of lines in the family's directory: eight digits of a checksum, a blank, and an [`Entry`] in JSON. Lines are only
+//! appended; for each service the last one of a kind counts. When the file has grown to several times of what counts, it is
+//! written anew beside itself and renamed, so that at each moment there is a whole one.
+//!
+//! It is for the next supervisor since the same start of the machine, and so need survive the death of a process only, which
+//! needs no fsync(2).
+//!
+//! - [`write`]: the file as it grows
+//! - [`read`]: what is in it, up to the first line that is not whole
+
+pub(crate) mod read;
+pub(crate) mod write;
+
+use doula_model::id::{Generation, Pid, ServiceId};
+use doula_model::recipe::SocketAddress;
+use doula_model::record::Life;
+use doula_model::service::ServiceSpec;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The file's name in the family's directory.
+pub(crate) const FILE: &str = "state";
+
+/// Grows with each change after which an older program would go on wrongly.
+pub(crate) const VERSION: u32 = 1;
+
+/// One line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Entry {
+    /// Who writes. The first line.
+    Head(Head),
+    /// What a service is in this life.
+    Spec(ServiceId, Arc<ServiceSpec>),
+    /// What it will be in the next one.
+    Next(ServiceId, Option<Arc<ServiceSpec>>),
+    /// Where it is in its life.
+    Life(ServiceId, Life),
+    /// It is no longer part of the family.
+    Gone(ServiceId),
+    /// Where the processes of a life are that an earlier supervisor began.
+    Held(ServiceId, Place),
+    /// A socket at this address was opened under this number, for this slot of a pool.
+    Socket(u32, SocketAddress, Option<u32>),
+    /// Something was left with us under this number and name.
+    Stored(u32, String),
+}
+
+/// Who writes, and on which machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Head {
+    /// [`VERSION`].
+    pub(crate) version: u32,
+    /// The version of the program.
+    pub(crate) program: String,
+    /// Our number.
+    pub(crate) pid: Pid,
+    /// Which start of the machine, and which PID namespace: only there do times and numbers mean anything.
+    pub(crate) world: String,
+    /// What the marks of our processes begin with.
+    pub(crate) token: String,
+    /// The cgroup in which the leaves of the services are.
+    pub(crate) cgroup: Option<PathBuf>,
+}
+
+/// Where the processes of one life are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Place {
+    /// Which life.
+    pub(crate) generation: Generation,
+    /// What its mark begins with.
+    pub(crate) token: String,
+    /// Its leaf.
+    pub(crate) leaf: Option<PathBuf>,
+}
+
+/// Which start of this machine (random(4)), and which PID namespace.
+pub(crate) fn this_world() -> String {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    format!("{} {}", boot.trim(), namespace.display())
+}
+
+/// The journal in this directory.
+pub(crate) fn path(directory: &Path) -> PathBuf {
+    directory.join(FILE)
+}
+
+/// The checksum of a line: CRC-32 as in gzip.
+fn checksum(bytes: &[u8]) -> u32 {
+    let mut crc = flate2::Crc::new();
+    crc.update(bytes);
+    crc.sum()
+}
+
+/// Appends a line.
+fn put(line: &mut Vec<u8>, entry: &Entry) {
+    let start = line.len();
+    line.extend(b"00000000 ");
+    // Words and numbers only: there is nothing in an entry that JSON could not say.
+    if serde_json::to_writer(&mut *line, entry).is_err() {
+        return line.truncate(start);
+    }
+    let sum = format!("{:08x}", checksum(&line[start + 9..]));
+    line[start..start + 8].copy_from_slice(sum.as_bytes());
+    line.push(b'\n');
+}
+
+#[cfg(test)]
+mod tests;

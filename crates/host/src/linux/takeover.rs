@@ -1,0 +1,483 @@
+//! What a supervisor before us has left: its journal, what its keeper holds, and its processes.
+//!
+//! The process table has the last word. Whom the journal names and nobody finds has ended; whom nobody has written down and
+//! who has the mark of the family all the same is looked after from now on, so that nobody is started twice.
+
+use super::home::Home;
+use super::services::Service;
+use super::token::Token;
+use crate::control::place::Place as FamilyPlace;
+use crate::journal::read::Written;
+use crate::journal::write::Journal;
+use crate::journal::{self, Entry, Head, Place};
+use crate::keeper::heir::Inheritance;
+use crate::keeper::{Held, Tag};
+use crate::logs::{Source, Stamp};
+use crate::notify::{Channel, ReadyPipe};
+use crate::sweep;
+use core::time::Duration;
+use doula_core::engine::Engine;
+use doula_core::view::has_processes;
+use doula_model::exit::{Evidence, ExitStatus};
+use doula_model::id::{ChildKey, Generation, Pid, Role, ServiceId};
+use doula_model::recipe::Recipe;
+use doula_model::record::{Child, Life, Record};
+use doula_model::service::ServiceSpec;
+use doula_model::time::Time;
+use doula_sys::fd::{AsRawFd, OwnedFd};
+use doula_sys::poll::Interest;
+use doula_sys::proc::Numbers;
+use doula_sys::{group, pidfd, poll, time};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What is left of a family whose supervisor is dead.
+pub(crate) struct Before {
+    written: Written,
+    inheritance: Option<Inheritance>,
+    /// Those of its processes that lead a session, by what their marks say.
+    marked: Vec<Marked>,
+    /// What people should know about it.
+    told: String,
+}
+
+/// A process that carries the mark of a family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Marked {
+    pid: Pid,
+    service: String,
+    token: String,
+    id: ServiceId,
+    generation: Generation,
+}
+
+/// What was found.
+pub(crate) enum Found {
+    /// Nothing.
+    Nothing,
+    /// Something of which nothing lives any more, and why it is of no use.
+    Useless(String),
+    /// Somebody to look after.
+    Alive(Box<Before>),
+    /// What a newer program has left, that we cannot read.
+    Newer(u32),
+}
+
+impl Found {
+    /// Says what was found, and has it all be ours: our own keeper holds what the other one held, and answers at its path.
+    pub(crate) fn settle(self, home: &mut Home) {
+        match self {
+            Found::Nothing | Found::Newer(_) => {}
+            Found::Useless(why) => {
+                let text =
+                    format!("what an earlier supervisor of this family has written down is left out: {why}");
+                home.logs.say(Stamp::read(), &text);
+            }
+            Found::Alive(before) => {
+                before.inheritance.iter().for_each(Inheritance::release);
+                home.logs.say(Stamp::read(), &before.told);
+            }
+        }
+    }
+}
+
+impl Before {
+    /// What a supervisor of this family has left in this directory.
+    pub(crate) fn find(directory: &Path, name: &str) -> Found {
+        let text = std::fs::read(journal::path(directory)).ok();
+        let inheritance = Inheritance::claim(directory);
+        if text.is_none() && inheritance.is_none() {
+            return Found::Nothing;
+        }
+        let mut written = Written::read(&text.unwrap_or_default());
+        match &written.head {
+            Some(head) if head.version > journal::VERSION => return Found::Newer(head.version),
+            Some(head) if head.world != journal::this_world() => {
+                return Found::Useless("it is of another start of this machine".to_owned());
+            }
+            Some(_) => {}
+            None => written = Written::unreadable(written.cut),
+        }
+        let whole = written.head.is_some() && written.cut == 0 && inheritance.is_some();
+        let marked = if whole { Vec::new() } else { marked(name) };
+        if inheritance.is_none() && marked.is_empty() {
+            return Found::Useless("nothing of it lives any more".to_owned());
+        }
+        Found::Alive(Box::new(Before { written, inheritance, marked, told: String::new() }))
+    }
+}
+
+/// The processes that lead a session and carry the mark of this family.
+fn marked(name: &str) -> Vec<Marked> {
+    let leads = |pid: &Pid| group::getsid(Some(*pid)) == Ok(*pid);
+    let found = Numbers::read().into_iter().flatten().filter(leads).filter_map(|pid| {
+        let mark = sweep::mark(pid, sweep::MARK)?;
+        let mut parts = mark.rsplitn(3, '/');
+        let generation = Generation(parts.next()?.parse().ok()?);
+        let id = ServiceId(parts.next()?.parse().ok()?);
+        let token = parts.next()?.to_owned();
+        // `name.pid.start`.
+        let family = token.rsplitn(3, '.').nth(2)?;
+        let service = sweep::mark(pid, "DOULA_SERVICE")?;
+        (family == name).then(|| Marked { pid, service, token: token.clone(), id, generation })
+    });
+    found.collect()
+}
+
+impl Home {
+    /// From now on another supervisor can take over. Where that cannot be prepared, the family goes on without, and it is said.
+    pub(crate) fn prepare_end(&mut self, family: &FamilyPlace, engine: &mut Engine, program: &str) {
+        let done = self.begin_journal(family.dir(), engine, program);
+        self.complain_of_journal(done);
+        if let Err(error) = self.await_heir(family) {
+            self.logs.say(Stamp::read(), &format!("nobody could take over: {error}"));
+        }
+    }
+
+    fn begin_journal(&mut self, directory: &Path, engine: &mut Engine, program: &str) -> std::io::Result<()> {
+        let (token, cgroup) = self.trees.own_place();
+        let head = Head {
+            version: journal::VERSION,
+            program: program.to_owned(),
+            pid: group::pid(),
+            world: journal::this_world(),
+            token,
+            cgroup,
+        };
+        let journal = self.journal.insert(Journal::new(journal::path(directory), head));
+        for (id, place) in self.trees.inherited() {
+            journal.note(&Entry::Held(id, place));
+        }
+        for id in engine.ids() {
+            note_stored(journal, self.services.get_mut(id));
+        }
+        for (number, address, slot) in self.sockets.take_fresh() {
+            journal.note(&Entry::Socket(number, address, slot));
+        }
+        engine.take_touched();
+        journal.begin(engine.ids().filter_map(|id| engine.record(id)).collect())
+    }
+
+    /// Writes down these services, and the sockets that were opened. A disk without room is told once.
+    pub(super) fn write_down(&mut self, engine: &Engine, touched: &[ServiceId]) {
+        let Some(journal) = &mut self.journal else { return };
+        for (number, address, slot) in self.sockets.take_fresh() {
+            journal.note(&Entry::Socket(number, address, slot));
+        }
+        let done = if journal.is_full() {
+            journal.begin(engine.ids().filter_map(|id| engine.record(id)).collect())
+        } else {
+            journal.write(touched.iter().filter_map(|id| engine.record(*id)))
+        };
+        self.complain_of_journal(done);
+    }
+
+    /// Writes down what a service has left with us.
+    pub(super) fn write_stored(&mut self, id: ServiceId) {
+        let Some(journal) = &mut self.journal else { return };
+        if note_stored(journal, self.services.get_mut(id)) {
+            let done = journal.write(std::iter::empty());
+            self.complain_of_journal(done);
+        }
+    }
+
+    fn complain_of_journal(&mut self, done: std::io::Result<()>) {
+        if let Err(error) = done
+            && !std::mem::replace(&mut self.journal_failed, true)
+        {
+            let text = format!("the state of the family cannot be written down: {error}");
+            self.logs.say(Stamp::read(), &text);
+        }
+    }
+
+    /// Takes over what was left, and has an engine go on with it.
+    ///
+    /// # Errors
+    /// A socket of a service cannot be opened.
+    pub(crate) fn take_over(
+        &mut self,
+        before: &mut Before,
+        family: Vec<(ServiceSpec, Recipe)>,
+        (seed, now): (u64, Time),
+    ) -> Result<Engine, String> {
+        let mut records = before.written.records();
+        before.add_marked(&mut records, &family);
+        let fds = before.inheritance.as_mut().map(|all| std::mem::take(&mut all.fds));
+        let (sockets, others): (Vec<_>, Vec<_>) =
+            fds.into_iter().flatten().partition(|(_, tag)| matches!(tag, Tag::Socket(_)));
+        // They stay open until the services that have them are known.
+        let open: Vec<_> = sockets
+            .into_iter()
+            .filter_map(|(fd, tag)| {
+                let Tag::Socket(number) = tag else { return None };
+                let (address, slot) = before.written.sockets.get(&number)?;
+                Some(self.sockets.inherit(fd, address, *slot))
+            })
+            .collect();
+        self.seat_services(before, &records, &family)?;
+        drop(open);
+        let mut numbers = BTreeMap::new();
+        for (fd, tag) in others {
+            match tag {
+                Tag::Child(key, pid) => {
+                    numbers.insert(key, pid);
+                    self.inherited.insert(key, self.ledger.hold(fd, tag));
+                }
+                tag => self.inherit_fd(before, fd, tag),
+            }
+        }
+        let born = self.find_children(&records, &numbers, &before.marked);
+        before.told = self.account(before, &records);
+        let specs = family.into_iter().map(|(spec, _)| spec).collect();
+        Ok(Engine::resume(records, &born, specs, (seed, now)))
+    }
+
+    /// Gives every service its place: those of before under their numbers, and those that are new behind them.
+    fn seat_services(
+        &mut self,
+        before: &Before,
+        records: &[Record],
+        family: &[(ServiceSpec, Recipe)],
+    ) -> Result<(), String> {
+        let recipes: BTreeMap<&str, &Recipe> =
+            family.iter().map(|(spec, recipe)| (spec.name.as_str(), recipe)).collect();
+        let mut known = BTreeSet::new();
+        for record in records {
+            let name = record.spec.name.as_str();
+            known.insert(name);
+            let recipe = recipes.get(name).map(|recipe| (*recipe).clone()).unwrap_or_default();
+            self.seat(record.id, name, recipe)?;
+            if let Some(service) = self.services.get_mut(record.id) {
+                service.generation = record.life.generation;
+            }
+            let life = (record.id, record.life.generation);
+            if let Some(place) = before.place(record).filter(|_| has_processes(record.life.state)) {
+                self.trees.inherit(life, place, main_of(record));
+            }
+        }
+        let fresh = family.iter().filter(|(spec, _)| !known.contains(spec.name.as_str()));
+        self.admit(fresh.map(|(spec, recipe)| (spec.name.clone(), recipe.clone())).collect())
+    }
+
+    fn inherit_fd(&mut self, before: &Before, fd: OwnedFd, tag: Tag) {
+        let (ledger, epoll) = (self.ledger, &self.epoll);
+        match tag {
+            Tag::Output(id, generation) => self.inherit_output(fd, tag, (id, generation)),
+            Tag::Writer(id, generation) => {
+                if let Some(service) = self.services.in_life(id, generation) {
+                    service.output = Some(ledger.hold(fd, tag));
+                }
+            }
+            Tag::Console(id, generation) => {
+                if let Some(service) = self.services.in_life(id, generation) {
+                    service.console = Some(ledger.hold(fd, tag));
+                }
+            }
+            Tag::ReadyPipe(id, generation) => {
+                let Some(service) = self.services.in_life(id, generation) else { return };
+                let pipe = ReadyPipe::inherit(fd).outlive_us(ledger, tag);
+                if epoll.add(&pipe, Interest::READ, Token::ReadyFd(id).pack()).is_ok() {
+                    service.ready_pipe = Some(pipe);
+                }
+            }
+            Tag::Notify(id) => {
+                let Some(service) = self.services.get_mut(id) else { return };
+                let Ok(mut channel) = Channel::inherit(fd) else { return };
+                channel.outlive_us(ledger, id);
+                if epoll.add(&channel, Interest::READ, Token::Notify(id).pack()).is_ok() {
+                    service.channel = Some(channel);
+                }
+            }
+            Tag::Stored(id, number) => {
+                let name = before.written.stored.get(&number).map_or("stored", String::as_str);
+                if let Some(service) = self.services.get_mut(id) {
+                    service.store.inherit(fd, name);
+                }
+            }
+            Tag::Child(..) | Tag::Socket(_) => {}
+        }
+    }
+
+    /// What waits in the pipe is read in the next turn.
+    fn inherit_output(&mut self, fd: OwnedFd, tag: Tag, (id, generation): (ServiceId, Generation)) {
+        let Some(service) = self.services.get_mut(id) else { return };
+        let ready = service.ready_line.clone().filter(|_| service.generation == generation);
+        let output = self.ledger.hold(fd, tag);
+        let source = self.logs.attach(Source { service: id, generation, output, ready }).ok();
+        if service.generation == generation {
+            service.source = source;
+        }
+    }
+
+    /// Finds the children of whom no handle was left, and tells who of those was born whose birth nobody has written down.
+    fn find_children(
+        &mut self,
+        records: &[Record],
+        numbers: &BTreeMap<ChildKey, Pid>,
+        marked: &[Marked],
+    ) -> BTreeMap<ChildKey, Pid> {
+        let mut born = BTreeMap::new();
+        for record in records {
+            for &(role, child) in &record.life.children {
+                let (service, generation) = (record.id, record.life.generation);
+                let key = ChildKey { service, generation, role };
+                let pid = match child {
+                    Child::Alive { pid, .. } => Some(pid),
+                    Child::Asked { .. } => numbers
+                        .get(&key)
+                        .copied()
+                        .or_else(|| self.trees.leader(key))
+                        .or_else(|| oldest(marked, key)),
+                };
+                let Some(pid) = pid.filter(|pid| self.has_handle(key, *pid)) else { continue };
+                if matches!(child, Child::Asked { .. }) {
+                    born.insert(key, pid);
+                }
+            }
+        }
+        born
+    }
+
+    /// Whether there is a handle of this child, if it can be had.
+    fn has_handle(&mut self, key: ChildKey, pid: Pid) -> bool {
+        if self.inherited.contains_key(&key) {
+            return true;
+        }
+        let Ok(handle) = pidfd::open(pid) else { return false };
+        // Looked at while we hold it: the number may have been given to somebody else before.
+        let ours = self.trees.has_member((key.service, key.generation), pid);
+        if ours {
+            self.inherited.insert(key, self.ledger.hold(handle, Tag::Child(key, pid)));
+        }
+        ours
+    }
+
+    /// What people should know about it, in one paragraph.
+    fn account(&self, before: &Before, records: &[Record]) -> String {
+        let alive = |handle: &&Held| poll::readable(handle, Some(Duration::ZERO)) == Ok(false);
+        let living = self.inherited.values().filter(alive).count();
+        let known = records.iter().flat_map(|record| &record.life.children);
+        let ended =
+            known.filter(|(_, child)| matches!(child, Child::Alive { .. })).count().saturating_sub(living);
+        let head = before.written.head.as_ref();
+        let who = head.map_or("an earlier supervisor".to_owned(), |head| format!("pid {}", head.pid));
+        let ago = before.inheritance.as_ref().map(|it| time::monotonic().since(it.died));
+        let when = ago.map_or(String::new(), |ago| format!(", which ended {:.1} s ago", ago.as_secs_f64()));
+        let mut told =
+            format!("took over from {who}{when}: {living} processes go on, {ended} ended meanwhile");
+        if before.inheritance.is_none() {
+            told.push_str("; no keeper was left: what was written meanwhile and waited in sockets is lost, and nobody knows how those ended");
+        }
+        if before.written.cut > 0 {
+            let cut = before.written.cut;
+            told.push_str(&format!(
+                "; the last {cut} bytes of what was written down were torn and are left out"
+            ));
+        }
+        told
+    }
+}
+
+impl Before {
+    /// Where the processes of a service are.
+    fn place(&self, record: &Record) -> Option<Place> {
+        let by_mark = || {
+            let marked = oldest_of(&self.marked, (record.id, record.life.generation))?;
+            Some(Place {
+                generation: marked.generation,
+                token: marked.token.clone(),
+                leaf: leaf_of(marked.pid),
+            })
+        };
+        self.written
+            .place(record.id)
+            .filter(|place| place.generation == record.life.generation)
+            .or_else(by_mark)
+    }
+
+    /// Makes records of those that have none, or one of an earlier life: they run, and that is all that is known.
+    fn add_marked(&self, records: &mut Vec<Record>, family: &[(ServiceSpec, Recipe)]) {
+        for marked in &self.marked {
+            let life = (marked.id, marked.generation);
+            if oldest_of(&self.marked, life) != Some(marked) {
+                continue;
+            }
+            let found = records.iter().position(|record| record.spec.name == marked.service);
+            if found.is_some_and(|at| records[at].life.generation >= marked.generation) {
+                continue;
+            }
+            let spec = match found {
+                Some(at) => records.swap_remove(at).spec,
+                None => {
+                    let spec = family.iter().map(|(spec, _)| spec).find(|spec| spec.name == marked.service);
+                    Arc::new(spec.cloned().unwrap_or_else(|| ServiceSpec::new(marked.service.as_str())))
+                }
+            };
+            records.retain(|record| record.id != marked.id);
+            records.push(Record { id: marked.id, spec, next: None, life: marked.life() });
+        }
+        records.sort_by_key(|record| record.id);
+    }
+}
+
+impl Marked {
+    /// A life of which nothing is known but that it goes on.
+    fn life(&self) -> Life {
+        let now = time::monotonic();
+        let up = Child::Alive { pid: self.pid, born: now };
+        Life::going_on(self.generation, (Role::Main, up), now)
+    }
+}
+
+fn oldest_of(marked: &[Marked], life: (ServiceId, Generation)) -> Option<&Marked> {
+    let of = marked.iter().filter(|marked| (marked.id, marked.generation) == life);
+    of.min_by_key(|marked| (sweep::start_ticks(marked.pid), marked.pid))
+}
+
+fn oldest(marked: &[Marked], key: ChildKey) -> Option<Pid> {
+    oldest_of(marked, (key.service, key.generation)).map(|marked| marked.pid)
+}
+
+/// The cgroup of a process, if it looks like a leaf of ours.
+fn leaf_of(pid: Pid) -> Option<PathBuf> {
+    let places = std::fs::read(format!("/proc/{pid}/cgroup")).ok()?;
+    crate::cgroup::leaf_in(&places)
+}
+
+fn note_stored(journal: &mut Journal, service: Option<&mut Service>) -> bool {
+    let fresh = service.map(|service| service.store.take_fresh()).unwrap_or_default();
+    for (number, name) in &fresh {
+        journal.note(&Entry::Stored(*number, name.clone()));
+    }
+    !fresh.is_empty()
+}
+
+fn main_of(record: &Record) -> Option<Pid> {
+    record.life.children.iter().find_map(|(role, child)| match (role, child) {
+        (Role::Main, Child::Alive { pid, .. }) => Some(*pid),
+        _ => None,
+    })
+}
+
+/// How a process ended that nobody has buried yet, as `/proc` shows it (proc_pid_stat(5), field 52). To who may not see it, 0 is
+/// shown; such a one may not follow the link to its program either.
+pub(super) fn shown(handle: &Held) -> Option<ExitStatus> {
+    let pid = number(handle)?;
+    let hidden = std::fs::read_link(format!("/proc/{pid}/exe"))
+        .is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied);
+    let text = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let rest = std::str::from_utf8(&text[text.iter().rposition(|byte| *byte == b')')? + 1..]).ok()?;
+    let mut fields = rest.split_ascii_whitespace();
+    let dead = fields.next() == Some("Z");
+    let code = fields.nth(52 - 3 - 1)?.parse().ok()?;
+    let status = ExitStatus::from_wait(code, Evidence::Procfs)?;
+    (dead && !hidden && number(handle) == Some(pid)).then_some(status)
+}
+
+/// The number of a process that is not buried yet, by its handle.
+fn number(handle: &Held) -> Option<Pid> {
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", handle.as_raw_fd())).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Pid:"))?;
+    Pid::new(line.trim().parse().ok()?)
+}
