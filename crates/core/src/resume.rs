@@ -225,7 +225,7 @@ impl Service {
             Some(pid) => self.born(cx, role, *pid),
             // A post-stop command is part of the end, and killed if it comes late.
             None if !ends && (!doomed || role == Role::PostStop) => {
-                cx.act(Action::Spawn { key: self.key(role) })
+                cx.act(Action::Spawn { key: self.key(role) });
             }
             None if is_step(role) => self.called_off(cx, role),
             None => {

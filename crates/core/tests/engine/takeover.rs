@@ -96,12 +96,13 @@ impl World {
             std::mem::take(&mut self.pending).into_iter().partition(|(at, ..)| *at <= now);
         self.pending = future;
         for (at, serial, event) in past {
-            match event {
-                Event::Exited { key, .. } if !self.frozen.contains_key(&key) => {
-                    self.alive.remove(&key);
-                    self.unseen.remove(&key);
-                }
-                other => self.pending.push((at, serial, other)),
+            if let Event::Exited { key, .. } = &event
+                && !self.frozen.contains_key(key)
+            {
+                self.alive.remove(key);
+                self.unseen.remove(key);
+            } else {
+                self.pending.push((at, serial, event));
             }
         }
     }

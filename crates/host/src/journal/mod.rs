@@ -38,7 +38,7 @@ pub(crate) enum Entry {
     /// What it will be in the next one.
     Next(ServiceId, Option<Arc<ServiceSpec>>),
     /// Where it is in its life.
-    Life(ServiceId, Life),
+    Life(ServiceId, Box<Life>),
     /// It is no longer part of the family.
     Gone(ServiceId),
     /// Where the processes of a life are that an earlier supervisor began.

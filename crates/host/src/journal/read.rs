@@ -52,7 +52,7 @@ impl Written {
             Entry::Head(head) => self.head = Some(head),
             Entry::Spec(id, spec) => self.services.entry(id).or_default().spec = Some(spec),
             Entry::Next(id, next) => self.services.entry(id).or_default().next = next,
-            Entry::Life(id, life) => self.services.entry(id).or_default().life = Some(life),
+            Entry::Life(id, life) => self.services.entry(id).or_default().life = Some(*life),
             Entry::Gone(id) => drop(self.services.remove(&id)),
             Entry::Held(id, place) => self.services.entry(id).or_default().place = Some(place),
             Entry::Socket(number, address, slot) => drop(self.sockets.insert(number, (address, slot))),

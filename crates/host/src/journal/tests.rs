@@ -55,7 +55,7 @@ fn entry() -> impl Strategy<Value = Entry> {
                 let mut life = life(number, state);
                 let child = Child::Alive { pid: Pid::INIT, born: Time::from_nanos(u64::from(number)) };
                 (life.status_text, life.children) = (text, vec![(Role::Main, child)]);
-                Entry::Life(id, life)
+                Entry::Life(id, Box::new(life))
             }
             2 => Entry::Socket(number, SocketAddress::Tcp(text), Some(number)),
             3 => Entry::Stored(number, text),

@@ -94,7 +94,7 @@ impl Journal {
             put(&mut self.buffer, &Entry::Next(id, next.clone()));
         }
         let start = self.buffer.len();
-        put(&mut self.buffer, &Entry::Life(id, life));
+        put(&mut self.buffer, &Entry::Life(id, Box::new(life)));
         let life = hash(&self.buffer[start..]);
         if before == Some(life) {
             self.buffer.truncate(start);

@@ -287,7 +287,7 @@ mod tests {
         assert_eq!(ledger.all(), [(reader.as_raw_fd(), tag)]);
         drop(reader);
         assert_eq!(ledger.all(), []);
-        assert_eq!(Ledger::none().hold(writer, tag).as_raw_fd() > 2, true);
+        assert!(Ledger::none().hold(writer, tag).as_raw_fd() > 2);
         assert_eq!((Ledger::none().all(), Ledger::none().listener()), (vec![], None));
     }
 }

@@ -219,12 +219,11 @@ impl Home {
         drop(open);
         let mut numbers = BTreeMap::new();
         for (fd, tag) in others {
-            match tag {
-                Tag::Child(key, pid) => {
-                    numbers.insert(key, pid);
-                    self.inherited.insert(key, self.ledger.hold(fd, tag));
-                }
-                tag => self.inherit_fd(before, fd, tag),
+            if let Tag::Child(key, pid) = tag {
+                numbers.insert(key, pid);
+                self.inherited.insert(key, self.ledger.hold(fd, tag));
+            } else {
+                self.inherit_fd(before, fd, tag);
             }
         }
         let born = self.find_children(&records, &numbers, &before.marked);
@@ -454,9 +453,9 @@ fn note_stored(journal: &mut Journal, service: Option<&mut Service>) -> bool {
 }
 
 fn main_of(record: &Record) -> Option<Pid> {
-    record.life.children.iter().find_map(|(role, child)| match (role, child) {
-        (Role::Main, Child::Alive { pid, .. }) => Some(*pid),
-        _ => None,
+    record.life.children.iter().find_map(|(role, child)| match child {
+        Child::Alive { pid, .. } => (*role == Role::Main).then_some(*pid),
+        Child::Asked { .. } => None,
     })
 }
 
