@@ -236,18 +236,21 @@ fn perform(world: &mut World, deed: Deed) {
             world.tell(Event::Emptied { service: key.service, generation, leftovers: 1 });
         }
         Deed::Echo(back) => world.echo(back),
-        Deed::Kill(deed, done, away) => {
-            world.doom(done);
-            if let Some(deed) = deed {
-                perform(world, *deed);
-            }
-            world.killed(Duration::from_millis(away));
-        }
+        Deed::Kill(deed, done, away) => kill(world, deed, (done, Duration::from_millis(away))),
         Deed::Jump(hours) => {
             world.jump(Duration::from_secs(3_600) * hours);
             world.tell(Event::Tick);
         }
     }
+}
+
+/// The supervisor carries out so many actions of what follows this deed, and is away for so long.
+fn kill(world: &mut World, deed: Option<Box<Deed>>, (done, away): (usize, Duration)) {
+    world.doom(done);
+    if let Some(deed) = deed {
+        perform(world, *deed);
+    }
+    world.killed(away);
 }
 
 /// Another service under the name of this one, or a new one of this name. Whom it needs must exist.
