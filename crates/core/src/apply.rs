@@ -181,13 +181,13 @@ impl Engine {
     ) -> Option<Cause> {
         let service = seat(&mut self.services, id)?;
         let rules = only_rules_differ(service.effective(), &spec);
-        let before = service.effective().clone();
+        let before = ServiceSpec::clone(service.effective());
         if rules {
-            **service.next.as_mut().unwrap_or(&mut service.spec) = spec;
+            *service.next.as_mut().unwrap_or(&mut service.spec) = spec.into();
         } else if has_processes(service.state) {
-            service.next = Some(Box::new(spec));
+            service.next = Some(spec.into());
         } else {
-            *service.spec = spec;
+            service.spec = spec.into();
             if is_live(service.state) {
                 self.change_idle(id);
             }

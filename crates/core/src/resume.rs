@@ -10,6 +10,7 @@
 use crate::begin::is_step;
 use crate::child::{Child, Children};
 use crate::context::{Context, is_live};
+use crate::crew::Crew;
 use crate::deps::Graph;
 use crate::engine::{Engine, Seats, seat};
 use crate::ready::SHORTEST_PROBE_PAUSE;
@@ -20,7 +21,7 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use doula_model::action::{Action, Cause, State};
-use doula_model::id::{ChildKey, Pid, Role, ServiceId};
+use doula_model::id::{ChildKey, Pid, PoolId, Role, ServiceId};
 use doula_model::record::{Life, Record};
 use doula_model::service::ServiceSpec;
 use doula_model::signal::Signal;
@@ -46,6 +47,7 @@ impl Engine {
             services: Seats::default(),
             names: BTreeMap::new(),
             graph: Graph::default(),
+            crews: Vec::new(),
             cx: Context::new(seed, now),
             code: 0,
             keep_alive: false,
@@ -55,17 +57,25 @@ impl Engine {
             engine.seat_again(record);
         }
         engine.rebuild_graph();
+        engine.refresh_crews();
+        for number in 0..engine.crews.len() {
+            engine.with_crew(PoolId(number as u32), Crew::go_on);
+        }
         for id in engine.ids().collect::<Vec<_>>() {
             engine.pick_up(id, born);
         }
         engine.apply(family);
-        engine.settle();
+        engine.settle_crews();
         engine
     }
 
     /// One service as it is to be written down.
     pub fn record(&self, id: ServiceId) -> Option<Record> {
-        self.service(id).map(Service::record)
+        let service = self.service(id)?;
+        let crew = service.pool.and_then(|pool| self.crews.get(pool.0 as usize)?.as_ref());
+        let mut record = service.record();
+        record.life.slot = crew.and_then(|crew| crew.slot_of(id));
+        Some(record)
     }
 
     /// Those whose records may differ from what they were at the last call, each once. All of them at first.
@@ -111,7 +121,7 @@ impl Engine {
         service.settle_births(&mut self.cx, born);
         service.pick_up(&mut self.cx);
         let for_the_shutdown = service.wish == Wish::Down && service.reason == Cause::Shutdown;
-        if for_the_shutdown && !service.leaving {
+        if for_the_shutdown && !service.leaving && service.pool.is_none() {
             self.start(id, Cause::Autostart, false);
         }
     }
@@ -155,6 +165,7 @@ impl Service {
             queued: self.queued,
             step_until: self.alarms[Alarm::Step as usize],
             reload_until: self.alarms[Alarm::Reload as usize],
+            slot: None,
         };
         Record { id: self.id, spec: self.spec.clone(), next: self.next.clone(), life }
     }
@@ -199,6 +210,7 @@ impl Service {
             status_text: life.status_text,
             armed: life.armed,
             queued: life.queued,
+            slot: life.slot,
             ..Service::new(id, spec, life.since)
         }
     }

@@ -139,6 +139,8 @@ pub(crate) struct Service {
     pub(crate) alarms: Alarms,
     /// The pool that it is a worker of.
     pub(crate) pool: Option<PoolId>,
+    /// The slot that it had under a supervisor before us.
+    pub(crate) slot: Option<u32>,
     /// How the pool stands to those who need it.
     pub(crate) stands: Standing,
     /// It may have changed since somebody wrote it down.
@@ -185,6 +187,7 @@ impl Service {
             queued: false,
             alarms: Alarms::default(),
             pool: None,
+            slot: None,
             stands: Standing::Gone,
             touched: false,
         }

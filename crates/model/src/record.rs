@@ -155,6 +155,9 @@ pub struct Life {
     /// The limit of the reload command.
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "is_usual"))]
     pub reload_until: Option<Time>,
+    /// The slot of a worker of a pool.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "is_usual"))]
+    pub slot: Option<u32>,
 }
 
 impl Life {
@@ -193,6 +196,7 @@ impl Life {
             queued: false,
             step_until: None,
             reload_until: None,
+            slot: None,
         }
     }
 }

@@ -20,7 +20,7 @@ pub(crate) use people::Wanted;
 pub use people::{Doing, PoolView, Rolling, WorkerView};
 
 use crate::context::{Context, is_live};
-use crate::engine::{Engine, known, seat};
+use crate::engine::{Engine, Seats, known, seat};
 use crate::pool::{Policy, Sizer};
 use crate::service::{Input, Service, Wish};
 use crate::settle::Standing;
@@ -393,7 +393,7 @@ fn rests(service: &Service) -> bool {
 }
 
 /// How a worker is, for its pool.
-pub(crate) fn condition_of(services: &[Option<Box<Service>>], place: &Place) -> Condition {
+pub(crate) fn condition_of(services: &Seats, place: &Place) -> Condition {
     let Some(service) = known(services, place.service) else { return Condition::Free };
     match (place.duty, service.state) {
         (Duty::Free, _) => Condition::Free,
@@ -525,7 +525,7 @@ impl Engine {
     }
 }
 
-fn service_pool(services: &[Option<Box<Service>>], id: ServiceId) -> Option<PoolId> {
+fn service_pool(services: &Seats, id: ServiceId) -> Option<PoolId> {
     known(services, id).and_then(|service| service.pool)
 }
 
@@ -547,12 +547,28 @@ impl Crew {
     fn take_in(&mut self, engine: &mut Engine, worker: ServiceId) {
         let mut place = Place::new(worker);
         if let Some(service) = engine.service(worker).filter(|service| is_live(service.state)) {
-            let slot = self.free_slot();
+            let slot = service.slot.unwrap_or_else(|| self.free_slot());
             place.duty = if service.wish == Wish::Up { Duty::Serves } else { Duty::Leaves };
             place.slot = Some(slot);
             engine.cx.act(Action::Seat { service: worker, slot: Some(slot) });
         }
         self.places.push(place);
+    }
+
+    /// Goes on with the workers of a supervisor before us: the pool is wanted if one of them is, or if it may be without any.
+    pub(crate) fn go_on(&mut self, engine: &mut Engine) {
+        let serves = self.places.iter().any(|place| place.duty == Duty::Serves);
+        if serves || (self.spec.autostart && self.sizer.start() == 0) {
+            (self.wish, self.complete) = (Wish::Up, serves);
+            self.look(engine, true);
+        }
+        self.show_standing(engine);
+        engine.cx.tend.insert(self.id);
+    }
+
+    /// The slot of a worker.
+    pub(crate) fn slot_of(&self, worker: ServiceId) -> Option<u32> {
+        self.places.iter().find(|place| place.service == worker)?.slot
     }
 
     /// Workers that are no longer part of the family are no longer ours.

@@ -236,10 +236,10 @@ impl Crew {
             let is_old = service.next.take().is_some();
             let spec = ServiceSpec { name: service.spec.name.clone(), ..before.clone() };
             if has_processes(service.state) && !is_old {
-                service.next = Some(Box::new(spec));
+                service.next = Some(spec.into());
                 changed.push(place.service);
             } else if !is_old {
-                *service.spec = spec;
+                service.spec = spec.into();
             }
             engine.cx.act(Action::Revert { service: place.service });
         }

@@ -351,7 +351,11 @@ const fn about(action: &Action) -> Option<ServiceId> {
         Action::Signal { service, .. }
         | Action::Clear { service, .. }
         | Action::ArmSchedule { service }
+        | Action::Seat { service, .. }
+        | Action::Revert { service }
         | Action::Forget { service } => Some(*service),
-        Action::Report(_) | Action::Quit { .. } => None,
+        Action::Report(_) | Action::Quit { .. } | Action::Measure { .. } | Action::AwaitConnection { .. } => {
+            None
+        }
     }
 }

@@ -9,7 +9,7 @@ use super::takeover::shown;
 use super::trees::{Life, Trees};
 use crate::journal::write::Journal;
 use crate::keeper::{Held, Keeper, Ledger};
-use crate::listen::{Shared, Sockets};
+use crate::listen::{Inherited, Shared, Sockets};
 use crate::logs::{Collector, Lost, Stamp};
 use crate::notify::Above;
 use crate::schedule::Schedules;
@@ -71,6 +71,8 @@ pub(crate) struct Home {
     /// It could not be written, and that was told.
     pub(super) journal_failed: bool,
     pub(super) keeper: Option<Keeper>,
+    /// Sockets of a supervisor before us, until those who have them are known.
+    pub(super) inherited_sockets: Vec<Inherited>,
     /// Children of a supervisor before us, until the driver looks after them.
     pub(super) inherited: BTreeMap<ChildKey, Held>,
 }
@@ -104,6 +106,7 @@ impl Home {
             journal: None,
             journal_failed: false,
             keeper,
+            inherited_sockets: Vec::new(),
             inherited: BTreeMap::new(),
             notify_dir,
             null,
@@ -148,7 +151,7 @@ impl Home {
     ///
     /// # Errors
     /// As [`Home::admit`].
-    pub(super) fn seat(&mut self, id: ServiceId, name: &str, recipe: Recipe) -> Result<(), String> {
+    pub(super) fn seat_again(&mut self, id: ServiceId, name: &str, recipe: Recipe) -> Result<(), String> {
         let sockets = open_sockets(&self.sockets, &recipe)?;
         self.make_known(id, name, recipe, sockets);
         Ok(())

@@ -294,6 +294,7 @@ impl Kernel for Linux {
     }
 
     fn poll(&mut self, deadline: Option<Time>, wakes: &mut Vec<Wake>) {
+        self.home.inherited_sockets.clear();
         self.home.logs.write_out(Stamp::read());
         if let Some(above) = &mut self.home.above {
             above.turn(time::monotonic());

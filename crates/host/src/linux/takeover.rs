@@ -206,7 +206,6 @@ impl Home {
         let fds = before.inheritance.as_mut().map(|all| std::mem::take(&mut all.fds));
         let (sockets, others): (Vec<_>, Vec<_>) =
             fds.into_iter().flatten().partition(|(_, tag)| matches!(tag, Tag::Socket(_)));
-        // They stay open until the services that have them are known.
         let open: Vec<_> = sockets
             .into_iter()
             .filter_map(|(fd, tag)| {
@@ -216,7 +215,7 @@ impl Home {
             })
             .collect();
         self.seat_services(before, &records, &family)?;
-        drop(open);
+        self.inherited_sockets = open;
         let mut numbers = BTreeMap::new();
         for (fd, tag) in others {
             if let Tag::Child(key, pid) = tag {
@@ -246,7 +245,7 @@ impl Home {
             let name = record.spec.name.as_str();
             known.insert(name);
             let recipe = recipes.get(name).map(|recipe| (*recipe).clone()).unwrap_or_default();
-            self.seat(record.id, name, recipe)?;
+            self.seat_again(record.id, name, recipe)?;
             if let Some(service) = self.services.get_mut(record.id) {
                 service.generation = record.life.generation;
             }
