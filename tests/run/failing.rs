@@ -144,6 +144,31 @@ fn a_run_is_given_up_by_its_rule() {
 }
 
 #[test]
+fn a_run_that_meets_a_limit_has_fewer_jobs_at_once_and_loses_none() {
+    let tasks: Vec<String> = (1..=60).map(|number| number.to_string()).collect();
+    // Each job waits until somebody says that it may go on: so all slots that there are get used.
+    let scratch = Scratch::new("limit");
+    let (go, mut hold) = scratch.fifo("go");
+    let line = format!("read x <{go}; ulimit -Sn; echo {{}}");
+    let shell = format!(
+        "ulimit -Sn 40; ulimit -Hn 100; exec '{}' run -k -j0 --shell '{line}' ::: {}",
+        super::DOULA,
+        tasks.join(" ")
+    );
+    let mut doula = std::process::Command::new("sh");
+    doula.args(["-c", &shell]).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let mut doula = doula.spawn().expect("sh");
+    let mut err = std::io::BufReader::new(doula.stderr.take().expect("a pipe"));
+    let mut told = String::new();
+    std::io::BufRead::read_line(&mut err, &mut told).expect("a line");
+    assert!(told.starts_with("fewer jobs at once than were asked for: "), "{told}");
+    std::io::Write::write_all(&mut hold, "x\n".repeat(60).as_bytes()).expect("written");
+    let said = super::said(doula.wait_with_output().expect("its end"));
+    let expected: String = tasks.iter().map(|task| format!("40\n{task}\n")).collect();
+    assert_eq!((said.code, said.out.as_str()), (Some(0), expected.as_str()));
+}
+
+#[test]
 fn nothing_begins_while_the_machine_is_short_of_what_was_asked_for() {
     let mut doula = super::start(&["--memfree", "1000000T", "--events", "-", "echo", ":::", "1"]);
     let mut err = std::io::BufReader::new(doula.stderr.take().expect("a pipe"));

@@ -56,6 +56,8 @@ pub(super) struct Jobs<'u> {
     /// Whose turn it is to be shown.
     turn: TaskId,
     asked: Option<Signal>,
+    /// That there is too little room was told.
+    cramped: bool,
     /// The code of a program that cannot be started, which all jobs have.
     missing: Option<u8>,
 }
@@ -84,6 +86,7 @@ impl<'u> Jobs<'u> {
             waiting: BTreeMap::new(),
             turn: TaskId(1),
             asked: None,
+            cramped: false,
             missing: None,
         }
     }
@@ -192,6 +195,12 @@ impl Work for Jobs<'_> {
             return Stop::Soon;
         }
         Stop::No
+    }
+
+    fn cramped(&mut self, why: &str) {
+        if !std::mem::replace(&mut self.cramped, true) {
+            self.report.note(&format!("fewer jobs at once than were asked for: {why}"));
+        }
     }
 
     fn line(&mut self, task: TaskId, stream: Stream, line: &[u8]) -> io::Result<()> {

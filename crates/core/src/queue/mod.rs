@@ -27,6 +27,9 @@ use doula_model::task::{Failure, TaskId, Verdict};
 use doula_model::time::Time;
 use median::Median;
 
+/// The pause after the last slot was refused: shortages end.
+pub const SHORTAGE: Duration = Duration::from_millis(100);
+
 /// The number of a place for a worker, from 1.
 pub type SlotId = u32;
 
@@ -47,6 +50,14 @@ pub enum Event {
         task: TaskId,
         /// How it failed.
         failure: Option<Failure>,
+    },
+    /// An attempt could not begin, because the machine has no room for one more. It waits for its turn again, and the slot is
+    /// closed; the last one stays, and tries again after [`SHORTAGE`].
+    Refused {
+        /// In which slot.
+        slot: SlotId,
+        /// Which task.
+        task: TaskId,
     },
     /// The worker of this slot is gone, with all that it had. The slot is closed until it is opened again.
     Died {
@@ -227,6 +238,7 @@ impl Queue {
             Event::Close => self.closed = true,
             Event::Open(slot) => drop(self.slots.entry(slot).or_default()),
             Event::Ended { slot, task, failure } => self.ended(now, slot, task, failure),
+            Event::Refused { slot, task } => self.refused(now, slot, task),
             Event::Died { slot, failure } => self.died(now, slot, failure),
             Event::Throttle(on) => self.throttled = on,
             Event::Stop { now: at_once } => self.stop(now, at_once),
@@ -344,13 +356,32 @@ impl Queue {
         alone.or_else(|| found(&|slot| !slot.alone && slot.leases.len() < window, &mut self.ready))
     }
 
-    fn ended(&mut self, now: Time, slot: SlotId, task: TaskId, failure: Option<Failure>) {
-        let Some(place) = self.slots.get_mut(&slot) else { return };
-        let Some(at) = place.leases.iter().position(|lease| lease.attempt.task == task) else { return };
-        let lease = place.leases.swap_remove(at);
+    /// Takes a lease back, if the slot has it.
+    fn take_back(&mut self, slot: SlotId, task: TaskId) -> Option<Lease> {
+        let place = self.slots.get_mut(&slot)?;
+        let at = place.leases.iter().position(|lease| lease.attempt.task == task)?;
         place.alone = false;
         self.leased -= 1;
-        self.conclude(now, lease, failure);
+        Some(place.leases.swap_remove(at))
+    }
+
+    fn ended(&mut self, now: Time, slot: SlotId, task: TaskId, failure: Option<Failure>) {
+        if let Some(lease) = self.take_back(slot, task) {
+            self.conclude(now, lease, failure);
+        }
+    }
+
+    fn refused(&mut self, now: Time, slot: SlotId, task: TaskId) {
+        let Some(Lease { attempt, .. }) = self.take_back(slot, task) else { return };
+        if self.phase == Phase::Stopping {
+            return self.settle(attempt, Verdict::Skipped);
+        }
+        let last = self.slots.len() == 1;
+        if !last {
+            self.slots.remove(&slot);
+        }
+        let pause = if last { SHORTAGE } else { Duration::ZERO };
+        self.resting.insert((now.after(pause), attempt.task), attempt);
     }
 
     fn died(&mut self, now: Time, slot: SlotId, failure: Failure) {

@@ -205,6 +205,20 @@ fn beginnings_keep_their_distance_and_wait_while_the_machine_is_short() {
 }
 
 #[test]
+fn who_finds_no_room_waits_for_its_turn_and_the_last_slot_tries_again() {
+    let mut queue = queue(Policy::PLAIN, 2, 2);
+    actions(&mut queue);
+    queue.handle(at(1), Event::Refused { slot: 2, task: TaskId(2) });
+    assert_eq!(actions(&mut queue), []);
+    queue.handle(at(2), end(1, 1, None));
+    assert_eq!(leases(&mut queue), [(1, 2, 1)]);
+    queue.handle(at(3), Event::Refused { slot: 1, task: TaskId(2) });
+    assert_eq!(queue.deadline(), Some(at(3).after(SHORTAGE)));
+    queue.handle(at(4), Event::Tick);
+    assert_eq!(leases(&mut queue), [(1, 2, 1)]);
+}
+
+#[test]
 fn no_more_tasks_are_wanted_than_can_be_begun() {
     let mut queue = Queue::new(Policy::PLAIN, 0);
     assert!(!queue.wants_more());

@@ -6,12 +6,12 @@ use super::{Next, Settings, Stop, Stream, Work};
 use crate::child::os_error;
 use crate::signals::Held;
 use doula_core::queue::{Action, Counts, Event, Queue, SlotId};
-use doula_model::plan::Errno;
+use doula_model::plan::{Errno, Resource, Rlimit};
 use doula_model::signal::Signal;
 use doula_model::task::{Failure, TaskId};
 use doula_sys::fd::AsFd as _;
 use doula_sys::poll::{Epoll, Happening, Interest};
-use doula_sys::time;
+use doula_sys::{limits, time};
 use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
@@ -21,7 +21,9 @@ use std::time::{Duration, Instant};
 /// # Errors
 /// What `work` fails with, and want of fds or memory. Nobody is left running then.
 pub fn run(settings: Settings, work: &mut impl Work, held: &Held) -> io::Result<Counts> {
+    let given = raise_open_files();
     let mut runner = Runner::new(settings, work)?;
+    runner.given = given;
     runner.epoll.add(held, Interest::READ, SIGNALS).map_err(os_error)?;
     runner.look_around();
     while !runner.over()? {
@@ -45,6 +47,18 @@ const LINES: u64 = 2;
 /// So much is heard of at once.
 const AT_ONCE: usize = 64;
 
+/// A job costs us some fds; the usual soft limit is 1,024. Returns the limit that we were given.
+fn raise_open_files() -> Option<Rlimit> {
+    let before = limits::get(Resource::Nofile).ok()?;
+    let raised = Rlimit { soft: before.hard, ..before };
+    limits::set(raised).ok().map(|()| before)
+}
+
+/// Whether this ends by itself, when somebody else does.
+fn is_shortage(errno: Errno) -> bool {
+    [Errno::EAGAIN, Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM].contains(&errno)
+}
+
 struct Runner<'w, W> {
     settings: Settings,
     work: &'w mut W,
@@ -61,6 +75,8 @@ struct Runner<'w, W> {
     trouble: Option<io::Error>,
     next_look: Option<Instant>,
     ooms: Deaths,
+    /// The limit of open files that jobs get.
+    given: Option<Rlimit>,
 }
 
 impl<'w, W: Work> Runner<'w, W> {
@@ -80,6 +96,7 @@ impl<'w, W: Work> Runner<'w, W> {
             trouble: None,
             next_look: None,
             ooms: Deaths::new(),
+            given: None,
         })
     }
 
@@ -132,6 +149,12 @@ impl<'w, W: Work> Runner<'w, W> {
                 self.places.insert(slot, place);
                 self.tell(Event::Open(slot));
                 true
+            }
+            // Those that there are must do.
+            Err(error) if !self.places.is_empty() => {
+                self.settings.slots = slot - 1;
+                self.work.cramped(&error.to_string());
+                false
             }
             Err(error) => {
                 self.give_up(error);
@@ -187,7 +210,10 @@ impl<'w, W: Work> Runner<'w, W> {
     }
 
     fn begin(&mut self, slot: SlotId, task: TaskId, attempt: u32) -> io::Result<()> {
-        let command = self.work.command(task, slot);
+        let mut command = self.work.command(task, slot);
+        if let Some(limit) = self.given {
+            command.limits(limit);
+        }
         let Some(place) = self.places.get_mut(&slot) else { return Ok(()) };
         match place.begin(task, attempt, command) {
             Ok(job) => {
@@ -198,6 +224,10 @@ impl<'w, W: Work> Runner<'w, W> {
                     self.epoll.add(lines, Interest::READ, token + number).map_err(os_error)?;
                 }
                 self.work.began(task, attempt, slot);
+            }
+            Err(error) if is_shortage(error.errno()) => {
+                self.work.cramped(&error.to_string());
+                self.tell(Event::Refused { slot, task });
             }
             Err(error) => {
                 let stop = self.work.not_born(task, attempt, &error);

@@ -151,6 +151,11 @@ pub trait Work {
         Stop::No
     }
 
+    /// There is no room for more jobs than run now, for this reason: the others wait for them.
+    fn cramped(&mut self, why: &str) {
+        let _ = why;
+    }
+
     /// A line of a job, with its end if it has one ([`Capture::Lines`]).
     ///
     /// # Errors
