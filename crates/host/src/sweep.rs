@@ -151,6 +151,7 @@ impl Sweeper {
     }
 
     /// As [`Sweeper::new`], for services that another supervisor has started: they do not descend from us.
+    #[cfg(feature = "supervisor")]
     pub(crate) fn of_others() -> Sweeper {
         Sweeper { scope: Scope::Everybody(MARK), ..Sweeper::new() }
     }

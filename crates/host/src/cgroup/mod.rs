@@ -120,6 +120,7 @@ impl Drop for Cgroups {
 const PREFIX: &str = "doula-";
 
 /// The leaf that this text of `/proc/PID/cgroup` shows, if it is one of a family.
+#[cfg(feature = "supervisor")]
 pub(crate) fn leaf_in(places: &[u8]) -> Option<PathBuf> {
     let leaf = find::of(places, None)?;
     let family = leaf.parent()?.file_name()?.to_str()?;
@@ -206,6 +207,7 @@ pub struct Leaf {
 
 impl Leaf {
     /// One that is there already.
+    #[cfg(feature = "supervisor")]
     pub(crate) fn at(path: PathBuf) -> Leaf {
         Leaf { path }
     }

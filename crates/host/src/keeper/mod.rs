@@ -3,16 +3,16 @@
 //! It is a copy of the supervisor, made at its very start, with which it has its fd table together (`CLONE_FILES`). So it
 //! holds what the supervisor holds, from the moment in which that opens it, and nothing has to be handed over: a birth costs
 //! no more than before, and there is no moment in which an fd could be lost. Which fds are to outlive the supervisor, and what
-//! they are, is written into memory that both have ([`Ledger`]). All others (its lock, its control socket, its clients) are
+//! they are, is written into memory that both have (`ledger`). All others (its lock, its control socket, its clients) are
 //! closed by the keeper as soon as the supervisor is dead.
 //!
 //! It sleeps as long as the supervisor lives, and nothing but its death wakes it. It leads a session of its own, takes no
 //! signal but SIGKILL, and ends when the family ends. If it is killed, the supervisor makes another one, which at once holds
 //! everything.
 //!
-//! - [`ledger`]: what is held, and for what
+//! - `ledger`: what is held, and for what
 //! - `serve`: the life of the keeper
-//! - [`heir`]: how the next supervisor gets what is held
+//! - `heir`: how the next supervisor gets what is held
 
 pub(crate) mod heir;
 pub(crate) mod ledger;
