@@ -100,14 +100,14 @@ impl World<'_> {
         }
         self.step();
         let at = key.service.0 as usize;
-        let Seat { leaf, killed } = self.seats[at];
+        let Seat { leaf, killed, life } = self.seats[at];
         let kept = leaf.filter(|leaf| !killed || self.kernel.remove_cgroup(*leaf).is_err());
         let leaf = match kept {
             Some(leaf) => leaf,
             None => {
                 let leaf = self.kernel.make_cgroup(self.family)?;
                 self.kernel.limit_cgroup(leaf, self.scenario.members[at].most);
-                self.seats[at] = Seat { leaf: Some(leaf), killed: false };
+                self.seats[at] = Seat { leaf: Some(leaf), killed: false, life };
                 leaf
             }
         };

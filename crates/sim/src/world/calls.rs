@@ -15,8 +15,9 @@ use doula_core::kernel::{Change, Kernel, Tree, Wake};
 use doula_model::action::Report;
 use doula_model::event::{Event, Haste};
 use doula_model::exit::{Evidence, ExitStatus};
-use doula_model::id::{ChildKey, Generation, Pid, ServiceId};
+use doula_model::id::{ChildKey, Generation, Pid, PoolId, Role, ServiceId};
 use doula_model::plan::{Errno, SpawnError};
+use doula_model::pool::Measure;
 use doula_model::signal::Signal;
 use doula_model::time::Time;
 
@@ -105,7 +106,7 @@ impl World<'_> {
         waits
     }
 
-    fn is_populated(&self, service: ServiceId) -> bool {
+    pub(super) fn is_populated(&self, service: ServiceId) -> bool {
         let leaf = self.seats[service.0 as usize].leaf;
         leaf.is_some_and(|leaf| self.kernel.cgroup_is_populated(leaf))
     }
@@ -248,6 +249,9 @@ impl Kernel for World<'_> {
 
     fn spawn(&mut self, key: ChildKey) -> Result<(Pid, Handle), SpawnError> {
         self.steal_a_wait();
+        if key.role == Role::Main {
+            self.seats[key.service.0 as usize].life = key.generation;
+        }
         let born = self.bear(key);
         if let Err(error) = &born {
             self.log.note(self.now, ("stillborn", error.errno));
@@ -427,6 +431,25 @@ impl Kernel for World<'_> {
         self.later(wait, Happening::Due(service));
     }
 
+    fn seat(&mut self, service: ServiceId, slot: Option<u32>) {
+        self.step();
+        if !self.killed {
+            self.take_seat(service, slot);
+        }
+    }
+
+    fn measure(&mut self, workers: &[ServiceId], _: bool) -> Measure {
+        self.step();
+        if self.killed { Measure::default() } else { self.load(workers) }
+    }
+
+    fn await_connection(&mut self, pool: PoolId, workers: &[ServiceId]) {
+        self.step();
+        if !self.killed {
+            self.expect_connection(pool, workers);
+        }
+    }
+
     fn forget(&mut self, service: ServiceId) {
         let seat = core::mem::take(&mut self.seats[service.0 as usize]);
         if let Some(leaf) = seat.leaf {
@@ -450,6 +473,7 @@ impl Kernel for World<'_> {
         }
         let populated = report.service.is_some_and(|service| self.is_populated(service));
         self.checks.told(report, self.now, populated, self.scenario.machine.old);
+        self.told_of_pool(report);
     }
 
     fn attend(&mut self, engine: &Engine) -> Option<Event> {
@@ -469,6 +493,7 @@ impl Kernel for World<'_> {
                 now: self.now,
             };
             self.checks.settled(engine, &self.kernel, self.supervisor, &of);
+            self.pools_at_rest(engine);
             self.later(Duration::from_millis(10), Happening::End(Haste::Orderly));
         }
         let event = self.pending.pop_front()?;

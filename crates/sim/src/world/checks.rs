@@ -183,7 +183,8 @@ impl Checks {
     fn keeps_budget(&mut self, service: ServiceId, now: Time) {
         let past = &mut self.pasts[service.0 as usize];
         let spec = &past.spec;
-        let alone = spec.deps.is_empty() && spec.kind == Kind::Daemon;
+        // A worker is also started by its pool, which has pauses of its own.
+        let alone = spec.deps.is_empty() && spec.kind == Kind::Daemon && spec.pool.is_none();
         if past.free > 0 || !alone {
             past.free = past.free.saturating_sub(1);
             return;

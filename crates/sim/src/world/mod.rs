@@ -24,6 +24,7 @@ mod faults;
 mod habit;
 mod log;
 mod play;
+mod pool;
 mod scenario;
 mod shrink;
 mod stage;
@@ -46,7 +47,7 @@ use checks::Checks;
 use core::time::Duration;
 use doula_core::random::Random;
 use doula_model::event::{Command, Event, Haste};
-use doula_model::id::{Generation, Pid, ServiceId};
+use doula_model::id::{Generation, Pid, PoolId, ServiceId};
 use doula_model::plan::Errno;
 use doula_model::signal::Signal;
 use doula_model::time::Time;
@@ -66,6 +67,8 @@ enum Happening {
     Deed(usize),
     /// A schedule comes due.
     Due(ServiceId),
+    /// A connection waits for a pool.
+    Knock(PoolId),
     /// Who was stopped from outside goes on.
     Continue(TaskId, u64),
     /// Nothing goes wrong any more.
@@ -84,6 +87,8 @@ struct Seat {
     leaf: Option<CgroupId>,
     /// Everybody in it was killed at once: the next life gets another.
     killed: bool,
+    /// The life of its last main process.
+    life: Generation,
 }
 
 /// A child that wakes the supervisor when it ends.
@@ -113,6 +118,8 @@ struct World<'a> {
     /// The control group of the family.
     family: CgroupId,
     seats: Vec<Seat>,
+    /// What is known of a pool.
+    known: pool::Known,
     watched: Vec<Watched>,
     /// Lives that are to become empty.
     looked: Vec<(ServiceId, Generation)>,
@@ -156,6 +163,7 @@ impl<'a> World<'a> {
             life: 0,
             family: CgroupId::ROOT,
             seats: Vec::new(),
+            known: pool::Known::default(),
             watched: Vec::new(),
             looked: Vec::new(),
             pending: VecDeque::new(),
@@ -214,6 +222,7 @@ impl<'a> World<'a> {
         self.pending.clear();
         (self.signal_since, self.stops_told, self.last_deed) = (None, false, None);
         self.checks.begin_life();
+        self.known = pool::Known::default();
         if self.scenario.machine.nohup {
             let ignore = crate::kernel::sigset::Action::IGNORE;
             self.kernel.call(task, Call::Sigaction(Signal::HUP, ignore));
@@ -357,6 +366,7 @@ impl<'a> World<'a> {
     fn happen(&mut self, what: Happening) {
         match what {
             Happening::Deed(at) => self.deed(at),
+            Happening::Knock(pool) => self.pending.push_back(Event::Knocked { pool }),
             Happening::Due(service) => self.pending.push_back(Event::Due { service }),
             Happening::Continue(task, birth) => {
                 if self.kernel.lives(task, birth) {

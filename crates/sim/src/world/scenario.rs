@@ -142,11 +142,11 @@ fn keep<T: Clone>(all: &[T], without: &[usize]) -> Vec<T> {
     all.iter().enumerate().filter(|(at, _)| !without.contains(at)).map(|(_, one)| one.clone()).collect()
 }
 
-fn millis(random: &mut Random, most: u64) -> Duration {
+pub(super) fn millis(random: &mut Random, most: u64) -> Duration {
     Duration::from_millis(random.below(most) + 1)
 }
 
-fn one_of<T: Copy>(random: &mut Random, all: &[T]) -> T {
+pub(super) fn one_of<T: Copy>(random: &mut Random, all: &[T]) -> T {
     all[random.below(all.len() as u64) as usize]
 }
 

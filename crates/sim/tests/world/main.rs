@@ -5,6 +5,7 @@
 
 mod broken;
 mod killed;
+mod pools;
 
 use doula_sim::world::{Fault, Options, Report, SITES, Scenario, run, shrink};
 use std::process::Command;
