@@ -30,7 +30,7 @@ pub(super) fn spec(name: &str, pool: &View<'_>, ready: ReadyBy) -> PoolSpec {
             Some("roll-back") => StartFailure::RollBack,
             _ => StartFailure::Keep,
         },
-        recycle: Recycle { requests: pool.whole("max-requests"), ..Recycle::default() },
+        recycle: Recycle { requests: pool.whole("max-requests"), age: pool.duration("max-age") },
         ..PoolSpec::new(name, bounds)
     }
 }

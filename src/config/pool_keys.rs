@@ -88,6 +88,13 @@ pub(crate) const OWN: &[Key] = &[
         doc: "A worker is replaced when it has told by `X_DOULA_TASKS` (sd_notify(3)) that it answered so many requests.",
         example: "10000",
     },
+    Key {
+        name: "max-age",
+        kind: Kind::Duration,
+        default: "none",
+        doc: "A worker is replaced when it has served for so long, less a random share of a tenth.",
+        example: "\"24h\"",
+    },
 ];
 
 pub(crate) static POLICY: Section = Section {

@@ -153,6 +153,7 @@ fn status_is_a_table_or_json_and_a_failed_service_is_exit_code_1() {
         shutting_down: None,
         warnings: Vec::new(),
         services: vec![service("db\x1b[2J", State::Failed, failed())],
+        pools: Vec::new(),
     };
     let place = stage.place("demo");
     let supervisor = serve(&place, "demo", vec![vec![Reply::Status(status.clone())]]);

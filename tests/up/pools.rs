@@ -224,3 +224,36 @@ fn each_slot_has_a_cpu_of_its_own() {
     }
     family.shut_down();
 }
+
+#[test]
+fn the_scoreboard_of_a_pool_shows_what_each_worker_does() {
+    let Some(worker) = python_worker() else { return };
+    let port = free_port();
+    let mut family = Family::up(&format!(
+        "[pool.web]\ncommand = [\"{worker}\"]\nworkers = 2\nready = \"notify\"\n\
+         sockets = [{{ tcp = \"127.0.0.1:{port}\" }}]\n"
+    ));
+    family.expect("web@1 started");
+    assert_eq!(family.home.ctl(&["wait", "web", "--until", "ready"]).code, Some(0));
+    // It has a connection on which nothing is asked yet.
+    let open = TcpStream::connect(("127.0.0.1", port)).expect("somebody accepts");
+    let doing = || {
+        let pool = family.ask(&["status", "web"])["pools"][0].clone();
+        let mut doing: Vec<String> = pool["workers"]
+            .as_array()
+            .expect("workers")
+            .iter()
+            .map(|worker| worker["doing"].as_str().unwrap_or_default().to_owned())
+            .collect();
+        doing.sort();
+        doing
+    };
+    // It accepts when it has its turn.
+    while doing() != ["busy", "idle"] {}
+    drop(open);
+    while doing() != ["idle", "idle"] {}
+    let said = family.home.ctl(&["status", "web"]);
+    assert!(said.out.contains("web: 2 idle (always 2)"), "{said:?}");
+    assert!(said.out.contains("SLOT  WORKER  DOES"), "{said:?}");
+    family.shut_down();
+}

@@ -11,6 +11,7 @@ use crate::action::{Cause, News, State, Unkillable};
 use crate::event::Haste;
 use crate::exit::ExitStatus;
 use crate::id::{Generation, Pid};
+use crate::pool::PoolSpec;
 use crate::service::Scope;
 use crate::signal::Signal;
 use alloc::string::String;
@@ -354,8 +355,74 @@ pub struct FamilyStatus {
     pub shutting_down: Option<Haste>,
     /// What the user should know: features that this machine does not offer …
     pub warnings: Vec<String>,
-    /// The services that were asked about, in the order of the file.
+    /// The services that were asked about, in the order of the file. Of a pool those workers that run or should.
     pub services: Vec<ServiceStatus>,
+    /// The pools of those services.
+    #[serde(default)]
+    pub pools: Vec<PoolStatus>,
+}
+
+/// How a pool is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PoolStatus {
+    /// Its name.
+    pub name: String,
+    /// What it was promised to be.
+    pub spec: PoolSpec,
+    /// Whether somebody wants it to run.
+    pub wanted: bool,
+    /// How many workers are replaced, of how many, while that goes on.
+    pub rolling: Option<(u32, u32)>,
+    /// Connections that nobody has accepted yet.
+    pub queue: u32,
+    /// The longest queue of each of the last sixty seconds in which it was looked at, the last one at the end; 0 for the others.
+    pub past: Vec<u32>,
+    /// Its workers that run or should, by their slots.
+    pub workers: Vec<WorkerStatus>,
+}
+
+/// What a worker of a pool does. The rest about it is in its [`ServiceStatus`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// Its name as a service.
+    pub service: String,
+    /// Under which number it serves.
+    pub slot: u32,
+    /// What it does.
+    pub doing: WorkerDoing,
+    /// How many requests it says that it has answered, if it says so.
+    pub requests: Option<u64>,
+    /// Its proportional share of memory in bytes, if that is known. Filled in by the client.
+    pub pss: Option<u64>,
+}
+
+/// What a worker does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WorkerDoing {
+    /// It starts, or starts again.
+    Starting,
+    /// It serves, and has nothing to do.
+    Idle,
+    /// It serves, and is not proved to have nothing to do.
+    Busy,
+    /// It ends.
+    Leaving,
+    /// It should serve, and does not.
+    Held,
+}
+
+impl WorkerDoing {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            WorkerDoing::Starting => "starting",
+            WorkerDoing::Idle => "idle",
+            WorkerDoing::Busy => "busy",
+            WorkerDoing::Leaving => "leaving",
+            WorkerDoing::Held => "held",
+        }
+    }
 }
 
 /// How a service is.

@@ -74,8 +74,6 @@ pub struct Recycle {
     pub requests: Option<u64>,
     /// After this time, less a random share of a tenth, so that those of one start do not leave together.
     pub age: Option<Duration>,
-    /// When its memory (PSS) is so many bytes more than in its first minute.
-    pub growth: Option<u64>,
 }
 
 /// How a pool finds its size.
@@ -261,6 +259,4 @@ pub enum Roll {
     Requests,
     /// It is as old as it may be.
     Age,
-    /// Its memory has grown as much as it may.
-    Growth,
 }

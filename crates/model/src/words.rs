@@ -154,7 +154,6 @@ impl Display for Roll {
             Roll::Reverted => "the new workers did not become ready",
             Roll::Requests => "a worker has answered as many requests as it may",
             Roll::Age => "a worker is as old as it may be",
-            Roll::Growth => "the memory of a worker has grown as much as it may",
         })
     }
 }

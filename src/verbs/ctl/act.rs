@@ -50,7 +50,8 @@ pub(super) struct StopArgs {
 
 /// Stops services and starts them again
 ///
-/// Those that require them are restarted too. Waits until all are ready again. The exit code is 1 if one of
+/// Those that require them are restarted too. The workers of a pool are replaced one after the other, each by a
+/// new one that is ready first. Waits until all are ready again. The exit code is 1 if one of
 /// them did not start.
 #[derive(Debug, clap::Args)]
 pub(super) struct RestartArgs {

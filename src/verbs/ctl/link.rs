@@ -5,7 +5,9 @@ use crate::error::{Failure, Kind};
 use doula_host::control::place::{Bases, Found};
 use doula_host::control::{Connection, ConnectionError};
 use doula_host::usage;
-use doula_model::control::{Answer, Refusal, RefusalKind, Reply, Request, RequestId, ServiceStatus};
+use doula_model::control::{
+    Answer, FamilyStatus, Refusal, RefusalKind, Reply, Request, RequestId, ServiceStatus,
+};
 use std::path::{Path, PathBuf};
 
 /// A conversation with one supervisor.
@@ -41,6 +43,13 @@ impl Link {
     pub(super) fn measure(&self, services: &mut [ServiceStatus]) {
         if self.connection.is_of_our_namespace() {
             usage::fill(services);
+        }
+    }
+
+    /// Fills in the memory of the workers of pools, slowly.
+    pub(super) fn measure_workers(&self, status: &mut FamilyStatus) {
+        if self.connection.is_of_our_namespace() {
+            super::pools::measure(status);
         }
     }
 

@@ -10,6 +10,7 @@ mod events;
 mod json;
 mod link;
 mod logs;
+mod pools;
 mod reload;
 mod status;
 mod times;

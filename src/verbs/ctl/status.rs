@@ -2,11 +2,13 @@
 
 use super::json;
 use super::link::{Link, failed, unexpected};
+use super::pools;
 use crate::error::{Exit, Failure, Outcome};
 use crate::ui::{Cell, Style, Table, Ui, escape};
 use doula_model::action::{Cause, State};
 use doula_model::control::{FamilyStatus, Reply, Request, RequestId, ServiceStatus};
 use doula_model::words::{ShortSpan, Size, Span};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// How long changes are collected before the screen is drawn again.
@@ -33,7 +35,7 @@ pub(super) fn run(args: Args, link: &mut Link, ui: &mut Ui, as_json: bool) -> Ou
         return watch(args.services, link, ui, as_json);
     }
     let status = get(&args.services, link)?;
-    show(&status, ui, as_json)?;
+    show(&status, &args.services, ui, as_json)?;
     let failed = status.services.iter().any(|service| service.state == State::Failed);
     Ok(if failed { Exit(1) } else { Exit::OK })
 }
@@ -42,17 +44,20 @@ fn get(names: &[String], link: &mut Link) -> Result<FamilyStatus, Failure> {
     match link.ask(Request::Status { names: names.to_vec() })? {
         Reply::Status(mut status) => {
             link.measure(&mut status.services);
+            if status.pools.iter().any(|pool| names.contains(&pool.name)) {
+                link.measure_workers(&mut status);
+            }
             Ok(status)
         }
         _ => Err(unexpected()),
     }
 }
 
-fn show(status: &FamilyStatus, ui: &mut Ui, as_json: bool) -> Result<(), Failure> {
+fn show(status: &FamilyStatus, names: &[String], ui: &mut Ui, as_json: bool) -> Result<(), Failure> {
     if as_json {
         return json::print(status, ui);
     }
-    ui.print(&text(status, ui.color(), ui.width()))
+    ui.print(&text(status, names, ui.color(), ui.width()))
 }
 
 /// Shows it, and again after each event.
@@ -63,21 +68,26 @@ fn watch(names: Vec<String>, link: &mut Link, ui: &mut Ui, as_json: bool) -> Out
     loop {
         let mut status = get(&names, link)?;
         let mut drawn = Instant::now();
-        draw(&status, ui, as_json, live)?;
+        draw((&status, &names), ui, as_json, live)?;
         while !changed(events, link, live)? {
             grow_older(&mut status, drawn.elapsed());
             link.measure(&mut status.services);
             drawn = Instant::now();
-            draw(&status, ui, as_json, live)?;
+            draw((&status, &names), ui, as_json, live)?;
         }
     }
 }
 
-fn draw(status: &FamilyStatus, ui: &mut Ui, as_json: bool, live: bool) -> Result<(), Failure> {
+fn draw(
+    (status, names): (&FamilyStatus, &[String]),
+    ui: &mut Ui,
+    as_json: bool,
+    live: bool,
+) -> Result<(), Failure> {
     if !live {
-        return show(status, ui, as_json);
+        return show(status, names, ui, as_json);
     }
-    let text = text(status, ui.color(), ui.width());
+    let text = text(status, names, ui.color(), ui.width());
     let lines = fitting(&text, ui.height().unwrap_or(usize::MAX));
     // Home, each line with its rest erased, then what is below: without the flicker of erasing everything first.
     ui.print(&format!("\x1b[H{}\x1b[J", lines.join("\x1b[K\n")))
@@ -117,12 +127,13 @@ fn grow_older(status: &mut FamilyStatus, by: Duration) {
     }
 }
 
-/// The status for people: a line about the family, the warnings, the table.
-pub(super) fn text(status: &FamilyStatus, color: bool, columns: Option<usize>) -> String {
+/// The status for people: a line about the family, the warnings, the table, the pools. The workers of pools are shown with
+/// their pool, or when something is wrong with them.
+pub(super) fn text(status: &FamilyStatus, names: &[String], color: bool, columns: Option<usize>) -> String {
     let mut text = format!(
         "{}: {}, {} for {}, pid {}\n",
         Style::Name.paint(&escape(&status.name), color),
-        count(&status.services),
+        count(status),
         if status.shutting_down.is_some() { "shutting down; ran" } else { "running" },
         Span(status.uptime),
         status.pid,
@@ -130,17 +141,31 @@ pub(super) fn text(status: &FamilyStatus, color: bool, columns: Option<usize>) -
     for warning in &status.warnings {
         text.push_str(&format!("{}: {}\n", Style::Busy.paint("warning", color), escape(warning)));
     }
-    text.push('\n');
-    text.push_str(&table(&status.services, columns).render(color, columns));
-    text
+    let workers: BTreeSet<&str> =
+        status.pools.iter().flat_map(|pool| &pool.workers).map(|worker| worker.service.as_str()).collect();
+    let is_worth_a_row = |service: &&ServiceStatus| {
+        let well = service.state == State::Up && !service.paused;
+        !workers.contains(service.name.as_str()) || !well || names.contains(&service.name)
+    };
+    let rows: Vec<&ServiceStatus> = status.services.iter().filter(is_worth_a_row).collect();
+    if !rows.is_empty() || status.pools.is_empty() {
+        text.push('\n');
+        text.push_str(&table(&rows, columns).render(color, columns));
+    }
+    text + &pools::text(status, names, color, columns)
 }
 
-/// `5 services, 1 failed`.
-fn count(services: &[ServiceStatus]) -> String {
+/// `5 services, 1 failed`; a pool is one.
+fn count(status: &FamilyStatus) -> String {
+    let services = &status.services;
     let failed = services.iter().filter(|service| service.state == State::Failed).count();
-    let plural = if services.len() == 1 { "" } else { "s" };
+    let is_worker = |service: &&ServiceStatus| {
+        status.pools.iter().flat_map(|pool| &pool.workers).any(|worker| worker.service == service.name)
+    };
+    let count = services.len() - services.iter().filter(is_worker).count() + status.pools.len();
+    let plural = if count == 1 { "" } else { "s" };
     let bad = if failed == 0 { String::new() } else { format!(", {failed} failed") };
-    format!("{} service{plural}{bad}", services.len())
+    format!("{count} service{plural}{bad}")
 }
 
 /// From so many columns on the reason stands behind its row, else below it.
@@ -148,7 +173,7 @@ const WIDE: usize = 110;
 /// The longest name that is shown whole on a narrow terminal, and on a wide one.
 const NAME_MOST: [usize; 2] = [20, 40];
 
-fn table(services: &[ServiceStatus], columns: Option<usize>) -> Table {
+fn table(services: &[&ServiceStatus], columns: Option<usize>) -> Table {
     let wide = columns.is_none_or(|columns| columns >= WIDE);
     let used = services.iter().any(|service| service.processes.is_some());
     let mut heads = vec!["SERVICE", "STATE", "SINCE", "PID", "RESTARTS"];
@@ -288,6 +313,7 @@ pub(super) mod tests {
             shutting_down: None,
             warnings: Vec::new(),
             services,
+            pools: Vec::new(),
         }
     }
 
@@ -316,8 +342,8 @@ api      waiting      3m12s               0
     db\\x1b is not ready yet
 plain    up           3m12s  4711         0
 ";
-        assert_eq!(text(&family, false, Some(80)), wanted);
-        let wide = text(&family, false, Some(110));
+        assert_eq!(text(&family, &[], false, Some(80)), wanted);
+        let wide = text(&family, &[], false, Some(110));
         let line = "api      waiting      3m12s               0  db\\x1b is not ready yet\n";
         assert!(wide.contains(line), "{wide}");
     }
@@ -343,6 +369,6 @@ warning: no cgroup v2
 SERVICE  STATE  SINCE   PID  RESTARTS  PROCS  MEMORY    CPU  WHY
 web      up     3m12s  4711         0      3  12 MiB  12.3s  5 users
 ";
-        assert_eq!(text(&family, false, None), wanted);
+        assert_eq!(text(&family, &[], false, None), wanted);
     }
 }

@@ -65,6 +65,8 @@ pub(crate) struct Place {
     pub(crate) idle_since: Option<Time>,
     /// How many requests it says that it has answered.
     pub(crate) tasks: u64,
+    /// When it is too old.
+    due_at: Option<Time>,
     /// Its failure while the pool started was told.
     told: bool,
 }
@@ -79,6 +81,7 @@ impl Place {
             speaks: false,
             idle_since: None,
             tasks: 0,
+            due_at: None,
             told: false,
         }
     }
@@ -87,6 +90,7 @@ impl Place {
     fn enter(&mut self, life: Generation) {
         if self.life != life {
             (self.life, self.speaks, self.idle_since, self.tasks) = (life, false, None, 0);
+            self.due_at = None;
         }
     }
 }

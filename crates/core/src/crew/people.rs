@@ -49,7 +49,9 @@ pub struct WorkerView {
     pub slot: u32,
     /// What it does.
     pub doing: Doing,
-    /// Since when it has no work, if it has none.
+    /// Whether it tells itself when it has work.
+    pub speaks: bool,
+    /// Since when it has no work, if it has none, as far as it was looked at.
     pub idle_since: Option<Time>,
     /// How many requests it says that it has answered in this life.
     pub tasks: u64,
@@ -110,8 +112,8 @@ impl Engine {
             Condition::Going => Doing::Leaving,
             Condition::Held => Doing::Held,
         };
-        let Place { service, life, slot, idle_since, tasks, .. } = *place;
-        Some(WorkerView { service, life, slot: slot?, doing, idle_since, tasks })
+        let Place { service, life, slot, speaks, idle_since, tasks, .. } = *place;
+        Some(WorkerView { service, life, slot: slot?, doing, speaks, idle_since, tasks })
     }
 
     /// The numbers of all pools.

@@ -15,11 +15,15 @@ use crate::service::Wish;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::time::Duration;
 use doula_model::action::{Action, Cause, State};
 use doula_model::id::{Generation, ServiceId};
 use doula_model::pool::{PoolNews, Roll};
 use doula_model::service::ServiceSpec;
 use doula_model::time::Time;
+
+/// After a new worker has failed, nobody is replaced for age or requests for so long.
+const PAUSE: Duration = Duration::from_secs(30);
 
 /// A worker in one of its lives.
 type Life = (ServiceId, Generation);
@@ -32,6 +36,8 @@ pub(crate) struct Rolls {
     round: Option<Round>,
     /// The last round failed.
     pub(crate) failed: bool,
+    /// When the last one failed.
+    failed_at: Option<Time>,
     /// What the workers were before their configuration changed, until all are what they are to be.
     before: Option<Box<ServiceSpec>>,
 }
@@ -41,6 +47,8 @@ pub(crate) struct Rolls {
 struct Step {
     old: Life,
     new: ServiceId,
+    /// The slot of both.
+    slot: u32,
     /// The life of the new one before this: the next one is to become ready.
     from: Generation,
     why: Roll,
@@ -85,6 +93,11 @@ impl Rolls {
     pub(super) fn concerns(&self, worker: ServiceId) -> bool {
         let queued = self.queue.iter().any(|((queued, _), _)| *queued == worker);
         queued || self.steps.iter().any(|step| step.old.0 == worker)
+    }
+
+    /// Before this time nobody is replaced by itself: a new one has just failed.
+    pub(super) fn not_before(&self) -> Option<Time> {
+        self.failed_at.map(|at| at.after(PAUSE))
     }
 
     /// What the workers are is about to change.
@@ -160,8 +173,9 @@ impl Crew {
     }
 
     fn advance(&mut self, engine: &mut Engine, step: &mut Step) -> Progress {
-        let (old, life) = step.old;
-        let leaves = |place: &super::Place| place.service == old && place.life == life;
+        // Also in another life: it may have crashed and started again while the new one came.
+        let old = step.old.0;
+        let leaves = |place: &super::Place| place.service == old && place.slot == Some(step.slot);
         let old_is_there = self.places.iter().any(|place| leaves(place) && place.duty != Duty::Free);
         if step.phase == Phase::Going {
             return if old_is_there { Progress::Under } else { Progress::Over };
@@ -210,7 +224,7 @@ impl Crew {
     /// A new one did not become ready.
     fn give_up(&mut self, engine: &mut Engine, step: &Step) {
         self.rolls.queue.clear();
-        self.rolls.failed = true;
+        (self.rolls.failed, self.rolls.failed_at) = (true, Some(engine.cx.now));
         let taken_back: Vec<ServiceId> = {
             let unproved = self.rolls.steps.iter().filter(|step| step.phase != Phase::Going);
             unproved.map(|step| step.new).chain([step.new]).collect()
@@ -268,7 +282,7 @@ impl Crew {
                 return;
             };
             let from = engine.service(new).map(|service| service.generation).unwrap_or_default();
-            self.rolls.steps.push(Step { old, new, from, why, phase: Phase::Coming });
+            self.rolls.steps.push(Step { old, new, slot, from, why, phase: Phase::Coming });
             engine.start_worker(new, Cause::Roll { because: why });
         }
     }

@@ -69,13 +69,13 @@ impl Crew {
         if self.listen_at.is_some_and(|at| at <= now) {
             self.listen(engine);
         }
-        if self.rolls.deadline().is_some_and(|at| at <= now) {
+        if [self.rolls.deadline(), self.next_age()].into_iter().flatten().any(|at| at <= now) {
             engine.cx.tend.insert(self.id);
         }
     }
 
     pub(super) fn deadline(&self) -> Option<Time> {
-        [self.look_at, self.listen_at, self.rolls.deadline()].into_iter().flatten().min()
+        [self.look_at, self.listen_at, self.rolls.deadline(), self.next_age()].into_iter().flatten().min()
     }
 
     fn listen(&mut self, engine: &mut Engine) {

@@ -18,8 +18,12 @@ impl Cheaper {
         Cheaper { step: step.max(1), overload: overload.max(1), all_busy: 0, calm: 0 }
     }
 
-    /// A worker that starts has no request, so it is not busy.
+    /// A worker that starts has no request, so it is not busy. Those that should always be there are started at once.
     pub(super) fn look(&mut self, bounds: Bounds, seen: &Seen) -> Move {
+        let missing = bounds.start.min(bounds.max).saturating_sub(seen.staying()).min(seen.room(bounds));
+        if missing > 0 {
+            return Move::start(missing, Reason::BelowStart, Some(SECOND));
+        }
         let idle = seen.idle() + seen.starting;
         if idle > 0 {
             self.all_busy = self.all_busy.saturating_sub(1);

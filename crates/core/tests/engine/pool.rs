@@ -173,6 +173,22 @@ fn a_new_worker_must_stay_ready_before_the_old_one_goes() {
 }
 
 #[test]
+fn an_old_worker_that_starts_again_by_itself_while_it_is_replaced_leaves_all_the_same() {
+    let mut stage = Stage::new(workers(&fixed(1), |_| {}));
+    stage.all_ready();
+    stage.whole(Command::Restart);
+    stage.did();
+    stage.born("web@2");
+    stage.gone("web@1", 1);
+    stage.pass(200);
+    stage.did();
+    stage.born("web@1");
+    stage.says("web@1", Notice::Ready);
+    stage.says("web@2", Notice::Ready);
+    assert_eq!(stage.did(), ["web@1: TERM main"], "one slot, one worker");
+}
+
+#[test]
 fn a_roll_stops_and_the_old_ones_stay_when_the_new_one_fails() {
     let mut stage = Stage::new(workers(&fixed(2), |_| {}));
     stage.all_ready();
@@ -417,6 +433,48 @@ fn a_worker_that_has_answered_enough_is_replaced_one_at_a_time() {
     let because = Roll::Requests;
     let begins = PoolNews::RollBegins { workers: 1, because }.to_string();
     assert_eq!(stage.pool_news(), [begins.clone(), begins.clone(), begins]);
+}
+
+#[test]
+fn workers_that_start_together_are_replaced_for_their_age_at_different_times() {
+    let mut pool = fixed(3);
+    pool.recycle.age = Some(Duration::from_secs(1_000));
+    let mut stage = Stage::new(workers(&pool, |_| {}));
+    stage.all_ready();
+    stage.pass(899_000);
+    assert_eq!(stage.did(), [""; 0]);
+    let mut replaced = 0;
+    while stage.now.as_nanos() < 1_000_000_000_000 {
+        stage.pass(100);
+        let did = stage.all_ready();
+        assert!(did.iter().filter(|line| line.ends_with("spawn main")).count() <= 1, "{did:?}");
+        for line in did {
+            if let Some(old) = line.strip_suffix(": TERM main") {
+                stage.gone(old, 0);
+                replaced += 1;
+            }
+        }
+        assert_eq!(stage.serving(), 3, "no capacity is away");
+    }
+    assert_eq!(replaced, 3);
+}
+
+#[test]
+fn who_is_due_stays_for_a_while_when_its_successor_fails() {
+    let mut pool = fixed(1);
+    pool.recycle.requests = Some(1);
+    let mut stage = Stage::new(workers(&pool, |_| {}));
+    stage.all_ready();
+    stage.says("web@1", Notice::Tasks(1));
+    stage.did();
+    stage.born("web@2");
+    stage.gone("web@2", 1);
+    stage.did();
+    stage.says("web@1", Notice::Tasks(2));
+    assert_eq!((stage.did(), stage.serving()), (vec![], 1), "not at once again");
+    stage.pass(30_000);
+    stage.says("web@1", Notice::Tasks(3));
+    assert_eq!(stage.did(), ["web@2: slot 1", "web@2: spawn main"]);
 }
 
 #[test]

@@ -97,7 +97,7 @@ impl Home {
     }
 
     /// See the head of this file.
-    pub(super) fn measure(&mut self, workers: &[ServiceId], closely: bool) -> Measure {
+    pub(crate) fn measure(&mut self, workers: &[ServiceId], closely: bool) -> Measure {
         let sockets = self.sockets_of(workers);
         let queue = sockets.iter().map(|socket| self.pools.waiting(socket)).sum();
         if queue == 0 && !closely {

@@ -8,11 +8,12 @@ use doula_model::control::{
     Change, ChangeKind, FamilyStatus, Goal, Refusal, RefusalKind, Reply, Request, RequestId, Why,
 };
 use doula_model::event::{Command, Event};
-use doula_model::id::ServiceId;
+use doula_model::id::{PoolId, ServiceId};
 use doula_model::plan::Errno;
 use doula_model::service::{DependencyKind, Scope};
 use doula_model::signal::Signal;
 use doula_sys::{pidfd, time};
+use std::collections::BTreeSet;
 
 /// Which client asked, by which request.
 pub(super) type Asker = (ClientId, RequestId);
@@ -83,11 +84,15 @@ fn command(
     Ok(None)
 }
 
-fn status(people: &People, desk: &Desk<'_>, names: &[String]) -> Result<Reply, Refusal> {
+fn status(people: &People, desk: &mut Desk<'_>, names: &[String]) -> Result<Reply, Refusal> {
     let clocks = Clocks::read();
     let mut ids = views::find(desk.engine, names)?;
     ids.retain(|id| views::is_worth_a_row(desk.engine, *id, names));
     let services = ids.iter().filter_map(|id| views::status(&clocks, desk, *id)).collect();
+    let meant: BTreeSet<PoolId> = ids.iter().filter_map(|id| desk.engine.pool_of(*id)).collect();
+    let named = |pool: &PoolId| views::is_named(desk.engine, *pool, names);
+    let pools: Vec<PoolId> = desk.engine.pools().filter(|pool| meant.contains(pool) || named(pool)).collect();
+    let pools = pools.into_iter().filter_map(|pool| super::pools::status(&clocks, desk, pool)).collect();
     Ok(Reply::Status(FamilyStatus {
         name: people.identity.family.clone(),
         pid: people.identity.pid,
@@ -97,6 +102,7 @@ fn status(people: &People, desk: &Desk<'_>, names: &[String]) -> Result<Reply, R
         shutting_down: people.haste,
         warnings: people.warnings.clone(),
         services,
+        pools,
     }))
 }
 

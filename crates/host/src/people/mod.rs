@@ -6,6 +6,7 @@
 
 mod answers;
 mod history;
+mod pools;
 mod streams;
 mod views;
 mod waiters;

@@ -5,7 +5,7 @@ use doula_core::engine::Engine;
 use doula_core::view::{Awaited, ServiceView};
 use doula_model::action::State;
 use doula_model::control::{Fall, Refusal, RefusalKind, ServiceStatus, Settled, Verdict};
-use doula_model::id::ServiceId;
+use doula_model::id::{PoolId, ServiceId};
 
 /// The services with these names; all of them for none. A name may stand for several instances.
 pub(super) fn find(engine: &Engine, names: &[String]) -> Result<Vec<ServiceId>, Refusal> {
@@ -28,6 +28,11 @@ pub(super) fn is_worth_a_row(engine: &Engine, id: ServiceId, names: &[String]) -
     engine.pool_of(id).is_none()
         || engine.worker(id).is_some()
         || engine.status(id).is_some_and(|view| names.contains(&view.name))
+}
+
+/// Whether these names mean this pool; none means everybody.
+pub(super) fn is_named(engine: &Engine, pool: PoolId, names: &[String]) -> bool {
+    names.is_empty() || engine.pool(pool).is_some_and(|pool| names.contains(&pool.spec.name))
 }
 
 /// The one service with this name.
