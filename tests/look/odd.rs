@@ -37,20 +37,23 @@ fn a_process_with_a_locked_memory_map_is_marked_and_explained_and_the_list_comes
 fn names_of_any_bytes_reach_no_terminal_and_come_back_exactly() {
     let folder = std::env::temp_dir().join(format!("doula-look-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
-    let sh = std::fs::canonicalize("/bin/sh").expect("a shell");
     for name in [") R 1 (", "x) Z 1 1 1", "a\nb", "\x1b[2J", "a\rb\t\\", "((((", "안녕🦀", "[kworker:0]"]
     {
-        check(&folder, &sh, name.as_bytes(), json!(name));
+        check(&folder, name.as_bytes(), json!(name));
     }
-    check(&folder, &sh, b"\xff\xfe\x80", json!({ "hex": "fffe80" }));
+    check(&folder, b"\xff\xfe\x80", json!({ "hex": "fffe80" }));
     std::fs::remove_dir_all(&folder).expect("our folder");
 }
 
 /// A program whose file, and so its name, is called like this.
-fn check(folder: &std::path::Path, shell: &std::path::Path, name: &[u8], expected: Value) {
-    let path = folder.join(std::ffi::OsStr::from_bytes(name));
-    std::os::unix::fs::symlink(shell, &path).expect("another name for the shell");
-    let made = Made::new(Command::new(&path).args(["-c", "echo here; read x"]));
+pub(super) fn called(folder: &std::path::Path, name: &[u8]) -> Made {
+    let (path, shell) = (folder.join(std::ffi::OsStr::from_bytes(name)), std::fs::canonicalize("/bin/sh"));
+    std::os::unix::fs::symlink(shell.expect("a shell"), &path).expect("another name for the shell");
+    Made::new(Command::new(&path).args(["-c", "echo here; read x"]))
+}
+
+fn check(folder: &std::path::Path, name: &[u8], expected: Value) {
+    let made = called(folder, name);
     let said = doula(&["ps", &made.pid(), "-o", "pid,ppid,name,args", "--json"]);
     let row = &objects(&said)[0];
     assert_eq!((&row["name"], &row["ppid"]), (&expected, &json!(std::process::id())), "{said:?}");

@@ -93,6 +93,21 @@ fn groups_sessions_and_threads_are_shown_when_asked() {
 }
 
 #[test]
+fn a_picture_has_a_line_for_each_and_names_are_text_in_it() {
+    let folder = std::env::temp_dir().join(format!("doula-svg-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let made = super::odd::called(&folder, b"<b>&\"\x1b");
+    std::fs::remove_dir_all(&folder).expect("our folder");
+    let said = doula(&["tree", &made.pid(), "--svg"]);
+    assert!(said.out.starts_with("<svg xmlns=") && said.out.ends_with("</svg>\n"), "{said:?}");
+    assert!(said.out.contains("&lt;b&gt;&amp;&quot;\\x1b") && !said.out.contains("<b>"), "{said:?}");
+    let made = Made::shell("sleep 1000 & echo here; wait");
+    let said = doula(&["tree", &made.pid(), "--svg"]);
+    let count = |part: &str| said.out.matches(part).count();
+    assert_eq!((count("<text "), count("<path ")), (2, 1), "the shell and its child: {said:?}");
+}
+
+#[test]
 fn nobody_that_was_asked_for_is_code_1() {
     let said = doula(&["tree", "no-such-name-of-a-process"]);
     assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{said:?}");

@@ -35,14 +35,16 @@ const ASCII: Rails = Rails { more: "|  ", none: "   ", branch: "|- ", last: "`- 
 impl Drawing<'_> {
     /// All lines, each with its newline.
     pub(super) fn text(&self) -> String {
-        let alike = |at: usize| self.alike(at);
-        let expand = self.args.expand;
-        let lines = self.forest.lines(if expand { None } else { Some(&alike) });
         let mut text = String::new();
-        for line in &lines {
+        for line in &self.lines() {
             self.line(line, &mut text);
         }
         text
+    }
+
+    pub(super) fn lines(&self) -> Vec<Line> {
+        let alike = |at: usize| self.alike(at);
+        self.forest.lines(if self.args.expand { None } else { Some(&alike) })
     }
 
     /// What children must have in common to stand in one line.
@@ -52,13 +54,7 @@ impl Drawing<'_> {
 
     fn line(&self, line: &Line, into: &mut String) {
         let mut used = self.rails(&line.follows, into);
-        let count = line.alike.len() + 1;
-        let mut words = self.words(line.at, false);
-        if count > 1 {
-            words[0].0 = format!("{count} ×");
-            words.push((self.numbers(line), Style::Dim));
-        }
-        for (text, style) in words.into_iter().filter(|(text, _)| !text.is_empty()) {
+        for (text, style) in self.line_words(line) {
             let left = self.width.map_or(usize::MAX, |width| width.saturating_sub(used));
             if left == 0 {
                 break;
@@ -71,6 +67,18 @@ impl Drawing<'_> {
         }
         into.truncate(into.trim_end_matches(' ').len());
         into.push('\n');
+    }
+
+    /// What stands in a line behind its rails.
+    pub(super) fn line_words(&self, line: &Line) -> Vec<(String, Style)> {
+        let count = line.alike.len() + 1;
+        let mut words = self.words(line.at, false);
+        if count > 1 {
+            words[0].0 = format!("{count} ×");
+            words.push((self.numbers(line), Style::Dim));
+        }
+        words.retain(|(text, _)| !text.is_empty());
+        words
     }
 
     /// What leads from the parent to a process; the columns that it takes.

@@ -4,6 +4,7 @@
 
 mod draw;
 mod shape;
+mod svg;
 
 use crate::error::{Exit, Failure, Outcome};
 use crate::processes::{Context, Value, why_locked};
@@ -31,6 +32,7 @@ use std::collections::BTreeSet;
   doula tree nginx --args
   doula tree 1234 --ids --up
   doula tree --pss postgres               memory of whole subtrees, shared pages counted once
+  doula tree --svg nginx > nginx.svg
   doula tree --json | jq 'select(.orphan)'")]
 pub(crate) struct Args {
     /// Numbers, or regular expressions for names
@@ -69,6 +71,10 @@ pub(crate) struct Args {
     #[arg(long)]
     ascii: bool,
 
+    /// A picture, for documents
+    #[arg(long, conflicts_with_all = ["json", "ascii"])]
+    svg: bool,
+
     /// One JSON object a process, in the order of the tree
     #[arg(long)]
     json: bool,
@@ -105,8 +111,8 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
     if args.json {
         return forest.json(&mut reader, ui);
     }
-    let text = Drawing { forest: &forest, args: &args, color: ui.color(), width: ui.width() }.text();
-    ui.print(&text)?;
+    let drawing = Drawing { forest: &forest, args: &args, color: ui.color(), width: ui.width() };
+    ui.print(&if args.svg { svg::picture(&drawing) } else { drawing.text() })?;
     forest.locked(&mut reader, ui);
     Ok(Exit::OK)
 }
