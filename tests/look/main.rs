@@ -3,6 +3,7 @@
 mod aimed;
 mod list;
 mod odd;
+mod others;
 mod states;
 mod top;
 mod tree;

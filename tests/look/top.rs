@@ -55,6 +55,37 @@ fn a_signal_from_its_menu_reaches_the_process_that_is_shown() {
 }
 
 #[test]
+fn a_signal_that_ends_it_gives_the_terminal_back() {
+    for (signal, code) in [("TERM", 143), ("HUP", 129), ("INT", 130)] {
+        let terminal = top(&["-f", "pid=1"]);
+        let said = doula(&["signal", signal, &terminal.pid().to_string()]);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        let (seen, status) = terminal.end();
+        assert!(seen.contains(LEFT), "{signal}: {seen:?}");
+        assert_eq!(status.code(), Some(code), "{signal}");
+    }
+}
+
+#[test]
+fn who_stops_it_has_the_terminal_and_in_the_foreground_it_is_drawn_again() {
+    let script = "set -m; \"$0\" top -f pid=1; echo shell-goes-on; fg >/dev/null; echo \"ended with $?\"";
+    let mut command = Command::new("setsid");
+    command.args(["--ctty", "--wait", "sh", "-c", script, DOULA]);
+    command.env("XDG_CONFIG_HOME", "/nonexistent").env("TERM", "xterm");
+    let mut terminal = Terminal::run(command);
+    terminal.expect("processes");
+    terminal.types("\x1a");
+    let seen = terminal.expect("shell-goes-on");
+    assert!(seen.contains(LEFT), "{seen:?}");
+    terminal.expect("\x1b[?1049h");
+    terminal.expect("processes");
+    terminal.types("q");
+    let seen = terminal.expect("ended with 0");
+    assert!(seen.contains(LEFT), "{seen:?}");
+    assert!(terminal.end().1.success());
+}
+
+#[test]
 fn what_is_no_terminal_is_told_with_the_cure() {
     let said = doula(&["top"]);
     assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{said:?}");
