@@ -1,7 +1,9 @@
 //! The same processes again and again, as `top` looks at them: only who has run is read.
 //!
-//! Of a process with one thread one file stays open, `schedstat`: how long it ran and how often. It is three numbers, and costs
-//! a sixth of `stat`. While they are the same, it has done nothing, and what `stat` said still holds. What others can change
+//! Where we may walk over the kernel's tasks and there are many (`iterator`), what a walk writes of a process is compared with what the
+//! one before wrote, and only where they differ is it worked out what `stat` would say. Else the files are read:
+//!
+//! Of a process with one thread one file stays open, `schedstat`: how long it ran and how often. It is three numbers. While they are the same, it has done nothing, and what `stat` said still holds. What others can change
 //! about who sleeps is its parent, which is looked at again when that one ends, and small things (nice value, pages that are
 //! taken from it), which are looked at again every twenty looks, and at once by [`Live::refresh`].
 //! Who has several threads, or a kernel that keeps no such account, is read by an open `stat`.
@@ -9,6 +11,7 @@
 //! Above the limit of open files the rest is opened, read and closed each time. The list of `/proc` is read only when somebody was
 //! born since the last look (`processes` in `/proc/stat`), and every twenty looks. Absent on purpose: when to look.
 
+use super::iterator::{Walked, line};
 use super::reader::open_at;
 use super::{Reader, Want, parse_stat};
 use doula_model::id::Pid;
@@ -50,6 +53,8 @@ pub struct Live {
     forks: Option<u64>,
     turn: u32,
     line: Vec<u8>,
+    /// What the last two walks over the kernel's tasks wrote, the later one first.
+    walks: [Walked; 2],
 }
 
 #[derive(Debug)]
@@ -71,6 +76,13 @@ enum File {
     Closed,
 }
 
+impl Kept {
+    /// Of whom this look saw first.
+    fn new(file: File) -> Kept {
+        Kept { file, before: None, read: true }
+    }
+}
+
 impl Live {
     /// At `/proc`. Our own soft limit of open files is raised to the hard one.
     ///
@@ -90,7 +102,8 @@ impl Live {
     pub fn with_room(room: u64) -> io::Result<Live> {
         let reader = Reader::open()?;
         let (processes, kept, line) = (Vec::new(), Vec::new(), vec![0; LINE]);
-        Ok(Live { reader, processes, kept, room, forks: None, turn: 0, line })
+        let walks = Default::default();
+        Ok(Live { reader, processes, kept, room, forks: None, turn: 0, line, walks })
     }
 
     /// Who was there at the last look, by rising numbers.
@@ -120,9 +133,11 @@ impl Live {
     /// When `/proc` cannot be listed, or no copy of us can be made that reads what may wait.
     pub fn look(&mut self, want: &Want) -> io::Result<()> {
         self.turn = self.turn.wrapping_add(1);
-        let ended = self.look_at_known();
-        self.look_at_orphans(&ended);
-        self.look_for_new()?;
+        if !self.walk() {
+            let ended = self.look_at_known();
+            self.look_at_orphans(&ended);
+            self.look_for_new()?;
+        }
         if *want != Want::default() {
             let every: Vec<usize> = (0..self.processes.len()).collect();
             self.ask(&every, want)?;
@@ -155,6 +170,63 @@ impl Live {
     /// The place of a number in [`Live::processes`].
     pub fn place(&self, pid: Pid) -> Option<usize> {
         self.processes.binary_search_by_key(&pid, |process| process.stat.pid).ok()
+    }
+
+    /// Looks at all by a walk over the kernel's tasks, if that can be.
+    fn walk(&mut self) -> bool {
+        self.walks.swap(0, 1);
+        let [now, before] = &mut self.walks;
+        let Some(left_out) = self.reader.walk(now) else { return false };
+        let (mut pids, mut fresh) = (Vec::with_capacity(self.processes.len()), Vec::new());
+        let mut before = before.processes().peekable();
+        for (pid, written) in now.processes() {
+            pids.push(pid);
+            while before.next_if(|(old, _)| *old < pid).is_some() {}
+            if before.peek() != Some(&(pid, written))
+                && let Some(mut stat) = line(written)
+            {
+                self.reader.name_whole(&mut stat);
+                fresh.push((pid, stat));
+            }
+        }
+        drop(before);
+        if !left_out.is_empty() {
+            pids.extend(left_out.iter().map(|stat| stat.pid));
+            pids.sort_unstable();
+            fresh.extend(left_out.into_iter().map(|stat| (stat.pid, stat)));
+            fresh.sort_by_key(|(pid, _)| *pid);
+        }
+        // None of the files is read any more.
+        self.room += self.kept.iter().filter(|kept| !matches!(kept.file, File::Closed)).count() as u64;
+        self.take(&pids, fresh);
+        true
+    }
+
+    /// These there are, and of those more was learned.
+    fn take(&mut self, pids: &[Pid], fresh: Vec<(Pid, Stat)>) {
+        let mut fresh = fresh.into_iter().peekable();
+        let mut next = |pid: Pid| fresh.next_if(|(of, _)| *of == pid).map(|(_, stat)| stat);
+        if self.processes.iter().map(|process| &process.stat.pid).eq(pids) {
+            let known = self.processes.iter_mut().zip(&mut self.kept);
+            return known.for_each(|(process, kept)| renew(process, kept, next(process.stat.pid)));
+        }
+        let known = std::mem::take(&mut self.processes).into_iter().zip(std::mem::take(&mut self.kept));
+        let mut known = known.peekable();
+        for &pid in pids {
+            while known.next_if(|(process, _)| process.stat.pid < pid).is_some() {}
+            let stat = next(pid);
+            let found = match (known.next_if(|(process, _)| process.stat.pid == pid), stat) {
+                (Some((mut process, mut kept)), stat) => {
+                    renew(&mut process, &mut kept, stat);
+                    Some((process, kept))
+                }
+                (None, stat) => stat.map(|stat| (Process::new(stat), Kept::new(File::Closed))),
+            };
+            if let Some((process, kept)) = found {
+                self.processes.push(process);
+                self.kept.push(kept);
+            }
+        }
     }
 
     /// Drops who is gone; gives the numbers of those who have ended, also if they are not buried.
@@ -257,7 +329,7 @@ impl Live {
             return Ok(());
         }
         let known = std::mem::take(&mut self.processes).into_iter().zip(std::mem::take(&mut self.kept));
-        let new = new.into_iter().map(|(process, file)| (process, Kept { file, before: None, read: true }));
+        let new = new.into_iter().map(|(process, file)| (process, Kept::new(file)));
         let mut all: Vec<(Process, Kept)> = known.chain(new).collect();
         all.sort_by_key(|(process, _)| process.stat.pid);
         (self.processes, self.kept) = all.into_iter().unzip();
@@ -312,6 +384,24 @@ impl Live {
             merge(&mut self.processes[at], fresh);
         }
         Ok(())
+    }
+}
+
+/// After a walk, which says all that a file would: what differs now, if something does.
+fn renew(process: &mut Process, kept: &mut Kept, fresh: Option<Stat>) {
+    *kept = Kept { before: Some(ticks(&process.stat)), ..Kept::new(File::Closed) };
+    match fresh {
+        None => {}
+        Some(stat) if stat.identity() == process.stat.identity() => {
+            if stat.name != process.stat.name {
+                process.args = Answer::Unasked;
+            }
+            process.stat = stat;
+        }
+        Some(stat) => {
+            *process = Process::new(stat);
+            kept.before = None;
+        }
     }
 }
 

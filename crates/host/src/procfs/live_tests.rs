@@ -6,7 +6,7 @@ use doula_model::id::Pid;
 use doula_model::process::ProcState;
 
 /// Looks until something is so that soon will be.
-fn soon<T>(live: &mut Live, mut look: impl FnMut(&Live) -> Option<T>) -> T {
+pub(super) fn soon<T>(live: &mut Live, mut look: impl FnMut(&Live) -> Option<T>) -> T {
     loop {
         live.look(&Want::default()).expect("/proc");
         if let Some(found) = look(live) {
@@ -16,11 +16,11 @@ fn soon<T>(live: &mut Live, mut look: impl FnMut(&Live) -> Option<T>) -> T {
     }
 }
 
-fn seen(live: &Live, pid: Pid) -> Option<&Process> {
+pub(super) fn seen(live: &Live, pid: Pid) -> Option<&Process> {
     live.place(pid).map(|at| &live.processes()[at])
 }
 
-fn sleeper() -> Child {
+pub(super) fn sleeper() -> Child {
     Command::new("sleep").arg("1000").spawn().expect("sleep")
 }
 

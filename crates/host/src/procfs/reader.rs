@@ -2,7 +2,7 @@
 //! open, one read and one close into the same buffer.
 
 use super::aside;
-use super::iterator::{NoIterator, Tasks};
+use super::iterator::{NoIterator, Tasks, Walked};
 use super::status::{parse_cgroup, parse_share, parse_status, parse_traffic};
 use super::{parse_stat, system_error};
 use doula_model::id::Pid;
@@ -207,7 +207,7 @@ impl Reader {
         self.again = true;
         match found {
             Ok((mut found, met)) => {
-                found.iter_mut().for_each(|process| self.name_whole(process));
+                found.iter_mut().for_each(|process| self.name_whole(&mut process.stat));
                 self.add_those_left_out(&mut found, threads, (count, met));
                 Some(found)
             }
@@ -216,6 +216,37 @@ impl Reader {
                 None
             }
         }
+    }
+
+    /// Walks over the kernel's tasks if we may and there are many; gives those whom the walk left out.
+    pub(super) fn walk(&mut self, walked: &mut Walked) -> Option<Vec<Stat>> {
+        if matches!(self.tasks, Err(NoIterator::Unwanted)) {
+            return None;
+        }
+        let count = self.task_count();
+        if matches!(self.tasks, Err(NoIterator::Few)) && count >= MANY {
+            self.tasks = self.begin_tasks(false, count).map(|(tasks, _)| tasks);
+        }
+        let met = match self.tasks.as_mut().ok()?.walk_into(walked) {
+            Ok(met) => met,
+            Err(errno) => {
+                self.tasks = Err(NoIterator::Refused(errno));
+                return None;
+            }
+        };
+        let first = walked.processes().next();
+        let mut left_out = Vec::new();
+        if first.is_none_or(|(first, _)| first != Pid::INIT) {
+            left_out.extend(self.stat(Pid::INIT));
+        }
+        let of_first: u64 = left_out.first().map_or(0, |first: &Stat| first.threads.into());
+        if met + of_first != count || count != self.task_count() {
+            let met: Vec<Pid> = walked.processes().map(|(pid, _)| pid).collect();
+            let mut missing = self.numbers().unwrap_or_default();
+            missing.retain(|pid| met.binary_search(pid).is_err());
+            left_out = missing.into_iter().filter_map(|pid| self.stat(pid)).collect();
+        }
+        Some(left_out)
     }
 
     /// A kernel can be made to leave some out of the walk whom `/proc` shows, as PID 1. So those who were met are counted: unless
@@ -279,8 +310,7 @@ impl Reader {
     }
 
     /// Threads of the kernel have names that only `/proc` tells to their end.
-    fn name_whole(&mut self, process: &mut Process) {
-        let stat = &mut process.stat;
+    pub(super) fn name_whole(&mut self, stat: &mut Stat) {
         let longer = stat.flags & QUEUE_WORKER != 0 || stat.name.len() == LONGEST_NAME;
         if stat.is_kernel()
             && longer

@@ -1,5 +1,6 @@
 //! The reader on processes that these tests make, and on ourselves.
 
+use super::live_tests::{seen, sleeper, soon};
 use super::*;
 use crate::{Command, Signal};
 use doula_model::id::Pid;
@@ -164,4 +165,43 @@ fn the_kernels_tasks_say_the_same_as_the_files_of_all_who_stay_as_they_are() {
         assert_eq!(tasks.source(), Source::Iterator);
     }
     assert_eq!(files.source(), Source::Files(NoIterator::Unwanted));
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "a test that cannot run says so")]
+fn looks_through_the_kernels_tasks_say_the_same_as_the_files_of_all_who_stay_as_they_are() {
+    let mut live = Live::open().expect("/proc");
+    if let Err(why) = live.reader().iterate() {
+        println!("skipped: {why}");
+        return;
+    }
+    let mut files = Reader::open().expect("/proc");
+    files.only_files();
+    let mut child = sleeper();
+    let pid = child.pid();
+    for (signal, state) in [
+        (Signal::STOP, ProcState::Stopped),
+        (Signal::CONT, ProcState::Sleeping),
+        (Signal::KILL, ProcState::Zombie),
+    ] {
+        child.signal(signal).expect("ours");
+        soon(&mut live, |live| (seen(live, pid)?.stat.state == state).then_some(()));
+        let mut told = Vec::new();
+        // Who ran between the looks and rests again is told otherwise in between, but not each time.
+        let rounds = (0..100).find(|_| {
+            let before = files.scan(&Want::default()).expect("to look");
+            live.look(&Want::default()).expect("to look");
+            let after = files.scan(&Want::default()).expect("to look");
+            let stays = |process: &&Process| after.contains(process);
+            let differs = |process: &&Process| seen(&live, process.stat.pid) != Some(process);
+            told = before.iter().filter(stays).filter(differs).cloned().collect();
+            let more = live.processes().iter().filter(|process| files.stat(process.stat.pid).is_some());
+            told.is_empty() && more.count() >= before.iter().filter(stays).count()
+        });
+        assert!(rounds.is_some(), "{signal}: {told:#?}");
+    }
+    child.wait();
+    live.look(&Want::default()).expect("to look");
+    assert!(seen(&live, pid).is_none(), "it is buried");
+    assert_eq!(live.reader().source(), Source::Iterator);
 }

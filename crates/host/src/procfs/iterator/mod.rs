@@ -19,6 +19,7 @@ use doula_sys::bpf;
 use doula_sys::fd::{self, OwnedFd};
 use program::{FUNCTIONS, Program, STRUCTURES};
 use record::Record;
+pub(super) use record::{Walked, line};
 use std::fmt;
 use std::fs;
 use std::io;
@@ -79,6 +80,17 @@ fn may_load() -> bool {
     has & SYS_ADMIN != 0 || has & PERFMON_AND_BPF == PERFMON_AND_BPF
 }
 
+/// The next that a walk writes, behind what it wrote before; nothing at its end.
+fn next(walk: &OwnedFd, room: &mut [u8]) -> Result<usize, Errno> {
+    loop {
+        match fd::read(walk, room) {
+            // The kernel wants to breathe after so many.
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            read => return read,
+        }
+    }
+}
+
 /// The program for this kernel.
 fn program() -> Result<Program, NoIterator> {
     let file = fs::File::open(TYPES).map_err(|_| NoIterator::NoTypes)?;
@@ -129,13 +141,10 @@ impl Tasks {
         let mut together = record::Together::new(threads, about as usize);
         let mut kept = 0;
         loop {
-            let read = match fd::read(&walk, &mut self.room[kept..]) {
-                Ok(0) => return Ok(together.all()),
-                Ok(count) => count,
-                // The kernel wants to breathe after so many.
-                Err(Errno::EAGAIN | Errno::EINTR) => continue,
-                Err(errno) => return Err(errno),
-            };
+            let read = next(&walk, &mut self.room[kept..])?;
+            if read == 0 {
+                return Ok(together.all());
+            }
             let filled = kept + read;
             let whole = filled - filled % Record::BYTES;
             self.room[..whole]
@@ -144,6 +153,23 @@ impl Tasks {
             // The rest of a record may come with the next read.
             self.room.copy_within(whole..filled, 0);
             kept = filled - whole;
+        }
+    }
+
+    /// The same as it is written, to be compared with another walk; and how many threads were met.
+    pub(super) fn walk_into(&mut self, walked: &mut Walked) -> Result<u64, Errno> {
+        let walk = bpf::walk(&self.link)?;
+        let mut filled = 0;
+        loop {
+            if walked.0.len() < filled + ROOM {
+                walked.0.resize((filled + ROOM) * 5 / 4, 0);
+            }
+            let read = next(&walk, &mut walked.0[filled..filled + ROOM])?;
+            filled += read;
+            if read == 0 {
+                walked.0.truncate(filled);
+                return Ok((filled / Record::BYTES) as u64);
+            }
         }
     }
 }

@@ -231,6 +231,35 @@ impl Together {
     }
 }
 
+/// What was written in one walk, processes by rising numbers, each with its threads.
+#[derive(Debug, Default)]
+pub(in crate::procfs) struct Walked(pub(super) Vec<u8>);
+
+impl Walked {
+    /// The numbers of the processes, and what was written of each.
+    pub(in crate::procfs) fn processes(&self) -> impl Iterator<Item = (Pid, &[u8])> {
+        let tgid = |bytes: &[u8]| {
+            let word = bytes.get(Word::Tgid as usize * 8..).and_then(<[u8]>::first_chunk);
+            word.map_or(0, |word| u64::from_ne_bytes(*word) as i32)
+        };
+        let mut left = self.0.as_slice();
+        std::iter::from_fn(move || {
+            let first = left.get(..Record::BYTES).map(tgid)?;
+            let others = left.chunks_exact(Record::BYTES).skip(1).take_while(|record| tgid(record) == first);
+            let (written, rest) = left.split_at(Record::BYTES * (1 + others.count()));
+            left = rest;
+            Some((Pid::new(first)?, written))
+        })
+    }
+}
+
+/// The line of the process of which this was written.
+pub(in crate::procfs) fn line(written: &[u8]) -> Option<Stat> {
+    let mut together = Together::new(false, 1);
+    written.chunks_exact(Record::BYTES).for_each(|record| together.add(Record::read(record)));
+    together.all().0.pop().map(|process| process.stat)
+}
+
 /// Nanoseconds in clock ticks.
 fn ticks(nanoseconds: u64) -> u64 {
     static TICK: LazyLock<u64> = LazyLock::new(|| 1_000_000_000 / doula_sys::time::clock_ticks().max(1));
