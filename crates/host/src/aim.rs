@@ -86,16 +86,55 @@ impl Target {
     }
 
     /// Who it is.
+    ///
+    /// ```
+    /// # use doula_host::aim::Target;
+    /// # use doula_host::procfs::Reader;
+    /// # let mut child = doula_host::Command::new("sleep").arg("1000").spawn()?;
+    /// # let mut reader = Reader::open()?;
+    /// # let stat = reader.stat(child.pid()).expect("it lives");
+    /// let target = Target::take(&mut reader, &stat)?;
+    /// assert_eq!(target.identity(), stat.identity());
+    /// # child.kill()?;
+    /// # child.wait();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn identity(&self) -> Identity {
         self.identity
     }
 
     /// Its number, for people.
+    ///
+    /// ```
+    /// # use doula_host::aim::Target;
+    /// # use doula_host::procfs::Reader;
+    /// # let mut child = doula_host::Command::new("sleep").arg("1000").spawn()?;
+    /// # let mut reader = Reader::open()?;
+    /// # let stat = reader.stat(child.pid()).expect("it lives");
+    /// let target = Target::take(&mut reader, &stat)?;
+    /// assert_eq!(target.pid(), child.pid());
+    /// # child.kill()?;
+    /// # child.wait();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn pid(&self) -> Pid {
         self.identity.pid
     }
 
     /// What it called itself.
+    ///
+    /// ```
+    /// # use doula_host::aim::Target;
+    /// # use doula_host::procfs::Reader;
+    /// # let mut child = doula_host::Command::new("sleep").arg("1000").spawn()?;
+    /// # let mut reader = Reader::open()?;
+    /// # let stat = reader.stat(child.pid()).expect("it lives");
+    /// let target = Target::take(&mut reader, &stat)?;
+    /// assert_eq!(target.name(), stat.name);
+    /// # child.kill()?;
+    /// # child.wait();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn name(&self) -> &[u8] {
         &self.name
     }
@@ -104,6 +143,19 @@ impl Target {
     ///
     /// # Errors
     /// When it is gone, or we may not.
+    ///
+    /// ```
+    /// # use doula_host::aim::Target;
+    /// # use doula_host::procfs::Reader;
+    /// # let mut child = doula_host::Command::new("sleep").arg("1000").spawn()?;
+    /// # let mut reader = Reader::open()?;
+    /// # let stat = reader.stat(child.pid()).expect("it lives");
+    /// let target = Target::take(&mut reader, &stat)?;
+    /// target.signal(doula_host::Signal::KILL)?;
+    /// # child.kill()?;
+    /// # child.wait();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn signal(&self, signal: Signal) -> Result<(), Missed> {
         pidfd::send(&self.handle, signal).map_err(Missed::from)
     }
@@ -115,6 +167,20 @@ impl Target {
     ///
     /// # Errors
     /// [`Missed::Gone`] also when it ended meanwhile; then whoever got its number may have been hit.
+    ///
+    /// ```
+    /// # use doula_host::aim::Target;
+    /// # use doula_host::procfs::Reader;
+    /// # let mut child = doula_host::Command::new("sleep").arg("1000").spawn()?;
+    /// # let mut reader = Reader::open()?;
+    /// # let stat = reader.stat(child.pid()).expect("it lives");
+    /// let target = Target::take(&mut reader, &stat)?;
+    /// target.set_nice(&mut reader, 10)?;
+    /// assert_eq!(reader.stat(target.pid()).map(|stat| stat.nice), Some(10));
+    /// # child.kill()?;
+    /// # child.wait();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_nice(&self, reader: &mut Reader, nice: i32) -> Result<(), Missed> {
         self.by_number(reader, |pid| sched::set_nice(pid, nice))
     }
@@ -123,6 +189,19 @@ impl Target {
     ///
     /// # Errors
     /// As [`Target::set_nice`]; EINVAL when there is none of these CPUs.
+    ///
+    /// ```
+    /// # use doula_host::aim::Target;
+    /// # use doula_host::procfs::Reader;
+    /// # let mut child = doula_host::Command::new("sleep").arg("1000").spawn()?;
+    /// # let mut reader = Reader::open()?;
+    /// # let stat = reader.stat(child.pid()).expect("it lives");
+    /// let target = Target::take(&mut reader, &stat)?;
+    /// target.set_affinity(&mut reader, &[stat.processor as u16])?;
+    /// # child.kill()?;
+    /// # child.wait();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_affinity(&self, reader: &mut Reader, cpus: &[u16]) -> Result<(), Missed> {
         let threads = reader.threads(self.identity.pid);
         self.by_number(reader, |_| {
@@ -148,16 +227,57 @@ impl Target {
     }
 
     /// Whether it has ended, also if nobody has buried it.
+    ///
+    /// ```
+    /// # use doula_host::aim::Target;
+    /// # use doula_host::procfs::Reader;
+    /// # let mut child = doula_host::Command::new("sleep").arg("1000").spawn()?;
+    /// # let mut reader = Reader::open()?;
+    /// # let stat = reader.stat(child.pid()).expect("it lives");
+    /// let target = Target::take(&mut reader, &stat)?;
+    /// assert!(!target.has_ended());
+    /// # child.kill()?;
+    /// # child.wait();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn has_ended(&self) -> bool {
         poll::readable(&self.handle, Some(Duration::ZERO)).unwrap_or(false)
     }
 
     /// What it does just now; `None` when it is buried.
+    ///
+    /// ```
+    /// # use doula_host::aim::Target;
+    /// # use doula_host::procfs::Reader;
+    /// # let mut child = doula_host::Command::new("sleep").arg("1000").spawn()?;
+    /// # let mut reader = Reader::open()?;
+    /// # let stat = reader.stat(child.pid()).expect("it lives");
+    /// let target = Target::take(&mut reader, &stat)?;
+    /// assert!(target.state(&mut reader).is_some(), "it is not buried");
+    /// # child.kill()?;
+    /// # child.wait();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn state(&self, reader: &mut Reader) -> Option<ProcState> {
         self.stat(reader).map(|stat| stat.state)
     }
 
     /// How it ended: from the kernel's notes about the buried, or its line while it waits for its burial.
+    ///
+    /// ```
+    /// # use doula_host::aim::Target;
+    /// # use doula_host::procfs::Reader;
+    /// # let mut child = doula_host::Command::new("sleep").arg("1000").spawn()?;
+    /// # let mut reader = Reader::open()?;
+    /// # let stat = reader.stat(child.pid()).expect("it lives");
+    /// let target = Target::take(&mut reader, &stat)?;
+    /// target.signal(doula_host::Signal::KILL)?;
+    /// doula_host::aim::wait(std::slice::from_ref(&target), std::time::Duration::from_secs(60))?;
+    /// assert_eq!(target.end(&mut reader).killed_by(), Some(doula_host::Signal::KILL));
+    /// # child.kill()?;
+    /// # child.wait();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn end(&self, reader: &mut Reader) -> ExitStatus {
         let buried = || pidfd::exit_status(&self.handle);
         let end = buried().or_else(|| self.stat(reader)?.end()).or_else(buried);
@@ -180,6 +300,12 @@ impl AsFd for Target {
 ///
 /// # Errors
 /// What ppoll(2) says.
+///
+/// ```
+/// // Nobody is waited for.
+/// assert!(doula_host::aim::wait(&[], std::time::Duration::ZERO)?);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn wait(targets: &[Target], time: Duration) -> io::Result<bool> {
     let end = Instant::now() + time;
     let mut all = true;
@@ -213,6 +339,19 @@ pub struct Tree {
 
 impl Tree {
     /// The tree below these, nobody of which was looked for yet.
+    ///
+    /// ```
+    /// use doula_host::aim::Tree;
+    /// use doula_host::procfs::Reader;
+    /// # let mut child = doula_host::Command::new("sleep").arg("1000").contained().spawn()?;
+    /// let mut reader = Reader::open()?;
+    /// let root = reader.stat(child.pid()).expect("it lives").identity();
+    /// let mut tree = Tree::below(&[root]);
+    /// assert!(tree.freeze(&mut reader, std::time::Duration::from_secs(60))?);
+    /// assert!(tree.members.iter().any(|member| member.identity() == root));
+    /// # child.kill_tree(std::time::Duration::from_secs(60))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn below(roots: &[Identity]) -> Tree {
         Tree { roots: roots.to_vec(), known: BTreeSet::new(), members: Vec::new(), missed: Vec::new() }
     }
@@ -287,6 +426,13 @@ fn family<'a>(processes: &'a [Process], roots: &[Identity], known: &BTreeSet<Ide
 }
 
 /// We, and those above us: whoever stops them stops the one who does it.
+///
+/// ```
+/// use doula_host::procfs::{Reader, Want};
+/// let processes = Reader::open()?.scan(&Want::default())?;
+/// assert!(doula_host::aim::ourselves(&processes).iter().any(|pid| pid.get() as u32 == std::process::id()));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[must_use]
 pub fn ourselves(processes: &[Process]) -> BTreeSet<Pid> {
     let parents: BTreeMap<Pid, i32> =

@@ -57,6 +57,11 @@ pub(crate) fn path_of<'a>(env: &'a [Vec<u8>], shared: &'a [CString]) -> &'a [u8]
 
 /// The files to try for a program: itself if there is a slash in its name (relative to the child's
 /// directory), else one in each directory of `path`. An empty entry of `path` is the child's directory.
+///
+/// ```
+/// let files = doula_host::spawn::candidates(b"cat", b"/usr/bin:");
+/// assert_eq!(files, [b"/usr/bin/cat".to_vec(), b"./cat".to_vec()]);
+/// ```
 #[must_use]
 pub fn candidates(program: &[u8], path: &[u8]) -> Vec<Vec<u8>> {
     if program.is_empty() {
@@ -124,6 +129,12 @@ pub fn explain(plan: &ChildPlan, error: SpawnError) -> Explained {
 }
 
 /// Says why the file of a standard input could not be opened.
+///
+/// ```
+/// use doula_model::plan::Errno;
+/// let explained = doula_host::spawn::explain_input("/no/such", Errno::ENOENT);
+/// assert!(explained.what.starts_with("its standard input `/no/such` cannot be opened"));
+/// ```
 #[must_use]
 pub fn explain_input(path: &str, errno: Errno) -> Explained {
     let why = errno.what().map_or_else(|| errno.to_string(), str::to_owned);
