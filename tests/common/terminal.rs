@@ -77,11 +77,6 @@ impl Terminal {
         self.ours.write_all(text.as_bytes()).expect("to type");
     }
 
-    /// Who runs at the other end.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Gives the terminal another size.
     pub(crate) fn resize(&self, rows: u16, columns: u16) {
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };

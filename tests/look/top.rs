@@ -57,8 +57,15 @@ fn a_signal_from_its_menu_reaches_the_process_that_is_shown() {
 #[test]
 fn a_signal_that_ends_it_gives_the_terminal_back() {
     for (signal, code) in [("TERM", 143), ("HUP", 129), ("INT", 130)] {
-        let terminal = top(&["-f", "pid=1"]);
-        let said = doula(&["signal", signal, &terminal.pid().to_string()]);
+        let script = "echo number $$.; exec \"$0\" top -f pid=1";
+        let mut command = Command::new("setsid");
+        command.args(["--ctty", "--wait", "sh", "-c", script, DOULA]);
+        command.env("XDG_CONFIG_HOME", "/nonexistent").env("TERM", "xterm");
+        let mut terminal = Terminal::run(command);
+        terminal.expect("number ");
+        let number = terminal.expect(".");
+        terminal.expect("processes");
+        let said = doula(&["signal", signal, number.trim_end_matches('.')]);
         assert_eq!(said.code, Some(0), "{said:?}");
         let (seen, status) = terminal.end();
         assert!(seen.contains(LEFT), "{signal}: {seen:?}");
