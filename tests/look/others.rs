@@ -86,9 +86,9 @@ for process in psutil.process_iter():
 
 /// The name as psutil gives it: it makes names that were cut longer by the arguments.
 fn same_name(ours: &Value, other: &Value) -> bool {
-    let hex = match ours {
-        Value::String(name) => name.bytes().map(|byte| format!("{byte:02x}")).collect(),
-        other => other["hex"].as_str().unwrap_or_default().to_owned(),
+    let hex = match ours.as_str() {
+        Some(name) => name.bytes().map(|byte| format!("{byte:02x}")).collect(),
+        None => ours["hex"].as_str().unwrap_or_default().to_owned(),
     };
     let cut = hex.len() >= 2 * 15;
     other.as_str().is_some_and(|other| if cut { other.starts_with(&hex) } else { other == hex })
