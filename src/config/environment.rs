@@ -24,8 +24,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) dir: &'a Path,
     /// doula's own environment.
     pub(crate) inherited: &'a Variables,
-    /// The same as services share it, and its digest.
-    shared: (Arc<env::Base>, u64),
+    /// The same as services share it.
+    shared: Arc<env::Base>,
     /// Where problems go.
     pub(crate) report: &'a Report,
 }
@@ -35,19 +35,18 @@ impl<'a> Surroundings<'a> {
     pub(crate) fn new(dir: &'a Path, inherited: &'a Variables, report: &'a Report) -> Surroundings<'a> {
         let all: env::Variables =
             inherited.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        let digest = digest_of(&all, DIGEST_START);
-        Surroundings { dir, inherited, shared: (Arc::new(env::Base::new(all)), digest), report }
+        Surroundings { dir, inherited, shared: Arc::new(env::Base::new(all)), report }
     }
 
-    /// A digest of an environment. That of the shared layer is made once.
+    /// A digest of what the file makes of an environment: of what is inherited only which names, if not all. Who takes a
+    /// family over from another shell finds the same services there.
     pub(crate) fn digest(&self, env: &env::Environment) -> u64 {
-        let (shared, digest) = &self.shared;
-        let base = if Arc::ptr_eq(shared, env.base()) {
-            *digest
-        } else {
-            digest_of(env.base().variables(), DIGEST_START)
+        let names = |base: &env::Base| {
+            let names = base.variables().iter().map(|(name, _)| name.as_bytes());
+            names.fold(digest(b"only", DIGEST_START), |before, name| digest(b"\0", digest(name, before)))
         };
-        digest_of(env.own(), base)
+        let all = Arc::ptr_eq(&self.shared, env.base());
+        digest_of(env.own(), if all { DIGEST_START } else { names(env.base()) })
     }
 
     /// A path, relative to the file.
@@ -97,13 +96,13 @@ impl<'a> Environment<'a> {
         let patterns: Vec<&str> =
             service.list("env-inherit").filter_map(|item| item.get_ref().as_str()).collect();
         let wanted = |name: &str| patterns.iter().any(|pattern| matches(pattern, name));
-        let base = around.shared.0.variables().iter().filter(|(name, _)| wanted(name)).cloned().collect();
+        let base = around.shared.variables().iter().filter(|(name, _)| wanted(name)).cloned().collect();
         Environment { base: Arc::new(env::Base::new(base)), ..Environment::all(around) }
     }
 
     /// Everything that doula has itself.
     pub(crate) fn all(around: &Surroundings<'a>) -> Environment<'a> {
-        Environment { base: around.shared.0.clone(), own: BTreeMap::new(), around: around.inherited }
+        Environment { base: around.shared.clone(), own: BTreeMap::new(), around: around.inherited }
     }
 
     /// Sets a variable.

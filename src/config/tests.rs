@@ -46,6 +46,27 @@ fn the_first_example_means_what_it_says() {
 }
 
 #[test]
+fn another_shell_makes_no_other_service_of_the_same_file() {
+    let print = |text: &str, variables: &Variables| {
+        let source = Source { name: "doula.toml".to_owned(), text: text.to_owned() };
+        let family = parse(source, Path::new("/srv/shop"), variables);
+        family.unwrap_or_else(|problems| panic!("{problems}")).services[0].0.fingerprint
+    };
+    let mut other = inherited();
+    other.insert("PATH".to_owned(), "/elsewhere".to_owned());
+    let file = |more: &str| format!("[service.a]\ncommand = 'b'\n{more}\n");
+    for more in ["", "env-inherit = ['PATH']", "env = { A = 'x' }"] {
+        assert_eq!(print(&file(more), &inherited()), print(&file(more), &other), "{more}");
+    }
+    let with_path = file("env = { A = '${PATH}' }");
+    assert_ne!(print(&with_path, &inherited()), print(&with_path, &other));
+    let prints = ["", "env-inherit = ['PATH']", "env-inherit = []", "env = { A = 'x' }"];
+    let prints: std::collections::BTreeSet<u64> =
+        prints.iter().map(|more| print(&file(more), &inherited())).collect();
+    assert_eq!(prints.len(), 4);
+}
+
+#[test]
 fn every_problem_of_a_file_is_told_at_once() {
     let problems =
         parsed("nmae = 1\n[service.a]\ncomand = 3\nnice = 99\n[service.1]\ncommand = 'b'\n").unwrap_err();

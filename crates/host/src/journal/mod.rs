@@ -7,7 +7,7 @@
 //! It is for the next supervisor since the same start of the machine, and so need survive the death of a process only, which
 //! needs no fsync(2).
 //!
-//! - [`write`]: the file as it grows
+//! - [`mod@write`]: the file as it grows
 //! - [`read`]: what is in it, up to the first line that is not whole
 
 pub(crate) mod read;
