@@ -45,8 +45,14 @@ fn run_of(input: &[u8], args: &[&str]) -> Said {
 }
 
 fn start(args: &[&str]) -> Child {
-    let mut doula = Command::new(DOULA);
-    doula.arg("run").args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // Whoever runs the tests may ignore what they send.
+    let mut doula = Command::new("env");
+    doula
+        .args(["--default-signal=HUP,INT,QUIT,TERM", DOULA, "run"])
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     doula.spawn().expect("doula starts")
 }
 
