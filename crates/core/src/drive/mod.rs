@@ -33,6 +33,8 @@ pub struct Driver<K: Kernel> {
 struct Child<H> {
     key: ChildKey,
     handle: H,
+    /// Its end wakes us by itself.
+    watched: bool,
 }
 
 /// A generation that is being proven empty.
@@ -191,9 +193,9 @@ impl<K: Kernel> Driver<K> {
     }
 
     fn look_after(&mut self, world: &mut K, (key, pid): (ChildKey, Pid), handle: K::Handle) {
-        // Failing to watch costs speed only: SIGCHLD tells of every end as well.
-        let _ = world.watch(pid, &handle);
-        let before = self.children.insert(pid, Child { key, handle });
+        // Failing to watch costs speed only: after a SIGCHLD who is not watched is looked at.
+        let watched = world.watch(pid, &handle).is_ok();
+        let before = self.children.insert(pid, Child { key, handle, watched });
         if let Some(before) = before {
             self.was_buried(world, before);
         }
@@ -281,6 +283,7 @@ impl<K: Kernel> Driver<K> {
         while let Some(signal) = world.next_signal() {
             if signal == Signal::CHLD {
                 self.take_changes(world);
+                self.look_at_unwatched(world);
             } else {
                 match self.signals.meaning(signal) {
                     Some(event) => self.tell(world, event),
@@ -306,6 +309,14 @@ impl<K: Kernel> Driver<K> {
             if !taken {
                 return;
             }
+        }
+    }
+
+    /// Of those who are not watched, one whom somebody else of this process buried is among no changes.
+    fn look_at_unwatched(&mut self, world: &mut K) {
+        let unwatched = self.children.iter().filter(|(_, child)| !child.watched).map(|(pid, _)| *pid);
+        for pid in unwatched.collect::<Vec<_>>() {
+            self.reap(world, pid);
         }
     }
 

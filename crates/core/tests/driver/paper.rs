@@ -97,7 +97,8 @@ pub(crate) struct Paper {
     now: Time,
     ledger: Ledger,
     procs: BTreeMap<Pid, Proc>,
-    watched: BTreeSet<Pid>,
+    /// Handles stay ready after a burial, whoever made it, until they are closed.
+    watched: BTreeSet<(Pid, u64)>,
     /// So many more processes may fork while they are killed.
     forks_left: u32,
     dice: u64,
@@ -175,7 +176,6 @@ impl Paper {
     /// Takes it out of the world.
     fn remove(&mut self, pid: Pid) -> Option<Proc> {
         let proc = self.procs.remove(&pid)?;
-        self.watched.remove(&pid);
         self.ledger.each_birth_is_buried_once(proc.serial);
         Some(proc)
     }
@@ -216,8 +216,10 @@ impl Paper {
     }
 
     fn collect(&mut self, wakes: &mut Vec<Wake>) {
-        let dead = |pid: &Pid| self.procs.get(pid).is_some_and(|proc| proc.zombie.is_some());
-        wakes.extend(self.watched.iter().filter(|pid| dead(pid)).map(|pid| Wake::Child(*pid)));
+        let lives = |(pid, serial): &(Pid, u64)| {
+            self.procs.get(pid).is_some_and(|proc| proc.serial == *serial && proc.zombie.is_none())
+        };
+        wakes.extend(self.watched.iter().filter(|who| !lives(who)).map(|(pid, _)| Wake::Child(*pid)));
         if self.child_signal {
             wakes.push(Wake::Signals);
         }
@@ -262,12 +264,16 @@ impl Kernel for Paper {
         Ok((pid, Handle { pid, serial: self.procs[&pid].serial }))
     }
 
-    fn watch(&mut self, pid: Pid, _: &Handle) -> Result<(), Errno> {
+    fn watch(&mut self, pid: Pid, handle: &Handle) -> Result<(), Errno> {
         if self.chance(self.mischief.no_watch) {
             return Err(Errno::ENOSPC);
         }
-        self.watched.insert(pid);
+        self.watched.insert((pid, handle.serial));
         Ok(())
+    }
+
+    fn part(&mut self, handle: Handle) {
+        self.watched.remove(&(handle.pid, handle.serial));
     }
 
     fn wait(&mut self, handle: &Handle) -> Result<Option<ExitStatus>, Errno> {
