@@ -149,7 +149,11 @@ impl Manager {
     fn expect(&self, begin: &str) -> String {
         let mut buffer = [0; 4096];
         loop {
-            let length = self.0.recv(&mut buffer).expect(begin);
+            let length = match self.0.recv(&mut buffer) {
+                // A wait with a time limit ends so when the machine stood still meanwhile.
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                length => length.expect(begin),
+            };
             let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
             if text.starts_with(begin) {
                 return text;
