@@ -50,6 +50,8 @@ pub mod pipeline;
 pub mod procfs;
 #[cfg(feature = "std")]
 pub mod reaper;
+#[cfg(feature = "std")]
+pub mod room;
 #[cfg(feature = "supervisor")]
 pub mod schedule;
 #[cfg(feature = "std")]

@@ -5,11 +5,11 @@ use super::report::{Report, Settled, attempt_json};
 use super::room::Room;
 use super::template::{Inputs, Place, Template, quote};
 use super::{Args, code};
-use crate::config;
 use crate::error::{Exit, Failure, Outcome};
 use crate::ui::Ui;
 use doula_core::queue::{Counts, SlotId};
 use doula_host::jobs::{Attempt, Next, Stop, Stream, Work};
+use doula_host::room::allowed_cpus;
 use doula_host::signals::Arrival;
 use doula_host::{Command, CommandError, Signal, Stdio};
 use doula_model::task::{self, TaskId, Verdict};
@@ -118,13 +118,6 @@ impl<'u> Jobs<'u> {
         }
         Ok(())
     }
-}
-
-/// Those that we may use.
-fn allowed_cpus() -> Vec<u16> {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
-    list.and_then(|list| config::cpus(list.trim()).ok()).unwrap_or_default()
 }
 
 /// Opened once for all jobs.

@@ -4,14 +4,15 @@ use super::memory::Deaths;
 use super::place::{Look, Place};
 use super::{Next, Settings, Stop, Stream, Work};
 use crate::child::os_error;
+use crate::room;
 use crate::signals::Held;
 use doula_core::queue::{Action, Counts, Event, Queue, SlotId};
-use doula_model::plan::{Errno, Resource, Rlimit};
+use doula_model::plan::{Errno, Rlimit};
 use doula_model::signal::Signal;
 use doula_model::task::{Failure, TaskId};
 use doula_sys::fd::AsFd as _;
 use doula_sys::poll::{Epoll, Happening, Interest};
-use doula_sys::{limits, time};
+use doula_sys::time;
 use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant};
 /// # Errors
 /// What `work` fails with, and want of fds or memory. Nobody is left running then.
 pub fn run(settings: Settings, work: &mut impl Work, held: &Held) -> io::Result<Counts> {
-    let given = raise_open_files();
+    let given = room::raise_open_files();
     let mut runner = Runner::new(settings, work)?;
     runner.given = given;
     runner.epoll.add(held, Interest::READ, SIGNALS).map_err(os_error)?;
@@ -46,13 +47,6 @@ const GONE: u64 = 1;
 const LINES: u64 = 2;
 /// So much is heard of at once.
 const AT_ONCE: usize = 64;
-
-/// A job costs us some fds; the usual soft limit is 1,024. Returns the limit that we were given.
-fn raise_open_files() -> Option<Rlimit> {
-    let before = limits::get(Resource::Nofile).ok()?;
-    let raised = Rlimit { soft: before.hard, ..before };
-    limits::set(raised).ok().map(|()| before)
-}
 
 /// Whether this ends by itself, when somebody else does.
 fn is_shortage(errno: Errno) -> bool {

@@ -12,6 +12,7 @@ use crate::keeper::{Held, Keeper, Ledger};
 use crate::listen::{Inherited, Shared, Sockets};
 use crate::logs::{Collector, Lost, Stamp};
 use crate::notify::Above;
+use crate::room;
 use crate::schedule::Schedules;
 use crate::spawn;
 use crate::sweep::{Strangers, end_strangers};
@@ -22,7 +23,7 @@ use doula_model::control::Change;
 use doula_model::event::Event;
 use doula_model::exit::{ExitStatus, Outcome};
 use doula_model::id::{ChildKey, Generation, Pid, Role, ServiceId};
-use doula_model::plan::{Errno, Resource, Rlimit};
+use doula_model::plan::{Errno, Rlimit};
 use doula_model::recipe::{FamilySpec, Recipe};
 use doula_model::service::ServiceSpec;
 use doula_model::signal::Signal;
@@ -30,7 +31,7 @@ use doula_model::time::Time;
 use doula_sys::fd::OwnedFd;
 use doula_sys::poll::Epoll;
 use doula_sys::wait::{For, Who};
-use doula_sys::{fork, limits, pidfd, poll, time, wait};
+use doula_sys::{fork, pidfd, poll, time, wait};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -91,7 +92,7 @@ impl Home {
         (null, keeper): (OwnedFd, Option<Keeper>),
     ) -> Result<Home, Errno> {
         let schedules = Schedules::new().map_err(|_| Errno::EMFILE)?;
-        let open_files = raise_open_files();
+        let open_files = room::raise_open_files();
         let ledger = keeper.as_ref().map_or(Ledger::none(), |keeper| keeper.ledger);
         Ok(Home {
             epoll: Epoll::new()?,
@@ -429,13 +430,6 @@ impl Home {
             self.logs.say_soon(stamp, &format!("{name}: {complaint}"));
         }
     }
-}
-
-/// A service costs us three fds; the usual soft limit is 1,024. Returns the limit for our children.
-fn raise_open_files() -> Option<Rlimit> {
-    let before = limits::get(Resource::Nofile).ok()?;
-    let raised = Rlimit { soft: before.hard, ..before };
-    limits::set(raised).ok().map(|()| before)
 }
 
 /// The service with this very name.

@@ -11,6 +11,7 @@
 use super::home::Home;
 use super::token::Token;
 use crate::listen::Bound;
+use crate::room;
 use doula_model::id::{PoolId, ServiceId};
 use doula_model::pool::Measure;
 use doula_sys::diag::UnixPeers;
@@ -180,42 +181,26 @@ fn own_memory(path: &str) -> Option<u64> {
 fn memory_for(resident: &[u64]) -> Option<u32> {
     let count = u64::try_from(resident.len()).ok().filter(|count| *count > 0)?;
     let each = (resident.iter().sum::<u64>() / count).max(1) * doula_sys::limits::page_size();
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kilobytes: u64 = line.split_whitespace().next()?.parse().ok()?;
-    let usable = kilobytes.saturating_mul(1024) / 100 * (100 - SPARED);
+    let usable = room::available_memory()? / 100 * (100 - SPARED);
     Some(u32::try_from(usable / each).unwrap_or(u32::MAX))
 }
 
 /// Pressure stall information, where the kernel has it.
 fn is_short_of_memory() -> bool {
-    let text = std::fs::read_to_string("/proc/pressure/memory").unwrap_or_default();
-    let share = text.split_once("avg10=").and_then(|(_, rest)| rest.split_whitespace().next()?.parse().ok());
-    share.is_some_and(|share: f64| share > MEMORY_PRESSURE)
+    room::pressure("memory").is_some_and(|share| share > MEMORY_PRESSURE)
 }
 
 /// The CPU that belongs to this slot: of these, or of all that we may use.
 pub(super) fn cpu_of_slot(slot: u32, among: &[u16]) -> Option<u16> {
     let allowed;
     let among = if among.is_empty() {
-        allowed = allowed_cpus();
+        allowed = room::allowed_cpus();
         &allowed
     } else {
         among
     };
     let place = usize::try_from(slot.checked_sub(1)?).ok()?;
     among.get(place.checked_rem(among.len())?).copied()
-}
-
-/// The line `Cpus_allowed_list: 0-3,8`.
-fn allowed_cpus() -> Vec<u16> {
-    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap_or_default();
-    let ranges = line.trim().split(',').filter_map(|range| {
-        let (from, to) = range.split_once('-').unwrap_or((range, range));
-        Some(from.parse::<u16>().ok()?..=to.parse::<u16>().ok()?)
-    });
-    ranges.flatten().collect()
 }
 
 #[cfg(test)]
