@@ -5,7 +5,7 @@ use crate::hidden::{Hierarchies, without};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
-fn get(port: u16) -> String {
+pub(crate) fn get(port: u16) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("doula holds the socket");
     stream.write_all(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n").expect("to ask");
     let mut answer = String::new();

@@ -231,6 +231,16 @@ impl Family {
         (status.code(), std::mem::take(&mut self.seen))
     }
 
+    /// The same, and looks at the folder before it is gone.
+    pub(crate) fn shut_down_keeping(mut self, look: impl FnOnce(&Home)) {
+        self.signal(Signal::TERM);
+        self.deadline = Instant::now() + PATIENCE;
+        while self.next().is_some() {}
+        self.child.wait().expect("to wait for our own child");
+        self.home.expect_nothing_left();
+        look(&self.home);
+    }
+
     /// Asks the supervisor to end, as SIGTERM does, and waits.
     pub(crate) fn shut_down(self) -> (Option<i32>, Vec<String>) {
         self.signal(Signal::TERM);

@@ -204,6 +204,14 @@ pub fn set_pipe_size(pipe: impl AsFd, bytes: usize) -> Result<usize> {
     rustix::pipe::fcntl_setpipe_size(pipe, bytes).map_err(errno)
 }
 
+/// `tee(from, to, most, SPLICE_F_NONBLOCK)`—copies bytes from one pipe to another and leaves them in the first; the number of
+/// bytes, 0 at the end of the first. EAGAIN when the first is empty or the second is full, EINVAL when one is no pipe.
+///
+/// <https://man7.org/linux/man-pages/man2/tee.2.html>
+pub fn tee(from: impl AsFd, to: impl AsFd, most: usize) -> Result<usize> {
+    rustix::pipe::tee(from, to, most, rustix::pipe::SpliceFlags::NONBLOCK).map_err(errno)
+}
+
 /// `splice(from, to, most, SPLICE_F_NONBLOCK)`—moves bytes from one pipe to another without copying them; the number of
 /// bytes, 0 at the end of the first. EAGAIN when the first is empty or the second is full. Moving to a pipe that nobody reads
 /// also raises SIGPIPE.
@@ -308,6 +316,23 @@ pub fn inherited(fd: RawFd) -> Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_copied_from_a_pipe_stays_in_it() {
+        let (one, other) = (pipe().expect("pipe"), pipe().expect("pipe"));
+        assert_eq!(tee(&one.0, &other.1, 8), Err(Errno::EAGAIN));
+        write(&one.1, b"abc").expect("write");
+        let mut buffer = [0; 8];
+        for pipe in [&other.0, &one.0] {
+            if core::ptr::eq(pipe, &other.0) {
+                assert_eq!(tee(&one.0, &other.1, 8), Ok(3));
+            }
+            assert_eq!(read(pipe, &mut buffer), Ok(3));
+            assert_eq!(&buffer[..3], b"abc");
+        }
+        drop(one.1);
+        assert_eq!(tee(&one.0, &other.1, 8), Ok(0));
+    }
 
     #[test]
     fn what_goes_into_a_pipe_comes_out_and_the_end_is_seen() {

@@ -128,12 +128,12 @@ impl Ledger {
 
     /// The same for an fd that we own.
     pub(crate) fn hold(self, fd: OwnedFd, tag: Tag) -> Held {
-        Held { _mark: Some(self.mark(&fd, tag)), fd }
+        Held { mark: Some(self.mark(&fd, tag)), fd }
     }
 
     /// The same for one that was held in another ledger, or in none.
     pub(crate) fn keep(self, held: Held, tag: Tag) -> Held {
-        let Held { _mark: mark, fd } = held;
+        let Held { mark, fd } = held;
         drop(mark);
         self.hold(fd, tag)
     }
@@ -210,14 +210,21 @@ impl Drop for Mark {
 /// An fd that outlives us.
 #[derive(Debug)]
 pub struct Held {
-    _mark: Option<Mark>,
+    mark: Option<Mark>,
     fd: OwnedFd,
 }
 
 impl From<OwnedFd> for Held {
     /// One that does not, for who has no ledger.
     fn from(fd: OwnedFd) -> Held {
-        Held { _mark: None, fd }
+        Held { mark: None, fd }
+    }
+}
+
+impl Held {
+    /// Whether it is in a ledger.
+    pub(crate) fn outlives_us(&self) -> bool {
+        self.mark.is_some()
     }
 }
 

@@ -3,6 +3,9 @@
 //! The pipes stand in an epoll set of their own inside of the set that the loop watches. When standard output
 //! is full, the inner set is taken out: one call, however many services there are, and nobody wakes us for
 //! bytes that we would not read.
+//!
+//! A pipe that outlives us keeps its bytes until they are written out: they are copied from it by tee(2), and taken out of it
+//! after the sinks have them. A supervisor that is killed in between loses nothing; the next one may write a line again.
 
 use super::lines::{Piece, Splitter};
 use super::ring::{Filter, Followed, FollowerId};
@@ -14,7 +17,7 @@ use doula_model::id::{Generation, ServiceId};
 use doula_model::plan::Errno;
 use doula_model::recipe::LogPolicy;
 use doula_model::time::Time;
-use doula_sys::fd::{self, AsFd, BorrowedFd};
+use doula_sys::fd::{self, AsFd, BorrowedFd, OwnedFd};
 use doula_sys::poll::{Epoll, Happening, Interest};
 use regex::bytes::Regex;
 use std::collections::{BTreeMap, VecDeque};
@@ -102,6 +105,8 @@ pub struct Lost {
 struct Open {
     source: Source,
     splitter: Splitter,
+    /// So many bytes of the pipe were given out and are in it still.
+    copied: usize,
     tapped: bool,
     warned: bool,
 }
@@ -122,6 +127,10 @@ pub struct Collector {
     screen_watched: bool,
     compressing: bool,
     buffer: Vec<u8>,
+    /// A pipe to copy into, once there is a source that outlives us.
+    copy: Option<(OwnedFd, OwnedFd)>,
+    /// The sources of which something is copied and not taken out yet.
+    copied: Vec<SourceId>,
 }
 
 impl AsFd for Collector {
@@ -152,6 +161,8 @@ impl Collector {
             screen_watched: false,
             compressing: false,
             buffer: Vec::new(),
+            copy: None,
+            copied: Vec::new(),
         })
     }
 
@@ -172,12 +183,15 @@ impl Collector {
     /// When it cannot be watched: EPERM for a regular file, ENOMEM, ENOSPC.
     pub fn attach(&mut self, source: Source) -> Result<SourceId, Errno> {
         fd::set_nonblocking(&source.output, true)?;
+        if self.copy.is_none() && source.output.outlives_us() {
+            self.copy = Some(fd::pipe()?);
+        }
         let id = SourceId(self.next_source);
         self.inner.add(&source.output, Interest::READ, id.0)?;
         self.next_source += 1;
         let splitter = Splitter::default();
         self.of.entry(source.service).or_default().push(id);
-        self.open.insert(id, Open { source, splitter, tapped: false, warned: false });
+        self.open.insert(id, Open { source, splitter, copied: 0, tapped: false, warned: false });
         Ok(id)
     }
 
@@ -347,10 +361,16 @@ impl Collector {
 
     /// Reads once; returns how many bytes came. The source is closed when it is at its end.
     fn read_once(&mut self, stamp: Stamp, id: SourceId) -> usize {
-        let Some(open) = self.open.get_mut(&id) else { return 0 };
         self.buffer.resize(READ, 0);
-        match fd::read(&open.source.output, &mut self.buffer) {
-            Ok(count) if count > 0 => {
+        self.take_out(id);
+        let Some(open) = self.open.get_mut(&id) else { return 0 };
+        match look(self.copy.as_ref(), &open.source.output, &mut self.buffer) {
+            Ok((count, stays)) if count > 0 => {
+                let count = if stays { whole_lines(&self.buffer[..count]) } else { count };
+                if stays {
+                    open.copied = count;
+                    self.copied.push(id);
+                }
                 let bytes = &self.buffer[..count];
                 if open.tapped {
                     self.news.push_back(News::Raw { source: id, bytes: bytes.to_vec() });
@@ -364,6 +384,20 @@ impl Collector {
             Ok(_) | Err(_) => {
                 self.end(stamp, id);
                 0
+            }
+        }
+    }
+
+    /// Takes out of a pipe what was copied from it: it is written out.
+    fn take_out(&mut self, id: SourceId) {
+        let Some(open) = self.open.get_mut(&id) else { return };
+        let mut left = std::mem::take(&mut open.copied);
+        while left > 0 {
+            match fd::read(&open.source.output, &mut self.buffer[..left]) {
+                Ok(count) if count > 0 => left -= count,
+                Err(Errno::EINTR) => {}
+                // It was in the pipe, and nobody else reads it.
+                Ok(_) | Err(_) => return,
             }
         }
     }
@@ -387,6 +421,9 @@ impl Collector {
 
     fn flush(&mut self, stamp: Stamp) {
         self.sinks.flush(stamp);
+        for id in std::mem::take(&mut self.copied) {
+            self.take_out(id);
+        }
         match self.standstill {
             None if self.sinks.screen.is_full() => self.pause(stamp),
             Some(since) if self.sinks.screen.is_low() => self.go_on(stamp, since),
@@ -431,6 +468,27 @@ impl Collector {
             self.screen_watched = blocked;
         }
     }
+}
+
+/// What is in a source, and whether it is in it still: as of a pipe that outlives us.
+fn look(copy: Option<&(OwnedFd, OwnedFd)>, output: &Held, buffer: &mut [u8]) -> Result<(usize, bool), Errno> {
+    if let Some((copied, copy)) = copy.filter(|_| output.outlives_us()) {
+        match fd::tee(output, copy, buffer.len()) {
+            // A terminal.
+            Err(Errno::EINVAL) => {}
+            answer => {
+                let count = answer?;
+                return fd::read_full(copied, &mut buffer[..count]).map(|count| (count, true));
+            }
+        }
+    }
+    fd::read(output, buffer).map(|count| (count, false))
+}
+
+/// How much of a full buffer to take: up to the last newline, so that the beginning of a line waits in the pipe for its end.
+fn whole_lines(bytes: &[u8]) -> usize {
+    let end = bytes.iter().rposition(|byte| *byte == b'\n').filter(|_| bytes.len() == READ);
+    end.map_or(bytes.len(), |end| end + 1)
 }
 
 /// Bytes of one source on their way to the sinks.
