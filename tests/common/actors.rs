@@ -9,6 +9,9 @@ use std::process::Command;
 use std::sync::Once;
 use std::time::SystemTime;
 
+/// In seconds: a build from nothing takes no longer, on a busy machine either.
+const PATIENCE: &str = "600";
+
 static BUILT: Once = Once::new();
 
 /// The path of an actor, for example `actor("polite")`.
@@ -48,11 +51,14 @@ fn build(profile: &Path) {
     let name = if name == "debug" { "dev" } else { name };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let target = profile.parent().expect("a profile's folder is in the target folder");
-    let status = Command::new(cargo)
-        .current_dir(home())
-        .args(["build", "--quiet", "--package", "actors", "--bins", "--profile", name, "--target-dir"])
+    // Cargo is not quiet: from nothing this takes minutes, and whoever waits for the test shall see why.
+    let status = Command::new("timeout")
+        .args(["--kill-after=10", PATIENCE])
+        .arg(cargo)
+        .args(["build", "--package", "actors", "--bins", "--profile", name, "--target-dir"])
         .arg(target)
+        .current_dir(home())
         .status()
-        .expect("cargo to build the actors");
-    assert!(status.success(), "the actors do not build");
+        .expect("timeout, and cargo to build the actors");
+    assert!(status.success(), "the actors do not build, or not within {PATIENCE} s: {status}");
 }

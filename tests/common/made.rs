@@ -1,26 +1,16 @@
 //! Runs of doula, and processes that a test makes and that are gone with it.
 
 use crate::actors;
+use crate::bounded::{PATIENCE, Said, run};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 
 pub(crate) const DOULA: &str = env!("CARGO_BIN_EXE_doula");
 
-/// What a run left.
-#[derive(Debug)]
-pub(crate) struct Said {
-    pub(crate) code: Option<i32>,
-    pub(crate) out: String,
-    pub(crate) err: String,
-}
-
 pub(crate) fn doula(args: &[&str]) -> Said {
-    said(Command::new(DOULA).args(args).stdin(Stdio::null()).output().expect("doula starts"))
-}
-
-pub(crate) fn said(output: Output) -> Said {
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Said { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    run(Command::new(DOULA).args(args)).expect("doula starts")
 }
 
 /// Looks until something is so that soon will be.
@@ -42,10 +32,15 @@ impl Made {
     pub(crate) fn new(command: &mut Command) -> Made {
         use std::os::unix::process::CommandExt as _;
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
-        let mut child = command.spawn().expect("it starts");
-        let mut first = String::new();
-        BufReader::new(child.stdout.as_mut().expect("a pipe")).read_line(&mut first).expect("a line");
-        Made { child, first: first.trim_end().to_owned() }
+        let child = command.spawn().expect("it starts");
+        let mut made = Made { child, first: String::new() };
+        let said = made.child.stdout.as_mut().expect("a pipe");
+        let patience = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
+        let told = retry_on_intr(|| poll(&mut [PollFd::new(said, PollFlags::IN)], Some(&patience)));
+        assert_eq!(told, Ok(1), "{command:?} says nothing");
+        BufReader::new(said).read_line(&mut made.first).expect("a line");
+        made.first.truncate(made.first.trim_end().len());
+        made
     }
 
     /// A shell script that says a line when all is as it shall be.

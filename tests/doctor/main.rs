@@ -9,10 +9,13 @@ mod zombies;
 
 #[path = "../common/actors.rs"]
 mod actors;
+#[path = "../common/bounded.rs"]
+mod bounded;
 #[path = "../common/made.rs"]
 mod made;
 
-use made::{Made, Said, doula, soon};
+use bounded::Said;
+use made::{Made, doula, soon};
 use serde_json::Value;
 
 #[expect(clippy::print_stdout, reason = "a test that cannot run says so")]

@@ -1,6 +1,6 @@
 //! `doula signal`, `stop`, `cont` and `kill`.
 
-use super::{DOULA, Made, doula, objects, said, skipped};
+use super::{DOULA, Made, doula, objects, run, skipped};
 use serde_json::json;
 use std::process::Command;
 
@@ -76,6 +76,17 @@ fn a_group_is_signalled_and_a_dry_run_touches_nobody() {
 }
 
 #[test]
+fn a_session_is_ended_with_all_of_its_groups_and_nobody_else() {
+    // The shell with job control makes a group for each of its two children, and all are in the session that setsid(1) made.
+    let script = "set -m; sleep 1000 & sleep 1000 & echo $$; wait";
+    let made = Made::new(Command::new("setsid").args(["--wait", "sh", "-c", script]));
+    let said = doula(&["kill", "--session", &made.first]);
+    assert_eq!((said.code, said.out.matches("was killed by SIGTERM").count()), (Some(0), 3), "{said:?}");
+    let said = doula(&["kill", "--session", &made.first]);
+    assert_eq!(said.code, Some(1), "nobody is left in it: {said:?}");
+}
+
+#[test]
 fn a_pattern_finds_names_and_nobody_above_us() {
     let folder = std::env::temp_dir().join(format!("doula-aimed-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
@@ -110,7 +121,7 @@ fn whoever_we_may_not_signal_is_told() {
     let made = Made::shell("echo here; read x");
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups", DOULA, "kill", &made.pid()]);
-    let said = command.output().map(said);
+    let said = run(&mut command);
     let Some(said) = said.ok().filter(|said| !said.err.contains("setpriv:")) else {
         return skipped("we cannot become another user here");
     };

@@ -10,12 +10,15 @@ mod tree;
 
 #[path = "../common/actors.rs"]
 mod actors;
+#[path = "../common/bounded.rs"]
+mod bounded;
 #[path = "../common/made.rs"]
 mod made;
 #[path = "../common/terminal.rs"]
 mod terminal;
 
-use made::{DOULA, Made, Said, doula, said, soon};
+use bounded::{Said, run};
+use made::{DOULA, Made, doula, soon};
 use serde_json::Value;
 
 /// The objects of `--json`, one a line.

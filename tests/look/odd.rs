@@ -1,9 +1,9 @@
 //! What makes other tools hang, lie, or send commands to a terminal.
 
-use super::{DOULA, Made, doula, objects, said, skipped, soon};
+use super::{DOULA, Made, doula, objects, run, skipped, soon};
 use serde_json::{Value, json};
 use std::os::unix::ffi::OsStrExt as _;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 #[test]
 fn a_process_with_a_locked_memory_map_is_marked_and_explained_and_the_list_comes() {
@@ -78,8 +78,8 @@ fn check(folder: &std::path::Path, name: &[u8], expected: Value) {
 fn with_proc(options: &str, args: &[&str]) -> Option<super::Said> {
     let script = format!("mount -t proc -o {options} proc /proc && exec \"$@\"");
     let mut command = Command::new("unshare");
-    command.args(["-m", "sh", "-c", &script, "sh", DOULA]).args(args).stdin(Stdio::null());
-    let said = said(command.output().ok()?);
+    command.args(["-m", "sh", "-c", &script, "sh", DOULA]).args(args);
+    let said = run(&mut command).ok()?;
     let mounted = !said.err.contains("mount:") && !said.err.contains("unshare:");
     mounted.then_some(said)
 }

@@ -1,9 +1,9 @@
 //! States that are made on purpose, and what others say of the same processes.
 
-use super::{DOULA, Made, doula, objects, said, skipped, soon};
+use super::{DOULA, Made, doula, objects, run, skipped, soon};
 use serde_json::json;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// The letter of a process, as soon as it is this one.
 fn becomes(pid: &str, state: &str) {
@@ -140,8 +140,8 @@ cat "$2/told"
         "sh",
         "-c",
     ]);
-    command.args([script, "sh", DOULA]).arg(&folder).stdin(Stdio::null());
-    let said = command.output().map(said);
+    command.args([script, "sh", DOULA]).arg(&folder);
+    let said = run(&mut command);
     std::fs::remove_dir_all(&folder).expect("our folder");
     let Some(said) = said.ok().filter(|said| !said.out.contains("cannot") && !said.err.contains("unshare:"))
     else {
@@ -164,8 +164,8 @@ fn whom_proc_hides_is_missing_and_nothing_is_wrong_of_the_others() {
              \"$1\" ps --json --kernel -o pid,ppid,uid,state,name,args"
         );
         let mut command = Command::new("unshare");
-        command.args(["-m", "sh", "-c", &script, "sh", DOULA]).stdin(Stdio::null());
-        let said = command.output().map(said);
+        command.args(["-m", "sh", "-c", &script, "sh", DOULA]);
+        let said = run(&mut command);
         let wrong = ["mount:", "unshare:", "setpriv:", "Permission denied"];
         let Some(said) = said.ok().filter(|said| !wrong.iter().any(|word| said.err.contains(word))) else {
             return skipped("no mount of procfs of our own, or no other user");

@@ -2,6 +2,7 @@
 //! the proof at the end that nothing of it is left.
 
 use crate::actors::actor;
+use crate::bounded::{PATIENCE, Said, run};
 use regex::{Captures, Regex};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
@@ -15,23 +16,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-/// No test waits longer for anything. Long, because the machine may be busy.
-const PATIENCE: Duration = Duration::from_secs(40);
-
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
 /// A folder with the configuration of one family, and the environment that its commands run in.
 pub(crate) struct Home {
     pub(crate) dir: PathBuf,
     pub(crate) name: String,
-}
-
-/// How a command ended, and what it said.
-#[derive(Debug)]
-pub(crate) struct Said {
-    pub(crate) code: Option<i32>,
-    pub(crate) out: String,
-    pub(crate) err: String,
 }
 
 /// A running `doula up`.
@@ -70,7 +60,7 @@ impl Home {
 
     /// Runs doula to its end.
     pub(crate) fn doula(&self, words: &[&str]) -> Said {
-        run(self.command(env!("CARGO_BIN_EXE_doula")).args(words))
+        run(self.command(env!("CARGO_BIN_EXE_doula")).args(words)).expect("doula starts")
     }
 
     /// Asks the supervisor for something.
@@ -81,6 +71,7 @@ impl Home {
     /// Asks that of the family of this name.
     pub(crate) fn ctl_of(&self, name: &str, words: &[&str]) -> Said {
         run(self.command(env!("CARGO_BIN_EXE_doula")).args(["ctl", "--name", name]).args(words))
+            .expect("doula starts")
     }
 
     /// Whether a process carries the mark of this family.
@@ -269,30 +260,6 @@ pub(crate) fn place(lines: &[String], part: &str) -> usize {
 /// How many lines contain this.
 pub(crate) fn count(lines: &[String], part: &str) -> usize {
     lines.iter().filter(|line| line.contains(part)).count()
-}
-
-/// Runs it to its end; whoever hangs is killed, and the test fails.
-pub(crate) fn run(command: &mut Command) -> Said {
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("doula");
-    let out = collect(child.stdout.take().expect("a pipe"));
-    let err = collect(child.stderr.take().expect("a pipe"));
-    let texts = [out, err].map(|text| text.recv_timeout(PATIENCE));
-    if texts.iter().any(Result::is_err) {
-        drop(child.kill());
-    }
-    let status = child.wait().expect("to wait for our own child");
-    let [out, err] = texts.map(|text| text.unwrap_or_else(|_| panic!("{command:?} hangs")));
-    Said { code: status.code(), out, err }
-}
-
-fn collect(mut pipe: impl Read + Send + 'static) -> Receiver<String> {
-    let (sender, receiver) = channel();
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        drop(pipe.read_to_end(&mut bytes));
-        drop(sender.send(String::from_utf8_lossy(&bytes).into_owned()));
-    });
-    receiver
 }
 
 pub(crate) fn with_actors(configuration: &str) -> String {

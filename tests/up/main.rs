@@ -5,6 +5,8 @@ mod actors;
 mod asking;
 mod attached;
 mod attributes;
+#[path = "../common/bounded.rs"]
+mod bounded;
 mod contain;
 mod end;
 mod errors;

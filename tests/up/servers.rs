@@ -1,8 +1,9 @@
 //! Real servers, as Debian has them: the second example of the README, and each way in which they show readiness.
 //! Where one is not installed, its test is skipped aloud.
 
+use crate::bounded::{Said, run};
 use crate::contain::skipped;
-use crate::family::{Family, Home, Said, count, place, run};
+use crate::family::{Family, Home, count, place};
 use rustix::process::{Signal, pidfd_send_signal};
 use std::fs;
 use std::io::{Read, Write};
@@ -102,7 +103,7 @@ fn ping(port: u16) -> String {
 fn query(family: &Family, port: u16, words: &str) -> Said {
     let mut psql = family.home.command("psql");
     psql.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-U", "demo", "-Atc", words, "postgres"]);
-    run(&mut psql)
+    run(&mut psql).expect("psql starts")
 }
 
 fn answers(family: &Family, [postgres, redis, web]: [u16; 3]) {
