@@ -84,12 +84,13 @@ fi
 # all but that output, the log all.
 printf '\n== cargo test --workspace\n'
 status=0
-# The log is a file, and no pipe: whoever outlives a failed test may hold it open, and nobody waits for that.
-cargo test --workspace --locked --no-fail-fast -- --show-output >"$log" 2>&1 &
+# The log is a file, and no pipe: whoever outlives a failed test may hold it open, and nobody waits for that. A test that hangs
+# is the last one that the log names.
+timeout --kill-after 10 2400 cargo test --workspace --locked --no-fail-fast -- --show-output >"$log" 2>&1 &
 cargo=$!
 trap 'kill "$cargo"; exit 130' INT TERM
 tail -n +1 -f --pid="$cargo" "$log" |
-    awk '/^successes:$/ { hidden = 1 } /^(failures:|test result:|running )/ { hidden = 0 } /skipped: / || !hidden'
+    awk '/^successes:$/ { hidden = 1 } /^(failures:|test result:|running )/ { hidden = 0 } /skipped: / || !hidden { print; fflush() }'
 wait "$cargo" || status=1
 trap - INT TERM
 

@@ -168,6 +168,61 @@ fn a_run_that_meets_a_limit_has_fewer_jobs_at_once_and_loses_none() {
     assert_eq!((said.code, said.out.as_str()), (Some(0), expected.as_str()));
 }
 
+/// Our own places in the second hierarchy of cgroups.
+fn own_cgroups() -> Vec<String> {
+    let mounts = std::fs::read_to_string("/proc/mounts").expect("mounts");
+    let second = mounts.lines().filter(|line| line.split(' ').nth(2) == Some("cgroup2"));
+    let places = std::fs::read_to_string("/proc/self/cgroup").expect("places");
+    let own = places.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
+    second.filter_map(|line| Some(format!("{}{own}", line.split(' ').nth(1)?))).collect()
+}
+
+/// The cgroups that this process made and left.
+fn left_behind(pid: u32) -> Vec<String> {
+    let folders = own_cgroups().into_iter().filter_map(|path| std::fs::read_dir(path).ok());
+    let names = folders.flatten().flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with("doula-") && name.contains(&format!(".{pid}."))).collect()
+}
+
+/// An empty cgroup that is named as if we, who live, had made it. `None` where none may be made.
+fn empty_cgroup_of_ours() -> Option<std::path::PathBuf> {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("we live");
+    let start = stat.rsplit(") ").next()?.split(' ').nth(19)?.to_owned();
+    let link = std::fs::read_link("/proc/self/ns/pid").expect("a namespace").to_str()?.to_owned();
+    let namespace = link.trim_matches(|c: char| !c.is_ascii_digit());
+    let path = format!("{}/doula-held.{}.{start}.{namespace}", own_cgroups().first()?, std::process::id());
+    std::fs::create_dir(&path).ok().map(|()| path.into())
+}
+
+/// Also where what a job needs to begin is more than what one needs that runs: with each limit there is another part that
+/// finds no room.
+#[test]
+fn with_any_limit_of_open_files_a_run_ends_and_leaves_nothing() {
+    let tasks: Vec<String> = (1..=30).map(|number| number.to_string()).collect();
+    let held = empty_cgroup_of_ours();
+    let mut complete = 0;
+    for limit in 6..50 {
+        let shell =
+            format!("ulimit -n {limit}; exec '{}' run -k -j0 echo ::: {}", super::DOULA, tasks.join(" "));
+        let mut doula = std::process::Command::new("timeout");
+        // Whoever hangs is killed.
+        doula.args(["--foreground", "-s", "KILL", "60", "sh", "-c", &format!("echo $$; {shell}")]);
+        let said = super::said(doula.output().expect("timeout"));
+        let (pid, out) = said.out.split_once('\n').expect("a number");
+        match said.code {
+            Some(0) => {
+                assert_eq!(out.lines().collect::<Vec<_>>(), tasks, "limit {limit}: {said:?}");
+                complete += 1;
+            }
+            code => assert!(code == Some(125) && said.err.contains("open files"), "limit {limit}: {said:?}"),
+        }
+        assert_eq!(left_behind(pid.parse().expect("a number")), [""; 0], "limit {limit}");
+    }
+    assert!(complete > 20, "{complete}");
+    // Whoever has no fd left to look at /proc does not take others for dead.
+    assert!(held.is_none_or(|path| std::fs::remove_dir(path).is_ok()));
+}
+
 #[test]
 fn nothing_begins_while_the_machine_is_short_of_what_was_asked_for() {
     let mut doula = super::start(&["--memfree", "1000000T", "--events", "-", "echo", ":::", "1"]);

@@ -468,6 +468,15 @@ pub fn start_ticks(pid: Pid) -> Option<u64> {
     stat(pid).map(|stat| stat.start)
 }
 
+/// Whether a process is gone for sure: its number is nobody's, or somebody else's. Whoever cannot look, for want of fds or of
+/// rights, does not know.
+pub(crate) fn is_gone(pid: Pid, start: u64) -> bool {
+    match std::fs::read(format!("/proc/{pid}/stat")) {
+        Ok(text) => parse(&text).is_some_and(|stat| stat.start != start),
+        Err(error) => error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(Errno::ESRCH.0),
+    }
+}
+
 /// What all processes are like just now.
 pub(crate) fn all() -> BTreeMap<Pid, Stat> {
     numbers().into_iter().flatten().filter_map(|pid| Some((pid, stat(pid)?))).collect()

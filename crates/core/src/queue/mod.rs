@@ -205,6 +205,8 @@ pub struct Queue {
     throttled: bool,
     /// Nothing is begun before.
     next_start: Time,
+    /// Nor before this, because the last slot found no room.
+    short_until: Option<Time>,
     times: Median,
     counts: Counts,
     actions: VecDeque<Action>,
@@ -225,6 +227,7 @@ impl Queue {
             phase: Phase::Running,
             throttled: false,
             next_start: Time::ZERO,
+            short_until: None,
             times: Median::default(),
             counts: Counts::default(),
             actions: VecDeque::new(),
@@ -261,6 +264,11 @@ impl Queue {
         self.phase == Phase::Running && !self.closed && self.ready.is_empty() && room()
     }
 
+    /// Whether this slot is open.
+    pub fn is_open(&self, slot: SlotId) -> bool {
+        self.slots.contains_key(&slot)
+    }
+
     /// Whether every task that was submitted came to its end, and no more will come.
     pub fn is_over(&self) -> bool {
         let none_waits = self.ready.is_empty() && self.suspects.is_empty() && self.resting.is_empty();
@@ -294,7 +302,7 @@ impl Queue {
             Some(ending) => ending.patience,
             None => Some(lease.since.after(limit?)),
         });
-        ends.chain(resting).chain(start).min()
+        ends.chain(resting).chain(start).chain(self.short_until).min()
     }
 
     fn window(&self) -> usize {
@@ -332,7 +340,9 @@ impl Queue {
 
     /// Gives tasks to workers.
     fn begin(&mut self, now: Time) {
-        while self.phase == Phase::Running && !self.throttled && self.next_start <= now {
+        self.short_until = self.short_until.filter(|until| *until > now);
+        let may_begin = self.phase == Phase::Running && !self.throttled && self.short_until.is_none();
+        while may_begin && self.next_start <= now {
             let Some((slot, attempt)) = self.next_pair() else { return };
             self.next_start = now.after(self.policy.delay);
             let Some(place) = self.slots.get_mut(&slot) else { return };
@@ -376,12 +386,13 @@ impl Queue {
         if self.phase == Phase::Stopping {
             return self.settle(attempt, Verdict::Skipped);
         }
-        let last = self.slots.len() == 1;
-        if !last {
-            self.slots.remove(&slot);
+        match self.slots.len() {
+            1 => self.short_until = Some(now.after(SHORTAGE)),
+            _ => drop(self.slots.remove(&slot)),
         }
-        let pause = if last { SHORTAGE } else { Duration::ZERO };
-        self.resting.insert((now.after(pause), attempt.task), attempt);
+        // In front: so no other task is taken in for it meanwhile.
+        let row = if attempt.suspect { &mut self.suspects } else { &mut self.ready };
+        row.push_front(attempt);
     }
 
     fn died(&mut self, now: Time, slot: SlotId, failure: Failure) {

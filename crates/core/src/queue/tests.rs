@@ -214,6 +214,11 @@ fn who_finds_no_room_waits_for_its_turn_and_the_last_slot_tries_again() {
     assert_eq!(leases(&mut queue), [(1, 2, 1)]);
     queue.handle(at(3), Event::Refused { slot: 1, task: TaskId(2) });
     assert_eq!(queue.deadline(), Some(at(3).after(SHORTAGE)));
+    assert!(queue.is_open(1) && !queue.is_open(2));
+    // No other task is taken in to be refused too: whoever did that would never sleep again.
+    assert!(!queue.wants_more());
+    queue.handle(at(3), Event::Submit(TaskId(3)));
+    assert_eq!(leases(&mut queue), []);
     queue.handle(at(4), Event::Tick);
     assert_eq!(leases(&mut queue), [(1, 2, 1)]);
 }

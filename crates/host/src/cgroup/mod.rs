@@ -149,24 +149,27 @@ fn pid_namespace() -> Option<String> {
 
 /// Removes what dead supervisors of our PID namespace left, if nobody lives in it.
 fn remove_stale(own: &Path) {
-    let Ok(entries) = std::fs::read_dir(own) else { return };
+    let (Ok(entries), Some(namespace)) = (std::fs::read_dir(own), pid_namespace()) else { return };
     for entry in entries.flatten() {
-        if entry.file_name().to_str().is_some_and(is_stale) {
+        if entry.file_name().to_str().is_some_and(|name| is_stale(name, &namespace)) {
             remove_tree(&entry.path());
         }
     }
 }
 
-/// Whether this is the name of a family whose supervisor is dead for sure.
-fn is_stale(directory: &str) -> bool {
+/// Whether this is the name of a family whose supervisor, of our PID namespace, is dead for sure.
+fn is_stale(directory: &str, ours: &str) -> bool {
     let Some(rest) = directory.strip_prefix(PREFIX) else { return false };
     let mut parts = rest.rsplitn(4, '.');
     let (Some(namespace), Some(start), Some(pid)) = (parts.next(), parts.next(), parts.next()) else {
         return false;
     };
+    if namespace != ours {
+        return false;
+    }
     let (Ok(pid), Ok(start)) = (pid.parse::<i32>(), start.parse::<u64>()) else { return false };
     let Some(pid) = Pid::new(pid) else { return false };
-    pid_namespace().as_deref() == Some(namespace) && sweep::start_ticks(pid) != Some(start)
+    sweep::is_gone(pid, start)
 }
 
 /// A name that can be one component of a path, and not the name of a file of the kernel's.

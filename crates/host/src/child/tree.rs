@@ -97,13 +97,17 @@ impl Tree {
     /// open until the child is born.
     pub(crate) fn around(plan: &mut ChildPlan) -> (Tree, Option<OwnedFd>) {
         let leaf = if plan.cgroup.is_none() { Leaf::single() } else { None };
-        let opened = leaf.and_then(|leaf| leaf.open().ok().map(|directory| (leaf, directory)));
-        match opened {
-            Some((leaf, directory)) => {
+        let Some(leaf) = leaf else { return (Tree::marked(plan), None) };
+        match leaf.open() {
+            Ok(directory) => {
                 plan.cgroup = Some(directory.as_raw_fd());
                 (Tree::Leaf(leaf), Some(directory))
             }
-            None => (Tree::marked(plan), None),
+            // Where the birth needs more fds than there are, it fails with that.
+            Err(_) => {
+                leaf.try_remove();
+                (Tree::marked(plan), None)
+            }
         }
     }
 

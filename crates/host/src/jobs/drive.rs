@@ -221,7 +221,7 @@ impl<'w, W: Work> Runner<'w, W> {
             }
             Err(error) if is_shortage(error.errno()) => {
                 self.work.cramped(&error.to_string());
-                self.tell(Event::Refused { slot, task });
+                self.refuse(slot, task, error.errno());
             }
             Err(error) => {
                 let stop = self.work.not_born(task, attempt, &error);
@@ -231,6 +231,20 @@ impl<'w, W: Work> Runner<'w, W> {
             }
         }
         Ok(())
+    }
+
+    /// There is no room for this attempt. Its slot is closed for good and gives back what it holds, for the others may need
+    /// that; the last one waits for room, unless only we ourselves could make it.
+    fn refuse(&mut self, slot: SlotId, task: TaskId, errno: Errno) {
+        if errno == Errno::EMFILE && self.places.len() == 1 {
+            let cure = "no job can begin with so few open files: raise their limit (ulimit -n)";
+            self.give_up(io::Error::other(cure));
+        }
+        self.tell(Event::Refused { slot, task });
+        if !self.queue.is_open(slot) {
+            self.places.remove(&slot);
+            self.settings.slots = SlotId::try_from(self.places.len()).unwrap_or(SlotId::MAX);
+        }
     }
 
     /// Sleeps until something happens, and takes it in.
