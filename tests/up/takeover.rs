@@ -6,6 +6,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::collections::BTreeSet;
 use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 const WEB: &str = "[service.web]\ncommand = \"ACTORS/polite\"\n";
@@ -101,6 +102,29 @@ fn connections_wait_while_neither_the_supervisor_nor_the_service_lives() {
     family.up_again(&[]);
     family.expect("web was killed by SIGKILL");
     assert!(client.join().expect("no connection was refused").starts_with("HTTP/1."));
+    family.shut_down();
+}
+
+#[test]
+fn who_cannot_take_over_leaves_all_to_the_next_one() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("its address").port();
+    let web = format!("{WEB}sockets = [{{ unix = \"web.sock\" }}]\n");
+    let mut family = Family::up(&web);
+    family.expect("polite: ready");
+    let before = family.status("web")["pid"].clone();
+    family.kill();
+    family.home.write(&format!(
+        "{web}[service.other]\ncommand = \"ACTORS/polite\"\nsockets = [{{ tcp = \"127.0.0.1:{port}\" }}]\n"
+    ));
+    let said = family.home.doula(&["up"]);
+    assert!(said.code != Some(0) && said.err.contains(&port.to_string()), "{said:?}");
+    family.home.write(&web);
+    family.up_again(&[]);
+    let told = family.expect("took over from pid");
+    assert!(told.contains("1 processes go on, 0 ended meanwhile") && !told.contains("no keeper"), "{told}");
+    assert_eq!(family.status("web")["pid"], before);
+    UnixStream::connect(family.home.dir.join("web.sock")).expect("the socket and its file are there");
     family.shut_down();
 }
 

@@ -125,7 +125,8 @@ impl Shared {
             Some(bound) => bound,
             None => {
                 let (fd, file) = if slot.is_some() { bind_among_others(spec)? } else { bind(spec)? };
-                list.enter((fd, file), spec.address.clone(), slot)
+                let number = list.ledger.next_number();
+                list.enter((fd, file), (number, spec.address.clone(), slot))
             }
         };
         Ok(Open { spec: spec.clone(), bound })
@@ -142,10 +143,8 @@ impl List {
     fn enter(
         &mut self,
         (fd, file): (OwnedFd, Option<SocketFile>),
-        address: SocketAddress,
-        slot: Option<u32>,
+        (number, address, slot): Fresh,
     ) -> Rc<Bound> {
-        let number = self.ledger.next_number();
         let bound = Rc::new(Bound { fd: self.ledger.hold(fd, Tag::Socket(number)), _file: file });
         self.fresh.push((number, address.clone(), slot));
         self.known.push((address, slot, Rc::downgrade(&bound)));
@@ -165,13 +164,16 @@ impl Shared {
         Shared(Rc::new(RefCell::new(List { ledger, ..List::default() })))
     }
 
-    /// A socket that a supervisor before us has opened at this address, for this slot.
-    pub(crate) fn inherit(&self, fd: OwnedFd, address: &SocketAddress, slot: Option<u32>) -> Inherited {
-        let file = match address {
+    /// A socket that a supervisor before us has opened at this address, for this slot. It keeps its number, so that a journal
+    /// of ours can be read with what the keeper before ours holds.
+    pub(crate) fn inherit(&self, fd: OwnedFd, written: Fresh) -> Inherited {
+        let file = match &written.1 {
             SocketAddress::Unix { path, .. } => SocketFile::at(path).ok(),
             SocketAddress::Tcp(_) | SocketAddress::Udp(_) => None,
         };
-        Inherited { _bound: self.0.borrow_mut().enter((fd, file), address.clone(), slot) }
+        let mut list = self.0.borrow_mut();
+        list.ledger.keep_number(written.0);
+        Inherited { _bound: list.enter((fd, file), written) }
     }
 
     /// The numbers, addresses and slots of what was opened since the last call.

@@ -83,7 +83,10 @@ fn kernel(what: &'static str) -> impl Fn(Errno) -> Failed {
 pub fn run(options: Options) -> Result<u8, Failed> {
     let place = Bases::from_env().claim(&options.family.name)?;
     let result = look_after(options, &place);
-    place.leave();
+    // Who could not take over leaves to the next one what was there.
+    if result.is_ok() || !place.has_estate() {
+        place.leave();
+    }
     result
 }
 

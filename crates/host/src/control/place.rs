@@ -298,18 +298,18 @@ impl Place {
         Ok(listener)
     }
 
-    /// Binds a listening socket to this name in the family's directory, in one step in place of whoever was there.
+    /// Binds a listening socket beside this name in the family's directory. Who renames its file, the first path, to the
+    /// second one is there in one step in place of whoever was.
     ///
     /// # Errors
     /// The socket cannot be made.
-    pub(crate) fn bind(&self, name: &str) -> Result<(UnixListener, PathBuf), PlaceError> {
+    pub(crate) fn bind(&self, name: &str) -> Result<(UnixListener, [PathBuf; 2]), PlaceError> {
         let (path, new) = (self.dir.join(name), self.dir.join(format!("{name}.new")));
         // What a supervisor that was killed in the middle has left.
         drop(fs::remove_file(&new));
         let listener = with_short_path(&new, |short| UnixListener::bind(short));
         let listener = listener.map_err(PlaceError::io("listen on", &new))?;
-        fs::rename(&new, &path).map_err(PlaceError::io("replace", &path))?;
-        Ok((listener, path))
+        Ok((listener, [new, path]))
     }
 
     /// Nobody can connect any more: before those who did are told that the family is over, so that they can tell its
@@ -317,6 +317,11 @@ impl Place {
     pub fn close_door(&self) {
         // One that is gone already is as good.
         drop(fs::remove_file(self.socket()));
+    }
+
+    /// Whether a supervisor has left something here for the next one.
+    pub(crate) fn has_estate(&self) -> bool {
+        LEFT.iter().any(|file| self.dir.join(file).exists())
     }
 
     /// Gives the place back: removes the socket, and the directory if nothing else is in it.

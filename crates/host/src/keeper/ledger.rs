@@ -148,10 +148,19 @@ impl Ledger {
         self.0.get(NUMBER).map_or(0, |last| last.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
-    /// Where the next supervisor is awaited.
-    pub(super) fn set_listener(self, number: RawFd, path: &Path) {
-        let (bytes, inode) = (path.as_os_str().as_bytes(), inode_of(path));
-        let (Some(inode), false) = (inode, self.0.is_empty() || bytes.len() > PATH_ROOM) else { return };
+    /// A number that a supervisor before us has given: it stays what it is, and is not given again.
+    pub(crate) fn keep_number(self, number: u32) {
+        if let Some(last) = self.0.get(NUMBER) {
+            last.fetch_max(number, Ordering::Relaxed);
+        }
+    }
+
+    /// Where the next supervisor is awaited, once the socket file `new` has been renamed to `path`; whether that could be written.
+    pub(super) fn set_listener(self, number: RawFd, new: &Path, path: &Path) -> bool {
+        let (bytes, inode) = (path.as_os_str().as_bytes(), inode_of(new));
+        let (Some(inode), false) = (inode, self.0.is_empty() || bytes.len() > PATH_ROOM) else {
+            return false;
+        };
         self.0[PATH].store(bytes.len() as u32, Ordering::Relaxed);
         for (word, bytes) in self.0[PATH + 1..NUMBER].iter().zip(bytes.chunks(4)) {
             let mut four = [0; 4];
@@ -161,6 +170,7 @@ impl Ledger {
         self.0[INODE[0]].store(inode as u32, Ordering::Relaxed);
         self.0[INODE[1]].store((inode >> 32) as u32, Ordering::Relaxed);
         self.0[LISTENER].store(number as u32 + 1, Ordering::Release);
+        true
     }
 
     /// The listener, if the path is still that of its socket. Else another supervisor has taken over.

@@ -17,8 +17,11 @@
 pub(crate) mod heir;
 pub(crate) mod ledger;
 mod serve;
+#[cfg(test)]
+mod tests;
 
 use doula_model::id::Pid;
+use doula_model::plan::Errno;
 use doula_model::signal::Signal;
 use doula_sys::fd::{AsFd, AsRawFd, OwnedFd};
 use doula_sys::fork::sibling::sharing_files;
@@ -63,7 +66,7 @@ impl Keeper {
         let ledger = Ledger::new()?;
         let mut keeper = Keeper { ledger, wakes: Epoll::new()?, process: None, us: None, listener: None };
         if copy::count_threads()? > 1 {
-            return Err(doula_model::plan::Errno::EBUSY);
+            return Err(Errno::EBUSY);
         }
         keeper.bear()?;
         Ok(keeper)
@@ -93,15 +96,20 @@ impl Keeper {
         self.process.as_ref().map(|born| born.pid)
     }
 
-    /// From now on the next supervisor finds the keeper by this socket of ours at this path.
+    /// From now on the next supervisor finds the keeper by this socket of ours at this path; its file is `new` until then.
+    ///
+    /// The renaming is the one moment in which our keeper takes the place of an earlier one. It comes last: a supervisor that
+    /// is killed before leaves all to that one, and one that is killed after it leaves all to ours.
     ///
     /// # Errors
-    /// It cannot be watched.
-    pub(crate) fn answer_at(&mut self, listener: UnixListener, path: &Path) -> Result<()> {
+    /// It cannot be watched, the path is too long, and those of rename(2); then nothing has changed hands.
+    pub(crate) fn answer_at(&mut self, listener: UnixListener, [new, path]: [&Path; 2]) -> Result<()> {
         self.wakes.add(&listener, Interest::READ, LISTENER)?;
-        self.ledger.set_listener(listener.as_raw_fd(), path);
+        if !self.ledger.set_listener(listener.as_raw_fd(), new, path) {
+            return Err(Errno::EINVAL);
+        }
         self.listener = Some(listener);
-        Ok(())
+        std::fs::rename(new, path).map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno))
     }
 
     /// The family is over: nobody will take over.

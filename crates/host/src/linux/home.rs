@@ -130,8 +130,8 @@ impl Home {
     /// From now on the next supervisor finds what we hold by this socket.
     pub(crate) fn await_heir(&mut self, place: &crate::control::place::Place) -> Result<(), String> {
         let Some(keeper) = &mut self.keeper else { return Ok(()) };
-        let (listener, path) = place.bind(crate::keeper::SOCKET).map_err(|error| error.to_string())?;
-        keeper.answer_at(listener, &path).map_err(|errno| errno.to_string())
+        let (listener, [new, path]) = place.bind(crate::keeper::SOCKET).map_err(|error| error.to_string())?;
+        keeper.answer_at(listener, [&new, &path]).map_err(|errno| errno.to_string())
     }
 
     /// Makes services known under the next numbers, in this order.

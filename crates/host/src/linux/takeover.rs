@@ -211,10 +211,14 @@ impl Home {
             .filter_map(|(fd, tag)| {
                 let Tag::Socket(number) = tag else { return None };
                 let (address, slot) = before.written.sockets.get(&number)?;
-                Some(self.sockets.inherit(fd, address, *slot))
+                Some(self.sockets.inherit(fd, (number, address.clone(), *slot)))
             })
             .collect();
-        self.seat_services(before, &records, &family)?;
+        if let Err(error) = self.seat_services(before, &records, &family) {
+            // Dropped, they would take the socket files from the next one.
+            std::mem::forget(open);
+            return Err(error);
+        }
         self.inherited_sockets = open;
         let mut numbers = BTreeMap::new();
         for (fd, tag) in others {
@@ -290,7 +294,7 @@ impl Home {
             Tag::Stored(id, number) => {
                 let name = before.written.stored.get(&number).map_or("stored", String::as_str);
                 if let Some(service) = self.services.get_mut(id) {
-                    service.store.inherit(fd, name);
+                    service.store.inherit(fd, number, name);
                 }
             }
             Tag::Child(..) | Tag::Socket(_) => {}

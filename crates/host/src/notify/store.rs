@@ -56,19 +56,20 @@ impl FdStore {
                 refused += 1;
                 continue;
             }
-            self.keep(fd, &offered.name, offered.watch);
+            self.keep(fd, None, &offered.name, offered.watch);
         }
         refused
     }
 
-    fn keep(&mut self, fd: OwnedFd, name: &str, watch: bool) {
+    fn keep(&mut self, fd: OwnedFd, number: Option<u32>, name: &str, watch: bool) {
         let token = self.next_token;
         self.next_token += 1;
         let watched = watch && self.watch_fd(&fd, token);
         let (fd, fresh) = match self.ledger {
             None => (fd.into(), None),
             Some((ledger, service)) => {
-                let number = ledger.next_number();
+                let number = number.unwrap_or_else(|| ledger.next_number());
+                ledger.keep_number(number);
                 (ledger.hold(fd, Tag::Stored(service, number)), Some(number))
             }
         };
@@ -80,9 +81,9 @@ impl FdStore {
         self.ledger = Some((ledger, service));
     }
 
-    /// Keeps what the supervisor before us kept; whether it hangs up is not watched any more.
-    pub(crate) fn inherit(&mut self, fd: OwnedFd, name: &str) {
-        self.keep(fd, name, false);
+    /// Keeps what the supervisor before us kept, under the same number; whether it hangs up is not watched any more.
+    pub(crate) fn inherit(&mut self, fd: OwnedFd, number: u32, name: &str) {
+        self.keep(fd, Some(number), name, false);
     }
 
     /// The numbers and names of what was stored since the last call.
