@@ -194,7 +194,8 @@ fn looks_through_the_kernels_tasks_say_the_same_as_the_files_of_all_who_stay_as_
             let after = files.scan(&Want::default()).expect("to look");
             let stays = |process: &&Process| after.contains(process);
             let differs = |process: &&Process| seen(&live, process.stat.pid) != Some(process);
-            told = before.iter().filter(stays).filter(differs).cloned().collect();
+            let both = |one: &Process| (one.clone(), seen(&live, one.stat.pid).cloned());
+            told = before.iter().filter(stays).filter(differs).map(both).collect();
             let more = live.processes().iter().filter(|process| files.stat(process.stat.pid).is_some());
             told.is_empty() && more.count() >= before.iter().filter(stays).count()
         });

@@ -168,6 +168,7 @@ impl Tasks {
             filled += read;
             if read == 0 {
                 walked.0.truncate(filled);
+                walked.gather();
                 return Ok((filled / Record::BYTES) as u64);
             }
         }

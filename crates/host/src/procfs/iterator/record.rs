@@ -236,12 +236,18 @@ impl Together {
 pub(in crate::procfs) struct Walked(pub(super) Vec<u8>);
 
 impl Walked {
+    /// Brings the threads of each process together: the kernel walks by the numbers of threads, and a thread that was born late
+    /// comes after other processes.
+    pub(super) fn gather(&mut self) {
+        let mut records: Vec<&[u8]> = self.0.chunks_exact(Record::BYTES).collect();
+        if !records.is_sorted_by_key(|record| tgid(record)) {
+            records.sort_by_key(|record| tgid(record));
+            self.0 = records.concat();
+        }
+    }
+
     /// The numbers of the processes, and what was written of each.
     pub(in crate::procfs) fn processes(&self) -> impl Iterator<Item = (Pid, &[u8])> {
-        let tgid = |bytes: &[u8]| {
-            let word = bytes.get(Word::Tgid as usize * 8..).and_then(<[u8]>::first_chunk);
-            word.map_or(0, |word| u64::from_ne_bytes(*word) as i32)
-        };
         let mut left = self.0.as_slice();
         std::iter::from_fn(move || {
             let first = left.get(..Record::BYTES).map(tgid)?;
@@ -251,6 +257,12 @@ impl Walked {
             Some((Pid::new(first)?, written))
         })
     }
+}
+
+/// The number of the process to which a record belongs.
+fn tgid(record: &[u8]) -> i32 {
+    let word = record.get(Word::Tgid as usize * 8..).and_then(<[u8]>::first_chunk);
+    word.map_or(0, |word| u64::from_ne_bytes(*word) as i32)
 }
 
 /// The line of the process of which this was written.
@@ -325,6 +337,21 @@ mod tests {
             let told = |one: &Process| (one.tgid.get(), one.stat.pid.get(), one.stat.faults.0);
             assert_eq!((found.iter().map(told).collect(), met), (expected, 3));
         }
+    }
+
+    #[test]
+    fn a_thread_that_was_born_after_other_processes_still_counts_for_its_own() {
+        let mut walked = Walked::default();
+        for (tid, tgid) in [(5, 5), (6, 6), (7, 5)] {
+            let Record(words) = record(&[(Word::Tid, tid), (Word::Tgid, tgid), (Word::MinorFaults, tid)]);
+            walked.0.extend(words.iter().flat_map(|word| word.to_ne_bytes()));
+        }
+        walked.gather();
+        // Of several threads only the first says how many there are.
+        let at = Word::Threads as usize * 8;
+        walked.0[at..at + 8].copy_from_slice(&2_u64.to_ne_bytes());
+        let told = |(pid, written): (Pid, &[u8])| (pid.get(), line(written).map(|stat| stat.faults.0));
+        assert_eq!(walked.processes().map(told).collect::<Vec<_>>(), [(5, Some(12)), (6, Some(6))]);
     }
 
     proptest! {
