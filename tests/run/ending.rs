@@ -1,9 +1,10 @@
 //! How a run ends before its time.
 
-use super::{Scratch, said, start};
+use super::bounded::{await_end, end_of, line, lines};
+use super::{Scratch, start};
 use rustix::process::{Pid, Signal, pidfd_open, pidfd_send_signal};
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::Write as _;
 use std::process::Child;
 
 /// Sends a signal to a run that was not waited for yet: its number is its own.
@@ -17,11 +18,9 @@ pub(super) fn signal(doula: &Child, signal: Signal) {
 fn begun(scratch: &Scratch, args: &[&str]) -> (Child, File) {
     let (said, both) = scratch.fifo("said");
     let (go, hold) = scratch.fifo("go");
-    let line = format!("echo begun >{said}; read x <{go}; echo went on {{#}}");
-    let doula = start(&[args, &["-j1", "--shell", &line, ":::", "1", "2"]].concat());
-    let mut begun = String::new();
-    BufReader::new(both).read_line(&mut begun).expect("a line");
-    assert_eq!(begun, "begun\n");
+    let job = format!("echo begun >{said}; read x <{go}; echo went on {{#}}");
+    let doula = start(&[args, &["-j1", "--shell", &job, ":::", "1", "2"]].concat());
+    assert_eq!(line(&mut lines(both)), "begun\n");
     (doula, hold)
 }
 
@@ -30,12 +29,10 @@ fn after_sigterm_running_jobs_come_to_their_end_and_no_more_begin() {
     let scratch = Scratch::new("term");
     let (mut doula, mut go) = begun(&scratch, &[]);
     signal(&doula, Signal::TERM);
-    let mut err = BufReader::new(doula.stderr.take().expect("a pipe"));
-    let mut told = String::new();
-    err.read_line(&mut told).expect("a line");
+    let told = line(&mut lines(doula.stderr.take().expect("a pipe")));
     assert!(told.starts_with("SIGTERM: no more jobs are begun"), "{told}");
     writeln!(go, "on").expect("written");
-    let said = said(doula.wait_with_output().expect("its end"));
+    let said = end_of(doula);
     assert_eq!((said.code, said.out.as_str()), (Some(143), "went on 1\n"));
 }
 
@@ -43,34 +40,32 @@ fn after_sigterm_running_jobs_come_to_their_end_and_no_more_begin() {
 fn a_second_sigterm_and_a_first_sigint_end_the_running_jobs_too() {
     let scratch = Scratch::new("twice");
     let (mut doula, _go) = begun(&scratch, &[]);
-    let mut err = BufReader::new(doula.stderr.take().expect("a pipe"));
+    let mut err = lines(doula.stderr.take().expect("a pipe"));
     signal(&doula, Signal::TERM);
-    let mut told = String::new();
-    err.read_line(&mut told).expect("a line");
+    line(&mut err);
     signal(&doula, Signal::TERM);
-    let ended = said(doula.wait_with_output().expect("its end"));
+    let ended = end_of(doula);
     assert_eq!((ended.code, ended.out.as_str()), (Some(143), ""));
     let scratch = Scratch::new("int");
     let (doula, _go) = begun(&scratch, &[]);
     signal(&doula, Signal::INT);
-    assert_eq!(said(doula.wait_with_output().expect("its end")).code, Some(130));
+    assert_eq!(end_of(doula).code, Some(130));
 }
 
 #[test]
 fn jobs_do_not_outlive_a_run_that_is_killed() {
     let scratch = Scratch::new("kill");
     let (fifo, both) = scratch.fifo("held");
-    let line = format!("exec 9<>{fifo}; echo begun >&9; read x <&8");
+    let job = format!("exec 9<>{fifo}; echo begun >&9; read x <&8");
     let (_, _hold) = scratch.fifo("never");
     let never = scratch.path("never");
-    let mut doula = start(&["--shell", &format!("exec 8<{never}; {line}"), ":::", "1"]);
-    let mut reader = BufReader::new(both);
-    let mut begun = String::new();
-    reader.read_line(&mut begun).expect("a line");
+    let mut doula = start(&["--shell", &format!("exec 8<{never}; {job}"), ":::", "1"]);
+    let mut reader = lines(both);
+    line(&mut reader);
     doula.kill().expect("it lives");
     doula.wait().expect("its end");
     let rest = File::open(&fifo).expect("a FIFO");
     drop(reader);
     // The job had it open for writing: the end comes when it is dead.
-    (&rest).read_to_end(&mut Vec::new()).expect("its end");
+    await_end(rest);
 }

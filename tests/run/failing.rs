@@ -1,8 +1,8 @@
 //! How jobs fail, and what comes of it.
 
+use super::bounded::{await_end, end_of, line, lines};
 use super::{Scratch, has_cgroups, run};
 use std::fs::File;
-use std::io::Read as _;
 
 #[test]
 fn one_job_that_dies_in_any_way_is_named_and_the_others_succeed() {
@@ -80,8 +80,7 @@ fn a_job_that_takes_too_long_ends_with_all_its_descendants() {
     assert!(said.err.ends_with("took too long\n"), "{said:?}");
     let reader = File::open(&fifo).expect("a FIFO");
     drop(both);
-    let mut rest = Vec::new();
-    (&reader).read_to_end(&mut rest).expect("nobody writes any more");
+    await_end(reader);
 }
 
 #[test]
@@ -91,24 +90,21 @@ fn what_a_job_leaves_behind_is_ended_and_told_unless_it_may_stay() {
     }
     let scratch = Scratch::new("left");
     let (fifo, both) = scratch.fifo("fifo");
-    let line = format!("setsid sleep 1000 9<>{fifo} & echo done {{}}");
-    let said = run(&["--shell", &line, ":::", "1"]);
+    let job = format!("setsid sleep 1000 9<>{fifo} & echo done {{}}");
+    let said = run(&["--shell", &job, ":::", "1"]);
     assert_eq!((said.code, said.out.as_str()), (Some(0), "done 1\n"));
     assert_eq!(said.err, "job 1 left processes behind: they were ended\n");
     let reader = File::open(&fifo).expect("a FIFO");
     drop(both);
-    (&reader).read_to_end(&mut Vec::new()).expect("nobody writes any more");
+    await_end(reader);
     // One that may stay ends when it is told to.
     let (fifo, mut both) = scratch.fifo("stay");
-    let line = format!("(read x <{fifo}; echo $x >{fifo}.answer) >/dev/null 2>&1 & echo done {{}}");
-    let said = run(&["--leave", "--shell", &line, ":::", "1"]);
+    let job = format!("(read x <{fifo}; echo $x >{fifo}.answer) >/dev/null 2>&1 & echo done {{}}");
+    let said = run(&["--leave", "--shell", &job, ":::", "1"]);
     assert_eq!((said.out.as_str(), said.err.as_str()), ("done 1\n", ""));
     let (answer, _held) = scratch.fifo("stay.answer");
     std::io::Write::write_all(&mut both, b"stayed\n").expect("written");
-    let mut line = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(File::open(answer).expect("a FIFO")), &mut line)
-        .expect("an answer");
-    assert_eq!(line, "stayed\n");
+    assert_eq!(line(&mut lines(File::open(answer).expect("a FIFO"))), "stayed\n");
 }
 
 #[test]
@@ -149,21 +145,20 @@ fn a_run_that_meets_a_limit_has_fewer_jobs_at_once_and_loses_none() {
     // Each job waits until somebody says that it may go on: so all slots that there are get used.
     let scratch = Scratch::new("limit");
     let (go, mut hold) = scratch.fifo("go");
-    let line = format!("read x <{go}; ulimit -Sn; echo {{}}");
+    let job = format!("read x <{go}; ulimit -Sn; echo {{}}");
     let shell = format!(
-        "ulimit -Sn 40; ulimit -Hn 100; exec '{}' run -k -j0 --shell '{line}' ::: {}",
+        "ulimit -Sn 40; ulimit -Hn 100; exec '{}' run -k -j0 --shell '{job}' ::: {}",
         super::DOULA,
         tasks.join(" ")
     );
     let mut doula = std::process::Command::new("sh");
     doula.args(["-c", &shell]).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
     let mut doula = doula.spawn().expect("sh");
-    let mut err = std::io::BufReader::new(doula.stderr.take().expect("a pipe"));
-    let mut told = String::new();
-    std::io::BufRead::read_line(&mut err, &mut told).expect("a line");
+    let mut err = lines(doula.stderr.take().expect("a pipe"));
+    let told = line(&mut err);
     assert!(told.starts_with("fewer jobs at once than were asked for: "), "{told}");
     std::io::Write::write_all(&mut hold, "x\n".repeat(60).as_bytes()).expect("written");
-    let said = super::said(doula.wait_with_output().expect("its end"));
+    let said = end_of(doula);
     let expected: String = tasks.iter().map(|task| format!("40\n{task}\n")).collect();
     assert_eq!((said.code, said.out.as_str()), (Some(0), expected.as_str()));
 }
@@ -204,10 +199,10 @@ fn with_any_limit_of_open_files_a_run_ends_and_leaves_nothing() {
     for limit in 6..50 {
         let shell =
             format!("ulimit -n {limit}; exec '{}' run -k -j0 echo ::: {}", super::DOULA, tasks.join(" "));
-        let mut doula = std::process::Command::new("timeout");
-        // Whoever hangs is killed.
-        doula.args(["--foreground", "-s", "KILL", "60", "sh", "-c", &format!("echo $$; {shell}")]);
-        let said = super::said(doula.output().expect("timeout"));
+        let mut doula = std::process::Command::new("sh");
+        doula.args(["-c", &format!("echo $$; {shell}")]).stdin(std::process::Stdio::null());
+        doula.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        let said = end_of(doula.spawn().expect("sh"));
         let (pid, out) = said.out.split_once('\n').expect("a number");
         match said.code {
             Some(0) => {
@@ -226,12 +221,11 @@ fn with_any_limit_of_open_files_a_run_ends_and_leaves_nothing() {
 #[test]
 fn nothing_begins_while_the_machine_is_short_of_what_was_asked_for() {
     let mut doula = super::start(&["--memfree", "1000000T", "--events", "-", "echo", ":::", "1"]);
-    let mut err = std::io::BufReader::new(doula.stderr.take().expect("a pipe"));
-    let mut line = String::new();
-    std::io::BufRead::read_line(&mut err, &mut line).expect("an event");
-    assert!(line.contains("throttled"), "{line}");
+    let mut err = lines(doula.stderr.take().expect("a pipe"));
+    let event = line(&mut err);
+    assert!(event.contains("throttled"), "{event}");
     super::ending::signal(&doula, rustix::process::Signal::TERM);
-    let said = super::said(doula.wait_with_output().expect("its end"));
+    let said = end_of(doula);
     assert_eq!((said.code, said.out.as_str()), (Some(143), ""));
     assert_eq!(
         run(&["--memfree", "1", "--load", "100000", "--pressure", "100%", "echo", ":::", "1"]).out,

@@ -1,7 +1,8 @@
 //! What the jobs get.
 
-use super::{Scratch, run, run_of, said, start};
-use std::io::{BufRead as _, BufReader, Write as _};
+use super::bounded::{end_of, line, lines};
+use super::{Scratch, run, run_of, start};
+use std::io::Write as _;
 
 #[test]
 fn each_line_of_standard_input_is_a_job() {
@@ -54,15 +55,13 @@ fn without_a_command_each_input_is_one() {
 fn jobs_begin_before_all_inputs_are_known() {
     let mut doula = start(&["echo", "got"]);
     let mut stdin = doula.stdin.take().expect("a pipe");
-    let mut out = BufReader::new(doula.stdout.take().expect("a pipe"));
+    let mut out = lines(doula.stdout.take().expect("a pipe"));
     for word in ["a", "b"] {
         writeln!(stdin, "{word}").expect("it reads");
-        let mut line = String::new();
-        out.read_line(&mut line).expect("a line");
-        assert_eq!(line, format!("got {word}\n"));
+        assert_eq!(line(&mut out), format!("got {word}\n"));
     }
     drop(stdin);
-    assert_eq!(said(doula.wait_with_output().expect("its end")).code, Some(0));
+    assert_eq!(end_of(doula).code, Some(0));
 }
 
 #[test]

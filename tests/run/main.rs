@@ -1,13 +1,15 @@
 //! `doula run` as people run it: what jobs get, what is shown of them, how they fail, and how a run ends.
 
+mod bounded;
 mod ending;
 mod failing;
 mod inputs;
 mod output;
 
+use bounded::end_of;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 
 const DOULA: &str = env!("CARGO_BIN_EXE_doula");
 
@@ -28,20 +30,18 @@ impl Said {
     }
 }
 
-fn said(output: Output) -> Said {
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Said { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
-}
-
 fn run(args: &[&str]) -> Said {
     run_of(b"", args)
 }
 
 fn run_of(input: &[u8], args: &[&str]) -> Said {
     let mut doula = start(args);
+    let (mut stdin, input) = (doula.stdin.take().expect("a pipe"), input.to_vec());
     // One that fails at once reads nothing.
-    drop(doula.stdin.take().expect("a pipe").write_all(input));
-    said(doula.wait_with_output().expect("its end"))
+    let writes = std::thread::spawn(move || drop(stdin.write_all(&input)));
+    let said = end_of(doula);
+    writes.join().expect("it cannot fail");
+    said
 }
 
 fn start(args: &[&str]) -> Child {

@@ -87,9 +87,9 @@ fn who_does_not_read_on_gets_no_more_and_nobody_is_left() {
         format!("'{doula}' run -j2 --shell 'yes | head -c 200000; read x <{fifo}' ::: 1 2 3 4 | head -c 1");
     let mut shell = std::process::Command::new("sh").args(["-c", &line]).spawn().expect("sh");
     std::io::Write::write_all(&mut both, b"a\nb\n").expect("written");
-    assert!(shell.wait().expect("its end").success());
+    assert!(super::bounded::wait(&mut shell).expect("it ends").success());
     // Whoever still wanted to read would hold the FIFO open: it is ours alone.
     std::io::Write::write_all(&mut both, b"c").expect("written");
     let mut rest = [0; 1];
-    both.read_exact(&mut rest).expect("what nobody took");
+    super::bounded::Bounded(both).read_exact(&mut rest).expect("what nobody took");
 }
