@@ -171,9 +171,10 @@ fn failure(failed: Failed) -> Failure {
         Failed::Place(PlaceError::Taken { name, .. }) => Failure::usage(text)
             .hint(format!("speak with it by `doula ctl -n {name} status`, or give another name by --name")),
         Failed::Socket(_) => Failure::usage(text).hint("end who has it, or change `sockets`"),
-        Failed::Place(PlaceError::NotOurs(_) | PlaceError::Io { .. })
+        Failed::Place(PlaceError::Kept { .. } | PlaceError::NotOurs(_) | PlaceError::Io { .. })
         | Failed::Logs(_)
         | Failed::Newer(_)
+        | Failed::Keeper(_)
         | Failed::Kernel { .. } => Failure::doula(text),
     }
 }

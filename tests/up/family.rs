@@ -31,6 +31,8 @@ pub(crate) struct Family {
     lines: Receiver<String>,
     seen: Vec<String>,
     deadline: Instant,
+    /// The keepers of supervisors that were killed: they outlive these, and are not to outlive the test.
+    keepers: Vec<OwnedFd>,
 }
 
 impl Home {
@@ -132,7 +134,8 @@ impl Family {
         let (sender, lines) = channel();
         pass_on(child.stdout.take().expect("a pipe"), sender.clone());
         pass_on(child.stderr.take().expect("a pipe"), sender);
-        Family { home, child, lines, seen: Vec::new(), deadline: Instant::now() + PATIENCE }
+        let deadline = Instant::now() + PATIENCE;
+        Family { home, child, lines, seen: Vec::new(), deadline, keepers: Vec::new() }
     }
 
     /// Reads on until a line contains this, and gives that line. Panics when the family ends before.
@@ -178,8 +181,28 @@ impl Family {
         }
     }
 
+    /// The keeper of the supervisor, held. A newborn one has no name yet, so that it is waited for.
+    pub(crate) fn keeper(&self) -> Option<OwnedFd> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut found = self.find_keeper();
+        while found.is_none() && Instant::now() < deadline {
+            std::thread::yield_now();
+            found = self.find_keeper();
+        }
+        found
+    }
+
+    fn find_keeper(&self) -> Option<OwnedFd> {
+        let us = self.child.id();
+        let text = fs::read_to_string(format!("/proc/{us}/task/{us}/children")).ok()?;
+        let name = |pid: &str| fs::read_to_string(format!("/proc/{pid}/comm"));
+        let keeper = text.split_whitespace().find(|pid| name(pid).is_ok_and(|it| it == "doula-keeper\n"))?;
+        pidfd_open(Pid::from_raw(keeper.parse().ok()?)?, PidfdFlags::empty()).ok()
+    }
+
     /// Kills the supervisor, and nobody else, and waits for its end.
     pub(crate) fn kill(&mut self) {
+        self.keepers.extend(self.keeper());
         self.signal(Signal::KILL);
         self.child.wait().expect("to wait for our own child");
     }
@@ -187,7 +210,13 @@ impl Family {
     /// Starts a supervisor of the same family again.
     pub(crate) fn up_again(&mut self, words: &[&str]) {
         let mut command = self.home.command(env!("CARGO_BIN_EXE_doula"));
-        command.arg("up").args(words).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.arg("up").args(words);
+        self.again_with(command);
+    }
+
+    /// The same by this command.
+    pub(crate) fn again_with(&mut self, mut command: Command) {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         self.child = command.spawn().expect("doula up");
         let (sender, lines) = channel();
         pass_on(self.child.stdout.take().expect("a pipe"), sender.clone());
@@ -219,6 +248,7 @@ impl Family {
         while self.next().is_some() {}
         let status = self.child.wait().expect("to wait for our own child");
         self.home.expect_nothing_left();
+        self.expect_no_keepers();
         (status.code(), std::mem::take(&mut self.seen))
     }
 
@@ -229,7 +259,15 @@ impl Family {
         while self.next().is_some() {}
         self.child.wait().expect("to wait for our own child");
         self.home.expect_nothing_left();
+        self.expect_no_keepers();
         look(&self.home);
+    }
+
+    /// Fails if a keeper of an earlier supervisor lives on though all was taken over, or the family has ended.
+    fn expect_no_keepers(&self) {
+        for keeper in &self.keepers {
+            expect_end(keeper);
+        }
     }
 
     /// Asks the supervisor to end, as SIGTERM does, and waits.
@@ -246,9 +284,20 @@ impl Drop for Family {
             self.quit();
             drop(self.child.kill());
             drop(self.child.wait());
-            self.home.sweep();
+        }
+        self.home.sweep();
+        for keeper in &self.keepers {
+            // It has ended by itself, if all went well.
+            let _: rustix::io::Result<()> = pidfd_send_signal(keeper, Signal::KILL);
         }
     }
+}
+
+/// Waits for the end of a process, and fails if it does not come.
+pub(crate) fn expect_end(process: &OwnedFd) {
+    let patience = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
+    let ended = poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&patience)).expect("poll");
+    assert_eq!(ended, 1, "it lives on");
 }
 
 /// Where a line is, or a panic that shows them all.

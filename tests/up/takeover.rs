@@ -1,13 +1,15 @@
 //! The supervisor is killed, and another one takes over.
 
+use crate::bounded::PATIENCE;
 use crate::contain::get;
-use crate::family::{Family, Home, count};
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use crate::family::{Family, Home, count, expect_end};
+use rustix::process::{Signal, pidfd_send_signal};
 use std::collections::BTreeSet;
 use std::net::TcpListener;
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 const WEB: &str = "[service.web]\ncommand = \"ACTORS/polite\"\n";
 
@@ -38,7 +40,7 @@ fn who_ended_while_nobody_looked_is_told_with_its_exit_status() {
     let short = family.main_of("short");
     family.kill();
     pidfd_send_signal(&short, Signal::TERM).expect("it lives");
-    poll(&mut [PollFd::new(&short, PollFlags::IN)], None).expect("its end");
+    expect_end(&short);
     family.up_again(&[]);
     let told = family.expect("took over from pid");
     assert!(told.contains("1 processes go on, 1 ended meanwhile"), "{told}");
@@ -57,23 +59,12 @@ fn a_second_supervisor_is_refused_while_the_first_one_lives() {
     family.shut_down();
 }
 
-/// What `/proc` calls the command of a process.
-fn keeper_of(family: &Family) -> Pid {
-    let us = family.ask(&["status"])["pid"].as_i64().expect("its number");
-    let text = std::fs::read_to_string(format!("/proc/{us}/task/{us}/children")).expect("/proc");
-    let is_keeper = |pid: &&str| {
-        std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|it| it == "doula-keeper\n")
-    };
-    let pid = text.split_whitespace().find(is_keeper).and_then(|pid| pid.parse().ok());
-    pid.and_then(Pid::from_raw).expect("it has a keeper")
-}
-
 #[test]
 fn a_keeper_that_is_killed_is_replaced_and_the_next_one_holds_as_much() {
     let mut family = Family::up(WEB);
     family.expect("polite: ready");
     let before = family.status("web");
-    let keeper = pidfd_open(keeper_of(&family), PidfdFlags::empty()).expect("it lives");
+    let keeper = family.keeper().expect("it has one");
     pidfd_send_signal(&keeper, Signal::KILL).expect("it lives");
     family.expect("the keeper was killed; another one has taken its place");
     family.kill();
@@ -97,7 +88,7 @@ fn connections_wait_while_neither_the_supervisor_nor_the_service_lives() {
     family.kill();
     assert!(get(port).starts_with("HTTP/1."), "the worker goes on");
     pidfd_send_signal(&web, Signal::KILL).expect("it lives");
-    poll(&mut [PollFd::new(&web, PollFlags::IN)], None).expect("its end");
+    expect_end(&web);
     let client = std::thread::spawn(move || get(port));
     family.up_again(&[]);
     family.expect("web was killed by SIGKILL");
@@ -193,7 +184,7 @@ fn without_a_keeper_processes_are_found_and_what_is_lost_is_said() {
     let mut family = Family::up(WEB);
     family.expect("polite: ready");
     let before = family.status("web")["pid"].clone();
-    let keeper = pidfd_open(keeper_of(&family), PidfdFlags::empty()).expect("it lives");
+    let keeper = family.keeper().expect("it has one");
     family.signal(Signal::STOP);
     pidfd_send_signal(&keeper, Signal::KILL).expect("it lives");
     family.kill();
@@ -202,4 +193,155 @@ fn without_a_keeper_processes_are_found_and_what_is_lost_is_said() {
     assert!(told.contains("no keeper was left") && told.contains("1 processes go on"), "{told}");
     assert_eq!(family.status("web")["pid"], before);
     family.shut_down();
+}
+
+/// Everything was taken over by the one who has come after this, and the service goes on.
+fn expect_all_taken_over(family: &mut Family, services: usize) {
+    let told = family.expect("took over from pid");
+    let expected = format!("{services} processes go on, 0 ended meanwhile");
+    assert!(told.contains(&expected) && !told.contains("keeper"), "{told}");
+}
+
+/// The folder of the family, where its journal and its sockets are.
+fn folder(family: &Family) -> PathBuf {
+    family.home.dir.join("doula").join(&family.home.name)
+}
+
+#[test]
+fn a_supervisor_whom_nobody_could_follow_leaves_the_earlier_keeper_what_it_holds() {
+    let mut family = Family::up(WEB);
+    family.expect("polite: ready");
+    let before = family.status("web")["pid"].clone();
+    family.kill();
+    // Our keeper's socket cannot be made.
+    let hindrance = folder(&family).join("keeper.new");
+    std::fs::create_dir(&hindrance).expect("a folder in its place");
+    family.up_again(&[]);
+    family.expect("nobody could take over");
+    expect_all_taken_over(&mut family, 1);
+    assert_eq!(family.status("web")["pid"], before);
+    family.kill();
+    std::fs::remove_dir(&hindrance).expect("an empty folder");
+    family.up_again(&[]);
+    expect_all_taken_over(&mut family, 1);
+    assert_eq!(family.status("web")["pid"], before);
+    family.shut_down();
+}
+
+#[test]
+fn a_supervisor_that_fails_after_it_was_given_everything_leaves_it_to_the_next_one() {
+    let mut family = Family::up(WEB);
+    family.expect("polite: ready");
+    let before = family.status("web")["pid"].clone();
+    family.kill();
+    // The control socket cannot be made.
+    let control = folder(&family).join("control");
+    std::fs::remove_file(&control).expect("the one of the killed supervisor");
+    std::fs::create_dir(&control).expect("a folder in its place");
+    let said = family.home.doula(&["up"]);
+    assert!(said.code == Some(125) && said.err.contains("control"), "{said:?}");
+    std::fs::remove_dir(&control).expect("an empty folder");
+    family.up_again(&[]);
+    expect_all_taken_over(&mut family, 1);
+    assert_eq!(family.status("web")["pid"], before);
+    family.shut_down();
+}
+
+#[test]
+fn more_is_taken_over_than_the_soft_limit_of_open_files_allows() {
+    const SERVICES: usize = 30;
+    let text: String = (0..SERVICES)
+        .map(|number| format!("[service.s{number}]\ncommand = [\"sleep\", \"1000\"]\n"))
+        .collect();
+    let home = Home::new(&text);
+    let limited = |home: &Home| {
+        let mut command = home.command("sh");
+        command.args(["-c", "ulimit -Sn 40; exec \"$0\" up", env!("CARGO_BIN_EXE_doula")]);
+        command
+    };
+    let command = limited(&home);
+    let mut family = Family::with(home, command);
+    family.expect("s0 ");
+    for number in 0..SERVICES {
+        family.ask(&["wait", &format!("s{number}"), "--until", "ready"]);
+    }
+    family.kill();
+    let command = limited(&family.home);
+    family.again_with(command);
+    expect_all_taken_over(&mut family, SERVICES);
+    family.shut_down();
+}
+
+/// The keeper is stopped before or after it has closed what was the supervisor's own; what `doula up` says then.
+fn nothing_is_started_beside_a_stopped_keeper(before_the_kill: bool, expected: &str) {
+    let mut family = Family::up(WEB);
+    family.expect("polite: ready");
+    let before = family.status("web")["pid"].clone();
+    let keeper = family.keeper().expect("it has one");
+    let stop = || pidfd_send_signal(&keeper, Signal::STOP).expect("it lives");
+    if before_the_kill {
+        stop();
+    }
+    family.kill();
+    if !before_the_kill {
+        let deadline = Instant::now() + PATIENCE;
+        while UnixStream::connect(folder(&family).join("control")).is_ok() {
+            assert!(Instant::now() < deadline, "the keeper does not close the control socket");
+        }
+        stop();
+    }
+    let said = family.home.doula(&["up"]);
+    assert!(said.code == Some(125) && said.err.contains(expected), "{said:?}");
+    assert!(!said.out.contains("web"), "{said:?}");
+    pidfd_send_signal(&keeper, Signal::CONT).expect("it lives");
+    family.up_again(&[]);
+    expect_all_taken_over(&mut family, 1);
+    assert_eq!(family.status("web")["pid"], before);
+    family.shut_down();
+}
+
+#[test]
+fn nothing_is_started_as_long_as_a_keeper_lives_that_does_not_answer() {
+    nothing_is_started_beside_a_stopped_keeper(false, "does not answer");
+}
+
+#[test]
+fn nothing_is_started_as_long_as_a_keeper_holds_the_lock_of_its_dead_supervisor() {
+    nothing_is_started_beside_a_stopped_keeper(true, "holds on to its lock");
+}
+
+#[test]
+fn a_keeper_that_nobody_can_find_any_more_ends_with_the_last_process_it_holds() {
+    for folder_first in [true, false] {
+        let mut family = Family::up(WEB);
+        family.expect("polite: ready");
+        let (web, keeper) = (family.main_of("web"), family.keeper().expect("it has one"));
+        family.kill();
+        let remove = || std::fs::remove_dir_all(folder(&family)).expect("to remove the folder");
+        let end = || {
+            pidfd_send_signal(&web, Signal::KILL).expect("it lives");
+            expect_end(&web);
+        };
+        if folder_first {
+            remove();
+            end();
+        } else {
+            end();
+            remove();
+        }
+        expect_end(&keeper);
+    }
+}
+
+#[test]
+fn a_keeper_takes_sigterm_when_nobody_lives_whom_it_holds() {
+    let mut family = Family::up(WEB);
+    family.expect("polite: ready");
+    let (web, keeper) = (family.main_of("web"), family.keeper().expect("it has one"));
+    family.kill();
+    pidfd_send_signal(&keeper, Signal::TERM).expect("it lives");
+    let held = std::fs::read_to_string("/proc/self/fdinfo/".to_owned() + &keeper.as_raw_fd().to_string());
+    assert!(held.is_ok_and(|text| !text.contains("Pid:\t-1")), "it holds somebody who lives");
+    pidfd_send_signal(&web, Signal::KILL).expect("it lives");
+    expect_end(&keeper);
 }

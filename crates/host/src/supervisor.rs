@@ -3,12 +3,14 @@
 use crate::control::Identity;
 use crate::control::place::{Bases, Place, PlaceError};
 use crate::keeper::Keeper;
+use crate::keeper::heir::Unheard;
 use crate::linux::Linux;
 use crate::linux::home::Home;
 use crate::linux::takeover::{Before, Found};
 use crate::logs::{self, Collector};
 use crate::notify::Above;
 use crate::people::People;
+use crate::room;
 use doula_core::drive::Driver;
 use doula_core::engine::Engine;
 use doula_model::plan::Errno;
@@ -55,6 +57,11 @@ pub enum Failed {
         "the family runs under a newer doula (its state has version {0}), and this one cannot take it over"
     )]
     Newer(u32),
+    /// An earlier supervisor's keeper does not give what it holds.
+    #[error(
+        "the keeper of an earlier supervisor (`doula-keeper` in ps) {0}: nothing is started, for nobody knows who lives"
+    )]
+    Keeper(&'static str),
     /// The log files or standard output cannot be opened.
     #[error("failed to open the log: {0}")]
     Logs(std::io::Error),
@@ -70,6 +77,16 @@ pub enum Failed {
 
 fn kernel(what: &'static str) -> impl Fn(Errno) -> Failed {
     move |errno| Failed::Kernel { what, errno }
+}
+
+impl From<Unheard> for Failed {
+    fn from(unheard: Unheard) -> Failed {
+        Failed::Keeper(match unheard {
+            Unheard::Silent => "does not answer: it is stopped (SIGCONT has it go on), or hangs",
+            Unheard::Foreign => "is of another version of doula, which alone can take over",
+            Unheard::Cut => "holds more than our limit of open files allows (ulimit -Hn)",
+        })
+    }
 }
 
 /// Looks after the family until all is over; the result is the exit code.
@@ -94,7 +111,9 @@ fn look_after(options: Options, place: &Place) -> Result<u8, Failed> {
     wake_promptly();
     let above = Above::find(|name| std::env::var_os(name)).ok().flatten();
     let Options { family, reader, logs, version, keep_alive, keeper, on_ready } = options;
-    let mut before = Before::find(place.dir(), &family.name);
+    // Before anything is taken over: what comes in one message and has no room is lost.
+    let open_files = room::raise_open_files();
+    let mut before = Before::find(place.dir(), &family.name)?;
     if let Found::Newer(version) = before {
         return Err(Failed::Newer(version));
     }
@@ -102,27 +121,17 @@ fn look_after(options: Options, place: &Place) -> Result<u8, Failed> {
     let null = fd::open(c"/dev/null", Access::ReadWrite).map_err(kernel("open /dev/null"))?;
     let mut home = Home::new(&family.name, place.dir().to_owned(), collector, reader, (null, keeper))
         .map_err(kernel("open our own fds"))?;
-    home.above = above;
-    let (seed, now) = (seed(), time::monotonic());
-    let name = family.name.clone();
-    let engine = match &mut before {
-        Found::Alive(before) => {
-            home.take_over(before, family.services, (seed, now)).map_err(Failed::Socket)?
-        }
-        Found::Nothing | Found::Useless(_) | Found::Newer(_) => {
-            let (specs, recipes) = unzip(family.services);
-            home.admit(recipes).map_err(Failed::Socket)?;
-            Engine::new(specs, seed, now)
-        }
-    };
-    let mut engine = engine.keep_alive(keep_alive);
-    home.prepare_end(place, &mut engine, &version);
-    before.settle(&mut home);
-    let identity = Identity { family: name, pid: group::pid(), version };
+    (home.above, home.open_files) = (above, open_files);
+    let identity = Identity { family: family.name, pid: group::pid(), version: version.clone() };
     let people = People::new(place.listen()?, identity, home.warnings())
         .map_err(kernel("serve the control socket"))?;
     let signals = take_signals().map_err(kernel("read signals"))?;
     let mut world = Linux::new(home, people, signals).map_err(kernel("watch our own fds"))?;
+    let engine = begin(world.home(), &mut before, family.services).map_err(Failed::Socket)?;
+    let mut engine = engine.keep_alive(keep_alive);
+    // From here on nothing fails: what was left to us is ours.
+    let ours = world.home().prepare_end(place, &mut engine, &version);
+    before.settle(world.home(), ours);
     let mut driver = Driver::new(engine);
     driver.take_over(&mut world);
     driver.begin(&mut world);
@@ -134,6 +143,23 @@ fn look_after(options: Options, place: &Place) -> Result<u8, Failed> {
     place.close_door();
     world.close(driver.engine());
     Ok(code)
+}
+
+/// An engine that goes on with what was there, or one that begins.
+fn begin(
+    home: &mut Home,
+    before: &mut Found,
+    services: Vec<(ServiceSpec, Recipe)>,
+) -> Result<Engine, String> {
+    let (seed, now) = (seed(), time::monotonic());
+    match before {
+        Found::Alive(before) => home.take_over(before, services, (seed, now)),
+        Found::Nothing | Found::Useless(_) | Found::Newer(_) => {
+            let (specs, recipes) = unzip(services);
+            home.admit(recipes)?;
+            Ok(Engine::new(specs, seed, now))
+        }
+    }
 }
 
 /// We do little at a time and others wait for it: a death to be told, the next birth. So we ask for short turns, which

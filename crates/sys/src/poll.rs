@@ -198,6 +198,17 @@ pub fn watch_changes(inotify: impl AsFd, path: &CStr) -> Result<i32> {
     rustix::fs::inotify::add_watch(inotify, path, rustix::fs::inotify::WatchFlags::MODIFY).map_err(errno)
 }
 
+/// `inotify_add_watch(path, IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF)`—reports that this file was removed, replaced or renamed
+/// (and that its mode changed) under the number that is returned.
+///
+/// <https://man7.org/linux/man-pages/man2/inotify_add_watch.2.html>
+#[doc(alias = "inotify_add_watch")]
+pub fn watch_place(inotify: impl AsFd, path: &CStr) -> Result<i32> {
+    use rustix::fs::inotify::{WatchFlags, add_watch};
+    add_watch(inotify, path, WatchFlags::ATTRIB | WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF)
+        .map_err(errno)
+}
+
 /// `inotify_rm_watch(number)`—reports no more changes of it.
 #[doc(alias = "inotify_rm_watch")]
 pub fn unwatch(inotify: impl AsFd, number: i32) -> Result<()> {

@@ -92,6 +92,16 @@ pub fn bind_unix(socket: impl AsFd, path: &core::ffi::CStr) -> Result<()> {
     rustix::net::bind(socket, &address).map_err(errno)
 }
 
+/// `connect(socket, path)`—connects to who listens at this file. EAGAIN for a socket that does not wait, when the queue of that
+/// one is full; ECONNREFUSED if nobody listens.
+///
+/// <https://man7.org/linux/man-pages/man2/connect.2.html>
+#[doc(alias = "connect")]
+pub fn connect_unix(socket: impl AsFd, path: &core::ffi::CStr) -> Result<()> {
+    let address = rustix::net::SocketAddrUnix::new(path).map_err(errno)?;
+    rustix::net::connect(socket, &address).map_err(errno)
+}
+
 /// `listen(socket, backlog)`—listens, or changes the length of the accept queue of a socket that listens.
 ///
 /// <https://man7.org/linux/man-pages/man2/listen.2.html>

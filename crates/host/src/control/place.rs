@@ -8,10 +8,11 @@
 use crate::child::pause;
 use crate::sweep;
 use doula_model::id::Pid;
-use doula_sys::group;
+use doula_model::plan::Errno;
+use doula_sys::{fd, group, socket};
 use std::collections::BTreeSet;
 use std::env;
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -45,6 +46,16 @@ pub enum PlaceError {
     /// Another supervisor holds it.
     #[error("the family `{name}` is already running (its lock `{lock}` is held)")]
     Taken {
+        /// The family.
+        name: String,
+        /// The lock file.
+        lock: PathBuf,
+    },
+    /// Its supervisor is dead, and the keeper of that still has what it had open.
+    #[error(
+        "the supervisor of the family `{name}` is dead, and its keeper (`doula-keeper` in ps) holds on to its lock `{lock}`: the keeper is stopped (SIGCONT has it go on), or hangs"
+    )]
+    Kept {
         /// The family.
         name: String,
         /// The lock file.
@@ -118,8 +129,8 @@ impl Bases {
     /// Takes the place of this family for the life of the result, in the first base that can be used.
     ///
     /// # Errors
-    /// [`PlaceError::Taken`] if a family of this name runs already, in whichever base; else why the last
-    /// base could not be used.
+    /// [`PlaceError::Taken`] if a family of this name runs already, in whichever base, [`PlaceError::Kept`] if its supervisor is
+    /// dead; else why the last base could not be used.
     pub fn claim(&self, name: &str) -> Result<Place, PlaceError> {
         if !is_name(name) {
             return Err(PlaceError::BadName(name.to_owned()));
@@ -128,7 +139,10 @@ impl Bases {
         let deadline = Instant::now() + CLEARING;
         loop {
             match self.claim_at_once(name) {
-                Err(PlaceError::Taken { lock, .. }) if holder_is_dead(&lock) && Instant::now() < deadline => {
+                Err(PlaceError::Taken { name, lock }) if holder_is_dead(&lock) => {
+                    if Instant::now() >= deadline {
+                        return Err(PlaceError::Kept { name, lock });
+                    }
                     pause(LOOK_AGAIN);
                 }
                 answer => return answer,
@@ -197,7 +211,7 @@ impl Bases {
         let sockets = self.dirs.iter().map(|base| base.join(name).join(SOCKET));
         sockets.into_iter().find_map(|socket| {
             let owner = fs::symlink_metadata(&socket).ok()?.uid();
-            let speaks = (self.uid == 0 || owner == self.uid) && connect(&socket).is_ok();
+            let speaks = (self.uid == 0 || owner == self.uid) && somebody_listens(&socket);
             speaks.then(|| Found { name: name.to_owned(), socket, owner })
         })
     }
@@ -255,7 +269,7 @@ fn of_owner(base: &Path) -> Vec<Found> {
         let socket = entry.path().join(SOCKET);
         let theirs = owner(&entry.path(), Metadata::is_dir) == user
             && owner(&socket, |meta| meta.file_type().is_socket()) == user;
-        (theirs && connect(&socket).is_ok()).then_some(Found { name, socket, owner: user? })
+        (theirs && somebody_listens(&socket)).then_some(Found { name, socket, owner: user? })
     });
     found.collect()
 }
@@ -368,6 +382,24 @@ fn is_same_file(open: &File, path: &Path) -> bool {
 /// Connects to a control socket, whatever the length of its path.
 pub(crate) fn connect(socket: &Path) -> io::Result<UnixStream> {
     with_short_path(socket, |short| UnixStream::connect(short))
+}
+
+/// The same without waiting for room in the queue of who listens: [`io::ErrorKind::WouldBlock`] where there is none.
+pub(crate) fn connect_at_once(socket: &Path) -> io::Result<UnixStream> {
+    let to_io = |errno: Errno| io::Error::from_raw_os_error(errno.0);
+    with_short_path(socket, |short| {
+        let path = CString::new(short.as_os_str().as_bytes())?;
+        let stream = socket::unix_stream().map_err(to_io)?;
+        fd::set_nonblocking(&stream, true).map_err(to_io)?;
+        socket::connect_unix(&stream, &path).map_err(to_io)?;
+        fd::set_nonblocking(&stream, false).map_err(to_io)?;
+        Ok(UnixStream::from(stream))
+    })
+}
+
+/// Whether there is somebody at this socket, be it one who does not come to answer.
+fn somebody_listens(socket: &Path) -> bool {
+    connect_at_once(socket).map_or_else(|error| error.kind() == io::ErrorKind::WouldBlock, |_| true)
 }
 
 /// Does something with a path that fits into a socket address: through a handle of its directory if the path

@@ -173,15 +173,19 @@ impl Ledger {
         true
     }
 
-    /// The listener, if the path is still that of its socket. Else another supervisor has taken over.
+    /// The listener, if the path is still that of its socket. Else another supervisor has taken over, or the folder is gone.
     pub(super) fn listener(self) -> Option<RawFd> {
         let number = self.0.first()?.load(Ordering::Acquire).checked_sub(1)?;
+        let [low, high] = INODE.map(|at| u64::from(self.0[at].load(Ordering::Relaxed)));
+        (inode_of(&self.path()) == Some(high << 32 | low)).then_some(number as RawFd)
+    }
+
+    /// Where the socket file of the listener is, or was.
+    pub(super) fn path(self) -> PathBuf {
         let words =
             self.0[PATH + 1..NUMBER].iter().flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes());
         let path: Vec<u8> = words.take(self.0[PATH].load(Ordering::Relaxed) as usize).collect();
-        let [low, high] = INODE.map(|at| u64::from(self.0[at].load(Ordering::Relaxed)));
-        let path = PathBuf::from(std::ffi::OsStr::from_bytes(&path));
-        (inode_of(&path) == Some(high << 32 | low)).then_some(number as RawFd)
+        PathBuf::from(std::ffi::OsStr::from_bytes(&path))
     }
 
     /// All that is held.

@@ -7,8 +7,8 @@
 //! closed by the keeper as soon as the supervisor is dead.
 //!
 //! It sleeps as long as the supervisor lives, and nothing but its death wakes it. It leads a session of its own, takes no
-//! signal but SIGKILL, and ends when the family ends. If it is killed, the supervisor makes another one, which at once holds
-//! everything.
+//! signal but SIGKILL as long as somebody lives whom it holds, and ends when the family ends, or nobody can find it any more.
+//! If it is killed, the supervisor makes another one, which at once holds everything.
 //!
 //! - `ledger`: what is held, and for what
 //! - `serve`: the life of the keeper
@@ -42,8 +42,10 @@ const GREETING: [u8; 8] = *b"doula k1";
 
 /// In the set of the keeper: the supervisor has ended.
 const SUPERVISOR: u64 = 0;
-/// Somebody wants to take over. What follows are the handles of children.
+/// Somebody wants to take over.
 const LISTENER: u64 = 1;
+/// Something happened to the file of our socket. What follows are the handles of children.
+const PLACE: u64 = 2;
 
 /// Our keeper.
 pub struct Keeper {

@@ -1,14 +1,17 @@
 //! The life of a keeper: to sleep while the supervisor lives, then to keep, and to give all to who comes.
 
 use super::ledger::{Ledger, Tag};
-use super::{GREETING, LISTENER, SUPERVISOR};
+use super::{GREETING, LISTENER, PLACE, SUPERVISOR};
 use core::time::Duration;
 use doula_model::plan::{Errno, Resource};
+use doula_model::signal::Signal;
 use doula_sys::fd::{self, AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use doula_sys::poll::{Epoll, Happening, Interest};
 use doula_sys::signal::{self, SignalSet};
 use doula_sys::{group, limits, poll, socket, time, title};
+use std::ffi::CString;
 use std::mem::ManuallyDrop;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 
 /// So long a keeper waits for the next supervisor after the last child has ended: what is left are exit statuses, and what
@@ -97,7 +100,15 @@ impl Estate {
             let _ = wakes.delete(&supervisor);
         }
         let mut living = self.watch_children(wakes);
+        let place = watch_place(wakes, life.ledger);
         loop {
+            if living == 0 {
+                // Nobody loses anything any more, so whoever wants our end (a machine that is switched off) may have it.
+                signal::set_mask(SignalSet::FULL.without(Signal::TERM));
+                if life.ledger.listener().is_none() {
+                    return 0;
+                }
+            }
             let patience = (living == 0).then_some(ALONE);
             let mut happened = [Happening::EMPTY; 64];
             let tokens: Vec<u64> = match wakes.wait(&mut happened, patience) {
@@ -106,9 +117,13 @@ impl Estate {
                 Err(Errno::EINTR) => continue,
                 Err(_) => return 1,
             };
-            for child in tokens.iter().filter(|token| **token > LISTENER) {
-                let Some((handle, _)) = self.held.get((child - LISTENER - 1) as usize) else { continue };
+            for child in tokens.iter().filter(|token| **token > PLACE) {
+                let Some((handle, _)) = self.held.get((child - PLACE - 1) as usize) else { continue };
                 living -= usize::from(wakes.delete(handle).is_ok());
+            }
+            if let Some(place) = place.as_ref().filter(|_| tokens.contains(&PLACE)) {
+                // What it was does not matter: we look ourselves.
+                let _ = poll::changes(place, |_| {});
             }
             if tokens.contains(&LISTENER) {
                 match listener.accept().ok().map(|(stream, _)| self.give(&stream)) {
@@ -125,7 +140,7 @@ impl Estate {
     fn watch_children(&self, wakes: &Epoll) -> usize {
         let children = self.held.iter().enumerate().filter(|(_, (_, tag))| matches!(tag, Tag::Child(..)));
         children
-            .filter(|(at, (handle, _))| wakes.add(handle, Interest::READ, LISTENER + 1 + *at as u64).is_ok())
+            .filter(|(at, (handle, _))| wakes.add(handle, Interest::READ, PLACE + 1 + *at as u64).is_ok())
             .count()
     }
 
@@ -147,6 +162,15 @@ impl Estate {
         }
         hear(heir)
     }
+}
+
+/// Wakes us when the file of our socket is removed or replaced.
+fn watch_place(wakes: &Epoll, ledger: Ledger) -> Option<OwnedFd> {
+    let path = CString::new(ledger.path().as_os_str().as_bytes()).ok()?;
+    let place = poll::inotify().ok()?;
+    poll::watch_place(&place, &path).ok()?;
+    wakes.add(&place, Interest::READ, PLACE).ok()?;
+    Some(place)
 }
 
 /// Says something and waits until it was heard.

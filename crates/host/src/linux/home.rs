@@ -8,11 +8,11 @@ use super::stubborn::{self, Stubborn};
 use super::takeover::shown;
 use super::trees::{Life, Trees};
 use crate::journal::write::Journal;
+use crate::keeper::heir::Inheritance;
 use crate::keeper::{Held, Keeper, Ledger};
 use crate::listen::{Inherited, Shared, Sockets};
 use crate::logs::{Collector, Lost, Stamp};
 use crate::notify::Above;
-use crate::room;
 use crate::schedule::Schedules;
 use crate::spawn;
 use crate::sweep::{Strangers, end_strangers};
@@ -58,7 +58,7 @@ pub(crate) struct Home {
     /// `/dev/null`, for every child that gets no input. Its number is low, which a birth likes.
     pub(super) null: OwnedFd,
     /// Our limit of open files before we raised it.
-    pub(super) open_files: Option<Rlimit>,
+    pub(crate) open_files: Option<Rlimit>,
     pub(super) reader: Reader,
     /// The service manager above us.
     pub(crate) above: Option<Above>,
@@ -72,6 +72,8 @@ pub(crate) struct Home {
     /// It could not be written, and that was told.
     pub(super) journal_failed: bool,
     pub(super) keeper: Option<Keeper>,
+    /// The keeper of a supervisor before us, where ours could not take its place: it keeps what it holds, for the next one.
+    pub(super) earlier_keeper: Option<Inheritance>,
     /// Sockets of a supervisor before us, until those who have them are known.
     pub(super) inherited_sockets: Vec<Inherited>,
     /// Children of a supervisor before us, until the driver looks after them.
@@ -92,7 +94,6 @@ impl Home {
         (null, keeper): (OwnedFd, Option<Keeper>),
     ) -> Result<Home, Errno> {
         let schedules = Schedules::new().map_err(|_| Errno::EMFILE)?;
-        let open_files = room::raise_open_files();
         let ledger = keeper.as_ref().map_or(Ledger::none(), |keeper| keeper.ledger);
         Ok(Home {
             epoll: Epoll::new()?,
@@ -107,11 +108,12 @@ impl Home {
             journal: None,
             journal_failed: false,
             keeper,
+            earlier_keeper: None,
             inherited_sockets: Vec::new(),
             inherited: BTreeMap::new(),
             notify_dir,
             null,
-            open_files,
+            open_files: None,
             reader,
             above: None,
             compressing: None,
@@ -127,11 +129,12 @@ impl Home {
         has.into_iter().filter(|(has, _)| !has).map(|(_, warning)| warning.to_owned()).collect()
     }
 
-    /// From now on the next supervisor finds what we hold by this socket.
-    pub(crate) fn await_heir(&mut self, place: &crate::control::place::Place) -> Result<(), String> {
-        let Some(keeper) = &mut self.keeper else { return Ok(()) };
+    /// From now on the next supervisor finds what we hold by this socket, if we have a keeper.
+    pub(super) fn await_heir(&mut self, place: &crate::control::place::Place) -> Result<bool, String> {
+        let Some(keeper) = &mut self.keeper else { return Ok(false) };
         let (listener, [new, path]) = place.bind(crate::keeper::SOCKET).map_err(|error| error.to_string())?;
-        keeper.answer_at(listener, [&new, &path]).map_err(|errno| errno.to_string())
+        keeper.answer_at(listener, [&new, &path]).map_err(|errno| errno.to_string())?;
+        Ok(true)
     }
 
     /// Makes services known under the next numbers, in this order.

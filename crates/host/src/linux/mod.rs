@@ -100,6 +100,11 @@ impl Linux {
         })
     }
 
+    /// What is kept for the family.
+    pub(crate) fn home(&mut self) -> &mut Home {
+        &mut self.home
+    }
+
     /// Takes everything apart; the last lines of the log are written.
     pub(crate) fn close(mut self, engine: &Engine) -> logs::Lost {
         self.pending.clear();

@@ -10,7 +10,7 @@ use crate::control::place::Place as FamilyPlace;
 use crate::journal::read::Written;
 use crate::journal::write::Journal;
 use crate::journal::{self, Entry, Head, Place};
-use crate::keeper::heir::Inheritance;
+use crate::keeper::heir::{Inheritance, Unheard};
 use crate::keeper::{Held, Tag};
 use crate::logs::{Source, Stamp};
 use crate::notify::{Channel, ReadyPipe};
@@ -65,8 +65,11 @@ pub(crate) enum Found {
 }
 
 impl Found {
-    /// Says what was found, and has it all be ours: our own keeper holds what the other one held, and answers at its path.
-    pub(crate) fn settle(self, home: &mut Home) {
+    /// Says what was found. It is all ours now, if our own keeper answers in the place of the other one: then that one ends.
+    /// Else it goes on holding what it holds, as long as we live and longer.
+    ///
+    /// To be called when nothing can fail any more: then nobody else has it.
+    pub(crate) fn settle(self, home: &mut Home, ours: bool) {
         match self {
             Found::Nothing | Found::Newer(_) => {}
             Found::Useless(why) => {
@@ -75,8 +78,11 @@ impl Found {
                 home.logs.say(Stamp::read(), &text);
             }
             Found::Alive(before) => {
-                before.inheritance.iter().for_each(Inheritance::release);
                 home.logs.say(Stamp::read(), &before.told);
+                match before.inheritance {
+                    Some(inheritance) if ours => inheritance.release(),
+                    kept => home.earlier_keeper = kept,
+                }
             }
         }
     }
@@ -84,27 +90,31 @@ impl Found {
 
 impl Before {
     /// What a supervisor of this family has left in this directory.
-    pub(crate) fn find(directory: &Path, name: &str) -> Found {
+    ///
+    /// # Errors
+    /// There is a keeper who does not give what it holds.
+    pub(crate) fn find(directory: &Path, name: &str) -> Result<Found, Unheard> {
         let text = std::fs::read(journal::path(directory)).ok();
-        let inheritance = Inheritance::claim(directory);
-        if text.is_none() && inheritance.is_none() {
-            return Found::Nothing;
-        }
-        let mut written = Written::read(&text.unwrap_or_default());
+        let mut written = text.as_deref().map(Written::read).unwrap_or_default();
         match &written.head {
-            Some(head) if head.version > journal::VERSION => return Found::Newer(head.version),
+            Some(head) if head.version > journal::VERSION => return Ok(Found::Newer(head.version)),
             Some(head) if head.world != journal::this_world() => {
-                return Found::Useless("it is of another start of this machine".to_owned());
+                return Ok(Found::Useless("it is of another start of this machine".to_owned()));
             }
             Some(_) => {}
             None => written = Written::unreadable(written.cut),
         }
-        let whole = written.head.is_some() && written.cut == 0 && inheritance.is_some();
+        let inheritance = Inheritance::claim(directory)?;
+        if text.is_none() && inheritance.is_none() {
+            return Ok(Found::Nothing);
+        }
+        let all = inheritance.as_ref().is_some_and(|inheritance| inheritance.whole);
+        let whole = written.head.is_some() && written.cut == 0 && all;
         let marked = if whole { Vec::new() } else { marked(name) };
         if inheritance.is_none() && marked.is_empty() {
-            return Found::Useless("nothing of it lives any more".to_owned());
+            return Ok(Found::Useless("nothing of it lives any more".to_owned()));
         }
-        Found::Alive(Box::new(Before { written, inheritance, marked, told: String::new() }))
+        Ok(Found::Alive(Box::new(Before { written, inheritance, marked, told: String::new() })))
     }
 }
 
@@ -126,12 +136,17 @@ fn marked(name: &str) -> Vec<Marked> {
 }
 
 impl Home {
-    /// From now on another supervisor can take over. Where that cannot be prepared, the family goes on without, and it is said.
-    pub(crate) fn prepare_end(&mut self, family: &FamilyPlace, engine: &mut Engine, program: &str) {
+    /// From now on another supervisor can take over, if this says so. Where that cannot be prepared, the family goes on without,
+    /// and it is said.
+    pub(crate) fn prepare_end(&mut self, family: &FamilyPlace, engine: &mut Engine, program: &str) -> bool {
         let done = self.begin_journal(family.dir(), engine, program);
         self.complain_of_journal(done);
-        if let Err(error) = self.await_heir(family) {
-            self.logs.say(Stamp::read(), &format!("nobody could take over: {error}"));
+        match self.await_heir(family) {
+            Ok(awaited) => awaited,
+            Err(error) => {
+                self.logs.say(Stamp::read(), &format!("nobody could take over: {error}"));
+                false
+            }
         }
     }
 
@@ -368,6 +383,9 @@ impl Home {
         let when = ago.map_or(String::new(), |ago| format!(", which ended {:.1} s ago", ago.as_secs_f64()));
         let mut told =
             format!("took over from {who}{when}: {living} processes go on, {ended} ended meanwhile");
+        if before.inheritance.as_ref().is_some_and(|inheritance| !inheritance.whole) {
+            told.push_str("; the keeper was killed in the middle of it: some sockets and output may be lost");
+        }
         if before.inheritance.is_none() {
             told.push_str("; no keeper was left: what was written meanwhile and waited in sockets is lost, and nobody knows how those ended");
         }
