@@ -33,6 +33,8 @@ pub enum Failure {
     Lost,
     /// Its worker answered something that is no answer.
     Protocol,
+    /// Its worker answered that it failed.
+    Answered,
 }
 
 impl Failure {
@@ -50,7 +52,11 @@ impl Failure {
     pub const fn is_death(self) -> bool {
         match self {
             Failure::Signal(_) | Failure::OutOfMemory | Failure::Lost => true,
-            Failure::Code(_) | Failure::TimedOut | Failure::NotStarted(_) | Failure::Protocol => false,
+            Failure::Code(_)
+            | Failure::TimedOut
+            | Failure::NotStarted(_)
+            | Failure::Protocol
+            | Failure::Answered => false,
         }
     }
 }
@@ -66,6 +72,7 @@ impl fmt::Display for Failure {
             Failure::NotStarted(_) => f.write_str("could not be started"),
             Failure::Lost => f.write_str("was lost with its worker"),
             Failure::Protocol => f.write_str("was not answered as agreed"),
+            Failure::Answered => f.write_str("was answered with an error"),
         }
     }
 }

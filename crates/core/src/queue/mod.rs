@@ -66,6 +66,8 @@ pub enum Event {
         /// How: [`Failure::Lost`] when nobody knows better.
         failure: Failure,
     },
+    /// The worker of this slot will leave: it gets no more tasks until the slot is opened again.
+    Leaves(SlotId),
     /// Nothing is begun while it is `true`.
     Throttle(bool),
     /// Nothing is begun any more; what is being worked at is ended too if `now`.
@@ -164,6 +166,14 @@ struct Slot {
     leases: Vec<Lease>,
     /// Its worker is alone with its task.
     alone: bool,
+    /// Its worker gets no more.
+    leaves: bool,
+}
+
+impl Slot {
+    fn has_room(&self, window: usize) -> bool {
+        !self.alone && !self.leaves && self.leases.len() < window
+    }
 }
 
 /// How far the end of all has come.
@@ -243,6 +253,11 @@ impl Queue {
             Event::Ended { slot, task, failure } => self.ended(now, slot, task, failure),
             Event::Refused { slot, task } => self.refused(now, slot, task),
             Event::Died { slot, failure } => self.died(now, slot, failure),
+            Event::Leaves(slot) => {
+                if let Some(place) = self.slots.get_mut(&slot) {
+                    place.leaves = true;
+                }
+            }
             Event::Throttle(on) => self.throttled = on,
             Event::Stop { now: at_once } => self.stop(now, at_once),
             Event::Tick => {}
@@ -260,13 +275,19 @@ impl Queue {
     /// Whether another task would be begun at once: then it should be submitted. So a source of any length is read no faster
     /// than it is worked at.
     pub fn wants_more(&self) -> bool {
-        let room = || self.slots.values().any(|slot| !slot.alone && slot.leases.len() < self.window());
+        let room = || self.slots.values().any(|slot| slot.has_room(self.window()));
         self.phase == Phase::Running && !self.closed && self.ready.is_empty() && room()
     }
 
     /// Whether this slot is open.
     pub fn is_open(&self, slot: SlotId) -> bool {
         self.slots.contains_key(&slot)
+    }
+
+    /// Whether a task waits that would be begun at once if one more slot were open.
+    pub fn is_starved(&self) -> bool {
+        let some_wait = !self.ready.is_empty() || !self.suspects.is_empty();
+        self.phase == Phase::Running && !self.throttled && some_wait
     }
 
     /// Whether every task that was submitted came to its end, and no more will come.
@@ -362,8 +383,8 @@ impl Queue {
             let slot = self.slots.iter().find(|(_, slot)| has_room(slot)).map(|(id, _)| *id)?;
             row.pop_front().map(|attempt| (slot, attempt))
         };
-        let alone = found(&|slot| slot.leases.is_empty(), &mut self.suspects);
-        alone.or_else(|| found(&|slot| !slot.alone && slot.leases.len() < window, &mut self.ready))
+        let alone = found(&|slot| slot.leases.is_empty() && !slot.leaves, &mut self.suspects);
+        alone.or_else(|| found(&|slot| slot.has_room(window), &mut self.ready))
     }
 
     /// Takes a lease back, if the slot has it.
@@ -377,7 +398,7 @@ impl Queue {
 
     fn ended(&mut self, now: Time, slot: SlotId, task: TaskId, failure: Option<Failure>) {
         if let Some(lease) = self.take_back(slot, task) {
-            self.conclude(now, lease, failure);
+            self.conclude(now, lease, failure, false);
         }
     }
 
@@ -403,7 +424,7 @@ impl Queue {
         let alone = place.leases.len() == 1;
         for lease in place.leases {
             if alone || lease.ending.is_some() {
-                self.conclude(now, lease, Some(failure));
+                self.conclude(now, lease, Some(failure), true);
             } else {
                 // One of these may have done it: from now on each is tried alone.
                 let suspect = lease.attempt.suspect || !ours;
@@ -412,8 +433,8 @@ impl Queue {
         }
     }
 
-    /// An attempt is over: what comes now?
-    fn conclude(&mut self, now: Time, lease: Lease, failure: Option<Failure>) {
+    /// An attempt is over: what comes now? `died`: its worker died with it, in whatever way.
+    fn conclude(&mut self, now: Time, lease: Lease, failure: Option<Failure>, died: bool) {
         let mut attempt = lease.attempt;
         let failure = match (lease.ending.map(|ending| ending.why), failure) {
             (_, None) => {
@@ -424,7 +445,8 @@ impl Queue {
             (Some(Why::Timeout), Some(_)) => Failure::TimedOut,
             (None, Some(failure)) => failure,
         };
-        let deadly = failure.is_death() && self.policy.deaths > 0;
+        let died = died && lease.ending.is_none();
+        let deadly = (died || failure.is_death()) && self.policy.deaths > 0;
         attempt.deaths += u32::from(deadly);
         attempt.suspect |= deadly;
         if deadly && attempt.deaths >= self.policy.deaths {

@@ -92,6 +92,8 @@ pub struct RetryOn {
     pub not_started: bool,
     /// The worker was lost, or did not answer as agreed.
     pub lost: bool,
+    /// The worker answered that it failed.
+    pub answered: bool,
 }
 
 impl RetryOn {
@@ -103,6 +105,7 @@ impl RetryOn {
         timeout: true,
         not_started: true,
         lost: true,
+        answered: true,
     };
     /// After none.
     pub const NONE: RetryOn = RetryOn {
@@ -112,6 +115,7 @@ impl RetryOn {
         timeout: false,
         not_started: false,
         lost: false,
+        answered: false,
     };
 
     /// Also after this exit code.
@@ -141,6 +145,7 @@ impl RetryOn {
             Failure::TimedOut => self.timeout,
             Failure::NotStarted(_) => self.not_started,
             Failure::Lost | Failure::Protocol => self.lost,
+            Failure::Answered => self.answered,
         }
     }
 }

@@ -41,6 +41,7 @@ mod lines;
 mod memory;
 mod place;
 mod spool;
+pub mod workers;
 
 pub use drive::run;
 pub use spool::Kept;

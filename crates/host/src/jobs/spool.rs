@@ -22,6 +22,12 @@ enum Content {
     File(File, u64),
 }
 
+impl From<Vec<u8>> for Kept {
+    fn from(bytes: Vec<u8>) -> Kept {
+        Kept(Content::Bytes(bytes))
+    }
+}
+
 impl Kept {
     /// How many bytes.
     #[must_use]
