@@ -37,6 +37,14 @@ pub fn write(fd: impl AsFd, bytes: &[u8]) -> Result<usize> {
     rustix::io::write(fd, bytes).map_err(errno)
 }
 
+/// `ioctl(fd, FIONREAD)`—how many bytes of a pipe nobody has read yet; either end may ask.
+///
+/// <https://man7.org/linux/man-pages/man7/pipe.7.html>
+#[doc(alias = "FIONREAD")]
+pub fn unread(pipe: impl AsFd) -> Result<u64> {
+    rustix::io::ioctl_fionread(pipe).map_err(errno)
+}
+
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -332,6 +340,16 @@ mod tests {
         }
         drop(one.1);
         assert_eq!(tee(&one.0, &other.1, 8), Ok(0));
+    }
+
+    #[test]
+    fn what_nobody_read_is_counted_also_when_nobody_can_read_it_any_more() {
+        let (reader, writer) = pipe().expect("pipe");
+        write(&writer, b"abc").expect("write");
+        assert_eq!((unread(&writer), unread(&reader)), (Ok(3), Ok(3)));
+        assert_eq!(read(&reader, &mut [0; 2]), Ok(2));
+        drop(reader);
+        assert_eq!(unread(&writer), Ok(1));
     }
 
     #[test]

@@ -11,12 +11,14 @@
 //! When a worker dies that has several tasks, nobody knows which of them it was: they are tried again one by one, each alone
 //! with its worker ([`Policy::deaths`]).
 
+mod hiring;
 mod median;
 mod policy;
 
 #[cfg(test)]
 mod tests;
 
+pub use hiring::Hiring;
 pub use policy::{Counts, Halt, HaltLimit, HaltOn, Pause, Policy, RetryOn, Timeout};
 
 use crate::random::Random;
@@ -55,6 +57,14 @@ pub enum Event {
     /// closed; the last one stays, and tries again after [`SHORTAGE`].
     Refused {
         /// In which slot.
+        slot: SlotId,
+        /// Which task.
+        task: TaskId,
+    },
+    /// The worker of this slot never took the task that it was given: the task waits for its turn again, as if nothing had
+    /// been. Comes after [`Event::Leaves`], else the same worker gets it again.
+    Returned {
+        /// Which slot.
         slot: SlotId,
         /// Which task.
         task: TaskId,
@@ -252,6 +262,7 @@ impl Queue {
             Event::Open(slot) => drop(self.slots.entry(slot).or_default()),
             Event::Ended { slot, task, failure } => self.ended(now, slot, task, failure),
             Event::Refused { slot, task } => self.refused(now, slot, task),
+            Event::Returned { slot, task } => self.returned(slot, task),
             Event::Died { slot, failure } => self.died(now, slot, failure),
             Event::Leaves(slot) => {
                 if let Some(place) = self.slots.get_mut(&slot) {
@@ -275,7 +286,12 @@ impl Queue {
     /// Whether another task would be begun at once: then it should be submitted. So a source of any length is read no faster
     /// than it is worked at.
     pub fn wants_more(&self) -> bool {
-        let room = || self.slots.values().any(|slot| slot.has_room(self.window()));
+        self.wants_more_with(false)
+    }
+
+    /// The same, if `another` slot is opened for it.
+    pub fn wants_more_with(&self, another: bool) -> bool {
+        let room = || another || self.slots.values().any(|slot| slot.has_room(self.window()));
         self.phase == Phase::Running && !self.closed && self.ready.is_empty() && room()
     }
 
@@ -403,13 +419,21 @@ impl Queue {
     }
 
     fn refused(&mut self, now: Time, slot: SlotId, task: TaskId) {
-        let Some(Lease { attempt, .. }) = self.take_back(slot, task) else { return };
-        if self.phase == Phase::Stopping {
-            return self.settle(attempt, Verdict::Skipped);
+        let had = self.leased;
+        self.returned(slot, task);
+        if self.leased == had || self.phase == Phase::Stopping {
+            return;
         }
         match self.slots.len() {
             1 => self.short_until = Some(now.after(SHORTAGE)),
             _ => drop(self.slots.remove(&slot)),
+        }
+    }
+
+    fn returned(&mut self, slot: SlotId, task: TaskId) {
+        let Some(Lease { attempt, .. }) = self.take_back(slot, task) else { return };
+        if self.phase == Phase::Stopping {
+            return self.settle(attempt, Verdict::Skipped);
         }
         // In front: so no other task is taken in for it meanwhile.
         let row = if attempt.suspect { &mut self.suspects } else { &mut self.ready };

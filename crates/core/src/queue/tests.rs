@@ -224,6 +224,39 @@ fn who_finds_no_room_waits_for_its_turn_and_the_last_slot_tries_again() {
 }
 
 #[test]
+fn a_task_that_its_worker_never_took_goes_to_another_and_is_not_blamed() {
+    let mut queue = queue(Policy { deaths: 1, ..Policy::PLAIN }, 2, 3);
+    actions(&mut queue);
+    queue.handle(at(1), Event::Leaves(1));
+    queue.handle(at(1), Event::Returned { slot: 1, task: TaskId(1) });
+    queue.handle(at(1), Event::Died { slot: 1, failure: Failure::Lost });
+    assert_eq!(actions(&mut queue), []);
+    queue.handle(at(2), end(2, 2, None));
+    assert_eq!(leases(&mut queue), [(2, 1, 1)]);
+    queue.handle(at(3), Event::Leaves(2));
+    queue.handle(at(3), end(2, 1, None));
+    // Who leaves gets no more.
+    assert_eq!(leases(&mut queue), []);
+    assert!(queue.is_starved());
+    queue.handle(at(4), Event::Died { slot: 2, failure: Failure::Lost });
+    queue.handle(at(4), Event::Open(2));
+    assert_eq!(leases(&mut queue), [(2, 3, 1)]);
+}
+
+#[test]
+fn who_ends_in_whatever_way_with_a_task_is_a_death_that_counts() {
+    let mut queue = queue(Policy { deaths: 2, ..Policy::PLAIN }, 1, 1);
+    for attempt in 1..=2 {
+        assert_eq!(leases(&mut queue), [(1, 1, attempt)]);
+        queue.handle(at(1), Event::Died { slot: 1, failure: Failure::Code(3) });
+        if attempt == 1 {
+            queue.handle(at(1), Event::Open(1));
+        }
+    }
+    assert_eq!(verdicts(&actions(&mut queue)), [(1, Verdict::Quarantined(Failure::Code(3)), 2)]);
+}
+
+#[test]
 fn no_more_tasks_are_wanted_than_can_be_begun() {
     let mut queue = Queue::new(Policy::PLAIN, 0);
     assert!(!queue.wants_more());
@@ -332,6 +365,12 @@ impl Play {
             return self.tell(Event::Open(slot));
         }
         held.retain(|other| *other != task);
+        if choice > 240 && held.is_empty() {
+            self.tell(Event::Leaves(slot));
+            self.tell(Event::Returned { slot, task: TaskId(task) });
+            self.tell(Event::Died { slot, failure: Failure::Lost });
+            return self.tell(Event::Open(slot));
+        }
         self.tell(end(slot, task, nature(task)));
     }
 

@@ -1,35 +1,20 @@
 //! A slot: where one job runs at a time, and how its end is seen.
 
+use super::fence::Fence;
 use super::lines::Lines;
 use super::spool::Spool;
 use super::{Attempt, Capture, Stream};
-use crate::child::{Child, Row};
+use crate::child::Child;
 use crate::{Command, CommandError, OnDrop, Signal};
 use doula_core::queue::SlotId;
 use doula_model::exit::ExitStatus;
 use doula_model::task::TaskId;
 use doula_sys::fd::OwnedFd;
 use std::io;
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 /// How long those may take to be gone who were killed where no cgroup tells it.
 const GONE_WITHIN: Duration = Duration::from_secs(10);
-
-/// The cgroup of a slot.
-#[derive(Debug)]
-struct Fence {
-    row: Arc<Row>,
-    events: OwnedFd,
-}
-
-impl Fence {
-    fn new() -> Option<Fence> {
-        let row = Row::new()?;
-        let events = row.events().ok()?;
-        Some(Fence { row, events })
-    }
-}
 
 /// What is seen of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +95,7 @@ impl Place {
             _ => {}
         }
         match &self.fence {
-            Some(fence) => command.contain(Some(Arc::clone(&fence.row))),
+            Some(fence) => command.contain(Some(fence.row())),
             None if self.contain => drop(command.contained()),
             None => {}
         }
@@ -143,12 +128,12 @@ impl Place {
             return Ok(Look::Lives);
         }
         let Some(fence) = &self.fence else { return Ok(Look::Over) };
-        if fence.row.is_empty(&fence.events)? {
+        if fence.is_empty()? {
             return Ok(Look::Over);
         }
         if !job.razed {
             (job.left, job.razed) = (true, true);
-            fence.row.kill()?;
+            fence.kill()?;
         }
         Ok(Look::Left)
     }
@@ -159,7 +144,7 @@ impl Place {
         job.interrupted = true;
         // Who is gone by now has ended.
         let _ = match &self.fence {
-            Some(fence) => fence.row.signal(Signal::TERM),
+            Some(fence) => fence.signal(Signal::TERM),
             None => job.child.signal(Signal::TERM),
         };
     }
@@ -170,7 +155,7 @@ impl Place {
         match &self.fence {
             Some(fence) => {
                 (job.interrupted, job.razed) = (true, true);
-                fence.row.kill()
+                fence.kill()
             }
             None if self.contain => job.child.kill_tree(GONE_WITHIN).map(drop).map_err(io::Error::from),
             None => job.child.kill(),
@@ -181,7 +166,7 @@ impl Place {
     pub(super) fn finish(&mut self, tell: &mut Tell<'_>) -> io::Result<Option<(Attempt, bool)>> {
         let Some(job) = self.job.take() else { return Ok(None) };
         let task = job.task;
-        for lines in job.lines {
+        for mut lines in job.lines {
             lines.finish(&mut |stream, line| tell(task, stream, line))?;
         }
         let certain = self.fence.is_some();

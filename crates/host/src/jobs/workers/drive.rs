@@ -1,19 +1,23 @@
-//! The loop: what happens goes to the queue, and what it says is done.
+//! The loop: what happens goes to the queue, and what it says is done. What workers say, and how they leave, is in
+//! [`ends`](super::ends).
 
 use super::super::memory::Deaths;
 use super::super::{Next, Settings, Stop};
 use super::worker::{Has, Worker, WorkerError};
-use super::{Answer, Tasks};
+use super::{Rules, Tasks};
 use crate::child::os_error;
+use crate::room;
 use crate::signals::Held;
-use doula_core::queue::{Action, Counts, Event, Queue, SlotId};
-use doula_model::plan::Errno;
-use doula_model::signal::Signal;
-use doula_model::task::{Failure, TaskId};
+use doula_core::queue::{Action, Counts, Event, Hiring, Queue, SlotId};
+use doula_model::plan::{Errno, Rlimit};
+use doula_model::task::TaskId;
+use doula_model::time::Time;
+use doula_sys::fd::AsFd as _;
 use doula_sys::poll::{Epoll, Happening, Interest};
 use doula_sys::time;
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::DerefMut;
 use std::time::{Duration, Instant};
 
 /// Has all tasks of `work` done by workers, and returns what became of them. `held` are the signals that it wants to hear of.
@@ -22,46 +26,57 @@ use std::time::{Duration, Instant};
 ///
 /// # Errors
 /// What `work` fails with, and want of fds or memory. Nobody is left running then.
-pub fn run(settings: Settings, work: &mut impl Tasks, held: &Held) -> io::Result<Counts> {
-    let queue = Queue::new(settings.policy.clone(), settings.seed);
-    let epoll = Epoll::new().map_err(os_error)?;
-    epoll.add(held, Interest::READ, SIGNALS).map_err(os_error)?;
-    let workers = BTreeMap::new();
-    let (ooms, next_look, trouble) = (Deaths::new(), None, None);
-    let mut shop = Shop {
-        settings,
-        work,
-        queue,
-        workers,
-        epoll,
-        submitted: 0,
-        source: Source::Asked,
-        trouble,
-        next_look,
-        ooms,
-    };
+pub fn run(rules: Rules, work: &mut impl Tasks, held: &Held) -> io::Result<Counts> {
+    let mut shop = Shop::new(rules, work)?;
+    shop.epoll.add(held, Interest::READ, SIGNALS).map_err(os_error)?;
     while !shop.over()? {
-        shop.wait(held)?;
+        shop.wait(Some(held))?;
     }
-    shop.dismiss()?;
-    match shop.trouble {
+    shop.dismiss();
+    while shop.has_workers() {
+        shop.wait(Some(held))?;
+    }
+    match shop.trouble.take() {
         Some(trouble) => Err(trouble),
         None => Ok(*shop.queue.counts()),
     }
 }
 
-/// Tokens of what is not of a slot.
+/// Tokens of what is not of a worker.
 const SIGNALS: u64 = u64::MAX;
 const SOURCE: u64 = u64::MAX - 1;
-/// The tokens of a slot are its number times this, plus what it is. What a worker says comes first: it said it before it
-/// answered.
-const PER_SLOT: u64 = 4;
-const ERROR: u64 = 0;
-const OUTPUT: u64 = 1;
-const INPUT: u64 = 2;
-const PROCESS: u64 = 3;
 /// So much is heard of at once.
 const AT_ONCE: usize = 64;
+/// So much is read at once.
+const PIECE: usize = 64 << 10;
+
+/// What of a worker can be ready. What it says comes first: it said it before it answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Error,
+    Output,
+    Input,
+    Process,
+    /// The last of its descendants is gone.
+    Gone,
+}
+
+/// The number of the worker, its slot (29 bits) and the part: who is dead is never taken for who has its slot now.
+pub(super) fn token(worker: &Worker, part: Part) -> u64 {
+    u64::from(worker.number) << 32 | u64::from(worker.slot) << 3 | part as u64
+}
+
+fn parts(token: u64) -> (u32, SlotId, Part) {
+    let part = match token & 7 {
+        0 => Part::Error,
+        1 => Part::Output,
+        2 => Part::Input,
+        3 => Part::Process,
+        _ => Part::Gone,
+    };
+    let low = |bits: u64| u32::try_from(bits & u64::from(u32::MAX)).unwrap_or_default();
+    (low(token >> 32), low(token) >> 3, part)
+}
 
 /// Whether tasks may be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,26 +90,59 @@ enum Source {
     Ended,
 }
 
-struct Shop<'w, W> {
-    settings: Settings,
-    work: &'w mut W,
-    queue: Queue,
-    workers: BTreeMap<SlotId, Worker>,
-    epoll: Epoll,
+pub(super) struct Shop<W> {
+    pub(super) rules: Rules,
+    pub(super) work: W,
+    pub(super) queue: Queue,
+    pub(super) hiring: Hiring,
+    /// Those that get tasks, or had one when we heard of them last.
+    pub(super) workers: BTreeMap<SlotId, Worker>,
+    /// Those that have left, by number, until all their descendants are gone.
+    pub(super) leaving: BTreeMap<u32, Worker>,
+    pub(super) epoll: Epoll,
+    pub(super) ooms: Deaths,
+    pub(super) buffer: Vec<u8>,
+    pub(super) trouble: Option<io::Error>,
+    /// So many workers were started, and tasks handed in.
+    hired: u32,
     submitted: u64,
     source: Source,
-    trouble: Option<io::Error>,
     next_look: Option<Instant>,
-    ooms: Deaths,
+    /// The limit of open files that workers get.
+    given: Option<Rlimit>,
 }
 
-impl<W: Tasks> Shop<'_, W> {
-    fn tell(&mut self, event: Event) {
+impl<W> Shop<W>
+where
+    W: DerefMut<Target: Tasks>,
+{
+    pub(super) fn new(rules: Rules, work: W) -> io::Result<Shop<W>> {
+        let Settings { policy, seed, .. } = &rules.settings;
+        Ok(Shop {
+            queue: Queue::new(policy.clone(), *seed),
+            rules,
+            work,
+            hiring: Hiring::default(),
+            workers: BTreeMap::new(),
+            leaving: BTreeMap::new(),
+            epoll: Epoll::new().map_err(os_error)?,
+            ooms: Deaths::new(),
+            buffer: vec![0; PIECE],
+            trouble: None,
+            hired: 0,
+            submitted: 0,
+            source: Source::Asked,
+            next_look: None,
+            given: room::raise_open_files(),
+        })
+    }
+
+    pub(super) fn tell(&mut self, event: Event) {
         self.queue.handle(time::monotonic(), event);
     }
 
     /// Gives out all there is to do; whether all is done.
-    fn over(&mut self) -> io::Result<bool> {
+    pub(super) fn over(&mut self) -> io::Result<bool> {
         loop {
             self.fill()?;
             let Some(action) = self.queue.poll_action() else { break };
@@ -102,6 +150,11 @@ impl<W: Tasks> Shop<'_, W> {
         }
         self.work.progress(self.queue.counts(), self.queue.in_work());
         Ok(self.queue.is_over())
+    }
+
+    /// Whether there are any, alive or dying.
+    pub(super) fn has_workers(&self) -> bool {
+        !self.workers.is_empty() || !self.leaving.is_empty()
     }
 
     /// Takes tasks as long as they can be begun, and starts workers as long as tasks wait for one.
@@ -115,7 +168,7 @@ impl<W: Tasks> Shop<'_, W> {
                 continue;
             }
             let asks = matches!(self.source, Source::Asked | Source::AskedAgain) && self.trouble.is_none();
-            if !asks || !(self.queue.wants_more() || may_hire) {
+            if !asks || !self.queue.wants_more_with(may_hire) {
                 return Ok(());
             }
             match self.work.next() {
@@ -137,10 +190,10 @@ impl<W: Tasks> Shop<'_, W> {
         }
     }
 
-    /// The lowest slot that has no worker.
+    /// The lowest slot that has no worker, if one may be started now.
     fn vacancy(&self) -> Option<SlotId> {
         let taken = SlotId::try_from(self.workers.len()).unwrap_or(SlotId::MAX);
-        if taken >= self.settings.slots {
+        if taken >= self.rules.settings.slots || self.hiring.not_before() > time::monotonic() {
             return None;
         }
         (1..=taken + 1).find(|slot| !self.workers.contains_key(slot))
@@ -149,11 +202,14 @@ impl<W: Tasks> Shop<'_, W> {
     /// Starts a worker; whether there is one more.
     fn hire(&mut self) -> io::Result<bool> {
         let Some(slot) = self.vacancy() else { return Ok(false) };
-        let command = self.work.worker(slot);
-        let worker = match Worker::start(slot, command, self.settings.contain) {
+        let mut command = self.work.worker(slot);
+        if let Some(limit) = self.given {
+            command.limits(limit);
+        }
+        self.hired = self.hired.wrapping_add(1);
+        let worker = match Worker::start(slot, self.hired, command, self.rules.settings.contain) {
             Ok(worker) => worker,
-            Err(WorkerError::Command(error)) if is_shortage(error.errno()) && !self.workers.is_empty() => {
-                self.settings.slots = SlotId::try_from(self.workers.len()).unwrap_or(SlotId::MAX);
+            Err(WorkerError::Command(error)) if is_shortage(error.errno()) && self.bears_shortage() => {
                 self.work.cramped(&error.to_string());
                 return Ok(false);
             }
@@ -164,15 +220,24 @@ impl<W: Tasks> Shop<'_, W> {
             }
             Err(WorkerError::Io(error)) => return Err(error),
         };
-        let token = u64::from(slot) * PER_SLOT;
-        self.epoll
-            .add(&worker.child, Interest::READ.and(Interest::ONCE), token + PROCESS)
-            .map_err(os_error)?;
-        self.epoll.add(&worker.output, Interest::READ, token + OUTPUT).map_err(os_error)?;
-        self.epoll.add(&worker.error, Interest::READ, token + ERROR).map_err(os_error)?;
+        let once = Interest::READ.and(Interest::ONCE);
+        let watch = |fd, interest, part| self.epoll.add(fd, interest, token(&worker, part)).map_err(os_error);
+        watch(worker.child.as_fd(), once, Part::Process)?;
+        watch(worker.output.as_fd(), Interest::READ, Part::Output)?;
+        watch(worker.error.as_fd(), Interest::READ, Part::Error)?;
         self.workers.insert(slot, worker);
         self.tell(Event::Open(slot));
         Ok(true)
+    }
+
+    /// Those that there are must do; without any it is tried again, a few times.
+    fn bears_shortage(&mut self) -> bool {
+        if self.workers.is_empty() {
+            let now = time::monotonic();
+            return !self.hiring.in_vain(now, now);
+        }
+        self.rules.settings.slots = SlotId::try_from(self.workers.len()).unwrap_or(SlotId::MAX);
+        true
     }
 
     /// What is in work is let to its end; then [`run`] fails.
@@ -200,44 +265,38 @@ impl<W: Tasks> Shop<'_, W> {
 
     fn act(&mut self, action: Action) -> io::Result<()> {
         match action {
-            Action::Lease { slot, task, attempt } => {
-                let line = self.work.ask(task);
-                self.work.began(task, attempt, slot);
-                let Some(worker) = self.workers.get_mut(&slot) else { return Ok(()) };
-                if !worker.give(Has { task, attempt }, line)? {
-                    self.await_room(slot)?;
-                }
-                Ok(())
-            }
+            Action::Lease { slot, task, attempt } => return self.give(slot, Has { task, attempt }),
             Action::Interrupt { slot, .. } => {
                 // Whatever it still answers, it will be gone.
                 self.tell(Event::Leaves(slot));
                 if let Some(worker) = self.workers.get_mut(&slot) {
                     worker.interrupt();
                 }
-                Ok(())
             }
-            Action::Kill { slot, .. } => {
-                self.workers.get_mut(&slot).map_or(Ok(()), |worker| worker.kill(None))
-            }
+            Action::Kill { slot, .. } => return self.workers.get_mut(&slot).map_or(Ok(()), Worker::kill),
             Action::Retry { task, attempt, failure, pause } => {
                 self.work.retries(task, attempt, failure, pause);
-                Ok(())
             }
-            Action::Settled { task, verdict, attempts } => self.work.settled(task, verdict, attempts),
-            Action::Halted => {
-                self.work.halted();
-                Ok(())
-            }
+            Action::Settled { task, verdict, attempts } => return self.work.settled(task, verdict, attempts),
+            Action::Halted => self.work.halted(),
         }
+        Ok(())
+    }
+
+    /// Gives a task to a worker.
+    fn give(&mut self, slot: SlotId, has: Has) -> io::Result<()> {
+        self.work.began(has.task, has.attempt, slot);
+        let Some(worker) = self.workers.get_mut(&slot) else { return Ok(()) };
+        self.work.ask(has.task, worker.line());
+        worker.has = Some(has);
+        if worker.write()? { Ok(()) } else { self.await_room(slot) }
     }
 
     /// Has the epoll tell when a worker's pipe has room again.
     fn await_room(&self, slot: SlotId) -> io::Result<()> {
-        let Some(input) = self.workers.get(&slot).and_then(|worker| worker.input.as_ref()) else {
-            return Ok(());
-        };
-        let (once, token) = (Interest::WRITE.and(Interest::ONCE), u64::from(slot) * PER_SLOT + INPUT);
+        let Some(worker) = self.workers.get(&slot) else { return Ok(()) };
+        let Some(input) = &worker.input else { return Ok(()) };
+        let (once, token) = (Interest::WRITE.and(Interest::ONCE), token(worker, Part::Input));
         match self.epoll.add(input, once, token) {
             Err(Errno::EEXIST) => self.epoll.modify(input, once, token).map_err(os_error),
             added => added.map_err(os_error),
@@ -245,13 +304,9 @@ impl<W: Tasks> Shop<'_, W> {
     }
 
     /// Sleeps until something happens, and takes it in.
-    fn wait(&mut self, held: &Held) -> io::Result<()> {
+    pub(super) fn wait(&mut self, held: Option<&Held>) -> io::Result<()> {
         let mut happened = [Happening::EMPTY; AT_ONCE];
-        let look = self.look_around();
-        let deadline = self.queue.deadline().map(|deadline| deadline.since(time::monotonic()));
-        let patience = self.workers.values().filter_map(Worker::patience).min();
-        let patience = patience.map(|until| until.saturating_duration_since(Instant::now()));
-        let timeout = [deadline, look, patience].into_iter().flatten().min();
+        let timeout = self.timeout();
         let happened = match self.epoll.wait(&mut happened, timeout) {
             Ok(happened) => happened,
             Err(Errno::EINTR) => return Ok(()),
@@ -260,29 +315,36 @@ impl<W: Tasks> Shop<'_, W> {
         if happened.is_empty() {
             self.tell(Event::Tick);
         }
-        let mut tokens = happened.iter().map(Happening::token).collect::<Vec<_>>();
+        let mut tokens = [0; AT_ONCE];
+        let tokens = &mut tokens[..happened.len()];
+        tokens.iter_mut().zip(happened).for_each(|(token, happening)| *token = happening.token());
         tokens.sort_unstable();
         for token in tokens {
-            match token {
-                SIGNALS => self.signals(held)?,
-                SOURCE => self.source = Source::AskedAgain,
-                token => self.heard(token)?,
+            match (*token, held) {
+                (SIGNALS, Some(held)) => self.signals(held)?,
+                (SOURCE, _) => self.source = Source::AskedAgain,
+                (token, _) => self.heard(token)?,
             }
         }
         self.lose_patience()
     }
 
-    /// Kills those who closed a pipe and did not end.
-    fn lose_patience(&mut self) -> io::Result<()> {
-        let now = Instant::now();
-        let late = |worker: &&mut Worker| worker.patience().is_some_and(|until| until <= now);
-        // Their ends are heard of.
-        self.workers.values_mut().filter(late).try_for_each(|worker| worker.kill(None))
+    /// How long may be slept.
+    fn timeout(&mut self) -> Option<Duration> {
+        let look = self.look_around();
+        let until = |time: Time| time.since(time::monotonic());
+        let deadline = self.queue.deadline().map(until);
+        let hire = self.queue.is_starved().then(|| self.hiring.not_before());
+        let hire = hire.map(until).filter(|pause| !pause.is_zero());
+        let all = self.workers.values().chain(self.leaving.values());
+        let patience = all.filter_map(|worker| worker.until).min();
+        let patience = patience.map(|until| until.saturating_duration_since(Instant::now()));
+        [deadline, look, patience, hire].into_iter().flatten().min()
     }
 
     /// Asks now and then whether there is room on the machine; how long until the next time.
     fn look_around(&mut self) -> Option<Duration> {
-        let every = self.settings.look_every?;
+        let every = self.rules.settings.look_every?;
         let now = Instant::now();
         if self.next_look.is_none_or(|due| due <= now) {
             self.next_look = Some(now + every);
@@ -300,7 +362,7 @@ impl<W: Tasks> Shop<'_, W> {
                 Stop::Now => self.tell(Event::Stop { now: true }),
                 Stop::Kill => {
                     self.tell(Event::Stop { now: true });
-                    self.workers.values_mut().try_for_each(|worker| worker.kill(None))?;
+                    self.workers.values_mut().try_for_each(Worker::kill)?;
                 }
             }
         }
@@ -308,119 +370,19 @@ impl<W: Tasks> Shop<'_, W> {
     }
 
     fn heard(&mut self, token: u64) -> io::Result<()> {
-        let slot = SlotId::try_from(token / PER_SLOT).unwrap_or_default();
-        match token % PER_SLOT {
-            ERROR => self.hear(slot),
-            OUTPUT => self.answers(slot),
-            INPUT => match self.workers.get_mut(&slot).map_or(Ok(true), Worker::write)? {
+        let (number, slot, part) = parts(token);
+        if self.workers.get(&slot).is_none_or(|worker| worker.number != number) {
+            return self.farewell(number);
+        }
+        match part {
+            Part::Error => self.hear(slot),
+            Part::Output => self.answers(slot),
+            Part::Input => match self.workers.get_mut(&slot).map_or(Ok(true), Worker::write)? {
                 true => Ok(()),
                 false => self.await_room(slot),
             },
-            _ => self.ended(slot),
+            Part::Process | Part::Gone => self.ended(slot),
         }
-    }
-
-    fn hear(&mut self, slot: SlotId) -> io::Result<()> {
-        let Some(worker) = self.workers.get_mut(&slot) else { return Ok(()) };
-        let task = worker.has.map(|has| has.task);
-        let work = &mut *self.work;
-        if !worker.hear(&mut |line| work.said(slot, task, line))? {
-            // Its end would be reported for ever.
-            self.epoll.delete(&worker.error).map_err(os_error)?;
-        }
-        Ok(())
-    }
-
-    /// Takes in what a worker answered.
-    fn answers(&mut self, slot: SlotId) -> io::Result<()> {
-        let Some(worker) = self.workers.get_mut(&slot) else { return Ok(()) };
-        if !worker.read()? {
-            self.epoll.delete(&worker.output).map_err(os_error)?;
-        }
-        self.take_answers(slot)
-    }
-
-    fn take_answers(&mut self, slot: SlotId) -> io::Result<()> {
-        while let Some(worker) = self.workers.get_mut(&slot) {
-            let answered = match (worker.line(), worker.has) {
-                (Ok(None), _) => return Ok(()),
-                (Ok(Some(line)), Some(has)) => self.work.answer(has.task, &line).map(|answer| (has, answer)),
-                (Ok(Some(_)), None) => Err("it answered without being asked".to_owned()),
-                (Err(why), _) => Err(why),
-            };
-            match answered {
-                Ok((has, answer)) => {
-                    worker.has = None;
-                    let failure = (answer == Answer::Failed).then_some(Failure::Answered);
-                    self.tell(Event::Ended { slot, task: has.task, failure });
-                }
-                Err(why) => return self.banish(slot, why),
-            }
-        }
-        Ok(())
-    }
-
-    /// A worker that answered what is no answer is not believed any more.
-    fn banish(&mut self, slot: SlotId, why: String) -> io::Result<()> {
-        let Some(mut worker) = self.workers.remove(&slot) else { return Ok(()) };
-        worker.kill(Some(why))?;
-        self.tell(Event::Leaves(slot));
-        self.buried(slot, worker, true)
-    }
-
-    /// The process of a worker may have ended.
-    fn ended(&mut self, slot: SlotId) -> io::Result<()> {
-        // What it still answered counts.
-        while let Some(worker) = self.workers.get_mut(&slot) {
-            if worker.child.try_wait().is_none() {
-                return Ok(());
-            }
-            let more = doula_sys::poll::readable(&worker.output, Some(Duration::ZERO)).unwrap_or(false);
-            if !more || !worker.read()? {
-                break;
-            }
-            self.take_answers(slot)?;
-        }
-        match self.workers.remove(&slot) {
-            Some(worker) => self.buried(slot, worker, false),
-            None => Ok(()),
-        }
-    }
-
-    /// Tells the queue of the end of a worker; `lied`: it answered what is no answer.
-    fn buried(&mut self, slot: SlotId, worker: Worker, lied: bool) -> io::Result<()> {
-        let task = worker.has.map(|has| has.task);
-        let work = &mut *self.work;
-        let death = worker.bury(&mut |line| work.said(slot, task, line))?;
-        let ours = death.why.is_some();
-        let failure = match Failure::of(death.status) {
-            _ if lied => Failure::Protocol,
-            None => Failure::Lost,
-            Some(Failure::Signal(Signal::KILL)) if ours => Failure::Lost,
-            Some(Failure::Signal(Signal::KILL)) if self.ooms.any() => Failure::OutOfMemory,
-            Some(failure) => failure,
-        };
-        self.work.died(death);
-        if let Some(task) = task.filter(|_| lied) {
-            self.tell(Event::Ended { slot, task, failure: Some(failure) });
-        }
-        self.tell(Event::Died { slot, failure });
-        Ok(())
-    }
-
-    /// All is done: tells the workers to end, and waits for them.
-    fn dismiss(&mut self) -> io::Result<()> {
-        let until = Instant::now() + self.settings.policy.grace;
-        for worker in self.workers.values_mut() {
-            worker.dismissed = true;
-            worker.input = None;
-        }
-        for (slot, mut worker) in std::mem::take(&mut self.workers) {
-            worker.child.wait_timeout(until.saturating_duration_since(Instant::now()));
-            let work = &mut *self.work;
-            drop(worker.bury(&mut |line| work.said(slot, None, line))?);
-        }
-        Ok(())
     }
 }
 

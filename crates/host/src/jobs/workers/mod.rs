@@ -2,11 +2,12 @@
 //! standard output. What [`doula_core::queue`] decides is done here.
 //!
 //! What a line says is the business of [`Tasks`]. A worker that answers what is no answer, closes a pipe, or dies, costs the one
-//! task that it had, and is replaced; it never gets a task while it has one. What it writes to standard error is told line by
-//! line, with the task that it had.
+//! task that it had, and is replaced; it never gets a task while it has one. A task that it had not begun to read goes to another
+//! worker, and is not blamed. What it writes to standard error is told line by line, with the task that it had. Workers that end
+//! one after the other before they took any task are started again after pauses, and at last no more.
 //!
 //! ```
-//! use doula_host::jobs::workers::{self, Answer, Tasks};
+//! use doula_host::jobs::workers::{self, Answer, NoAnswer, Rules, Tasks};
 //! use doula_host::jobs::{Next, Settings, TaskId, Verdict};
 //! use doula_host::{Command, signals::Held};
 //!
@@ -21,15 +22,14 @@
 //!     fn worker(&mut self, _slot: u32) -> Command {
 //!         Command::new("cat")
 //!     }
-//!     fn ask(&mut self, task: TaskId) -> Vec<u8> {
-//!         format!("task {task}\n").into_bytes()
+//!     fn ask(&mut self, task: TaskId, line: &mut Vec<u8>) {
+//!         line.extend_from_slice(format!("task {task}\n").as_bytes());
 //!     }
-//!     fn answer(&mut self, task: TaskId, line: &[u8]) -> Result<Answer, String> {
-//!         let line = String::from_utf8_lossy(line);
-//!         if line != format!("task {task}") {
-//!             return Err(format!("it answered `{line}`"));
+//!     fn answer(&mut self, task: TaskId, line: &[u8]) -> Result<Answer, NoAnswer> {
+//!         if line != format!("task {task}").as_bytes() {
+//!             return Err(NoAnswer::garbage(line));
 //!         }
-//!         self.heard.push(line.into_owned());
+//!         self.heard.push(String::from_utf8_lossy(line).into_owned());
 //!         Ok(Answer::Done)
 //!     }
 //!     fn settled(&mut self, _task: TaskId, verdict: Verdict, _attempts: u32) -> std::io::Result<()> {
@@ -39,29 +39,60 @@
 //! }
 //!
 //! let mut work = Echo { begun: 0, heard: Vec::new() };
-//! let counts = workers::run(Settings { slots: 2, ..Settings::default() }, &mut work, &Held::back(&[])?)?;
+//! let counts = workers::run(Rules::new(Settings { slots: 2, ..Settings::default() }), &mut work, &Held::back(&[])?)?;
 //! assert_eq!((counts.done, work.heard.len()), (3, 3));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! Several tasks in flight with one worker are not here: the loop gives one at a time ([`window`](super::Policy::window) is not looked at).
 
+mod answers;
 mod drive;
+mod ends;
 mod worker;
+
+#[cfg(test)]
+mod tests;
 
 pub use drive::run;
 
-use super::{Failure, Next, SlotId, Stop, TaskId, Verdict};
+use super::{Failure, Next, Settings, SlotId, Stop, TaskId, Verdict};
 use crate::signals::Arrival;
 use crate::{Command, CommandError};
-use doula_core::queue::Counts;
+use doula_core::queue::{Counts, Hiring};
 use doula_model::exit::ExitStatus;
+use doula_model::id::Pid;
 use doula_sys::fd::BorrowedFd;
+use std::fmt;
 use std::io;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 /// A line that is longer is no answer: nobody may fill our memory.
 pub const LONGEST_ANSWER: usize = 16 << 20;
+
+/// How tasks are done by workers.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// As for jobs. What becomes of output is not looked at: it is taken line by line.
+    pub settings: Settings,
+    /// A worker that has answered so many tasks is replaced. Only a share of all is ever away at once, so that one may answer
+    /// some more before.
+    pub max_tasks: Option<NonZeroU64>,
+}
+
+impl Rules {
+    /// Workers that live as long as they can.
+    #[must_use]
+    pub fn new(settings: Settings) -> Rules {
+        Rules { settings, max_tasks: None }
+    }
+
+    /// So many may be away at once.
+    fn absent(&self) -> SlotId {
+        Hiring::absent(self.settings.slots)
+    }
+}
 
 /// What a worker answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,17 +103,72 @@ pub enum Answer {
     Failed,
 }
 
-/// A worker that ended before it was told to.
+/// What a worker said that is no answer to its task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoAnswer {
+    /// Why not: a sentence about the worker.
+    pub why: String,
+    /// Whose answer it says that it is. If it has answered that one before, its next task is not to blame.
+    pub of: Option<TaskId>,
+}
+
+impl From<String> for NoAnswer {
+    fn from(why: String) -> NoAnswer {
+        NoAnswer { why, of: None }
+    }
+}
+
+impl NoAnswer {
+    /// The line is none at all.
+    #[must_use]
+    pub fn garbage(line: &[u8]) -> NoAnswer {
+        format!("it answered `{}`", shown(line)).into()
+    }
+
+    fn unasked(line: &[u8]) -> NoAnswer {
+        format!("it said `{}` without being asked", shown(line)).into()
+    }
+
+    fn twice(task: TaskId) -> NoAnswer {
+        format!("it answered task {task} more than once").into()
+    }
+}
+
+/// As much of a line as people can bear.
+fn shown(line: &[u8]) -> String {
+    const LONGEST: usize = 60;
+    let text = String::from_utf8_lossy(line.get(..4 * LONGEST).unwrap_or(line));
+    let mut shown: String = text.chars().take(LONGEST).flat_map(char::escape_debug).collect();
+    if text.chars().count() > LONGEST {
+        shown.push('…');
+    }
+    shown
+}
+
+/// A worker that ended, or was ended, before it was told to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Death {
     /// Where.
     pub slot: SlotId,
-    /// The task that it had, and the n-th attempt at it.
+    /// Its number, for people.
+    pub pid: Pid,
+    /// The task that it had taken, and the n-th attempt at it.
     pub task: Option<(TaskId, u32)>,
-    /// How its process ended.
-    pub status: ExitStatus,
-    /// What it did wrong before, if that was why it was killed.
+    /// How its process ended; `None` when it is being killed for what it did.
+    pub status: Option<ExitStatus>,
+    /// What it did wrong before.
     pub why: Option<String>,
+}
+
+impl fmt::Display for Death {
+    /// The rest of a sentence that begins with the worker.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.why, self.status) {
+            (Some(why), _) => write!(f, "was ended: {why}"),
+            (None, Some(status)) => status.fmt(f),
+            (None, None) => f.write_str("was ended"),
+        }
+    }
 }
 
 /// Where tasks come from, what is said to workers, and who is told of them.
@@ -101,14 +187,15 @@ pub trait Tasks {
     /// The command of the worker of this slot. It gets pipes as its standard streams.
     fn worker(&mut self, slot: SlotId) -> Command;
 
-    /// The line that asks for this task, with its end.
-    fn ask(&mut self, task: TaskId) -> Vec<u8>;
+    /// Appends the line that asks for this task, with its end.
+    fn ask(&mut self, task: TaskId, line: &mut Vec<u8>);
 
-    /// Takes the line (without its end) that the worker of this task answered. `Err` says why it is no answer to it.
+    /// Takes the line (without its end) that the worker of this task answered.
     ///
     /// # Errors
-    /// The worker is killed then, and the task has failed by [`Failure::Protocol`].
-    fn answer(&mut self, task: TaskId, line: &[u8]) -> Result<Answer, String>;
+    /// Why it is no answer to it. The worker is killed then, and the task has failed by [`Failure::Protocol`]. That it has
+    /// also so when the worker said more behind its answer: [`Tasks::settled`] has the last word.
+    fn answer(&mut self, task: TaskId, line: &[u8]) -> Result<Answer, NoAnswer>;
 
     /// A worker has a task now.
     fn began(&mut self, task: TaskId, attempt: u32, slot: SlotId) {
@@ -124,8 +211,13 @@ pub trait Tasks {
         Ok(())
     }
 
-    /// A worker ended before it was told to.
-    fn died(&mut self, death: Death) {
+    /// A worker ended before it was told to. Comes before what becomes of its task.
+    fn died(&mut self, death: &Death) {
+        let _ = death;
+    }
+
+    /// Workers end before they take a task, again and again, this one last: nothing more is begun.
+    fn hopeless(&mut self, death: &Death) {
         let _ = death;
     }
 

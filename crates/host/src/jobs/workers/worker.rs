@@ -1,21 +1,20 @@
 //! One worker: its process, its three pipes, and the task that it has.
 
+use super::super::fence::Fence;
 use super::super::lines::Lines;
 use super::super::{SlotId, Stream, TaskId};
-use super::{Death, LONGEST_ANSWER};
+use super::answers::Answers;
 use crate::child::{Child, os_error};
 use crate::{Command, CommandError, OnDrop, Signal, Stdio};
-use doula_model::exit::ExitStatus;
-use doula_sys::{fd, poll};
+use doula_model::time::Time;
+use doula_sys::{fd, poll, time};
 use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read as _, Write as _};
 use std::time::{Duration, Instant};
 
-/// How long those may take to be gone who were killed.
-const GONE_WITHIN: Duration = Duration::from_secs(10);
 /// Who closed a pipe is about to end by itself; so long it is waited for, so that its end can be told.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// So much is read at once.
-const PIECE: usize = 64 << 10;
+/// Where no cgroup tells that all are gone, it is looked so often.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// A task that a worker has.
 #[derive(Clone, Copy, Debug)]
@@ -24,35 +23,61 @@ pub(super) struct Has {
     pub(super) attempt: u32,
 }
 
-/// Why a worker will be killed, and when.
-#[derive(Debug)]
-struct Fault {
-    why: String,
-    until: Instant,
+/// What came of reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    Some,
+    Nothing,
+    /// Nobody can say anything any more.
+    End,
 }
 
 #[derive(Debug)]
 pub(super) struct Worker {
-    slot: SlotId,
+    pub(super) slot: SlotId,
+    /// No other worker ever has the same.
+    pub(super) number: u32,
+    pub(super) born: Time,
     pub(super) child: Child,
     pub(super) input: Option<PipeWriter>,
     pub(super) output: PipeReader,
     pub(super) error: Lines,
-    /// What the pipe had no room for.
-    unwritten: Vec<u8>,
-    /// The beginning of an answer.
-    part: Vec<u8>,
+    pub(super) fence: Option<Fence>,
+    contain: bool,
+    /// The line that asks for the task, and how much of it is in the pipe.
+    line: Vec<u8>,
+    written: usize,
+    /// It closed its end of a pipe: it is given nothing more.
+    broken: bool,
+    pub(super) answers: Answers,
     pub(super) has: Option<Has>,
-    fault: Option<Fault>,
-    /// It was told to end.
+    /// Whose task it answered last, and how many it answered.
+    pub(super) last: Option<TaskId>,
+    pub(super) answered: u64,
+    /// What it did wrong.
+    pub(super) fault: Option<String>,
+    /// When it is killed, unless it ends by itself before.
+    pub(super) until: Option<Instant>,
+    /// It was asked to end its work.
+    pub(super) interrupted: bool,
+    /// It was told that there is no more work for it.
     pub(super) dismissed: bool,
+    pub(super) killed: bool,
 }
 
 impl Worker {
-    pub(super) fn start(slot: SlotId, mut command: Command, contain: bool) -> Result<Worker, WorkerError> {
+    pub(super) fn start(
+        slot: SlotId,
+        number: u32,
+        mut command: Command,
+        contain: bool,
+    ) -> Result<Worker, WorkerError> {
         command.stdin(Stdio::pipe_in()).stdout(Stdio::pipe_out()).stderr(Stdio::pipe_out());
-        if contain {
-            command.contained();
+        let fence = if contain { Fence::new() } else { None };
+        match &fence {
+            Some(fence) => command.contain(Some(fence.row())),
+            None if contain => drop(command.contained()),
+            None => {}
         }
         command.on_drop(OnDrop::Kill);
         let mut child = command.spawn()?;
@@ -62,40 +87,50 @@ impl Worker {
         let error = Lines::new(child.stderr.take().ok_or_else(missing)?, Stream::Err);
         fd::set_nonblocking(&input, true).map_err(os_error)?;
         fd::set_nonblocking(&output, true).map_err(os_error)?;
-        let (unwritten, part) = (Vec::new(), Vec::new());
-        let input = Some(input);
         Ok(Worker {
             slot,
+            number,
+            born: time::monotonic(),
             child,
-            input,
+            input: Some(input),
             output,
             error,
-            unwritten,
-            part,
+            fence,
+            contain,
+            line: Vec::new(),
+            written: 0,
+            broken: false,
+            answers: Answers::default(),
             has: None,
+            last: None,
+            answered: 0,
             fault: None,
+            until: None,
+            interrupted: false,
             dismissed: false,
+            killed: false,
         })
     }
 
-    /// Gives it a task; whether all of it went into the pipe.
-    pub(super) fn give(&mut self, has: Has, line: Vec<u8>) -> io::Result<bool> {
-        self.has = Some(has);
-        self.unwritten = line;
-        self.write()
+    /// The place for the line that asks for its next task.
+    pub(super) fn line(&mut self) -> &mut Vec<u8> {
+        self.line.clear();
+        self.written = 0;
+        &mut self.line
     }
 
     /// Writes what the pipe has room for; whether that was all.
     pub(super) fn write(&mut self) -> io::Result<bool> {
-        while let Some(input) = self.input.as_mut().filter(|_| !self.unwritten.is_empty()) {
-            match input.write(&self.unwritten) {
-                Ok(count) => drop(self.unwritten.drain(..count)),
+        while let (Some(input), false, Some(rest)) =
+            (&mut self.input, self.broken, self.line.get(self.written..).filter(|rest| !rest.is_empty()))
+        {
+            match input.write(rest) {
+                Ok(count) => self.written += count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => {
-                    self.unwritten.clear();
-                    self.input = None;
-                    self.blame("it closed its standard input".to_owned());
+                    self.broken = true;
+                    self.blame("it closed its standard input");
                 }
                 Err(error) => return Err(error),
             }
@@ -103,34 +138,35 @@ impl Worker {
         Ok(true)
     }
 
-    /// Reads what is there; `false` at the end of it all.
-    pub(super) fn read(&mut self) -> io::Result<bool> {
-        let mut buffer = [0; PIECE];
-        match self.output.read(&mut buffer) {
-            Ok(0) => {
-                let half = !self.part.is_empty();
-                let why = if half { "it closed its standard output in the middle of a line" } else { CLOSED };
-                self.blame(why.to_owned());
-                return Ok(false);
-            }
-            Ok(count) => self.part.extend_from_slice(buffer.get(..count).unwrap_or_default()),
-            Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
-            Err(error) => return Err(error),
-        }
-        Ok(true)
+    /// Whether it has a task of which it has not read a byte: whatever it dies of, it is not that.
+    pub(super) fn never_took_it(&self) -> bool {
+        let unread = self.input.as_ref().and_then(|input| fd::unread(input).ok()).unwrap_or(0);
+        self.has.is_some() && unread >= self.written as u64
     }
 
-    /// The next line that it answered, without its end; `Err` if that will be too long.
-    pub(super) fn line(&mut self) -> Result<Option<Vec<u8>>, String> {
-        match self.part.iter().position(|byte| *byte == b'\n') {
-            Some(at) if at <= LONGEST_ANSWER => {
-                let mut line: Vec<u8> = self.part.drain(..=at).collect();
-                line.pop();
-                Ok(Some(line))
+    /// Reads what is there.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Heard> {
+        match self.output.read(buffer) {
+            Ok(0) => {
+                let half = !self.answers.is_blank();
+                self.blame(if half { "it closed its standard output in the middle of a line" } else { CLOSED });
+                Ok(Heard::End)
             }
-            None if self.part.len() <= LONGEST_ANSWER => Ok(None),
-            Some(_) | None => Err(format!("it answered a line of more than {LONGEST_ANSWER} bytes")),
+            Ok(count) => {
+                self.answers.add(buffer.get(..count).unwrap_or_default());
+                Ok(Heard::Some)
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {
+                Ok(Heard::Nothing)
+            }
+            Err(error) => Err(error),
         }
+    }
+
+    /// It answered its task.
+    pub(super) fn has_answered(&mut self) {
+        self.last = self.has.take().map(|has| has.task);
+        self.answered += 1;
     }
 
     /// Hears what it says on standard error, without waiting; `false` at the end.
@@ -142,38 +178,64 @@ impl Worker {
     }
 
     /// It will be killed for this, unless it ends by itself soon.
-    fn blame(&mut self, why: String) {
+    fn blame(&mut self, why: &str) {
         if !self.dismissed {
-            self.fault.get_or_insert(Fault { why, until: Instant::now() + PATIENCE });
+            self.fault.get_or_insert_with(|| why.to_owned());
+            self.until.get_or_insert_with(|| Instant::now() + PATIENCE);
         }
     }
 
-    /// When it is to be killed.
-    pub(super) fn patience(&self) -> Option<Instant> {
-        self.fault.as_ref().map(|fault| fault.until)
+    /// Tells it by the end of its standard input that there is no more work; it has this long.
+    pub(super) fn dismiss(&mut self, grace: Duration) {
+        self.dismissed = true;
+        self.input = None;
+        self.until = Some(Instant::now() + grace);
     }
 
-    /// Asks it to end.
-    pub(super) fn interrupt(&self) {
+    /// Asks it, and all its descendants, to end.
+    pub(super) fn interrupt(&mut self) {
+        self.interrupted = true;
         // Who is gone by now has ended.
-        let _ = self.child.signal(Signal::TERM);
+        let _ = match &self.fence {
+            Some(fence) => fence.signal(Signal::TERM),
+            None => self.child.signal(Signal::TERM),
+        };
     }
 
-    /// Ends it with all its descendants, for this reason if any.
-    pub(super) fn kill(&mut self, why: Option<String>) -> io::Result<()> {
-        if let Some(why) = why {
-            self.fault = Some(Fault { why, until: Instant::now() });
+    /// Kills it with all its descendants, without waiting.
+    pub(super) fn kill(&mut self) -> io::Result<()> {
+        self.killed = true;
+        self.until = None;
+        match &self.fence {
+            Some(fence) => fence.kill(),
+            // The others are found when it has ended.
+            None => self.child.kill(),
         }
-        self.child.kill_tree(GONE_WITHIN).map(drop).map_err(io::Error::from)
     }
 
-    /// All is over: ends who is left, hears the rest, and tells how it ended.
-    pub(super) fn bury(mut self, tell: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<Death> {
-        self.kill(None)?;
-        let status = self.child.try_wait().unwrap_or(ExitStatus::UNKNOWN);
-        self.error.finish(&mut |_, line| tell(line))?;
-        let task = self.has.map(|has| (has.task, has.attempt));
-        Ok(Death { slot: self.slot, task, status, why: self.fault.map(|fault| fault.why) })
+    /// Whether it and all its descendants are gone. Who is not is killed; without a cgroup it is to be asked again soon.
+    pub(super) fn is_gone(&mut self) -> io::Result<bool> {
+        if self.child.try_wait().is_none() {
+            return Ok(false);
+        }
+        let gone = match &self.fence {
+            Some(fence) => fence.is_empty()?,
+            None if self.contain => self.child.kill_tree(Duration::ZERO).is_ok(),
+            None => true,
+        };
+        if !gone && self.fence.is_none() {
+            self.until = Some(Instant::now() + LOOK_AGAIN);
+        }
+        Ok(gone)
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // Given up in the middle: with all that it has.
+        if !self.killed {
+            let _ = self.kill();
+        }
     }
 }
 

@@ -1,0 +1,182 @@
+//! Workers that live and die in their ways, written in sh. Each run has a bounded wait.
+
+use super::*;
+use crate::jobs::{Policy, Settings, Timeout};
+use crate::signals::Held;
+use std::collections::BTreeMap;
+use std::num::NonZeroU64;
+use std::sync::mpsc;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Asks `1`, `2` …, and wants the same back.
+#[derive(Debug, Default)]
+struct Numbers {
+    program: String,
+    tasks: u64,
+    begun: u64,
+    settled: BTreeMap<u64, (Verdict, u32)>,
+    deaths: Vec<Death>,
+    hopeless: Vec<Death>,
+    said: Vec<String>,
+    hired: usize,
+}
+
+impl Tasks for Numbers {
+    fn next(&mut self) -> io::Result<Next> {
+        self.begun += 1;
+        Ok(if self.begun <= self.tasks { Next::Task } else { Next::End })
+    }
+
+    fn worker(&mut self, _slot: SlotId) -> Command {
+        self.hired += 1;
+        let mut command = Command::new("sh");
+        command.args(["-c", &self.program]);
+        command
+    }
+
+    fn ask(&mut self, task: TaskId, line: &mut Vec<u8>) {
+        line.extend_from_slice(format!("{task}\n").as_bytes());
+    }
+
+    fn answer(&mut self, task: TaskId, line: &[u8]) -> Result<Answer, NoAnswer> {
+        let of = std::str::from_utf8(line).ok().and_then(|line| line.parse().ok()).map(TaskId);
+        match of {
+            Some(of) if of == task => Ok(Answer::Done),
+            of => Err(NoAnswer { of, ..NoAnswer::garbage(line) }),
+        }
+    }
+
+    fn said(&mut self, _slot: SlotId, _task: Option<TaskId>, line: &[u8]) -> io::Result<()> {
+        self.said.push(String::from_utf8_lossy(line).into_owned());
+        Ok(())
+    }
+
+    fn died(&mut self, death: &Death) {
+        self.deaths.push(death.clone());
+    }
+
+    fn hopeless(&mut self, death: &Death) {
+        self.hopeless.push(death.clone());
+    }
+
+    fn settled(&mut self, task: TaskId, verdict: Verdict, attempts: u32) -> io::Result<()> {
+        assert_eq!(self.settled.insert(task.0, (verdict, attempts)), None);
+        Ok(())
+    }
+}
+
+fn rules(slots: SlotId) -> Rules {
+    let policy = Policy { deaths: 2, ..Policy::PLAIN };
+    Rules::new(Settings { slots, policy, ..Settings::default() })
+}
+
+/// Twenty tasks for workers that run this in a loop, with the task in `$n`.
+fn each(slots: SlotId, line: &str) -> Numbers {
+    whole(rules(slots), &format!("while read n; do {line}; done"))
+}
+
+fn whole(rules: Rules, program: &str) -> Numbers {
+    let (tell, told) = mpsc::channel();
+    let program = program.to_owned();
+    let runs = std::thread::spawn(move || {
+        let mut numbers = Numbers { program, tasks: 20, ..Numbers::default() };
+        let counts = run(rules, &mut numbers, &Held::back(&[]).expect("a signalfd"));
+        tell.send((counts.expect("a run"), numbers)).expect("somebody waits");
+    });
+    let (counts, numbers) = told.recv_timeout(PATIENCE).expect("the run comes to its end");
+    runs.join().expect("no panic");
+    let ended = counts.done + counts.failed + counts.dropped;
+    assert_eq!(ended, numbers.settled.len() as u64);
+    assert!(ended == 20 || !numbers.hopeless.is_empty(), "{numbers:?}");
+    numbers
+}
+
+impl Numbers {
+    /// Those that did not succeed at once.
+    fn odd(&self) -> Vec<(u64, Verdict, u32)> {
+        let odd = self.settled.iter().filter(|(_, settled)| **settled != (Verdict::Done, 1));
+        odd.map(|(task, (verdict, attempts))| (*task, *verdict, *attempts)).collect()
+    }
+}
+
+#[test]
+fn a_task_that_kills_two_workers_is_the_only_one_that_fails_however_it_kills_them() {
+    let ends = [
+        ("kill -KILL $$", Failure::Signal(crate::Signal::KILL)),
+        ("kill -SEGV $$", Failure::Signal(crate::Signal::SEGV)),
+        ("exit 0", Failure::Lost),
+        ("exit 3", Failure::Code(3)),
+        ("exec >&-; sleep 1000", Failure::Lost),
+        ("printf half; exit 0", Failure::Lost),
+    ];
+    for (end, failure) in ends {
+        let numbers = each(2, &format!("[ $n = 7 ] && {{ {end}; }}; echo $n"));
+        assert_eq!(numbers.odd(), [(7, Verdict::Quarantined(failure), 2)], "{end}");
+        assert_eq!(numbers.deaths.len(), 2, "{end}");
+    }
+}
+
+#[test]
+fn an_answer_that_is_none_fails_its_task_and_a_new_worker_goes_on() {
+    for answer in ["echo garbage", "echo 99", "printf '7\\n7\\n'", "head -c 100 /dev/zero; echo"] {
+        let numbers = each(2, &format!("[ $n = 7 ] && {{ {answer}; continue; }}; echo $n"));
+        assert_eq!(numbers.odd(), [(7, Verdict::Failed(Failure::Protocol), 1)], "{answer}");
+        let [death] = &numbers.deaths[..] else { panic!("{:?}", numbers.deaths) };
+        assert_eq!(death.task, Some((TaskId(7), 1)));
+        assert!(death.why.is_some());
+    }
+}
+
+#[test]
+fn a_worker_that_leaves_between_two_tasks_costs_none_and_no_attempt() {
+    let numbers = whole(rules(2), "read n; echo $n");
+    assert_eq!(numbers.odd(), []);
+    assert!(numbers.hired >= 20 && numbers.deaths.iter().all(|death| death.task.is_none()));
+    // The same of one that closed its end, or was killed while it slept.
+    let numbers = whole(rules(1), "read n; exec <&-; echo $n; sleep 1000");
+    assert_eq!(numbers.odd(), []);
+}
+
+#[test]
+fn an_answer_that_comes_a_second_time_and_late_is_not_held_against_the_next_task() {
+    let line = "echo $n; [ $n = 7 ] && { read m; echo $n; }";
+    let numbers = each(1, line);
+    assert_eq!(numbers.odd(), []);
+    assert_eq!(numbers.deaths.len(), 1);
+}
+
+#[test]
+fn workers_that_end_before_they_take_a_task_are_tried_again_and_then_no_more() {
+    let numbers = whole(rules(2), "echo no such module >&2; exit 3");
+    assert!(numbers.odd().iter().all(|(_, verdict, attempts)| (*verdict, *attempts) == (Verdict::Skipped, 0)));
+    let [death] = &numbers.hopeless[..] else { panic!("{:?}", numbers.hopeless) };
+    assert_eq!(death.status.and_then(|status| status.exit_code()), Some(3));
+    assert!((5..=10).contains(&numbers.hired), "{}", numbers.hired);
+    assert_eq!(numbers.said[0], "no such module\n");
+}
+
+#[test]
+fn a_task_that_takes_too_long_costs_its_worker_and_nobody_else() {
+    let mut rules = rules(2);
+    rules.settings.policy.timeout = Some(Timeout::After(Duration::from_millis(200)));
+    rules.settings.policy.grace = Duration::from_millis(50);
+    let numbers = whole(rules, "trap '' TERM; while read n; do [ $n = 7 ] && sleep 1000; echo $n; done");
+    assert_eq!(numbers.odd(), [(7, Verdict::Failed(Failure::TimedOut), 1)]);
+    assert!(numbers.hired <= 3);
+}
+
+#[test]
+fn a_worker_is_replaced_after_so_many_tasks() {
+    let mut rules = rules(1);
+    rules.max_tasks = NonZeroU64::new(5);
+    let numbers = whole(rules, "while read n; do echo $n; done");
+    assert_eq!((numbers.odd(), numbers.hired), (Vec::new(), 4));
+    assert_eq!(numbers.deaths, []);
+}
+
+#[test]
+fn tasks_and_answers_larger_than_a_pipe_go_through() {
+    let numbers = each(2, "head -c 300000 /dev/zero | tr '\\0' ' '; echo; head -c 200000 /dev/zero >&2; echo $n");
+    assert_eq!(numbers.odd(), []);
+}
