@@ -49,10 +49,7 @@ impl Lines {
 
     /// Reads what is there, without waiting, and tells the last line also without its end. Whoever was left behind may write
     /// on and on: no more is read than a pipe holds.
-    pub(super) fn finish(
-        &mut self,
-        tell: &mut dyn FnMut(Stream, &[u8]) -> io::Result<()>,
-    ) -> io::Result<()> {
+    pub(super) fn finish(&mut self, tell: &mut dyn FnMut(Stream, &[u8]) -> io::Result<()>) -> io::Result<()> {
         let mut read = 0;
         while read < LARGEST_PIPE && poll::readable(&self.pipe, Some(Duration::ZERO)).unwrap_or(false) {
             match self.read_some(tell)? {

@@ -149,7 +149,9 @@ fn an_answer_that_comes_a_second_time_and_late_is_not_held_against_the_next_task
 #[test]
 fn workers_that_end_before_they_take_a_task_are_tried_again_and_then_no_more() {
     let numbers = whole(rules(2), "echo no such module >&2; exit 3");
-    assert!(numbers.odd().iter().all(|(_, verdict, attempts)| (*verdict, *attempts) == (Verdict::Skipped, 0)));
+    assert!(
+        numbers.odd().iter().all(|(_, verdict, attempts)| (*verdict, *attempts) == (Verdict::Skipped, 0))
+    );
     let [death] = &numbers.hopeless[..] else { panic!("{:?}", numbers.hopeless) };
     assert_eq!(death.status.and_then(|status| status.exit_code()), Some(3));
     assert!((5..=10).contains(&numbers.hired), "{}", numbers.hired);
@@ -177,6 +179,7 @@ fn a_worker_is_replaced_after_so_many_tasks() {
 
 #[test]
 fn tasks_and_answers_larger_than_a_pipe_go_through() {
-    let numbers = each(2, "head -c 300000 /dev/zero | tr '\\0' ' '; echo; head -c 200000 /dev/zero >&2; echo $n");
+    let numbers =
+        each(2, "head -c 300000 /dev/zero | tr '\\0' ' '; echo; head -c 200000 /dev/zero >&2; echo $n");
     assert_eq!(numbers.odd(), []);
 }

@@ -149,7 +149,11 @@ impl Worker {
         match self.output.read(buffer) {
             Ok(0) => {
                 let half = !self.answers.is_blank();
-                self.blame(if half { "it closed its standard output in the middle of a line" } else { CLOSED });
+                self.blame(if half {
+                    "it closed its standard output in the middle of a line"
+                } else {
+                    CLOSED
+                });
                 Ok(Heard::End)
             }
             Ok(count) => {
