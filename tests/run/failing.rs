@@ -59,7 +59,7 @@ fn a_job_that_is_killed_for_want_of_memory_is_told_apart() {
 }
 
 /// A cgroup that is removed at the end.
-struct Group(std::path::PathBuf);
+pub(super) struct Group(pub(super) std::path::PathBuf);
 
 impl Drop for Group {
     fn drop(&mut self) {
@@ -105,6 +105,12 @@ fn what_a_job_leaves_behind_is_ended_and_told_unless_it_may_stay() {
     let (answer, _held) = scratch.fifo("stay.answer");
     std::io::Write::write_all(&mut both, b"stayed\n").expect("written");
     assert_eq!(line(&mut lines(File::open(answer).expect("a FIFO"))), "stayed\n");
+}
+
+#[test]
+fn who_is_left_behind_and_writes_on_and_on_holds_nobody_up() {
+    let said = run(&["--leave", "--line-buffer", "--shell", "yes & exit 0", ":::", "1"]);
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
 }
 
 #[test]

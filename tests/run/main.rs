@@ -1,10 +1,13 @@
 //! `doula run` as people run it: what jobs get, what is shown of them, how they fail, and how a run ends.
 
+#[path = "../common/actors.rs"]
+mod actors;
 mod bounded;
 mod ending;
 mod failing;
 mod inputs;
 mod output;
+mod workers;
 
 use bounded::end_of;
 use std::io::Write as _;

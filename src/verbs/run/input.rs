@@ -114,6 +114,12 @@ impl Input {
         Ok((next, inputs))
     }
 
+    /// Whether a job may have several inputs.
+    pub(super) fn is_many(&self) -> bool {
+        let combined = matches!(&self.source, Source::Product(product) if product.lists.len() > 1);
+        combined || self.grouping.columns.is_some() || self.grouping.most > 1
+    }
+
     /// How many jobs there will be, if that is known.
     pub(super) fn total(&self) -> Option<u64> {
         match &self.source {

@@ -1,20 +1,25 @@
 //! `doula run`: many jobs, a few at a time.
 //!
 //! In three steps: the words and lists become inputs ([`input`]) and a command with places ([`template`]); each job is begun
-//! and looked after by `doula_host::jobs`; and what became of it is told ([`work`], [`report`]).
+//! and looked after by `doula_host::jobs`; and what became of it is told ([`work`] for commands, [`workers`] for jobs that are given to
+//! workers, [`desk`] and [`report`] for both).
 
+mod desk;
 mod halt;
 mod input;
+mod protocol;
 mod report;
 mod room;
 mod template;
 mod work;
+mod workers;
 
 use crate::config;
 use crate::error::{Exit, Failure, Kind, Outcome};
 use crate::ui::Ui;
 use doula_core::queue::{Counts, Halt, Pause, Policy, RetryOn, Timeout};
 use doula_host::Signal;
+use doula_host::jobs::workers::Rules;
 use doula_host::jobs::{self, Capture, Settings};
 use doula_host::signals::{self, Held};
 use input::{Grouping, Input};
@@ -22,10 +27,12 @@ use regex::bytes::{Regex, RegexBuilder};
 use report::Report;
 use room::Room;
 use std::ffi::OsString;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 use template::Template;
 use work::Jobs;
+use workers::Crew;
 
 /// What a shell would hear of instead of the jobs.
 const HEARD: [Signal; 4] = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM];
@@ -53,6 +60,7 @@ const ROOM: usize = 128 << 10;
   find . -name '*.log' -print0 | doula run -0 -j 4 gzip
   doula run -k --tag --timeout 10s ping -c1 {} :::: hosts.txt
   doula run --retries 3 --retry-on 75,timeout --joblog log.tsv fetch {1} {2} ::: a b ::: 1 2 3
+  doula run --workers lines -j 4 python3 worker.py :::: inputs.txt
   doula run --shell 'zcat {} | wc -l >{.}.n' ::: *.gz")]
 pub(crate) struct Args {
     /// The command with its places, and lists of inputs
@@ -61,6 +69,9 @@ pub(crate) struct Args {
 
     #[command(flatten, next_help_heading = "How many")]
     many: Many,
+
+    #[command(flatten, next_help_heading = "Workers")]
+    workers: Workers,
 
     #[command(flatten, next_help_heading = "Inputs")]
     inputs: Inputs,
@@ -102,6 +113,26 @@ struct Many {
     /// Each job has one CPU of its own, in turn
     #[arg(long)]
     pin: bool,
+}
+
+/// Workers that do one job after the other.
+#[derive(Debug, clap::Args)]
+struct Workers {
+    /// Start the command as a worker, as many as there are jobs at once, and ask each for one job after the other: `lines` of
+    /// JSON, {"id":7,"input":"…"} answered by {"id":7,"output":…} or {"id":7,"error":"…"}
+    #[arg(long, value_name = "PROTOCOL", conflicts_with_all = ["ungroup", "line_buffer"])]
+    workers: Option<Protocol>,
+
+    /// Replace a worker when it has answered so many jobs
+    #[arg(long, value_name = "N", requires = "workers")]
+    max_tasks: Option<NonZeroU64>,
+}
+
+/// How workers are spoken to.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Protocol {
+    /// A line of JSON for each job on standard input, and one for its answer on standard output.
+    Lines,
 }
 
 /// Where inputs come from.
@@ -199,7 +230,7 @@ struct Failures {
     #[arg(long, default_value_t = 0, value_name = "N")]
     retries: u32,
 
-    /// After which failures: exit codes, `code`, `signal`, `oom`, `timeout`, `start` [default: all]
+    /// After which failures: exit codes, `code`, `signal`, `oom`, `timeout`, `start`; of workers also `lost`, `error` [default: all]
     #[arg(long, value_parser = retry_on, value_name = "LIST", requires = "retries")]
     retry_on: Option<RetryOn>,
 
@@ -207,7 +238,7 @@ struct Failures {
     #[arg(long, value_parser = config::duration, default_value = "0s", value_name = "DURATION")]
     retry_delay: Duration,
 
-    /// A job that was killed by a signal so many times is not tried again
+    /// A job that was killed by a signal so many times, or that ended so many workers, is not tried again
     #[arg(long, default_value_t = 2, value_name = "N")]
     quarantine: u32,
 
@@ -224,11 +255,16 @@ struct Failures {
 pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
     let (command, mut lists) = input::split(args.words.clone());
     lists.extend(args.inputs.arg_file.iter().map(|path| (input::List::File(path.clone()), false)));
+    let workers = args.workers.workers.is_some();
     let template = match command.as_slice() {
+        [] if workers => return Err(Failure::usage("--workers needs the command of a worker")),
         [] => Template::of_line(args.inputs.shell),
         command => Template::new(command, &args.inputs.replace, args.inputs.shell),
     };
     let input = Input::new(lists, args.inputs.grouping())?;
+    if args.inputs.dry_run && workers {
+        return workers::dry_run(input, ui);
+    }
     if args.inputs.dry_run {
         return work::dry_run(input, &template, ui);
     }
@@ -237,6 +273,12 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
     let heard: Vec<Signal> = HEARD.into_iter().filter(|signal| !ignored.contains(signal)).collect();
     let held = Held::back(&heard)
         .map_err(|error| Failure::doula(format!("failed to hold signals back: {error}")))?;
+    if workers {
+        let mut crew = Crew::new(input, template, &args, ignored, report);
+        let rules = Rules { max_tasks: args.workers.max_tasks, ..Rules::new(settings(&args)) };
+        let ended = jobs::workers::run(rules, &mut crew, &held);
+        return crew.finish(ended);
+    }
     let mut jobs = Jobs::new(input, template, &args, ignored, report);
     let ended = jobs::run(settings(&args), &mut jobs, &held);
     jobs.finish(ended)
@@ -262,7 +304,7 @@ fn settings(args: &Args) -> Settings {
         retries: *retries,
         retry_on: retry_on.unwrap_or(RetryOn::ALL),
         pause: Pause { first: *retry_delay, most: longest },
-        deaths: if *retries > 0 { *quarantine } else { 0 },
+        deaths: if *retries > 0 || args.workers.workers.is_some() { *quarantine } else { 0 },
         timeout: *timeout,
         grace: *grace,
         halt: *halt,
@@ -342,11 +384,13 @@ fn retry_on(text: &str) -> Result<RetryOn, String> {
             "oom" => on.out_of_memory = true,
             "timeout" => on.timeout = true,
             "start" => on.not_started = true,
+            "lost" => on.lost = true,
+            "error" => on.answered = true,
             code => match code.parse() {
                 Ok(code) if code > 0 => on = on.code(code),
                 _ => {
                     return Err(format!(
-                        "`{kind}` is no kind of failure: write exit codes, code, signal, oom, timeout or start"
+                        "`{kind}` is no kind of failure: write exit codes, code, signal, oom, timeout, start, lost or error"
                     ));
                 }
             },

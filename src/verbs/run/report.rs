@@ -29,6 +29,16 @@ pub(super) struct Settled {
     pub(super) attempt: Option<Attempt>,
     /// Why it could not begin.
     pub(super) not_born: Option<String>,
+    pub(super) subject: Subject,
+}
+
+/// What the words of a job are.
+#[derive(Debug)]
+pub(super) enum Subject {
+    /// Its command, whose output is shown when it has ended.
+    Command,
+    /// What a worker was given, that has told what was wrong already, all but how it failed: the rest of a sentence.
+    Inputs { told: Option<String> },
 }
 
 /// Where all is told.
@@ -108,7 +118,9 @@ impl<'u> Report<'u> {
     pub(super) fn settled(&mut self, job: &Settled) -> io::Result<()> {
         if let Some(attempt) = &job.attempt {
             self.show(&job.tag, &attempt.output, Stream::Out)?;
-            self.show(&job.tag, &attempt.error, Stream::Err)?;
+            if matches!(job.subject, Subject::Command) {
+                self.show(&job.tag, &attempt.error, Stream::Err)?;
+            }
         }
         if let Some(text) = failure(job).filter(|_| !self.quiet) {
             self.clear();
@@ -118,6 +130,9 @@ impl<'u> Report<'u> {
         if let (Some(log), Some(line)) = (&mut self.joblog, joblog(job)) {
             log.write_all(&line)?;
             log.flush()?;
+        }
+        if !self.has_events() {
+            return Ok(());
         }
         self.event(&json!({
             "event": "settled", "task": job.task.0, "verdict": verdict(job.verdict), "attempts": job.attempts,
@@ -162,9 +177,17 @@ impl<'u> Report<'u> {
 
     fn as_json(&self, job: &Settled) -> Value {
         let words: Vec<_> = job.words.iter().map(|word| word.to_string_lossy()).collect();
-        let mut value = json!({
-            "task": job.task.0, "command": words, "verdict": verdict(job.verdict), "attempts": job.attempts,
-        });
+        let mut value =
+            json!({ "task": job.task.0, "verdict": verdict(job.verdict), "attempts": job.attempts });
+        match &job.subject {
+            Subject::Command => value["command"] = json!(words),
+            Subject::Inputs { told } => {
+                value["inputs"] = json!(words);
+                if let Some(told) = told {
+                    value["why"] = json!(told.trim_start_matches([':', ' ']));
+                }
+            }
+        }
         if let Some(attempt) = &job.attempt {
             value["attempt"] = attempt_json(attempt);
         }
@@ -242,6 +265,9 @@ fn progress_line(total: Option<u64>, passed: Duration, counts: &Counts, in_work:
 fn failure(job: &Settled) -> Option<String> {
     let command = job.words.iter().map(|word| quote(word).to_string_lossy().into_owned());
     let name = format!("job {} ({})", job.task, shortened(&command.collect::<Vec<_>>().join(" ")));
+    if let Subject::Inputs { told: Some(told) } = &job.subject {
+        return Some(format!("{name}{told}"));
+    }
     let tries = if job.attempts > 1 { format!(", {} times", job.attempts) } else { String::new() };
     match job.verdict {
         Verdict::Done | Verdict::Skipped | Verdict::Cancelled => None,
@@ -336,6 +362,7 @@ mod tests {
             words: vec!["sh".into(), "-c".into(), "exit 3".into()],
             attempt: None,
             not_born: None,
+            subject: Subject::Command,
         };
         let said = |verdict, attempts| failure(&job(verdict, attempts));
         assert_eq!(said(Verdict::Done, 1), None);

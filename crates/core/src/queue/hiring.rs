@@ -36,12 +36,13 @@ impl Hiring {
         self.rounds = 0;
     }
 
-    /// A worker ended, and took no task. Whether there is no hope left.
+    /// A worker ended, and took no task. Whether there is no hope any more; said once in a round.
     pub fn in_vain(&mut self, now: Time, born: Time) -> bool {
-        if self.rounds == 0 || born >= self.ended {
-            self.rounds += 1;
-            self.ended = now;
+        if self.rounds > 0 && born < self.ended {
+            return false;
         }
+        self.rounds += 1;
+        self.ended = now;
         self.rounds >= Hiring::ROUNDS
     }
 

@@ -26,6 +26,8 @@ enum Leave {
     LiedBefore,
 }
 
+const UNFINISHED: &str = "in the middle of an answer";
+
 impl<W> Shop<W>
 where
     W: DerefMut<Target: Tasks>,
@@ -62,7 +64,7 @@ where
                 (Err(why), _) => Err(why.into()),
             };
             let answered = match answered {
-                Ok((has, _)) if !worker.answers.is_blank() => Err(NoAnswer::twice(has.task)),
+                Ok(_) if !worker.answers.is_blank() => Err(NoAnswer::twice()),
                 answered => answered,
             };
             match answered {
@@ -123,7 +125,13 @@ where
 
     /// Tells the queue that a worker gets no more, and what of its task; who is left of it is killed.
     fn part_with(&mut self, mut worker: Worker, leave: Leave) -> io::Result<()> {
+        // By itself, and not because of us.
         let killed = worker.killed;
+        let by_itself = leave == Leave::Ended && !killed;
+        if by_itself {
+            // Its pipes were closed by its end.
+            worker.fault = worker.has.filter(|_| !worker.answers.is_blank()).map(|_| UNFINISHED.to_owned());
+        }
         // What is not read yet is counted while its pipe is whole; whoever is killed may not fill the other one for ever.
         let innocent = worker.never_took_it() || leave == Leave::LiedBefore;
         worker.kill()?;
@@ -143,7 +151,8 @@ where
             Some(None) | None => Failure::Lost,
         };
         let task = blamed.map(|has| (has.task, has.attempt));
-        let death = Death { slot, pid: worker.child.pid(), task, status, why: worker.fault.clone() };
+        let (pid, why) = (worker.child.pid(), worker.fault.clone());
+        let death = Death { slot, pid, task, status: status.filter(|_| by_itself), why };
         let (born, dismissed, number) = (worker.born, worker.dismissed, worker.number);
         self.leaving.insert(number, worker);
         self.farewell(number)?;

@@ -129,8 +129,8 @@ impl NoAnswer {
         format!("it said `{}` without being asked", shown(line)).into()
     }
 
-    fn twice(task: TaskId) -> NoAnswer {
-        format!("it answered task {task} more than once").into()
+    fn twice() -> NoAnswer {
+        "it answered more than once".to_owned().into()
     }
 }
 
@@ -154,9 +154,9 @@ pub struct Death {
     pub pid: Pid,
     /// The task that it had taken, and the n-th attempt at it.
     pub task: Option<(TaskId, u32)>,
-    /// How its process ended; `None` when it is being killed for what it did.
+    /// How its process ended by itself; `None` when we ended it.
     pub status: Option<ExitStatus>,
-    /// What it did wrong before.
+    /// What it did wrong.
     pub why: Option<String>,
 }
 
@@ -164,7 +164,8 @@ impl fmt::Display for Death {
     /// The rest of a sentence that begins with the worker.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.why, self.status) {
-            (Some(why), _) => write!(f, "was ended: {why}"),
+            (Some(why), None) => write!(f, "was ended: {why}"),
+            (Some(why), Some(status)) => write!(f, "{status} {why}"),
             (None, Some(status)) => status.fmt(f),
             (None, None) => f.write_str("was ended"),
         }

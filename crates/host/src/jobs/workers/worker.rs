@@ -148,12 +148,7 @@ impl Worker {
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Heard> {
         match self.output.read(buffer) {
             Ok(0) => {
-                let half = !self.answers.is_blank();
-                self.blame(if half {
-                    "it closed its standard output in the middle of a line"
-                } else {
-                    CLOSED
-                });
+                self.blame("it closed its standard output");
                 Ok(Heard::End)
             }
             Ok(count) => {
@@ -242,8 +237,6 @@ impl Drop for Worker {
         }
     }
 }
-
-const CLOSED: &str = "it closed its standard output";
 
 /// Why there is no worker.
 #[derive(Debug)]

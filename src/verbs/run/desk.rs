@@ -1,0 +1,164 @@
+//! Where all jobs of a run are answered for, whoever does them: their turn, the signals, the room, and what comes of it all.
+
+use super::report::{Report, Settled};
+use super::room::Room;
+use super::{Args, code};
+use crate::error::{Exit, Failure, Outcome};
+use doula_core::queue::{Counts, SlotId};
+use doula_host::jobs::Stop;
+use doula_host::room::allowed_cpus;
+use doula_host::{Command, Signal};
+use doula_model::task::{self, TaskId};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
+
+/// So much output may wait for its turn: beyond it nothing is begun until the turn comes.
+const MOST_WAITING: usize = 10_000;
+
+#[derive(Debug)]
+pub(super) struct Desk<'u> {
+    pub(super) report: Report<'u>,
+    keep_order: bool,
+    /// Ended before their turn.
+    waiting: BTreeMap<TaskId, Settled>,
+    /// Whose turn it is to be shown.
+    turn: TaskId,
+    room: Option<Room>,
+    throttled: bool,
+    asked: Option<Signal>,
+    /// That there is too little room was told.
+    cramped: bool,
+    /// The code of a program that cannot be started, which all jobs have.
+    pub(super) missing: Option<u8>,
+    /// Why nothing more can be done.
+    pub(super) hopeless: Option<Failure>,
+}
+
+impl<'u> Desk<'u> {
+    pub(super) fn new(args: &Args, report: Report<'u>) -> Desk<'u> {
+        Desk {
+            report,
+            keep_order: args.output.keep_order,
+            waiting: BTreeMap::new(),
+            turn: TaskId(1),
+            room: Room::new(&args.many),
+            throttled: false,
+            asked: None,
+            cramped: false,
+            missing: None,
+            hopeless: None,
+        }
+    }
+
+    /// What comes of it all.
+    pub(super) fn finish(mut self, ended: io::Result<Counts>) -> Outcome {
+        self.report.clear();
+        let unread = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+        let counts = ended.map_err(|error| match unread(&error) {
+            true => Failure::doula("nobody reads the output any more: the jobs that ran were ended"),
+            false => Failure::doula(error.to_string()),
+        })?;
+        if let Some(failure) = self.hopeless {
+            return Err(failure);
+        }
+        if counts.dropped > 0 {
+            let jobs =
+                if counts.dropped == 1 { "1 job was" } else { &format!("{} jobs were", counts.dropped) };
+            self.report.note(&format!("{jobs} given up"));
+        }
+        Ok(self.missing.map_or_else(|| code(&counts, self.asked), Exit))
+    }
+
+    /// Whether so much waits for its turn that nothing more should be begun.
+    pub(super) fn is_full(&self) -> bool {
+        self.waiting.len() >= MOST_WAITING
+    }
+
+    /// Tells what became of a job, when its turn comes.
+    pub(super) fn settled(&mut self, job: Settled) -> io::Result<()> {
+        if !self.keep_order {
+            return self.report.settled(&job);
+        }
+        self.waiting.insert(job.task, job);
+        while let Some(job) = self.waiting.remove(&self.turn) {
+            self.turn = TaskId(self.turn.0 + 1);
+            self.report.settled(&job)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn began(&mut self, task: TaskId, attempt: u32, slot: SlotId) {
+        if self.report.has_events() {
+            let event = json!({ "event": "began", "task": task.0, "attempt": attempt, "slot": slot });
+            // A lost event is no reason to lose the jobs too.
+            drop(self.report.event(&event));
+        }
+    }
+
+    pub(super) fn retries(&mut self, task: TaskId, attempt: u32, failure: task::Failure, pause: Duration) {
+        if self.report.has_events() {
+            let seconds = pause.as_secs_f64();
+            let event = json!({ "event": "retry", "task": task.0, "after": attempt, "failure": failure, "pause": seconds });
+            drop(self.report.event(&event));
+        }
+    }
+
+    pub(super) fn cramped(&mut self, why: &str) {
+        if !std::mem::replace(&mut self.cramped, true) {
+            self.report.note(&format!("fewer jobs at once than were asked for: {why}"));
+        }
+    }
+
+    pub(super) fn throttle(&mut self) -> bool {
+        let short = self.room.is_some_and(|room| room.is_short());
+        if short && !self.throttled && self.report.has_events() {
+            drop(self.report.event(&json!({ "event": "throttled" })));
+        }
+        self.throttled = short;
+        short
+    }
+
+    pub(super) fn signal(&mut self, signal: Signal) -> Stop {
+        let before = self.asked.replace(signal);
+        match (before, signal) {
+            (None, Signal::TERM) => {
+                self.report.note("SIGTERM: no more jobs are begun; a second one ends those that run");
+                Stop::Soon
+            }
+            (None, _) => Stop::Now,
+            (Some(Signal::TERM), Signal::TERM) => Stop::Now,
+            (Some(_), _) => Stop::Kill,
+        }
+    }
+}
+
+/// What every command gets, of a job or of a worker.
+#[derive(Debug)]
+pub(super) struct Manner {
+    /// What they ignore, as we do.
+    ignored: Vec<Signal>,
+    nice: Option<i8>,
+    /// The CPUs that slots have in turn.
+    cpus: Vec<u16>,
+}
+
+impl Manner {
+    pub(super) fn new(args: &Args, ignored: Vec<Signal>) -> Manner {
+        let cpus = if args.many.pin { allowed_cpus() } else { Vec::new() };
+        Manner { ignored, nice: args.many.nice, cpus }
+    }
+
+    pub(super) fn give(&self, command: &mut Command, slot: SlotId) {
+        // Nobody waits for them any more when we are killed.
+        command.ignore(self.ignored.iter().copied()).parent_death_signal(Signal::KILL);
+        if let Some(nice) = self.nice {
+            command.nice(nice);
+        }
+        let turn = usize::try_from(slot).unwrap_or_default().checked_rem(self.cpus.len());
+        if let Some(cpu) = turn.and_then(|turn| self.cpus.get(turn)) {
+            command.cpus([*cpu]);
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! `--workers lines`: jobs that are done by workers that live on, each asked and answered by lines ([`protocol`]).
+
+use super::Args;
+use super::desk::{Desk, Manner};
+use super::input::Input;
+use super::protocol::{self, Reply};
+use super::report::{Report, Settled, Subject, attempt_json};
+use super::template::{Inputs, Place, Template};
+use crate::error::{Exit, Failure, Kind, Outcome};
+use crate::ui::Ui;
+use doula_core::queue::{Counts, SlotId};
+use doula_host::jobs::workers::{Answer, Death, NoAnswer, Tasks};
+use doula_host::jobs::{Attempt, Next, Stop, Stream};
+use doula_host::signals::Arrival;
+use doula_host::{Command, CommandError, ExitStatus, Signal, Usage};
+use doula_model::task::{self, TaskId, Verdict};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStringExt as _;
+use std::time::{Duration, Instant, SystemTime};
+
+/// A job that did not come to its end yet.
+#[derive(Debug)]
+struct Open {
+    inputs: Inputs,
+    /// Its last attempt: where, which, and since when.
+    began: Option<(SlotId, u32, Instant, SystemTime)>,
+    reply: Option<Reply>,
+    /// What its worker wrote to standard error, if that is kept.
+    error: Vec<u8>,
+    /// How the worker ended that had it last, and how many did.
+    death: Option<Death>,
+    deaths: u32,
+}
+
+/// All of them, and who does them.
+#[derive(Debug)]
+pub(super) struct Crew<'u> {
+    input: Input,
+    template: Template,
+    desk: Desk<'u>,
+    manner: Manner,
+    /// Inputs are lists.
+    many: bool,
+    keeps_errors: bool,
+    open: BTreeMap<TaskId, Open>,
+    submitted: u64,
+}
+
+impl<'u> Crew<'u> {
+    pub(super) fn new(
+        input: Input,
+        template: Template,
+        args: &Args,
+        ignored: Vec<Signal>,
+        report: Report<'u>,
+    ) -> Crew<'u> {
+        Crew {
+            many: input.is_many(),
+            input,
+            template,
+            desk: Desk::new(args, report),
+            manner: Manner::new(args, ignored),
+            keeps_errors: args.output.results.is_some(),
+            open: BTreeMap::new(),
+            submitted: 0,
+        }
+    }
+
+    pub(super) fn finish(self, ended: io::Result<Counts>) -> Outcome {
+        self.desk.finish(ended)
+    }
+}
+
+impl Tasks for Crew<'_> {
+    fn next(&mut self) -> io::Result<Next> {
+        if self.desk.is_full() {
+            return Ok(Next::Wait);
+        }
+        let (next, inputs) = self.input.next()?;
+        if next == Next::Task {
+            self.submitted += 1;
+            let job = Open { inputs, began: None, reply: None, error: Vec::new(), death: None, deaths: 0 };
+            self.open.insert(TaskId(self.submitted), job);
+        }
+        Ok(next)
+    }
+
+    fn waits_for(&self) -> Option<BorrowedFd<'_>> {
+        self.input.waits_for().filter(|_| !self.desk.is_full())
+    }
+
+    fn worker(&mut self, slot: SlotId) -> Command {
+        // A command without words fails as one that is not found does.
+        let words = self.template.fill(&Vec::new(), Place { number: 0, slot }).unwrap_or_default();
+        let mut command = Command::new(words.first().map_or(OsStr::new(""), OsString::as_os_str));
+        command.args(words.iter().skip(1)).env("DOULA_SLOT", slot.to_string());
+        self.manner.give(&mut command, slot);
+        command
+    }
+
+    fn ask(&mut self, task: TaskId, line: &mut Vec<u8>) {
+        if let Some(job) = self.open.get(&task) {
+            protocol::ask(task.0, &job.inputs, self.many, line);
+        }
+    }
+
+    fn answer(&mut self, task: TaskId, line: &[u8]) -> Result<Answer, NoAnswer> {
+        let reply = protocol::read(line).ok_or_else(|| NoAnswer::garbage(line))?;
+        if reply.id != task.0 {
+            let why = format!("it answered job {} instead", reply.id);
+            return Err(NoAnswer { why, of: Some(TaskId(reply.id)) });
+        }
+        let answer = if reply.error.is_some() { Answer::Failed } else { Answer::Done };
+        if let Some(job) = self.open.get_mut(&task) {
+            job.reply = Some(reply);
+        }
+        Ok(answer)
+    }
+
+    fn began(&mut self, task: TaskId, attempt: u32, slot: SlotId) {
+        self.desk.began(task, attempt, slot);
+        if let Some(job) = self.open.get_mut(&task) {
+            job.began = Some((slot, attempt, Instant::now(), SystemTime::now()));
+            job.reply = None;
+            job.death = None;
+            job.error.clear();
+        }
+    }
+
+    fn said(&mut self, slot: SlotId, task: Option<TaskId>, line: &[u8]) -> io::Result<()> {
+        let job = task.and_then(|task| self.open.get_mut(&task));
+        if let Some(job) = job.filter(|_| self.keeps_errors) {
+            job.error.extend_from_slice(line);
+        }
+        let job = task.and_then(|task| self.open.get(&task));
+        let tag = job.map_or_else(|| format!("worker {slot}").into_bytes(), |job| job.inputs.join(&b' '));
+        self.desk.report.line(&tag, Stream::Err, line)
+    }
+
+    fn died(&mut self, death: &Death) {
+        let Death { slot, pid, task, status, why } = death;
+        if self.desk.report.has_events() {
+            let event = json!({
+                "event": "died", "slot": slot, "pid": pid.get(), "task": task.map(|(task, _)| task.0), "why": why,
+                "code": status.and_then(ExitStatus::exit_code),
+                "signal": status.and_then(ExitStatus::killed_by).map(|signal| signal.to_string()),
+            });
+            drop(self.desk.report.event(&event));
+        }
+        match task.and_then(|(task, _)| self.open.get_mut(&task)) {
+            Some(job) => {
+                job.deaths += 1;
+                job.death = Some(death.clone());
+            }
+            // Whoever has had enough may go.
+            None if why.is_none() && status.is_some_and(|status| status.killed_by().is_none()) => {}
+            None => self.desk.report.note(&format!("worker {slot} {death}: another takes its place")),
+        }
+    }
+
+    fn hopeless(&mut self, death: &Death) {
+        let text = format!("workers end before they take a job, again and again: the last one {death}");
+        let hint =
+            "a worker reads lines from its standard input and answers each; what it says elsewhere is above";
+        self.desk.hopeless = Some(Failure::new(Kind::Ended, text).hint(hint));
+    }
+
+    fn not_born(&mut self, _slot: SlotId, error: &CommandError) {
+        self.desk.report.note(&format!("no worker can be started: {error}"));
+        self.desk.missing = Some(error.shell_code());
+    }
+
+    fn cramped(&mut self, why: &str) {
+        self.desk.cramped(why);
+    }
+
+    fn retries(&mut self, task: TaskId, attempt: u32, failure: task::Failure, pause: Duration) {
+        self.desk.retries(task, attempt, failure, pause);
+    }
+
+    fn settled(&mut self, task: TaskId, verdict: Verdict, attempts: u32) -> io::Result<()> {
+        let Some(job) = self.open.remove(&task) else { return Ok(()) };
+        let told = told(&job, verdict, attempts);
+        let tag = job.inputs.join(&b' ');
+        let Open { inputs, began, reply, error, death, .. } = job;
+        // What was answered wrongly is not shown.
+        let reply = reply.filter(|_| !matches!(verdict, Verdict::Failed(task::Failure::Protocol)));
+        let died = death.and_then(|death| death.status);
+        let status = died.unwrap_or(ExitStatus::code(u8::from(verdict != Verdict::Done)));
+        let attempt = began.map(|(slot, number, since, began)| Attempt {
+            task,
+            number,
+            slot,
+            status: if verdict == Verdict::Done { ExitStatus::code(0) } else { status },
+            began,
+            took: since.elapsed(),
+            usage: Usage::default(),
+            output: reply.map(|reply| reply.output).unwrap_or_default().into(),
+            error: error.into(),
+            left: false,
+        });
+        if let Some(attempt) = attempt.as_ref().filter(|_| self.desk.report.has_events()) {
+            let event = json!({ "event": "ended", "task": task.0, "attempt": attempt_json(attempt) });
+            self.desk.report.event(&event)?;
+        }
+        let words = inputs.into_iter().map(OsString::from_vec).collect();
+        let subject = Subject::Inputs { told };
+        self.desk.settled(Settled { task, verdict, attempts, tag, words, attempt, not_born: None, subject })
+    }
+
+    fn halted(&mut self) {
+        self.desk.report.note("halted by the rule of --halt");
+    }
+
+    fn throttle(&mut self) -> bool {
+        self.desk.throttle()
+    }
+
+    fn progress(&mut self, counts: &Counts, in_work: usize) {
+        self.desk.report.progress(counts, in_work);
+    }
+
+    fn signal(&mut self, arrival: Arrival) -> Stop {
+        self.desk.signal(arrival.signal)
+    }
+}
+
+/// Shows what workers would be asked.
+pub(super) fn dry_run(mut input: Input, ui: &mut Ui) -> Outcome {
+    let (many, mut number, mut line) = (input.is_many(), 0, Vec::new());
+    loop {
+        let (next, inputs) = input.next().map_err(|error| Failure::doula(error.to_string()))?;
+        match next {
+            // It is waited for by reading.
+            Next::Wait => continue,
+            Next::End => return Ok(Exit::OK),
+            Next::Task => {}
+        }
+        number += 1;
+        line.clear();
+        protocol::ask(number, &inputs, many, &mut line);
+        ui.bytes(&line)?;
+    }
+}
+
+/// How it failed: the rest of a sentence that begins with the job.
+fn told(job: &Open, verdict: Verdict, attempts: u32) -> Option<String> {
+    let tries = if attempts > 1 { format!(", {attempts} times") } else { String::new() };
+    let why = job.death.as_ref().and_then(|death| death.why.as_deref());
+    let last = job.death.as_ref().map_or_else(|| "was lost".to_owned(), Death::to_string);
+    let failure = match verdict {
+        Verdict::Done | Verdict::Cancelled | Verdict::Skipped => return None,
+        Verdict::Quarantined(failure) => {
+            let last = if failure == task::Failure::OutOfMemory { failure.to_string() } else { last };
+            let count = job.deaths;
+            let workers = if count == 1 { "1 worker" } else { &format!("{count} workers") };
+            return Some(format!(" ended {workers}, and is not tried again: the last one {last}"));
+        }
+        Verdict::Failed(failure) => failure,
+    };
+    Some(match failure {
+        task::Failure::Answered => {
+            let error = job.reply.as_ref().and_then(|reply| reply.error.as_deref()).unwrap_or_default();
+            format!(": {error}{tries}")
+        }
+        task::Failure::Protocol => format!(" {failure}: {}{tries}", why.unwrap_or_default()),
+        task::Failure::TimedOut | task::Failure::NotStarted(_) => format!(" {failure}{tries}"),
+        task::Failure::Code(_)
+        | task::Failure::Signal(_)
+        | task::Failure::OutOfMemory
+        | task::Failure::Lost => {
+            format!(": its worker {last}{tries}")
+        }
+    })
+}
