@@ -204,8 +204,8 @@ fn take_signals() -> Result<OwnedFd, Errno> {
 /// What was needed to read the configuration and to start everybody is not needed while they run.
 pub(crate) fn give_back_memory() {
     memory::trim_heap();
-    if let Ok(maps) = std::fs::read_to_string("/proc/self/maps") {
-        memory::forget_code(&maps);
+    if let Ok(smaps) = std::fs::read_to_string("/proc/self/smaps") {
+        memory::forget_program(&smaps);
     }
 }
 

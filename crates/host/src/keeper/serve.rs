@@ -2,6 +2,7 @@
 
 use super::ledger::{Ledger, Tag};
 use super::{GREETING, LISTENER, PLACE, SUPERVISOR};
+use crate::supervisor::give_back_memory;
 use core::time::Duration;
 use doula_model::plan::{Errno, Resource};
 use doula_model::signal::Signal;
@@ -34,6 +35,7 @@ pub(super) struct Life {
 /// The whole life of a keeper; the code to end with.
 pub(super) fn live(life: Life) -> u8 {
     become_nobody();
+    give_back_memory();
     // Not owned: to close them would take them from the supervisor.
     let wakes = fd::inherited(life.wakes).map(|fd| ManuallyDrop::new(Epoll::from(fd)));
     let Ok(wakes) = wakes else { return 1 };
