@@ -86,6 +86,23 @@ fn everybody_hears_sigterm_once_whatever_proc_is_there() {
 }
 
 #[test]
+fn signals_that_follow_each_other_at_once_reach_everybody() {
+    let folder = Folder::new("row");
+    let ready = folder.fifo("ready");
+    let all = "trap a=1 USR1; trap b=1 USR2; trap c=1 HUP; trap d=1 URG";
+    let script = format!(
+        "{all}
+         setsid sh -c '{all}; echo > {ready}; until [ \"$a$b$c$d\" = 1111 ]; do :; done; echo escapee' & escapee=$!
+         read x < {ready}
+         kill -USR1 1; kill -USR2 1; kill -HUP 1; kill -URG 1
+         until [ \"$a$b$c$d\" = 1111 ]; do :; done
+         until wait $escapee; do :; done; echo main"
+    );
+    let Some(output) = init(&["--to", "all"], &script) else { return };
+    assert_eq!(text(&output), "escapee\nmain");
+}
+
+#[test]
 fn a_stop_and_a_continuation_get_through() {
     let script = "main=$$
         setsid sh -c \"kill -TSTP 1; while [ \\$(cut -d' ' -f3 /proc/$main/stat) != T ]; do :; done

@@ -60,7 +60,8 @@ fn look_after(options: &Options, env: Vec<Vec<u8>>) -> u8 {
             }
             let family = Init::new(options, suspend);
             let reach = look_around(reach);
-            Keeper { voice, reach, main, family, acts: Vec::new(), status: ExitStatus::UNKNOWN }.run()
+            Keeper { voice, reach, main, family, acts: Vec::new(), status: ExitStatus::UNKNOWN, others: None }
+                .run()
         }
         Err(error) => {
             voice.tell(&Line::NotBorn { command: birth::shown(&options.command), error });
@@ -73,6 +74,11 @@ fn look_after(options: &Options, env: Vec<Vec<u8>>) -> u8 {
     }
     ending.code
 }
+
+/// So long we sleep before a signal that the main process was given goes to everybody else, unless something happens. It may
+/// have been woken on our CPU, and would wait there until we have looked for the others; sched_yield(2) does not yield to
+/// another session (sched(7), autogroup). Longer than a tick, so that no CPU's timer is set for it alone.
+const OTHERS_LATER: Duration = Duration::from_millis(10);
 
 /// So many burials follow each other before it is looked whether another signal waits.
 const BURIALS_AT_ONCE: u32 = 64;
@@ -194,6 +200,8 @@ struct Keeper<'a> {
     family: Init,
     acts: Vec<Act>,
     status: ExitStatus,
+    /// What only the main process has been told yet.
+    others: Option<Others>,
 }
 
 impl Keeper<'_> {
@@ -223,11 +231,18 @@ impl Keeper<'_> {
     }
 
     /// The next signal that is meant for us, `None` when a deadline passed first.
-    fn next_signal(&self) -> Result<Option<Signal>, Errno> {
+    fn next_signal(&mut self) -> Result<Option<Signal>, Errno> {
         let timeout = self.family.deadline().map(|deadline| deadline.since(time::monotonic()));
         let deaths = self.family.listens_to_deaths();
         let set = if deaths { SignalSet::FULL } else { SignalSet::FULL.without(Signal::CHLD) };
-        self.take_signal(set, timeout)
+        if self.others.is_none() {
+            return self.take_signal(set, timeout);
+        }
+        let soon = timeout.map_or(OTHERS_LATER, |timeout| timeout.min(OTHERS_LATER));
+        let soon = self.take_signal(set, Some(soon));
+        self.tell_others();
+        // Nothing came; a deadline that has passed is met by the next call.
+        if soon == Ok(None) { Err(Errno::EINTR) } else { soon }
     }
 
     fn take_signal(&self, set: SignalSet, timeout: Option<Duration>) -> Result<Option<Signal>, Errno> {
@@ -293,6 +308,7 @@ impl Keeper<'_> {
                 Act::LendTerminal => drop(self.main.lend_terminal()),
                 Act::StopSelf => {
                     self.voice.tell(&Line::Suspending);
+                    self.tell_others();
                     // SIGSTOP cannot fail to be sent to ourselves.
                     let _ = signal::raise(Signal::STOP);
                 }
@@ -305,40 +321,67 @@ impl Keeper<'_> {
     }
 
     /// Whoever is gone by now does not need the signal: failures are no news.
-    fn send(&self, Delivery { mut signal, scope, or_stop }: Delivery) {
+    fn send(&mut self, Delivery { mut signal, scope, or_stop }: Delivery) {
         if or_stop && self.main.leaves_to_default(signal) {
             signal = Signal::STOP;
         }
-        let told = match (scope, self.reach) {
-            (Scope::Main, _) => pidfd::send(&self.main.handle, signal),
-            (Scope::Group, _) | (Scope::Tree, Reach::Group) => self.main.send_group(signal),
-            (Scope::Tree, Reach::Namespace { listed }) => self.send_namespace(signal, listed),
-            (Scope::Tree, Reach::Descendants) => {
-                let main = pidfd::send(&self.main.handle, signal);
-                sweep::send_to_descendants(
-                    self.voice.own,
-                    (!self.main.buried).then_some(self.main.pid),
-                    signal,
-                )
-                .or_else(|_| self.main.send_group(signal))
-                .and(main)
-            }
+        let told = match scope {
+            Scope::Main => pidfd::send(&self.main.handle, signal),
+            Scope::Group => self.main.send_group(signal),
+            Scope::Tree => self.send_tree(signal),
         };
         let _ = told;
         self.voice.tell(&Line::PassedOn(signal));
     }
 
-    /// Sends a signal to everybody in our namespace: to the main process's group first, for that is who is
-    /// waited for, and kill(-1) reaches it only at the end of a walk over all processes of the machine.
-    /// SIGKILL goes to all at once, so that nobody can be born past it.
-    fn send_namespace(&self, signal: Signal, listed: bool) -> Result<(), Errno> {
-        if !listed || !self.main.leads || self.main.buried || signal == Signal::KILL {
-            return pidfd::send_all(signal);
+    /// Sends a signal to everybody in our reach: to the main process and its group first, for that is who is waited for,
+    /// and the way to the others is long. SIGKILL goes to all at once, so that nobody can be born past it.
+    fn send_tree(&mut self, signal: Signal) -> Result<(), Errno> {
+        self.tell_others();
+        let apart = match self.reach {
+            Reach::Namespace { listed } => listed && self.main.leads,
+            Reach::Descendants => true,
+            Reach::Group => return self.main.send_group(signal),
+        };
+        let main_first = apart && !self.main.buried && signal != Signal::KILL;
+        let others = Others { signal, but_main: main_first };
+        if !main_first {
+            return self.send_others(others);
         }
-        let first = self.main.send_group(signal);
-        // It may have been woken on our CPU, and would wait there until we have looked for the others.
-        limits::give_way();
-        // Without `/proc` after all, some hear it twice, which is better than never.
-        sweep::send_to_other_groups(self.main.pid, signal).or_else(|_| pidfd::send_all(signal)).and(first)
+        self.others = Some(others);
+        match self.reach {
+            Reach::Namespace { .. } => self.main.send_group(signal),
+            Reach::Descendants | Reach::Group => pidfd::send(&self.main.handle, signal),
+        }
     }
+
+    fn tell_others(&mut self) {
+        if let Some(others) = self.others.take() {
+            // Whoever is gone by now does not need it.
+            let _ = self.send_others(others);
+        }
+    }
+
+    /// Without `/proc` after all, some hear it twice, which is better than never.
+    fn send_others(&self, Others { signal, but_main }: Others) -> Result<(), Errno> {
+        let main = but_main.then_some(self.main.pid);
+        match (self.reach, main) {
+            (Reach::Namespace { .. }, Some(main)) => {
+                sweep::send_to_other_groups(main, signal).or_else(|_| pidfd::send_all(signal))
+            }
+            (Reach::Namespace { .. }, None) => pidfd::send_all(signal),
+            (Reach::Descendants | Reach::Group, main) => {
+                sweep::send_to_descendants(self.voice.own, main, signal)
+                    .or_else(|_| self.main.send_group(signal))
+            }
+        }
+    }
+}
+
+/// A signal for everybody in our reach.
+#[derive(Clone, Copy)]
+struct Others {
+    signal: Signal,
+    /// The main process has got it already; in a namespace of ours, its group too.
+    but_main: bool,
 }
