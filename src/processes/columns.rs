@@ -3,7 +3,9 @@
 use super::value::Value;
 use super::{Context, name_of};
 use doula_host::procfs::Want;
-use doula_model::process::{Namespaces, Process, Share, Signals, Status, Traffic};
+use doula_model::process::{Delays, Namespaces, Process, Share, Signals, Status, Traffic};
+use std::borrow::Cow;
+use std::time::Duration;
 
 /// One column.
 #[derive(Debug)]
@@ -12,14 +14,19 @@ pub(crate) struct Column {
     pub(crate) name: &'static str,
     /// What it shows.
     pub(crate) what: &'static str,
-    /// What must be read beside `/proc/PID/stat`.
+    /// What must be read for it.
     needs: Need,
-    value: fn(&Process, &Context) -> Value,
+    value: for<'a> fn(&'a Process, &Context) -> Value<'a>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Need {
-    Stat,
+    /// Of `/proc/PID/stat`, what is always told.
+    Always,
+    Times,
+    Memory,
+    Rest,
+    /// Beside it.
     Status,
     Args,
     Share,
@@ -28,6 +35,7 @@ enum Need {
     Cgroup,
     OomScore,
     Namespaces,
+    Delays,
 }
 
 impl Column {
@@ -37,14 +45,17 @@ impl Column {
     }
 
     /// What stands in it.
-    pub(crate) fn value(&self, process: &Process, context: &Context) -> Value {
+    pub(crate) fn value<'a>(&self, process: &'a Process, context: &Context) -> Value<'a> {
         (self.value)(process, context)
     }
 
     /// Asks for what it needs.
     pub(crate) fn want(&self, want: &mut Want) {
         match self.needs {
-            Need::Stat => {}
+            Need::Always => {}
+            Need::Times => want.spare.times = false,
+            Need::Memory => want.spare.memory = false,
+            Need::Rest => want.spare.rest = false,
             Need::Status => want.status = true,
             Need::Args => want.args = true,
             Need::Share => want.share = true,
@@ -53,6 +64,7 @@ impl Column {
             Need::Cgroup => want.cgroup = true,
             Need::OomScore => want.oom_score = true,
             Need::Namespaces => want.namespaces = true,
+            Need::Delays => want.delays = true,
         }
     }
 
@@ -75,52 +87,56 @@ macro_rules! columns {
 }
 
 columns! {
-    "pid" Stat "the number; of a thread, its own" |p, _| number(p.stat.pid.get());
-    "ppid" Stat "the parent's number; 0: outside of this PID namespace" |p, _| number(p.stat.ppid);
-    "tgid" Stat "of a thread: the process it belongs to" |p, _| number(p.tgid.get());
-    "pgid" Stat "the process group" |p, _| number(p.stat.pgid);
-    "sid" Stat "the session" |p, _| number(p.stat.sid);
-    "tty" Stat "the controlling terminal" |p, _| terminal(p.stat.tty);
-    "tpgid" Stat "the foreground group of that terminal" |p, _| Value::some((p.stat.tpgid > 0).then_some(p.stat.tpgid), number);
-    "name" Stat "what it calls itself" |p, _| Value::Text(p.stat.name.clone());
+    "pid" Always "the number; of a thread, its own" |p, _| number(p.stat.pid.get());
+    "ppid" Always "the parent's number; 0: outside of this PID namespace" |p, _| number(p.stat.ppid);
+    "tgid" Always "of a thread: the process it belongs to" |p, _| number(p.tgid.get());
+    "pgid" Rest "the process group" |p, _| number(p.stat.pgid);
+    "sid" Rest "the session" |p, _| number(p.stat.sid);
+    "tty" Rest "the controlling terminal" |p, _| terminal(p.stat.tty);
+    "tpgid" Rest "the foreground group of that terminal" |p, _| Value::some((p.stat.tpgid > 0).then_some(p.stat.tpgid), number);
+    "name" Always "what it calls itself" |p, _| Value::Text(Cow::Borrowed(&p.stat.name));
     "args" Args "the arguments; in brackets, the name of who has none" |p, _| arguments(p);
-    "state" Stat "R running, S sleeping, D blocked, T stopped, t traced, Z zombie, I idle" |p, _| Value::text(p.stat.state.letter());
-    "exit" Stat "how a zombie ended" |p, _| Value::some(p.stat.end(), |end| Value::text(end.to_string()));
-    "threads" Stat "how many threads it has" |p, _| Value::Number(p.stat.threads.into());
+    "state" Always "R running, S sleeping, D blocked, T stopped, t traced, Z zombie, I idle" |p, _| letter(p.stat.state.letter());
+    "exit" Rest "how a zombie ended" |p, _| Value::some(p.stat.end(), |end| Value::text(end.to_string()));
+    "threads" Always "how many threads it has" |p, _| Value::Number(p.stat.threads.into());
     "user" Status "the effective user" |p, c| status(p, |s| Value::text(c.user(s.uids[1])));
     "uid" Status "its number" |p, _| status(p, |s| Value::Number(s.uids[1].into()));
     "ruser" Status "the real user" |p, c| status(p, |s| Value::text(c.user(s.uids[0])));
     "group" Status "the effective group" |p, c| status(p, |s| Value::text(c.group(s.gids[1])));
     "gid" Status "its number" |p, _| status(p, |s| Value::Number(s.gids[1].into()));
-    "cpu" Stat "CPU time over --interval, in percent of one CPU" |p, c| c.percent(p);
-    "time" Stat "CPU time so far" |p, c| ticks(c, p.stat.cpu.0 + p.stat.cpu.1);
-    "utime" Stat "of it, in the program" |p, c| ticks(c, p.stat.cpu.0);
-    "stime" Stat "of it, in the kernel" |p, c| ticks(c, p.stat.cpu.1);
-    "ctime" Stat "CPU time of the children that it buried" |p, c| ticks(c, p.stat.buried_cpu.0 + p.stat.buried_cpu.1);
-    "start" Stat "when it started" |p, c| Value::Moment(c.machine.born_at(p.stat.start_ticks));
-    "age" Stat "how long ago that was" |p, c| Value::Span(c.machine.age_of(p.stat.start_ticks));
-    "ticks" Stat "when it started, in clock ticks since the machine did: with the number, its identity" |p, _| Value::Number(p.stat.start_ticks as i64);
-    "rss" Stat "memory that is in RAM; what is shared counts in full" |p, c| Value::some(has_memory(p), |()| Value::Bytes(p.stat.resident_pages * c.machine.page_size));
-    "mem" Stat "the same in percent of all memory" |p, c| Value::some(has_memory(p).and(c.memory), |all| Value::Percent(100.0 * (p.stat.resident_pages * c.machine.page_size) as f64 / all as f64));
+    "cpu" Times "CPU time over --interval, in percent of one CPU" |p, c| c.percent(p);
+    "time" Times "CPU time so far" |p, c| ticks(c, p.stat.cpu.0 + p.stat.cpu.1);
+    "utime" Times "of it, in the program" |p, c| ticks(c, p.stat.cpu.0);
+    "stime" Times "of it, in the kernel" |p, c| ticks(c, p.stat.cpu.1);
+    "ctime" Rest "CPU time of the children that it buried" |p, c| ticks(c, p.stat.buried_cpu.0 + p.stat.buried_cpu.1);
+    "start" Always "when it started" |p, c| Value::Moment(c.machine.born_at(p.stat.start_ticks));
+    "age" Always "how long ago that was" |p, c| Value::Span(c.machine.age_of(p.stat.start_ticks));
+    "ticks" Always "when it started, in clock ticks since the machine did: with the number, its identity" |p, _| Value::Number(p.stat.start_ticks as i64);
+    "rss" Memory "memory that is in RAM; what is shared counts in full" |p, c| Value::some(has_memory(p), |()| Value::Bytes(p.stat.resident_pages * c.machine.page_size));
+    "mem" Memory "the same in percent of all memory" |p, c| Value::some(has_memory(p).and(c.memory), |all| Value::Percent(100.0 * (p.stat.resident_pages * c.machine.page_size) as f64 / all as f64));
     "pss" Share "memory with its part of what is shared" |p, _| share(p, |s| s.pss);
     "uss" Share "memory that nobody shares" |p, _| share(p, |s| s.uss);
     "swap" Status "memory that is swapped out" |p, _| status(p, |s| Value::some(s.swap, Value::Bytes));
     "peak" Status "most memory that it ever had in RAM" |p, _| status(p, |s| Value::some(s.peak, Value::Bytes));
-    "vsz" Stat "its address space" |p, _| Value::some(has_memory(p), |()| Value::Bytes(p.stat.virtual_bytes));
-    "minflt" Stat "page faults without a read from disk" |p, _| Value::Number(p.stat.faults.0 as i64);
-    "majflt" Stat "page faults with one" |p, _| Value::Number(p.stat.faults.1 as i64);
+    "vsz" Memory "its address space" |p, _| Value::some(has_memory(p), |()| Value::Bytes(p.stat.virtual_bytes));
+    "minflt" Rest "page faults without a read from disk" |p, _| Value::Number(p.stat.faults.0 as i64);
+    "majflt" Rest "page faults with one" |p, _| Value::Number(p.stat.faults.1 as i64);
     "read" Traffic "bytes that it read, from anywhere" |p, _| traffic(p, |t| t.read);
     "written" Traffic "bytes that it wrote, to anywhere" |p, _| traffic(p, |t| t.written);
     "diskread" Traffic "bytes that came from disks for it" |p, _| traffic(p, |t| t.disk_read);
     "diskwritten" Traffic "bytes that go to disks for it" |p, _| traffic(p, |t| t.disk_written);
-    "iodelay" Stat "how long it waited for disks (if the kernel accounts for delays)" |p, c| ticks(c, p.stat.io_delay);
-    "nice" Stat "from -20 to 19: how nice it is to others" |p, _| number(p.stat.nice);
-    "prio" Stat "the priority as the kernel counts it" |p, _| number(p.stat.priority);
-    "rtprio" Stat "the real-time priority" |p, _| Value::some((p.stat.rt_priority > 0).then_some(p.stat.rt_priority), |prio| Value::Number(prio.into()));
-    "policy" Stat "the scheduling policy" |p, _| policy(p.stat.policy);
-    "core" Stat "the CPU on which it ran last" |p, _| Value::Number(p.stat.processor.into());
-    "wchan" Wchan "the function of the kernel in which it waits" |p, _| Value::of(&p.wchan, |name| Value::Text(name.clone()));
-    "cgroup" Cgroup "its cgroup" |p, _| Value::of(&p.cgroup, |path| Value::Text(path.clone()));
+    "iodelay" Rest "how long it waited for disks (if the kernel accounts for delays)" |p, c| ticks(c, p.stat.io_delay);
+    "delaycpu" Delays "how long it was kept from running by others on the CPU; this and the next for root only" |p, _| delay(p, |d| Some(d.cpu));
+    "delayio" Delays "by disks; this and the next as far as the kernel accounts for delays (kernel.task_delayacct)" |p, _| delay(p, |d| d.disk);
+    "delayswap" Delays "by pages that came back from swap" |p, _| delay(p, |d| d.swap);
+    "delaymem" Delays "by memory that had to be found" |p, _| delay(p, |d| d.memory);
+    "nice" Rest "from -20 to 19: how nice it is to others" |p, _| number(p.stat.nice);
+    "prio" Rest "the priority as the kernel counts it" |p, _| number(p.stat.priority);
+    "rtprio" Rest "the real-time priority" |p, _| Value::some((p.stat.rt_priority > 0).then_some(p.stat.rt_priority), |prio| Value::Number(prio.into()));
+    "policy" Rest "the scheduling policy" |p, _| policy(p.stat.policy);
+    "core" Rest "the CPU on which it ran last" |p, _| Value::Number(p.stat.processor.into());
+    "wchan" Wchan "the function of the kernel in which it waits" |p, _| Value::of(&p.wchan, |name| Value::Text(Cow::Borrowed(name)));
+    "cgroup" Cgroup "its cgroup" |p, _| Value::of(&p.cgroup, |path| Value::Text(Cow::Borrowed(path)));
     "container" Cgroup "the container that its cgroup names" |p, _| Value::of(&p.cgroup, |path| Value::some(container(path), Value::text));
     "nspid" Status "its numbers, from our PID namespace inwards" |p, _| status(p, numbers);
     "pidin" Status "its number in its own PID namespace" |p, _| status(p, |s| Value::some(s.ns_pids.last().copied(), number));
@@ -142,31 +158,35 @@ columns! {
     "seccomp" Status "0 none, 1 strict, 2 filters" |p, _| status(p, |s| Value::some(s.seccomp, |mode| Value::Number(mode.into())));
     "caps" Status "effective capabilities, as bits" |p, _| status(p, |s| Value::some(s.capabilities, Value::Bits));
     "oom" OomScore "from 0 to 2000: who is ended first when memory runs out" |p, _| Value::of(&p.oom_score, |score| Value::Number((*score).into()));
-    "flags" Stat "the kernel's flags, as bits" |p, _| Value::Bits(p.stat.flags.into());
+    "flags" Always "the kernel's flags, as bits" |p, _| Value::Bits(p.stat.flags.into());
 }
 
-fn number(number: i32) -> Value {
+fn number(number: i32) -> Value<'static> {
     Value::Number(number.into())
 }
 
-fn ticks(context: &Context, ticks: u64) -> Value {
+fn ticks(context: &Context, ticks: u64) -> Value<'static> {
     Value::Span(context.machine.ticks(ticks))
 }
 
-fn status(process: &Process, value: impl FnOnce(&Status) -> Value) -> Value {
+fn status<'a>(process: &'a Process, value: impl FnOnce(&'a Status) -> Value<'a>) -> Value<'a> {
     Value::of(&process.status, |status| value(status))
 }
 
-fn share(process: &Process, bytes: impl FnOnce(&Share) -> u64) -> Value {
+fn share(process: &Process, bytes: impl FnOnce(&Share) -> u64) -> Value<'_> {
     Value::of(&process.share, |share| Value::Bytes(bytes(share)))
 }
 
-fn traffic(process: &Process, bytes: impl FnOnce(&Traffic) -> u64) -> Value {
+fn traffic(process: &Process, bytes: impl FnOnce(&Traffic) -> u64) -> Value<'_> {
     Value::of(&process.traffic, |traffic| Value::Bytes(bytes(traffic)))
 }
 
-fn namespace(process: &Process, number: impl FnOnce(&Namespaces) -> Option<u64>) -> Value {
+fn namespace(process: &Process, number: impl FnOnce(&Namespaces) -> Option<u64>) -> Value<'_> {
     Value::of(&process.namespaces, |all| Value::some(number(all), |number| Value::Number(number as i64)))
+}
+
+fn delay(process: &Process, delay: impl FnOnce(&Delays) -> Option<Duration>) -> Value<'_> {
+    Value::of(&process.delays, |delays| Value::some(delay(delays), Value::Span))
 }
 
 /// Threads of the kernel have none of their own, and the dead none any more.
@@ -174,23 +194,29 @@ fn has_memory(process: &Process) -> Option<()> {
     (!process.stat.is_kernel() && !process.stat.is_zombie()).then_some(())
 }
 
-fn arguments(process: &Process) -> Value {
+fn arguments(process: &Process) -> Value<'_> {
     match process.args.known() {
-        Some(args) if !args.is_empty() => {
-            let args = args.strip_suffix(b"\0").unwrap_or(args);
-            Value::Words(args.split(|&byte| byte == 0).map(<[u8]>::to_vec).collect())
-        }
-        _ => Value::Text(name_of(process)),
+        Some(args) if !args.is_empty() => Value::Words(args.strip_suffix(b"\0").unwrap_or(args)),
+        _ => Value::Text(Cow::Owned(name_of(process))),
     }
 }
 
-fn numbers(status: &Status) -> Value {
+/// Each letter without a text of its own.
+fn letter(letter: char) -> Value<'static> {
+    const LETTERS: &str = "RSDTtZXIP";
+    match LETTERS.find(letter) {
+        Some(at) => Value::text(&LETTERS[at..=at]),
+        None => Value::text(letter.to_string()),
+    }
+}
+
+fn numbers(status: &Status) -> Value<'_> {
     let numbers: Vec<String> = status.ns_pids.iter().map(i32::to_string).collect();
     Value::some((!numbers.is_empty()).then(|| numbers.join(" ")), Value::text)
 }
 
 /// The name of a terminal from its device (`new_decode_dev` in include/linux/kdev_t.h).
-fn terminal(device: u32) -> Value {
+fn terminal(device: u32) -> Value<'static> {
     let (major, minor) = (device >> 8 & 0xfff, device & 0xff | device >> 12 & 0xf_ff00);
     Value::some((device != 0).then_some(()), |()| {
         Value::text(match (major, minor) {
@@ -203,7 +229,7 @@ fn terminal(device: u32) -> Value {
     })
 }
 
-fn policy(number: u32) -> Value {
+fn policy(number: u32) -> Value<'static> {
     /// `SCHED_*` of include/uapi/linux/sched.h.
     const NAMES: [&str; 8] = ["other", "fifo", "rr", "batch", "4", "idle", "deadline", "ext"];
     match NAMES.get(number as usize) {

@@ -85,7 +85,7 @@ impl Condition {
 }
 
 /// Whether a value is what people wrote.
-fn is(value: &Value, wanted: &str) -> bool {
+fn is(value: &Value<'_>, wanted: &str) -> bool {
     match value {
         Value::None | Value::Denied => wanted.is_empty() || wanted == "-",
         Value::Locked => wanted == "locked",
@@ -99,7 +99,7 @@ fn is(value: &Value, wanted: &str) -> bool {
 }
 
 /// How a value stands to a limit in words; nothing for what cannot be compared.
-fn compare(value: &Value, limit: &str) -> Option<Ordering> {
+fn compare(value: &Value<'_>, limit: &str) -> Option<Ordering> {
     match value {
         Value::Number(number) => limit.parse().ok().and_then(|limit| (*number as f64).partial_cmp(&limit)),
         Value::Percent(percent) => limit.parse().ok().and_then(|limit| percent.partial_cmp(&limit)),

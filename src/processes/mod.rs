@@ -73,7 +73,7 @@ impl Context {
     }
 
     /// CPU use over the interval; nothing of whom was born in it.
-    fn percent(&self, process: &Process) -> Value {
+    fn percent(&self, process: &Process) -> Value<'static> {
         let begun = self.interval.zip(self.before.get(&process.stat.identity()));
         Value::some(begun, |(interval, before)| {
             let ticks = (process.stat.cpu.0 + process.stat.cpu.1).saturating_sub(*before);

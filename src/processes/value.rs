@@ -4,13 +4,14 @@ use doula_model::process::{Answer, Signals};
 use doula_model::signal::Signal;
 use doula_model::words::{ShortSpan, Size};
 use serde_json::{Value as Json, json};
+use std::borrow::Cow;
 use std::cmp::Ordering;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
-/// One fact about a process.
+/// One fact about a process, as long as that is there: lists of ten thousands copy no names.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Value {
+pub(crate) enum Value<'a> {
     /// There is none, or nobody can tell: `-`.
     None,
     /// We may not see it: `?`.
@@ -30,21 +31,24 @@ pub(crate) enum Value {
     /// Bits.
     Bits(u64),
     /// A name, as it is.
-    Text(Vec<u8>),
-    /// The arguments of a program.
-    Words(Vec<Vec<u8>>),
+    Text(Cow<'a, [u8]>),
+    /// The arguments of a program, with a NUL byte between two.
+    Words(&'a [u8]),
     /// A set of signals.
     Signals(Signals),
 }
 
-impl Value {
+impl<'a> Value<'a> {
     /// A text of ours.
-    pub(crate) fn text(text: impl Into<String>) -> Value {
-        Value::Text(text.into().into_bytes())
+    pub(crate) fn text(text: impl Into<Cow<'a, str>>) -> Value<'a> {
+        match text.into() {
+            Cow::Borrowed(text) => Value::Text(Cow::Borrowed(text.as_bytes())),
+            Cow::Owned(text) => Value::Text(Cow::Owned(text.into_bytes())),
+        }
     }
 
     /// What an answer comes to.
-    pub(crate) fn of<T>(answer: &Answer<T>, value: impl FnOnce(&T) -> Value) -> Value {
+    pub(crate) fn of<T>(answer: &'a Answer<T>, value: impl FnOnce(&'a T) -> Value<'a>) -> Value<'a> {
         match answer {
             Answer::Is(fact) => value(fact),
             Answer::Denied => Value::Denied,
@@ -54,7 +58,7 @@ impl Value {
     }
 
     /// The same of something that may be missing.
-    pub(crate) fn some<T>(fact: Option<T>, value: impl FnOnce(T) -> Value) -> Value {
+    pub(crate) fn some<T>(fact: Option<T>, value: impl FnOnce(T) -> Value<'a>) -> Value<'a> {
         fact.map_or(Value::None, value)
     }
 
@@ -66,6 +70,20 @@ impl Value {
     /// For people; control characters in it are still as they are.
     pub(crate) fn show(&self) -> String {
         self.to_string()
+    }
+
+    /// The same, at the end of a text: what [`fmt::Display`] does, without its machinery for what lists have most of.
+    pub(crate) fn write(&self, into: &mut String) {
+        if let Value::Number(number) = self {
+            write_number(*number, into);
+        } else if let Value::Text(text) = self
+            && let Ok(text) = std::str::from_utf8(text)
+        {
+            into.push_str(text);
+        } else {
+            // Writing into a String cannot fail.
+            let _ = write!(into, "{self}");
+        }
     }
 
     /// For a table in which programs read: numbers without units, spans in seconds.
@@ -94,13 +112,13 @@ impl Value {
             Value::Percent(percent) => json!((percent * 10.0).round() / 10.0),
             Value::Moment(_) | Value::Bits(_) => json!(self.show()),
             Value::Text(text) => exact(text),
-            Value::Words(words) => words.iter().map(|word| exact(word)).collect(),
+            Value::Words(words) => words.split(|&byte| byte == 0).map(exact).collect(),
             Value::Signals(signals) => json!(names(*signals)),
         }
     }
 
     /// The order of a sorted column: what is not known comes last.
-    pub(crate) fn order(&self, other: &Value) -> Ordering {
+    pub(crate) fn order(&self, other: &Value<'_>) -> Ordering {
         match (self, other) {
             (Value::Number(one), Value::Number(two)) => one.cmp(two),
             (Value::Bytes(one), Value::Bytes(two)) | (Value::Bits(one), Value::Bits(two)) => one.cmp(two),
@@ -120,7 +138,7 @@ impl Value {
 }
 
 /// As [`Value::show`].
-impl fmt::Display for Value {
+impl fmt::Display for Value<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Value::None | Value::Signals(Signals(0)) => f.write_str("-"),
@@ -134,7 +152,7 @@ impl fmt::Display for Value {
             Value::Bits(bits) => write!(f, "{bits:x}"),
             Value::Text(text) => Printable(text).fmt(f),
             Value::Words(words) => {
-                for (number, word) in words.iter().enumerate() {
+                for (number, word) in words.split(|&byte| byte == 0).enumerate() {
                     f.write_str(if number > 0 { " " } else { "" })?;
                     Printable(word).fmt(f)?;
                 }
@@ -143,6 +161,17 @@ impl fmt::Display for Value {
             Value::Signals(signals) => f.write_str(&names(*signals).join(",")),
         }
     }
+}
+
+fn write_number(number: i64, into: &mut String) {
+    let (mut digits, mut at, mut left) = ([0_u8; 20], 20, number.unsigned_abs());
+    while at == digits.len() || left > 0 {
+        at -= 1;
+        digits[at] = b'0' + (left % 10) as u8;
+        left /= 10;
+    }
+    into.push_str(if number < 0 { "-" } else { "" });
+    into.push_str(std::str::from_utf8(&digits[at..]).unwrap_or(""));
 }
 
 /// Bytes as text, each that belongs to no character as `\xff`.
@@ -189,11 +218,11 @@ mod tests {
 
     #[test]
     fn bytes_come_back_exactly_and_no_two_texts_look_the_same() {
-        let value = Value::Text(b"a\xff\nb".to_vec());
+        let value = Value::Text(Cow::Borrowed(b"a\xff\nb"));
         assert_eq!(value.json(), json!({ "hex": "61ff0a62" }));
         assert_eq!(value.show(), "a\\xff\nb");
-        assert_eq!(Value::Text("안\n".into()).json(), json!("안\n"));
-        let words = Value::Words(vec![b"a b".to_vec(), b"".to_vec()]);
+        assert_eq!(Value::text("안\n").json(), json!("안\n"));
+        let words = Value::Words(b"a b\0");
         assert_eq!((words.json(), words.show()), (json!(["a b", ""]), "a b ".to_owned()));
     }
 
@@ -205,6 +234,25 @@ mod tests {
         assert_eq!(Value::Denied.json(), Json::Null);
         assert_eq!((Value::Denied.show(), Value::None.show()), ("?".to_owned(), "-".to_owned()));
         assert_eq!(Value::Locked.plain(), "");
+    }
+
+    #[test]
+    fn what_is_written_into_a_text_is_what_is_shown() {
+        for value in [
+            Value::Number(0),
+            Value::Number(-7),
+            Value::Number(i64::MIN),
+            Value::Number(i64::MAX),
+            Value::Text(Cow::Borrowed(b"a\xffb")),
+            Value::text("name"),
+            Value::text("안"),
+            Value::Bytes(1 << 20),
+            Value::None,
+        ] {
+            let mut text = "before ".to_owned();
+            value.write(&mut text);
+            assert_eq!(text, format!("before {}", value.show()));
+        }
     }
 
     #[test]

@@ -4,7 +4,6 @@ use super::Style;
 use super::escape::{escape, is_plain};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
 use std::ops::Range;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -126,22 +125,27 @@ impl Table {
     /// Adds a row; missing cells are empty.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = Cell>) {
         for cell in cells {
-            self.cell(cell.text, cell.style, cell.right);
+            self.cell(&cell.text, cell.style, cell.right);
         }
         self.end_row();
     }
 
-    /// Adds a cell to the row that is being written: many, without a text of its own for each.
-    pub(crate) fn cell(&mut self, what: impl fmt::Display, style: Style, right: bool) {
+    /// Adds a cell to the row that is being written.
+    fn cell(&mut self, text: &str, style: Style, right: bool) {
+        self.write_cell(style, right, |all| all.push_str(text));
+    }
+
+    /// Adds a cell whose text is written at the end of all: many, without a text of its own for each.
+    pub(crate) fn write_cell(&mut self, style: Style, right: bool, write: impl FnOnce(&mut String)) {
         let begin = self.text.len();
-        // Writing into a String cannot fail.
-        let _ = write!(self.text, "{what}");
+        write(&mut self.text);
+        let mut wide = self.text.len() - begin;
         if !is_plain(&self.text[begin..]) {
             let safe = escape(&self.text[begin..]);
             self.text.replace_range(begin.., &safe);
+            wide = width(&self.text[begin..]);
         }
-        let (end, width) = (self.text.len(), width(&self.text[begin..]) as u32);
-        self.cells.push(Placed { end, width, style, right });
+        self.cells.push(Placed { end: self.text.len(), width: wide as u32, style, right });
     }
 
     /// Ends the row that is being written.
@@ -167,7 +171,9 @@ impl Table {
         for (number, end) in self.rows.iter().enumerate() {
             at = self.render_row(begin..*end, at, &widths, (color, &mut text));
             begin = *end;
-            if let Some(cell) = self.below.get(&number) {
+            if !self.below.is_empty()
+                && let Some(cell) = self.below.get(&number)
+            {
                 let most =
                     columns.map_or(usize::MAX, |columns| columns.saturating_sub(INDENT).max(LAST_LEAST));
                 let (indent, cut) = (" ".repeat(INDENT), cell.cut(most));
@@ -209,7 +215,7 @@ impl Table {
             let (before, after) = if cell.right { (pad, 0) } else { (0, pad) };
             blanks += before;
             if !text.is_empty() {
-                line.extend(std::iter::repeat_n(' ', blanks));
+                indent(line, blanks);
                 let text = if cell.width as usize > wide { cut(text, wide) } else { Cow::Borrowed(text) };
                 if color {
                     line.push_str(&cell.style.paint(&text, true));
@@ -222,6 +228,15 @@ impl Table {
         }
         line.push('\n');
         at
+    }
+}
+
+fn indent(line: &mut String, mut blanks: usize) {
+    const BLANKS: &str = "                                ";
+    while blanks > 0 {
+        let some = blanks.min(BLANKS.len());
+        line.push_str(&BLANKS[..some]);
+        blanks -= some;
     }
 }
 

@@ -4,7 +4,7 @@
 //! that has ended. `/proc` tells neither of subreapers nor of signals at a parent's death; who sleeps in wait(2), and the
 //! PID namespaces of others, are told only to those who may trace them.
 
-use crate::procfs::{Process, Reader, Want};
+use crate::procfs::{Process, Reader, Spare, Want};
 use doula_model::snapshot::Snapshot;
 use std::fs;
 use std::io;
@@ -33,6 +33,7 @@ pub fn ask(want: &mut Want) {
     want.status = true;
     want.wchan = true;
     want.namespaces = true;
+    want.spare = Spare::default();
 }
 
 /// The table of these, of whom was asked so.

@@ -303,11 +303,14 @@ errnos! {
     ENAMETOOLONG = 36, "name too long";
     ENOSYS = 38, "not offered by this kernel";
     ELOOP = 40, "too many symbolic links or nested #! lines";
+    ENODATA = 61, "nothing was answered";
     ELIBBAD = 80, "the loader that the program names is no program";
+    EPROTONOSUPPORT = 93, "protocol not offered by this kernel";
     ENOTSUP = 95, "not supported";
     EADDRINUSE = 98, "address in use";
     EADDRNOTAVAIL = 99, "address not available";
     ECONNRESET = 104, "connection reset by peer";
+    ENOBUFS = 105, "no room: something was lost";
     ENOTCONN = 107, "not connected";
     ETIMEDOUT = 110, "timed out";
     ECONNREFUSED = 111, "connection refused";

@@ -9,6 +9,7 @@ use crate::signal::Signal;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
+use core::time::Duration;
 
 /// Who it is, also after its number was given to somebody else: the number and when it started, in clock ticks since the
 /// machine did (proc_pid_stat(5), field 22).
@@ -293,6 +294,20 @@ pub struct Traffic {
     pub disk_written: u64,
 }
 
+/// How long it was kept from running, all its threads together (`struct taskstats`,
+/// <https://docs.kernel.org/accounting/delay-accounting.html>). What the kernel does not account for is `None`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Delays {
+    /// By others who were on the CPU.
+    pub cpu: Duration,
+    /// By disks.
+    pub disk: Option<Duration>,
+    /// By pages that came back from swap.
+    pub swap: Option<Duration>,
+    /// By memory that had to be found: reclaimed, moved together, read again because it had been given away.
+    pub memory: Option<Duration>,
+}
+
 /// The namespaces that it is in (namespaces(7)), each by its number, which is the same for all who are in it
 /// (`/proc/PID/ns`). `None` is one that this kernel has not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -338,6 +353,8 @@ pub struct Process {
     pub oom_score: Answer<u32>,
     /// The namespaces that it is in. Told to those who may trace it.
     pub namespaces: Answer<Box<Namespaces>>,
+    /// How long it was kept from running. Told to root.
+    pub delays: Answer<Box<Delays>>,
 }
 
 impl Process {
@@ -354,6 +371,7 @@ impl Process {
             cgroup: Answer::Unasked,
             oom_score: Answer::Unasked,
             namespaces: Answer::Unasked,
+            delays: Answer::Unasked,
         }
     }
 

@@ -20,6 +20,7 @@ pub mod calls;
 pub mod catch;
 #[cfg(feature = "classic")]
 pub mod classic;
+pub mod connector;
 pub mod diag;
 pub mod exec;
 pub mod fd;
@@ -41,6 +42,7 @@ pub mod socket;
 pub mod start;
 #[cfg(feature = "classic")]
 pub mod stuck;
+pub mod taskstats;
 pub mod time;
 #[cfg(feature = "std")]
 pub mod title;

@@ -36,7 +36,7 @@ fn all<T>(items: &[T], tell: impl Fn(&T) -> Value) -> Vec<Value> {
 }
 
 fn name(bytes: &[u8]) -> Value {
-    Cell::Text(bytes.to_vec()).json()
+    Cell::Text(bytes.into()).json()
 }
 
 fn party(party: &Party) -> Value {

@@ -9,7 +9,7 @@ use crate::processes::{
     COLUMNS, Column, Condition, Context, Value, below, style_of, unknown_column, why_locked,
 };
 use crate::ui::{Cell, Style, Table, Ui};
-use doula_host::procfs::{Reader, Want};
+use doula_host::procfs::{Reader, Spare, Want};
 use doula_host::snapshot;
 use doula_model::id::Pid;
 use doula_model::process::{ProcState, Process};
@@ -188,7 +188,8 @@ impl Question {
     }
 
     fn want(&self, threads: bool) -> Want {
-        let mut want = Want { threads, args: !self.patterns.is_empty(), ..Want::default() };
+        let mut want =
+            Want { threads, args: !self.patterns.is_empty(), spare: Spare::ALL, ..Want::default() };
         self.columns
             .iter()
             .chain(self.order.iter().map(|(column, _)| column))
@@ -208,17 +209,23 @@ impl Question {
                 && self.conditions.iter().all(|condition| condition.holds(process, context))
         });
         if !self.order.is_empty() {
-            let key = |process: &Process| -> Vec<Value> {
-                self.order.iter().map(|(column, _)| column.value(process, context)).collect()
-            };
-            let mut keyed: Vec<_> = processes.into_iter().map(|process| (key(&process), process)).collect();
-            keyed.sort_by(|(one, _), (two, _)| self.compare(one, two));
-            processes = keyed.into_iter().map(|(_, process)| process).collect();
+            processes = self.sorted(processes, context);
         }
         processes
     }
 
-    fn compare(&self, one: &[Value], two: &[Value]) -> std::cmp::Ordering {
+    fn sorted(&self, processes: Vec<Process>, context: &Context) -> Vec<Process> {
+        let key = |process| -> Vec<Value<'_>> {
+            self.order.iter().map(|(column, _)| column.value(process, context)).collect()
+        };
+        let mut keyed: Vec<_> = processes.iter().map(key).zip(0..).collect();
+        keyed.sort_by(|(one, _), (two, _)| self.compare(one, two));
+        let order: Vec<usize> = keyed.into_iter().map(|(_, at)| at).collect();
+        let mut processes: Vec<Option<Process>> = processes.into_iter().map(Some).collect();
+        order.into_iter().filter_map(|at| processes[at].take()).collect()
+    }
+
+    fn compare(&self, one: &[Value<'_>], two: &[Value<'_>]) -> std::cmp::Ordering {
         let mut each = self.order.iter().zip(one.iter().zip(two)).map(|((_, falling), (one, two))| {
             // What is not known comes last in either direction.
             if *falling && !one.is_unknown() && !two.is_unknown() { two.order(one) } else { one.order(two) }
@@ -302,7 +309,7 @@ fn as_table(
     for process in rows {
         for column in columns {
             let value = column.value(process, context);
-            table.cell(&value, style(column, process), value.is_number());
+            table.write_cell(style(column, process), value.is_number(), |text| value.write(text));
         }
         table.end_row();
         if process.is_locked() {

@@ -377,7 +377,7 @@ fn is_number(top: &Top, column: &Column) -> bool {
     values.find(|value| !value.is_unknown()).is_some_and(|value| value.is_number())
 }
 
-fn last_cell(top: &Top, row: &super::rows::Row, process: &Process, value: &Value, gone: bool) -> String {
+fn last_cell(top: &Top, row: &super::rows::Row, process: &Process, value: &Value<'_>, gone: bool) -> String {
     // Arguments that nobody has asked for yet: the name stands for them.
     let value = if matches!(process.args, doula_model::process::Answer::Unasked) && value.is_unknown() {
         crate::processes::printable(&name_of(process))

@@ -38,7 +38,7 @@ pub(super) struct Row {
 }
 
 /// What subtrees come to, for columns that can be summed up; by the name of the column and the place of the process.
-pub(super) type Sums = BTreeMap<&'static str, Vec<Value>>;
+pub(super) type Sums = BTreeMap<&'static str, Vec<Value<'static>>>;
 
 /// The rows, and the sums if they are wanted.
 pub(super) fn rows(view: &View, processes: &[Process], context: &Context) -> (Vec<Row>, Sums) {
@@ -50,7 +50,7 @@ pub(super) fn rows(view: &View, processes: &[Process], context: &Context) -> (Ve
     let mut chosen: Vec<usize> = (0..processes.len()).filter(shown).collect();
     let children = if view.tree { children(processes, &chosen) } else { BTreeMap::new() };
     let sums = if view.tree && view.sums { sums(view, processes, context, &children) } else { Sums::new() };
-    let keys: Vec<Value> = match sums.get(view.sort.name) {
+    let keys: Vec<Value<'_>> = match sums.get(view.sort.name) {
         Some(sums) => sums.clone(),
         None => processes.iter().map(|process| view.sort.value(process, context)).collect(),
     };
@@ -66,7 +66,7 @@ pub(super) fn rows(view: &View, processes: &[Process], context: &Context) -> (Ve
 }
 
 /// What is not known comes last in either direction; among equals, in the order of numbers.
-fn compare(view: &View, keys: &[Value], one: usize, two: usize) -> Ordering {
+fn compare(view: &View, keys: &[Value<'_>], one: usize, two: usize) -> Ordering {
     let (first, second) = (&keys[one], &keys[two]);
     let known = !first.is_unknown() && !second.is_unknown();
     let order = if view.falling && known { second.order(first) } else { first.order(second) };
@@ -149,7 +149,8 @@ fn sums(
     let columns = view.columns.iter().chain([&view.sort]).filter(|column| SUMMED.contains(&column.name));
     let mut sums = Sums::new();
     for column in columns {
-        let mut values: Vec<Value> = processes.iter().map(|one| column.value(one, context)).collect();
+        let mut values: Vec<Value<'static>> =
+            processes.iter().map(|one| number(&column.value(one, context))).collect();
         for &at in order.iter().rev() {
             for &child in children.get(&at).into_iter().flatten() {
                 values[at] = add(&values[at], &values[child]);
@@ -160,7 +161,7 @@ fn sums(
     sums
 }
 
-fn add(one: &Value, two: &Value) -> Value {
+fn add(one: &Value<'static>, two: &Value<'static>) -> Value<'static> {
     match (one, two) {
         (Value::Number(one), Value::Number(two)) => Value::Number(one + two),
         (Value::Bytes(one), Value::Bytes(two)) => Value::Bytes(one + two),
@@ -168,5 +169,23 @@ fn add(one: &Value, two: &Value) -> Value {
         (Value::Percent(one), Value::Percent(two)) => Value::Percent(one + two),
         (one, two) if one.is_unknown() => two.clone(),
         (one, _) => one.clone(),
+    }
+}
+
+/// What can be summed up.
+fn number(value: &Value<'_>) -> Value<'static> {
+    match value {
+        Value::Number(number) => Value::Number(*number),
+        Value::Bytes(bytes) => Value::Bytes(*bytes),
+        Value::Span(span) => Value::Span(*span),
+        Value::Percent(percent) => Value::Percent(*percent),
+        Value::None
+        | Value::Denied
+        | Value::Locked
+        | Value::Moment(_)
+        | Value::Bits(_)
+        | Value::Text(_)
+        | Value::Words(_)
+        | Value::Signals(_) => Value::None,
     }
 }

@@ -197,7 +197,7 @@ impl Top {
     }
 
     /// What stands in a column.
-    pub(super) fn value(&self, row: &Row, column: &Column) -> Value {
+    pub(super) fn value(&self, row: &Row, column: &Column) -> Value<'_> {
         if let (Some(at), Some(sums)) = (row.at, self.sums.get(column.name)) {
             return sums[at].clone();
         }

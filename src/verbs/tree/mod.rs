@@ -9,7 +9,7 @@ mod svg;
 use crate::error::{Exit, Failure, Outcome};
 use crate::processes::{Context, Value, why_locked};
 use crate::ui::Ui;
-use doula_host::procfs::{Reader, Want};
+use doula_host::procfs::{Reader, Spare, Want};
 use doula_model::process::Process;
 use draw::Drawing;
 use regex::bytes::Regex;
@@ -94,8 +94,13 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
     let failed = |error: std::io::Error| Failure::doula(format!("failed to look at the processes: {error}"));
     let wanted = Wanted::new(&args.whom)?;
     let mut reader = Reader::open().map_err(failed)?;
-    let want =
-        Want { args: args.args || args.json, share: args.pss, threads: args.threads, ..Want::default() };
+    let want = Want {
+        args: args.args || args.json,
+        share: args.pss,
+        threads: args.threads,
+        spare: Spare { times: !args.json, memory: !args.json, rest: false },
+        ..Want::default()
+    };
     let mut processes = reader.scan(&want).map_err(failed)?;
     processes.retain(|process| args.kernel || !process.stat.is_kernel());
     let mut shape = Shape::of(&processes);

@@ -2,8 +2,10 @@
 
 use crate::cgroup::{Cgroups, Limiters};
 use crate::fork::{Threads, fork};
-use crate::procfs::{Reader, Want};
+use crate::procfs::{Accounts, Reader, Want};
 use doula_model::id::Pid;
+use doula_model::plan::Errno;
+use doula_sys::connector::Connector;
 use doula_sys::diag::UnixPeers;
 use doula_sys::fd::{self, AsFd as _};
 use doula_sys::{adopt, group, pidfd};
@@ -59,7 +61,7 @@ fn handles() -> [Offer; 3] {
     ]
 }
 
-fn refusal(errno: Option<doula_model::plan::Errno>) -> String {
+fn refusal(errno: Option<Errno>) -> String {
     errno.map_or_else(String::new, |errno| errno.to_string())
 }
 
@@ -131,7 +133,7 @@ fn sights() -> Vec<Offer> {
     let (one, other) = (fd::memory(c"try"), fd::memory(c"try"));
     let kcmp = one.and_then(|one| fd::same_open_file(&one, other?)).is_ok();
     let peers = UnixPeers::open().and_then(|peers| peers.peer(0));
-    let sock_diag = !matches!(peers, Err(errno) if errno != doula_model::plan::Errno::ENOENT);
+    let sock_diag = !matches!(peers, Err(errno) if errno != Errno::ENOENT);
     let init = Pid::INIT;
     let all = Reader::open()
         .is_ok_and(|mut reader| reader.some(&[init], &Want::default()).is_ok_and(|found| !found.is_empty()));
@@ -155,6 +157,8 @@ fn sights() -> Vec<Offer> {
             "",
             "lists are read from /proc instead of by BPF",
         ),
+        told_of_births(),
+        delays(),
         offer("kcmp", kcmp, "", "whether two descriptors are the same open file is guessed"),
         offer(
             "Unix peers (sock_diag)",
@@ -163,6 +167,33 @@ fn sights() -> Vec<Offer> {
             "`doctor` cannot say who has the other end of a Unix socket",
         ),
     ]
+}
+
+/// Whether the kernel tells of births and ends.
+fn told_of_births() -> Offer {
+    let detail = match Connector::open() {
+        Ok(_) => None,
+        Err(Errno::EPERM) => Some("CAP_NET_ADMIN is missing".to_owned()),
+        Err(Errno::ENODATA) => Some("this is a PID or user namespace of its own".to_owned()),
+        Err(Errno::ECONNREFUSED | Errno::EPROTONOSUPPORT) => {
+            Some("no CONFIG_PROC_EVENTS, or a network namespace of its own".to_owned())
+        }
+        Err(errno) => Some(errno.to_string()),
+    };
+    let without = "`top` does not show who is born and dead between two looks";
+    offer("births and ends (proc connector)", detail.is_none(), detail.unwrap_or_default(), without)
+}
+
+/// Whether it accounts for delays.
+fn delays() -> Offer {
+    let (has, detail) = match Accounts::open().offer() {
+        Ok(true) => (true, String::new()),
+        Ok(false) => (true, "those by CPUs only: kernel.task_delayacct is 0".to_owned()),
+        Err(Errno::EPERM) => (false, "CAP_NET_ADMIN is missing".to_owned()),
+        Err(Errno::ENOENT) => (false, "no CONFIG_TASKSTATS, or a network namespace of its own".to_owned()),
+        Err(errno) => (false, errno.to_string()),
+    };
+    offer("delays (taskstats)", has, detail, "`ps -o delaycpu,delayio,delayswap,delaymem` tells nothing")
 }
 
 #[cfg(test)]

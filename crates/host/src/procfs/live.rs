@@ -419,6 +419,7 @@ fn merge(known: &mut Process, fresh: Process) {
     newer(&mut known.cgroup, fresh.cgroup);
     newer(&mut known.oom_score, fresh.oom_score);
     newer(&mut known.namespaces, fresh.namespaces);
+    newer(&mut known.delays, fresh.delays);
 }
 
 const fn ticks(stat: &Stat) -> u64 {

@@ -6,6 +6,7 @@
 //!
 //! Absent on purpose: verdicts. What is seen is told as it is; what could not be seen is told as that.
 
+mod accounts;
 mod aside;
 mod detail;
 mod iterator;
@@ -16,6 +17,7 @@ mod reader;
 mod stat;
 mod status;
 
+pub(crate) use accounts::Accounts;
 pub use detail::Text;
 pub use doula_model::process::{
     Answer, Identity, Namespaces, ProcState, Process, Share, Signals, Stat, Status, Traffic,
@@ -24,7 +26,7 @@ pub use iterator::NoIterator;
 pub use live::Live;
 pub use locker::{Locker, locker};
 pub use machine::Machine;
-pub use reader::{Reader, Source, Want};
+pub use reader::{Reader, Source, Spare, Want};
 pub use stat::parse_stat;
 pub use status::parse_status;
 

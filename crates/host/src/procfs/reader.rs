@@ -1,6 +1,7 @@
 //! One pass over `/proc` (or, of what `stat` says, over the kernel's tasks, `iterator`): the numbers, then of each process the files that are needed for what was asked, each with one
 //! open, one read and one close into the same buffer.
 
+use super::accounts::Accounts;
 use super::aside;
 use super::iterator::{NoIterator, Tasks, Walked};
 use super::status::{parse_cgroup, parse_share, parse_status, parse_traffic};
@@ -36,8 +37,34 @@ pub struct Want {
     pub oom_score: bool,
     /// The namespaces that it is in.
     pub namespaces: bool,
+    /// How long it was kept from running: a question to the kernel instead of a file. Only root gets an answer.
+    pub delays: bool,
     /// Threads instead of processes.
     pub threads: bool,
+    /// What nobody needs of `stat` itself.
+    pub spare: Spare,
+}
+
+/// What is not needed of `/proc/PID/stat`, and is zero in [`Stat`] if a look is cheaper without it, as it is through the kernel's tasks.
+/// Who it is, whose child, its state, flags and threads are always told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spare {
+    /// The CPU time of its own.
+    pub times: bool,
+    /// The address space, and what of it is in memory.
+    pub memory: bool,
+    /// All else: its group, session and terminal, faults, the CPU time of children, how it is scheduled, how it ended.
+    pub rest: bool,
+}
+
+impl Spare {
+    /// Everything that can be.
+    pub const ALL: Spare = Spare { times: true, memory: true, rest: true };
+
+    /// Whether nothing is spared here that is not spared there.
+    pub(super) const fn is_within(self, other: Spare) -> bool {
+        (!self.times || other.times) && (!self.memory || other.memory) && (!self.rest || other.rest)
+    }
 }
 
 /// From where a [`Reader`] knows what `/proc/PID/stat` would say.
@@ -72,6 +99,8 @@ pub struct Reader {
     tasks: Result<Tasks, NoIterator>,
     /// Whether everybody was looked at before, so that another look is likely.
     again: bool,
+    /// Opened by the first question for delays.
+    accounts: Option<Accounts>,
 }
 
 /// From so many threads on, even a single look is faster through the kernel's tasks, with what it costs to begin.
@@ -104,6 +133,7 @@ impl Reader {
             buffer: vec![0; ROOM],
             tasks: Err(NoIterator::Unwanted),
             again: false,
+            accounts: None,
         };
         match reader.read(b"self/stat", false) {
             Ok(_) => Ok(reader),
@@ -131,7 +161,7 @@ impl Reader {
     /// # Errors
     /// Why that cannot be; the files are read then as before.
     pub fn iterate(&mut self) -> Result<(), NoIterator> {
-        let begun = self.begin_tasks(false, 0);
+        let begun = self.begin_tasks(&Want::default(), 0);
         self.tasks = begun.map(|(tasks, _)| tasks);
         self.tasks.as_ref().map(|_| ()).map_err(|why| *why)
     }
@@ -177,7 +207,7 @@ impl Reader {
     /// # Errors
     /// When `/proc` cannot be listed, or no copy of us can be made that reads what may wait.
     pub fn scan(&mut self, want: &Want) -> io::Result<Vec<Process>> {
-        let mut processes = match self.at_once(want.threads) {
+        let mut processes = match self.at_once(want) {
             Some(processes) => processes,
             None => self.one_by_one(want.threads)?,
         };
@@ -189,20 +219,23 @@ impl Reader {
     }
 
     /// What `stat` says of all, from the kernel's tasks.
-    fn at_once(&mut self, threads: bool) -> Option<Vec<Process>> {
+    fn at_once(&mut self, want: &Want) -> Option<Vec<Process>> {
+        let threads = want.threads;
         let is_open = matches!(self.tasks, Err(NoIterator::Few));
         let count = if is_open || self.tasks.is_ok() { self.task_count() } else { 0 };
         let worth = is_open && (self.again || count >= MANY);
         let found = match &mut self.tasks {
-            Ok(tasks) => tasks.walk(threads, count).map_err(NoIterator::Refused),
-            Err(NoIterator::Few) if worth => {
-                let begun = self.begin_tasks(threads, count);
+            Ok(tasks) if tasks.suffices(want.spare) => {
+                tasks.walk(threads, count).map_err(NoIterator::Refused)
+            }
+            Err(why) if !worth => Err(*why),
+            Ok(_) | Err(_) => {
+                let begun = self.begin_tasks(want, count);
                 begun.map(|(tasks, found)| {
                     self.tasks = Ok(tasks);
                     found
                 })
             }
-            Err(why) => Err(*why),
         };
         self.again = true;
         match found {
@@ -224,8 +257,12 @@ impl Reader {
             return None;
         }
         let count = self.task_count();
-        if matches!(self.tasks, Err(NoIterator::Few)) && count >= MANY {
-            self.tasks = self.begin_tasks(false, count).map(|(tasks, _)| tasks);
+        let wanted = match &self.tasks {
+            Ok(tasks) => !tasks.suffices(Spare::default()),
+            Err(why) => *why == NoIterator::Few && count >= MANY,
+        };
+        if wanted {
+            self.tasks = self.begin_tasks(&Want::default(), count).map(|(tasks, _)| tasks);
         }
         let met = match self.tasks.as_mut().ok()?.walk_into(walked) {
             Ok(met) => met,
@@ -297,13 +334,15 @@ impl Reader {
     }
 
     /// The kernel's tasks, and a first walk over them, if it says the same of ourselves as the file does.
-    fn begin_tasks(&mut self, threads: bool, about: u64) -> Result<(Tasks, (Vec<Process>, u64)), NoIterator> {
-        let mut tasks = Tasks::open()?;
+    fn begin_tasks(&mut self, want: &Want, about: u64) -> Result<(Tasks, (Vec<Process>, u64)), NoIterator> {
+        let spare = want.spare;
+        let mut tasks = Tasks::open(spare)?;
         let us = self.stat(doula_sys::group::pid()).ok_or(NoIterator::Differs)?;
-        let (found, met) = tasks.walk(threads, about).map_err(NoIterator::Refused)?;
+        let (found, met) = tasks.walk(want.threads, about).map_err(NoIterator::Refused)?;
         let what_stays = |stat: &Stat| {
-            let ids = (stat.identity(), stat.ppid, stat.pgid, stat.sid);
-            (ids, stat.name.clone(), (stat.tty, stat.nice, stat.policy), stat.virtual_bytes > 0)
+            let rest = (stat.pgid, stat.sid, stat.tty, stat.nice, stat.policy);
+            let told = (!spare.memory && stat.virtual_bytes > 0, (!spare.rest).then_some(rest));
+            (stat.identity(), stat.ppid, stat.name.clone(), told)
         };
         let same = |one: &Process| one.stat.pid == us.pid && what_stays(&one.stat) == what_stays(&us);
         if found.iter().any(same) { Ok((tasks, (found, met))) } else { Err(NoIterator::Differs) }
@@ -358,6 +397,10 @@ impl Reader {
         }
         if want.namespaces {
             process.namespaces = self.namespaces(tgid, &at("ns"));
+        }
+        if want.delays {
+            let accounts = self.accounts.get_or_insert_with(Accounts::open);
+            process.delays = if want.threads { accounts.of_thread(thread) } else { accounts.of_process(tgid) };
         }
     }
 

@@ -15,7 +15,9 @@ const ALL: Want = Want {
     cgroup: true,
     oom_score: true,
     namespaces: true,
+    delays: true,
     threads: false,
+    spare: Spare { times: false, memory: false, rest: false },
 };
 
 fn us() -> Pid {
@@ -165,6 +167,58 @@ fn the_kernels_tasks_say_the_same_as_the_files_of_all_who_stay_as_they_are() {
         assert_eq!(tasks.source(), Source::Iterator);
     }
     assert_eq!(files.source(), Source::Files(NoIterator::Unwanted));
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "a test that cannot run says so")]
+fn delays_are_told_of_processes_and_threads_and_what_is_not_counted_is_not_known() {
+    let counted = match Accounts::open().offer() {
+        Ok(counted) => counted,
+        Err(errno) => return println!("skipped: the kernel does not account for us ({errno})"),
+    };
+    let mut reader = Reader::open().expect("/proc");
+    for threads in [false, true] {
+        let found = reader.scan(&Want { delays: true, threads, ..Want::default() }).expect("to look");
+        let us = found.iter().find(|one| one.stat.pid == us()).expect("we live");
+        let delays = us.delays.known().expect("root is told");
+        let rest = [delays.disk, delays.swap, delays.memory];
+        assert!(rest.iter().all(|delay| delay.is_some() == counted), "{counted} {delays:?}");
+    }
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "a test that cannot run says so")]
+fn what_is_spared_changes_nothing_else_and_comes_when_it_is_wanted_again() {
+    let child = sleeper();
+    let seen = |reader: &mut Reader, spare| {
+        let want = Want { spare, ..Want::default() };
+        // The first look may be too small for the kernel's tasks; of a second one more will follow.
+        reader.scan(&want).expect("to look");
+        let found = reader.scan(&want).expect("to look");
+        found.into_iter().find(|one| one.stat.pid == child.pid()).expect("our child").stat
+    };
+    let mut files = Reader::open().expect("/proc");
+    files.only_files();
+    let whole = files.stat(child.pid()).expect("our child");
+    for spare in [
+        Spare::ALL,
+        Spare { times: true, ..Spare::default() },
+        Spare { memory: true, ..Spare::default() },
+        Spare { rest: true, ..Spare::default() },
+    ] {
+        let mut tasks = Reader::open().expect("/proc");
+        let told = seen(&mut tasks, spare);
+        if let Source::Files(why) = tasks.source() {
+            println!("skipped: {why}");
+            return;
+        }
+        let who = |stat: &Stat| (stat.identity(), stat.name.clone(), stat.ppid, stat.threads);
+        assert_eq!(who(&told), who(&whole));
+        assert_eq!(told.virtual_bytes > 0, !spare.memory, "{spare:?}");
+        assert_eq!((told.sid, told.faults.0 > 0), if spare.rest { (0, false) } else { (whole.sid, true) });
+        assert!(!spare.times || told.cpu == (0, 0), "{spare:?}");
+        assert_eq!(seen(&mut tasks, Spare::default()).sid, whole.sid, "{spare:?}");
+    }
 }
 
 #[test]

@@ -32,12 +32,17 @@ const MEMBER: usize = 12;
 /// Typedefs, qualifiers and anonymous structures within each other.
 const DEEPEST: usize = 16;
 
-/// The types, and where each begins.
+/// Types between two whose begin is kept.
+const STRIDE: usize = 32;
+
+/// The types, and where they begin.
 pub(super) struct Btf<'a> {
     bytes: &'a [u8],
     strings: usize,
-    /// By number; that of 0 is void.
+    /// Where every [`STRIDE`]th type begins, by number; that of 0 is void. The kernel has more than a hundred thousand types, of which
+    /// some dozens are looked at.
     begins: Vec<u32>,
+    end: usize,
     /// Structures and functions that were asked for, in that order.
     named: Vec<Option<u32>>,
 }
@@ -62,24 +67,45 @@ impl<'a> Btf<'a> {
         let (begin, length) = (base.checked_add(header(8)? as usize)?, header(12)? as usize);
         let strings = base.checked_add(header(16)? as usize)?;
         let end = begin.checked_add(length).filter(|end| *end <= bytes.len() && strings <= bytes.len())?;
-        let mut btf =
-            Btf { bytes, strings, begins: vec![0], named: vec![None; structures.len() + functions.len()] };
-        let mut at = begin;
+        let mut btf = Btf {
+            bytes,
+            strings,
+            begins: Vec::with_capacity(length / TYPE / STRIDE + 1),
+            end,
+            named: vec![None; structures.len() + functions.len()],
+        };
+        let (mut at, mut number) = (begin, 1);
         while at < end {
-            let (number, kind) = (btf.begins.len() as u32, word(btf.bytes, at + 4)? >> 24 & 0x1f);
-            let names = match kind {
-                kind::STRUCT => structures,
-                kind::FUNC => functions,
-                _ => &[],
-            };
-            let before = if kind == kind::FUNC { structures.len() } else { 0 };
-            if let Some(found) = names.iter().position(|name| btf.is_called(at, name)) {
-                btf.named[before + found].get_or_insert(number);
+            if number % STRIDE == 1 {
+                btf.begins.push(at as u32);
             }
-            btf.begins.push(at as u32);
-            at = at.checked_add(TYPE + btf.tail(at)?)?;
+            btf.look_at_name(at, number as u32, structures, functions)?;
+            at = btf.after(at)?;
+            number += 1;
         }
         Some(btf)
+    }
+
+    /// Keeps the number of a type that was asked for.
+    fn look_at_name(
+        &mut self,
+        at: usize,
+        number: u32,
+        structures: &[&str],
+        functions: &[&str],
+    ) -> Option<()> {
+        let (names, before) = match self.kind(at)? {
+            kind::STRUCT => (structures, 0),
+            kind::FUNC => (functions, structures.len()),
+            _ => return Some(()),
+        };
+        // One look at its first letter spares most comparisons.
+        let first = self.name(at)?.first();
+        let is_it = |name: &&str| first == name.as_bytes().first() && self.is_called(at, name);
+        if let Some(found) = names.iter().position(is_it) {
+            self.named[before + found].get_or_insert(number);
+        }
+        Some(())
     }
 
     /// The number of a structure or function, by its place among those that were asked for.
@@ -176,7 +202,17 @@ impl<'a> Btf<'a> {
     }
 
     fn at(&self, number: u32) -> Option<usize> {
-        self.begins.get(number as usize).filter(|_| number != 0).map(|begin| *begin as usize)
+        let before = (number as usize).checked_sub(1)?;
+        let mut at = *self.begins.get(before / STRIDE)? as usize;
+        for _ in 0..before % STRIDE {
+            at = self.after(at)?;
+        }
+        (at < self.end).then_some(at)
+    }
+
+    /// Where the next type begins.
+    fn after(&self, at: usize) -> Option<usize> {
+        at.checked_add(TYPE + self.tail(at)?)
     }
 
     fn kind(&self, at: usize) -> Option<u32> {
@@ -198,9 +234,13 @@ impl<'a> Btf<'a> {
     }
 
     fn is_called(&self, at: usize, name: &str) -> bool {
-        let begin = word(self.bytes, at).and_then(|offset| self.strings.checked_add(offset as usize));
-        let text = begin.and_then(|begin| self.bytes.get(begin..));
+        let text = self.name(at);
         text.is_some_and(|text| text.starts_with(name.as_bytes()) && text.get(name.len()) == Some(&0))
+    }
+
+    /// The name of a type or member, and all that follows.
+    fn name(&self, at: usize) -> Option<&'a [u8]> {
+        self.bytes.get(self.strings.checked_add(word(self.bytes, at)? as usize)?..)
     }
 }
 

@@ -11,7 +11,7 @@ mod btf;
 mod program;
 mod record;
 
-use super::parse_status;
+use super::{Spare, parse_status};
 use btf::Btf;
 use doula_model::plan::Errno;
 use doula_model::process::Process;
@@ -91,11 +91,11 @@ fn next(walk: &OwnedFd, room: &mut [u8]) -> Result<usize, Errno> {
     }
 }
 
-/// The program for this kernel.
-fn program() -> Result<Program, NoIterator> {
+/// The program for this kernel that writes these words.
+fn program(words: &[usize]) -> Result<Program, NoIterator> {
     let file = fs::File::open(TYPES).map_err(|_| NoIterator::NoTypes)?;
     let assemble = |types: &[u8]| {
-        program::assemble(&Btf::read(types, &STRUCTURES, &FUNCTIONS).ok_or(NoIterator::NoTypes)?)
+        program::assemble(&Btf::read(types, &STRUCTURES, &FUNCTIONS).ok_or(NoIterator::NoTypes)?, words)
     };
     match bpf::Types::map(&file) {
         Ok(types) => assemble(&types),
@@ -108,11 +108,14 @@ fn program() -> Result<Program, NoIterator> {
 pub(super) struct Tasks {
     link: OwnedFd,
     room: Vec<u8>,
+    /// What it writes of each.
+    words: Vec<usize>,
+    spared: Spare,
 }
 
 impl Tasks {
-    /// Puts the program into the kernel.
-    pub(super) fn open() -> Result<Tasks, NoIterator> {
+    /// Puts a program into the kernel that leaves this out.
+    pub(super) fn open(spare: Spare) -> Result<Tasks, NoIterator> {
         let is_first = |name: &str, first: u64| {
             let found = fs::metadata(format!("/proc/self/ns/{name}"));
             found.map_or_else(|error| error.kind() == io::ErrorKind::NotFound, |found| found.ino() == first)
@@ -123,13 +126,19 @@ impl Tasks {
         if !may_load() {
             return Err(NoIterator::Denied);
         }
-        let program = program()?;
+        let words = program::words(spare);
+        let program = program(&words)?;
         let link = bpf::load_iterator(&program.code, program.function).and_then(bpf::link_iterator);
         let refused = |errno| match errno {
             Errno::EPERM => NoIterator::Denied,
             errno => NoIterator::Refused(errno),
         };
-        Ok(Tasks { link: link.map_err(refused)?, room: vec![0; ROOM] })
+        Ok(Tasks { link: link.map_err(refused)?, room: vec![0; ROOM], words, spared: spare })
+    }
+
+    /// Whether it tells all that is not spared.
+    pub(super) fn suffices(&self, spare: Spare) -> bool {
+        self.spared.is_within(spare)
     }
 
     /// What `/proc/PID/stat` says of all, processes or all threads, of which there are about so many; and how many threads were
@@ -139,24 +148,23 @@ impl Tasks {
     pub(super) fn walk(&mut self, threads: bool, about: u64) -> Result<(Vec<Process>, u64), Errno> {
         let walk = bpf::walk(&self.link)?;
         let mut together = record::Together::new(threads, about as usize);
-        let mut kept = 0;
+        let (mut kept, size) = (0, self.words.len() * 8);
         loop {
             let read = next(&walk, &mut self.room[kept..])?;
             if read == 0 {
                 return Ok(together.all());
             }
             let filled = kept + read;
-            let whole = filled - filled % Record::BYTES;
-            self.room[..whole]
-                .chunks_exact(Record::BYTES)
-                .for_each(|bytes| together.add(Record::read(bytes)));
+            let whole = filled - filled % size;
+            let written = self.room[..whole].chunks_exact(size);
+            written.for_each(|bytes| together.add(Record::read(bytes, &self.words)));
             // The rest of a record may come with the next read.
             self.room.copy_within(whole..filled, 0);
             kept = filled - whole;
         }
     }
 
-    /// The same as it is written, to be compared with another walk; and how many threads were met.
+    /// The same as it is written, where nothing is spared, to be compared with another walk; and how many threads were met.
     pub(super) fn walk_into(&mut self, walked: &mut Walked) -> Result<u64, Errno> {
         let walk = bpf::walk(&self.link)?;
         let mut filled = 0;

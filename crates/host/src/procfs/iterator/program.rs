@@ -5,73 +5,99 @@
 
 use super::NoIterator;
 use super::btf::Btf;
+use crate::procfs::Spare;
 
-/// Defines what is in a record: for each word its paths, of which the first is taken that this kernel has. `?`: zero where it has none.
+/// Defines what is in a record: for each word what it is part of, and its paths, of which the first is taken that this kernel has. `?`: zero
+/// where it has none.
 macro_rules! record {
-    ($($(#[$doc:meta])* $name:ident $($optional:literal)?: $($path:literal)|+;)*) => {
+    ($($(#[$doc:meta])* $name:ident $part:ident $($optional:literal)?: $($path:literal)|+;)*) => {
         /// The words of a record.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(usize)]
         pub(super) enum Word { $($(#[$doc])* $name),* }
 
-        const FIELDS: &[Field] =
-            &[$(Field { paths: &[$($path),+], optional: !matches!([$($optional,)? ' '], [' ', ..]) }),*];
+        const FIELDS: &[Field] = &[$(Field {
+            part: Part::$part,
+            paths: &[$($path),+],
+            optional: !matches!([$($optional,)? ' '], [' ', ..]),
+        }),*];
     };
 }
 
 struct Field {
+    part: Part,
     paths: &'static [&'static str],
     optional: bool,
 }
 
+/// What is left out together.
+#[derive(Clone, Copy)]
+enum Part {
+    Always,
+    Times,
+    Memory,
+    Rest,
+}
+
 record! {
-    Tid: "pid";
-    Tgid: "tgid";
-    State: "__state" | "state";
-    ExitState: "exit_state";
-    Flags: "flags";
-    Ppid: "real_parent->tgid";
-    Start: "start_boottime" | "real_start_time";
-    Priority: "prio";
-    StaticPriority: "static_prio";
-    RealtimePriority: "rt_priority";
-    Policy: "policy";
-    Processor: "thread_info.cpu" | "cpu";
-    ExitCode: "exit_code";
-    MinorFaults: "min_flt";
-    MajorFaults: "maj_flt";
-    User: "utime";
-    System: "stime";
-    Ran: "se.sum_exec_runtime";
-    ToldUser '?': "prev_cputime.utime";
-    ToldSystem '?': "prev_cputime.stime";
-    DiskDelay '?': "delays->blkio_delay";
+    Tid Always: "pid";
+    Tgid Always: "tgid";
+    State Always: "__state" | "state";
+    ExitState Always: "exit_state";
+    Flags Always: "flags";
+    Ppid Always: "real_parent->tgid";
+    Start Always: "start_boottime" | "real_start_time";
+    Priority Rest: "prio";
+    StaticPriority Rest: "static_prio";
+    RealtimePriority Rest: "rt_priority";
+    Policy Rest: "policy";
+    Processor Rest: "thread_info.cpu" | "cpu";
+    ExitCode Rest: "exit_code";
+    MinorFaults Rest: "min_flt";
+    MajorFaults Rest: "maj_flt";
+    User Times: "utime";
+    System Times: "stime";
+    Ran Times: "se.sum_exec_runtime";
+    ToldUser Times '?': "prev_cputime.utime";
+    ToldSystem Times '?': "prev_cputime.stime";
+    DiskDelay Rest '?': "delays->blkio_delay";
     /// The name, in this word and the next.
-    Name: "comm";
-    NameEnd: "comm";
-    Group: "signal->pids[2]->numbers[0].nr";
-    Session: "signal->pids[3]->numbers[0].nr";
-    Threads: "signal->nr_threads";
-    GroupFlags: "signal->flags";
-    GroupExitCode: "signal->group_exit_code";
+    Name Always: "comm";
+    NameEnd Always: "comm";
+    Group Rest: "signal->pids[2]->numbers[0].nr";
+    Session Rest: "signal->pids[3]->numbers[0].nr";
+    Threads Always: "signal->nr_threads";
+    GroupFlags Rest: "signal->flags";
+    GroupExitCode Rest: "signal->group_exit_code";
     /// What its threads that have ended left behind, and what `/proc` told of all last.
-    DeadMinorFaults: "signal->min_flt";
-    DeadMajorFaults: "signal->maj_flt";
-    DeadUser: "signal->utime";
-    DeadSystem: "signal->stime";
-    DeadRan: "signal->sum_sched_runtime";
-    AllToldUser '?': "signal->prev_cputime.utime";
-    AllToldSystem '?': "signal->prev_cputime.stime";
-    BuriedUser: "signal->cutime";
-    BuriedSystem: "signal->cstime";
-    TtyIndex: "signal->tty->index";
-    TtyMajor: "signal->tty->driver->major";
-    TtyMinor: "signal->tty->driver->minor_start";
-    TtyGroup: "signal->tty->ctrl.pgrp->numbers[0].nr" | "signal->tty->pgrp->numbers[0].nr";
-    VirtualPages: "mm->total_vm";
-    FilePages: "mm->rss_stat[0].count" | "mm->rss_stat.count[0].counter";
-    AnonymousPages: "mm->rss_stat[1].count" | "mm->rss_stat.count[1].counter";
-    SharedPages: "mm->rss_stat[3].count" | "mm->rss_stat.count[3].counter";
+    DeadMinorFaults Rest: "signal->min_flt";
+    DeadMajorFaults Rest: "signal->maj_flt";
+    DeadUser Times: "signal->utime";
+    DeadSystem Times: "signal->stime";
+    DeadRan Times: "signal->sum_sched_runtime";
+    AllToldUser Times '?': "signal->prev_cputime.utime";
+    AllToldSystem Times '?': "signal->prev_cputime.stime";
+    BuriedUser Rest: "signal->cutime";
+    BuriedSystem Rest: "signal->cstime";
+    TtyIndex Rest: "signal->tty->index";
+    TtyMajor Rest: "signal->tty->driver->major";
+    TtyMinor Rest: "signal->tty->driver->minor_start";
+    TtyGroup Rest: "signal->tty->ctrl.pgrp->numbers[0].nr" | "signal->tty->pgrp->numbers[0].nr";
+    VirtualPages Memory: "mm->total_vm";
+    FilePages Memory: "mm->rss_stat[0].count" | "mm->rss_stat.count[0].counter";
+    AnonymousPages Memory: "mm->rss_stat[1].count" | "mm->rss_stat.count[1].counter";
+    SharedPages Memory: "mm->rss_stat[3].count" | "mm->rss_stat.count[3].counter";
+}
+
+/// The words that are written when this is spared, in their order.
+pub(super) fn words(spare: Spare) -> Vec<usize> {
+    let is_wanted = |at: &usize| match FIELDS[*at].part {
+        Part::Always => true,
+        Part::Times => !spare.times,
+        Part::Memory => !spare.memory,
+        Part::Rest => !spare.rest,
+    };
+    (0..WORDS).filter(is_wanted).collect()
 }
 
 /// So many words are a record.
@@ -106,8 +132,8 @@ pub(super) struct Program {
     pub(super) function: u32,
 }
 
-/// The program for the kernel with these types.
-pub(super) fn assemble(btf: &Btf) -> Result<Program, NoIterator> {
+/// The program for the kernel with these types, which writes these words.
+pub(super) fn assemble(btf: &Btf, words: &[usize]) -> Result<Program, NoIterator> {
     let [task, meta, function, cast] = [0, 1, 2, 3].map(|at| btf.named(at));
     let function = function.ok_or(NoIterator::Field("bpf_iter_task"))?;
     let task = task.ok_or(NoIterator::Field("task_struct"))?;
@@ -131,7 +157,9 @@ pub(super) fn assemble(btf: &Btf) -> Result<Program, NoIterator> {
         let place = btf.place(task, path).ok_or(NoIterator::Field(path))?;
         code.load(8, register, TASK, place.offset);
     }
-    for (at, field) in FIELDS.iter().enumerate() {
+    let begin = (words.len() * 8) as i16;
+    for (place, &at) in words.iter().enumerate() {
+        let field = &FIELDS[at];
         let found = field.paths.iter().find_map(|path| Walk::along(btf, task, path));
         let walk = match found {
             Some(walk) => walk,
@@ -139,23 +167,18 @@ pub(super) fn assemble(btf: &Btf) -> Result<Program, NoIterator> {
             None => return Err(NoIterator::Field(field.paths[0])),
         };
         code.field(&walk, if at == Word::NameEnd as usize { 8 } else { 0 });
-        code.op(0x7b, (STACK, R0), slot(at), 0);
+        code.op(0x7b, (STACK, R0), (place * 8) as i16 - begin, 0);
     }
     code.op(0xbf, (R1, FILE), 0, 0);
     code.op(0xbf, (R2, STACK), 0, 0);
-    code.op(0x07, (R2, 0), 0, i32::from(slot(0)));
-    code.op(0xb7, (R3, 0), 0, (WORDS * 8) as i32);
+    code.op(0x07, (R2, 0), 0, i32::from(-begin));
+    code.op(0xb7, (R3, 0), 0, i32::from(begin));
     code.op(0x85, (0, 0), 0, SEQ_WRITE);
     let end = code.words.len();
     code.op(0xb7, (R0, 0), 0, 0);
     code.op(0x95, (0, 0), 0, 0);
     code.words[to_end] |= ((end - to_end - 1) as u64) << 16;
     Ok(Program { code: code.words, function })
-}
-
-/// Where a word of the record stands, from the end of the stack.
-fn slot(at: usize) -> i16 {
-    (at * 8) as i16 - (WORDS * 8) as i16
 }
 
 /// How a field is come by: the register that is nearest, the pointers that are followed, and what is read at last.

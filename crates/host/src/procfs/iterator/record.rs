@@ -27,7 +27,17 @@ pub(super) struct Record([u64; WORDS]);
 impl Record {
     pub(super) const BYTES: usize = WORDS * 8;
 
-    pub(super) fn read(bytes: &[u8]) -> Record {
+    /// Of these words; the others are zero.
+    pub(super) fn read(bytes: &[u8], words: &[usize]) -> Record {
+        let mut record = Record([0; WORDS]);
+        for (&word, bytes) in words.iter().zip(bytes.as_chunks().0) {
+            record.0[word] = u64::from_ne_bytes(*bytes);
+        }
+        record
+    }
+
+    /// Of all.
+    fn read_all(bytes: &[u8]) -> Record {
         let mut words = [0; WORDS];
         for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
             *word = u64::from_ne_bytes(*bytes);
@@ -268,7 +278,7 @@ fn tgid(record: &[u8]) -> i32 {
 /// The line of the process of which this was written.
 pub(in crate::procfs) fn line(written: &[u8]) -> Option<Stat> {
     let mut together = Together::new(false, 1);
-    written.chunks_exact(Record::BYTES).for_each(|record| together.add(Record::read(record)));
+    written.chunks_exact(Record::BYTES).for_each(|record| together.add(Record::read_all(record)));
     together.all().0.pop().map(|process| process.stat)
 }
 
