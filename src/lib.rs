@@ -25,6 +25,7 @@
 //! - [`pipeline`]: several commands in a row, each with its own status, times and bytes;
 //! - [`daemonize`]: daemons that tell their launcher whether they are ready;
 //! - [`procfs`]: looking at processes without ever hanging at one;
+//! - [`lives`]: who was born and has ended between two looks;
 //! - [`diagnosis`]: why processes are not buried, and what the blocked wait for;
 //! - [`inject`]: burying a zombie of somebody else by a wait inside of its parent;
 //! - [`aim`]: signals for processes that are not our children, which hit nobody else;
@@ -39,6 +40,6 @@ pub use doula_host::{
     Zygote, ZygoteError, reap_left,
 };
 pub use doula_host::{
-    aim, child, command, daemonize, diagnosis, inject, jobs, pipeline, procfs, reaper, shutdown, signals,
-    zygote,
+    aim, child, command, daemonize, diagnosis, inject, jobs, lives, pipeline, procfs, reaper, shutdown,
+    signals, zygote,
 };

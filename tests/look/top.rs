@@ -2,9 +2,10 @@
 
 use super::terminal::Terminal;
 use super::{DOULA, Made, doula, objects};
-use serde_json::json;
+use serde_json::{Value, json};
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// The sequence that gives the terminal back.
 const LEFT: &str = "\x1b[?1049l";
@@ -90,6 +91,62 @@ fn who_stops_it_has_the_terminal_and_in_the_foreground_it_is_drawn_again() {
     let seen = terminal.expect("ended with 0");
     assert!(seen.contains(LEFT), "{seen:?}");
     assert!(terminal.end().1.success());
+}
+
+#[test]
+fn a_mistake_of_ours_gives_the_terminal_back_as_it_was_and_says_what_it_is() {
+    if !cfg!(debug_assertions) {
+        return super::skipped("only a program with debug assertions can be asked to fail");
+    }
+    let script = "before=$(stty -g); DOULA_TOP_FAILS=1 \"$0\" top -f pid=1; \
+                  test \"$before\" = \"$(stty -g)\" && echo as-before";
+    let mut command = Command::new("setsid");
+    command.args(["--ctty", "--wait", "sh", "-c", script, DOULA]);
+    command.env("XDG_CONFIG_HOME", "/nonexistent").env("TERM", "xterm");
+    let mut terminal = Terminal::run(command);
+    terminal.expect("\x1b[?1049h");
+    terminal.expect(LEFT);
+    terminal.expect("it was asked to fail");
+    terminal.expect("as-before");
+    assert!(terminal.end().1.success());
+}
+
+#[test]
+fn who_is_born_and_has_ended_between_two_looks_is_told_with_its_end() {
+    let mut command = Command::new("timeout");
+    command.args(["60", DOULA, "top", "--batch", "-i", "100ms", "-n", "300", "-f", "pid=1", "--json"]);
+    let mut top = command.stdout(Stdio::piped()).spawn().expect("top");
+    let mut lines = BufReader::new(top.stdout.take().expect("a pipe")).lines();
+    let mut ended = || -> Value {
+        let line = lines.next().expect("one more look within a minute").expect("text");
+        serde_json::from_str::<Value>(&line).expect("JSON")["ended"].clone()
+    };
+    if ended().is_null() {
+        super::skipped("the kernel does not tell us of births and ends");
+    } else {
+        let mut short = Command::new("sh").args(["-c", "exit 7"]).spawn().expect("sh");
+        short.wait().expect("ours");
+        let is_it = |life: &Value| life["pid"] == json!(short.id());
+        let life = loop {
+            let ended = ended();
+            let lives = ended["lives"].as_array().expect("lives");
+            if let Some(life) = lives.iter().find(|life| is_it(life)) {
+                break Some(life.clone());
+            }
+            if ended["missing"] != json!(0) {
+                break None;
+            }
+        };
+        match life {
+            None => super::skipped("others are born faster than top hears"),
+            Some(life) => {
+                assert_eq!(life["ppid"], json!(std::process::id()), "{life}");
+                assert_eq!(life["end"], json!("exited with code 7"), "{life}");
+            }
+        }
+    }
+    top.kill().expect("ours");
+    top.wait().expect("ours");
 }
 
 #[test]

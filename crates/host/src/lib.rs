@@ -38,6 +38,8 @@ pub mod keeper;
 mod linux;
 #[cfg(feature = "supervisor")]
 pub mod listen;
+#[cfg(feature = "std")]
+pub mod lives;
 #[cfg(feature = "supervisor")]
 pub mod logs;
 #[cfg(feature = "supervisor")]

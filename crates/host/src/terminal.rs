@@ -116,11 +116,14 @@ pub enum Happened {
     Typed,
     /// A signal came: WINCH for another size, TSTP for a pause, CONT after it, or one that asks us to end.
     Signal(Signal),
+    /// What is waited for beside can be read ([`Desk::beside`]).
+    Beside,
     /// The time is over.
     Time,
 }
 
 const SIGNALS: u64 = 2;
+const BESIDE: u64 = 3;
 
 impl Desk {
     /// Takes this terminal. To be called while there is only one thread, because the others would get the signals.
@@ -145,6 +148,14 @@ impl Desk {
         Ok(Desk { terminal, raw: Some(raw), signals, epoll })
     }
 
+    /// Waits for this too, beside the terminal, as long as it is open.
+    ///
+    /// # Errors
+    /// EPERM when it is a regular file; lack of memory.
+    pub fn beside(&self, other: &impl AsFd) -> io::Result<()> {
+        self.epoll.add(other, Interest::READ, BESIDE).map_err(os_error)
+    }
+
     /// Waits at most so long.
     pub fn next(&self, time: Duration) -> Happened {
         let mut buffer = [Happening::EMPTY; 1];
@@ -157,6 +168,7 @@ impl Desk {
                 Ok(Some(arrival)) => Happened::Signal(arrival.signal),
                 Ok(None) | Err(_) => Happened::Time,
             },
+            Some(BESIDE) => Happened::Beside,
             Some(_) => Happened::Typed,
             None => Happened::Time,
         }

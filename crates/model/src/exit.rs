@@ -30,6 +30,8 @@ pub enum Evidence {
     Pidfd,
     /// Its line in `/proc`, where it waits for its burial (field 52 of proc_pid_stat(5)).
     Procfs,
+    /// The kernel told everybody who listened (the proc connector).
+    Connector,
     /// There is none.
     None,
 }

@@ -7,6 +7,7 @@
 
 use crate::fd::{self, AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use crate::{Result, raw};
+use core::time::Duration;
 use doula_model::id::Pid;
 use doula_model::plan::Errno;
 
@@ -76,7 +77,9 @@ impl Connector {
         unsafe { raw::call(libc::SYS_bind, [socket, address.as_ptr() as usize, 12, 0, 0, 0]) }?;
         let question = question();
         // SAFETY: the kernel reads so many bytes of `question`, which lives during the call.
-        unsafe { raw::call(libc::SYS_sendto, [socket, question.as_ptr() as usize, question.len(), 0, 0, 0]) }?;
+        unsafe {
+            raw::call(libc::SYS_sendto, [socket, question.as_ptr() as usize, question.len(), 0, 0, 0])
+        }?;
         connector.answered()?;
         Ok(connector)
     }
@@ -98,11 +101,12 @@ impl Connector {
         }
     }
 
-    /// What happened next; nothing when nothing has. ENOBUFS when some of it was lost; what came after is told then.
-    pub fn next(&self) -> Result<Option<Happened>> {
+    /// What happened next, and when, since the machine started without the time that it slept (CLOCK_MONOTONIC); nothing when nothing
+    /// has. ENOBUFS when some of it was lost; what came after is told then.
+    pub fn next(&self) -> Result<Option<(Duration, Happened)>> {
         let mut room = [0; ROOM];
         match fd::read(&self.0, &mut room) {
-            Ok(length) => Ok(Some(happened(&room[..length]))),
+            Ok(length) => Ok(Some((time(&room[..length]), happened(&room[..length])))),
             Err(Errno::EAGAIN) => Ok(None),
             Err(errno) => Err(errno),
         }
@@ -126,6 +130,11 @@ fn question() -> [u8; MESSAGE + 4] {
     bytes[HEAD + 16..HEAD + 18].copy_from_slice(&4_u16.to_ne_bytes());
     bytes[MESSAGE..].copy_from_slice(&LISTEN.to_ne_bytes());
     bytes
+}
+
+fn time(bytes: &[u8]) -> Duration {
+    let nanoseconds = bytes.get(MESSAGE + 8..).and_then(<[u8]>::first_chunk).copied();
+    Duration::from_nanos(nanoseconds.map_or(0, u64::from_ne_bytes))
 }
 
 fn happened(bytes: &[u8]) -> Happened {
@@ -155,7 +164,6 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
 mod tests {
     use super::*;
     use crate::poll;
-    use core::time::Duration;
     use std::process::Command;
 
     /// No child takes longer, however busy the machine is.
@@ -170,22 +178,25 @@ mod tests {
         let mut child = Command::new("sh").args(["-c", "exit 7"]).spawn().expect("sh");
         let pid = Pid::new(child.id() as i32).expect("a number");
         child.wait().expect("ours");
-        let (mut told, mut lost) = (std::vec::Vec::new(), false);
+        let (mut told, mut last, mut lost) = (std::vec::Vec::new(), Duration::ZERO, false);
         while !matches!(told.last(), Some(Happened::Ended { .. })) && !lost {
             match connector.next() {
                 Ok(None) => {
                     assert_eq!(poll::readable(&connector, Some(PATIENCE)), Ok(true), "only {told:?}");
                 }
-                Ok(Some(happened)) => match happened {
-                    Happened::Born { child, .. } if child == pid => told.push(happened),
-                    Happened::Program { pid: who } | Happened::Ended { pid: who, .. } if who == pid => {
+                Ok(Some((at, happened))) => {
+                    let who = match happened {
+                        Happened::Born { child: pid, .. }
+                        | Happened::Program { pid }
+                        | Happened::Ended { pid, .. } => Some(pid),
+                        Happened::Else => None,
+                    };
+                    if who == Some(pid) {
+                        assert!(at >= last, "{happened:?} at {at:?}, after {last:?}");
+                        last = at;
                         told.push(happened);
                     }
-                    Happened::Born { .. }
-                    | Happened::Program { .. }
-                    | Happened::Ended { .. }
-                    | Happened::Else => {}
-                },
+                }
                 Err(errno) => {
                     assert_eq!(errno, Errno::ENOBUFS);
                     lost = true;

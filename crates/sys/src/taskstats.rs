@@ -153,7 +153,8 @@ mod tests {
             stats[at..at + 8].copy_from_slice(&value.to_ne_bytes());
         }
         let nanos = Duration::from_nanos;
-        let whole = Delays { cpu: nanos(1), disk: Some(nanos(2)), swap: Some(nanos(3)), memory: Some(nanos(60)) };
+        let whole =
+            Delays { cpu: nanos(1), disk: Some(nanos(2)), swap: Some(nanos(3)), memory: Some(nanos(60)) };
         assert_eq!(delays(&stats), Some(whole));
         assert_eq!(delays(&stats[..328]), Some(Delays { memory: Some(nanos(10)), ..whole }), "an old kernel");
         stats[0..2].copy_from_slice(&SCATTERED.to_ne_bytes());

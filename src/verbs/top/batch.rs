@@ -3,6 +3,7 @@
 use super::record::Player;
 use super::rows::rows;
 use super::settings::Settings;
+use super::short::as_json;
 use super::state::Look;
 use super::watch::Watcher;
 use super::{Args, failed, recorder};
@@ -38,7 +39,10 @@ pub(super) fn run(args: &Args, settings: &Settings, ui: &mut Ui) -> Outcome {
     for _ in 0..count {
         let due = Instant::now() + settings.interval;
         while let Some(left) = due.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
-            std::thread::park_timeout(left);
+            match watcher.lives() {
+                Some(lives) => lives.hear_within(left),
+                None => std::thread::park_timeout(left),
+            }
         }
         let look = watcher.look_with(&want).map_err(failed)?;
         if let Some(recorder) = &mut recorder {
@@ -69,6 +73,7 @@ fn print(look: &Look, args: &Args, settings: &Settings, ui: &mut Ui) -> Result<(
             "memory": look.meters.memory.map(|(all, free)| json!({ "all": all, "available": free })),
             "swap": look.meters.swap.map(|(all, free)| json!({ "all": all, "free": free })),
             "pressure": look.meters.pressure,
+            "ended": look.ended.as_ref().map(as_json),
             "processes": processes,
         }));
     }

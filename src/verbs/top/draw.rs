@@ -36,8 +36,8 @@ const HELP: [(&str, &str); 21] = [
     ("r", "turn the order round"),
     ("K", "threads of the kernel too"),
     ("k", "send it a signal"),
-    ("e", "renice it"),
-    ("a", "say on which CPUs it may run"),
+    ("e  a", "renice it; say on which CPUs it may run"),
+    ("b", "who was born and has ended between two looks"),
     ("p", "hold the picture; again: go on"),
     ("Left Right", "in a record: a look back, a look on"),
     ("Ctrl-Z", "leave it for a while; `fg` comes back"),
@@ -74,6 +74,7 @@ pub(super) fn draw(top: &Top, theme: &Theme) -> Buffer {
             page.menu("sort by", &names, *at);
         }
         Mode::Detail(..) => detail(top, &mut page),
+        Mode::Short(first) => short(top, *first, &mut page),
     }
     foot(top, &mut page);
     page.buffer
@@ -194,7 +195,7 @@ fn cpu_rows(top: &Top) -> u16 {
 }
 
 fn head_height(top: &Top) -> u16 {
-    if top.size.1 < LOW { 1 } else { 3 + cpu_rows(top) }
+    if top.size.1 < LOW { 1 } else { 3 + cpu_rows(top) + u16::from(top.short.is_some()) }
 }
 
 fn head(top: &Top, page: &mut Page<'_>) {
@@ -232,6 +233,10 @@ fn head(top: &Top, page: &mut Page<'_>) {
         let y = 1 + cpu_rows(top);
         memory(top, y, page);
         pressure(top, y + 1, page);
+        if let Some(short) = &top.short {
+            let x = page.put(0, y + 2, "short lives ", page.theme.name);
+            page.put(x, y + 2, &short.line(), page.theme.plain);
+        }
     }
 }
 
@@ -421,6 +426,7 @@ fn foot(top: &Top, page: &mut Page<'_>) {
         }
         (Mode::Signals(..) | Mode::Sort(_), _) => "Up Down choose  Enter take  Esc back",
         (Mode::Detail(..), _) => "Tab next page  Up Down scroll  k signal  e nice  a CPUs  Esc back",
+        (Mode::Short(_), _) => "Up Down scroll  Esc back",
         (Mode::Help, _) => "Esc back",
         (Mode::List, _) => "h help  / search  f filter  t tree  s sort  Enter more  k signal  q leave",
     };
@@ -448,6 +454,16 @@ fn help(top: &Top, page: &mut Page<'_>) {
         let x = page.put_within(2, y, (keys, room), page.theme.name);
         let x = if keys.is_empty() { 2 } else { x.max(22) + 1 };
         page.put_within(x, y, (what, (area.width - 1).saturating_sub(x)), page.theme.plain);
+    }
+}
+
+fn short(top: &Top, first: usize, page: &mut Page<'_>) {
+    let area = over(top);
+    page.frame(area, "born and ended between two looks, the last first");
+    let rows = usize::from(area.height.saturating_sub(2));
+    let lines = top.short.as_ref().map_or_else(Vec::new, super::short::Short::lines);
+    for (at, line) in lines.iter().skip(first).take(rows).enumerate() {
+        page.put_within(2, area.y + 1 + at as u16, (line, area.width.saturating_sub(4)), page.theme.plain);
     }
 }
 

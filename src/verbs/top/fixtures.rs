@@ -40,5 +40,5 @@ pub(super) fn look(processes: Vec<Process>) -> Look {
         pressure: [Some(12.5), Some(0.0), None],
         load: Some([1.5, 0.75, 0.25]),
     };
-    Look { processes, context, meters }
+    Look { processes, context, meters, ended: None }
 }

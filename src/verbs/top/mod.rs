@@ -13,6 +13,7 @@ mod record;
 mod rows;
 mod session;
 mod settings;
+mod short;
 mod state;
 #[cfg(test)]
 mod tests;

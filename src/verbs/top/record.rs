@@ -298,7 +298,12 @@ impl Player {
         };
         let interval = line.interval.map(seconds).filter(|interval| !interval.is_zero());
         let context = Context::measured(machine, self.head.memory, interval, before);
-        Look { processes: self.processes.values().cloned().collect(), context, meters: line.meters.clone() }
+        Look {
+            processes: self.processes.values().cloned().collect(),
+            context,
+            meters: line.meters.clone(),
+            ended: None,
+        }
     }
 
     /// `record: look 3 of 20, 2026-11-29T08:00:00Z`.

@@ -65,12 +65,24 @@ impl Session {
         let mut keys = Keys::default();
         let mut due = Instant::now();
         self.resize();
+        if let Source::Live(watcher, _) = &mut self.source
+            && let Some(lives) = watcher.lives()
+        {
+            desk.beside(lives).map_err(lost)?;
+        }
+        let mut shown = false;
         loop {
             if Instant::now() >= due {
                 self.look()?;
                 due = Instant::now() + self.interval;
+                shown = false;
             }
-            self.show(screen)?;
+            if !shown {
+                self.show(screen)?;
+                // Tests see what a mistake of ours leaves of the terminal.
+                debug_assert!(std::env::var_os("DOULA_TOP_FAILS").is_none(), "it was asked to fail");
+            }
+            shown = false;
             let left = due.saturating_duration_since(Instant::now());
             let happened = desk.next(if keys.are_waiting() { left.min(ESCAPE) } else { left });
             let pressed = match happened {
@@ -94,6 +106,12 @@ impl Session {
                     continue;
                 }
                 Happened::Signal(signal) => return Ok(Exit(128 + signal.number() as u8)),
+                Happened::Beside => {
+                    self.hear();
+                    // Nothing on the screen has changed.
+                    shown = true;
+                    continue;
+                }
                 Happened::Time => keys.give_up().into_iter().collect(),
             };
             for key in pressed {
@@ -133,6 +151,15 @@ impl Session {
         };
         self.sees(look);
         Ok(())
+    }
+
+    /// Hears of births and ends.
+    fn hear(&mut self) {
+        if let Source::Live(watcher, _) = &mut self.source
+            && let Some(lives) = watcher.lives()
+        {
+            lives.hear();
+        }
     }
 
     fn sees(&mut self, look: Option<Look>) {

@@ -2,6 +2,7 @@
 
 use super::meters::Meters;
 use super::rows::{Row, Sums, View, rows};
+use super::short::{Ended, Short};
 use crate::config;
 use crate::processes::{COLUMNS, Column, Condition, Context, Value, printable};
 use crate::ui::Key;
@@ -18,6 +19,8 @@ pub(super) struct Look {
     pub(super) processes: Vec<Process>,
     pub(super) context: Context,
     pub(super) meters: Meters,
+    /// Who was born and has ended since the look before; `None` where nobody tells.
+    pub(super) ended: Option<Ended>,
 }
 
 /// Something that happened.
@@ -98,6 +101,8 @@ pub(super) enum Mode {
     /// A column is chosen to sort by.
     Sort(usize),
     Detail(Identity, Tab, usize, Option<Detail>),
+    /// Who was born and has ended between two looks, from this line on.
+    Short(usize),
 }
 
 /// What a typed line is for.
@@ -131,6 +136,7 @@ pub(super) struct Top {
     pub(super) first: usize,
     /// The chosen one as it was seen last, when it is gone.
     pub(super) lost: Option<Process>,
+    pub(super) short: Option<Short>,
     pub(super) filter: String,
     pub(super) search: String,
     pub(super) told: Option<String>,
@@ -158,6 +164,7 @@ impl Top {
             row: 0,
             first: 0,
             lost: None,
+            short: None,
             filter: String::new(),
             search: String::new(),
             told: None,
@@ -221,7 +228,10 @@ impl Top {
         format!("{} {name}", of.pid)
     }
 
-    fn sees(&mut self, look: Look) {
+    fn sees(&mut self, mut look: Look) {
+        if let Some(ended) = look.ended.take() {
+            self.short.get_or_insert_default().sees(ended);
+        }
         if let Some(before) = &self.look {
             self.busy = look.meters.busy(&before.meters);
         }
@@ -323,6 +333,7 @@ impl Top {
             Mode::Line(prompt, text) => self.line_key(prompt, text, key),
             Mode::Signals(of, at) => self.signals_key(of, at, key),
             Mode::Sort(at) => self.sort_key(at, key),
+            Mode::Short(first) => self.short_key(first, key),
             Mode::Detail(of, tab, first, known) => self.detail_key((of, tab), first, known, key),
         }
     }
@@ -377,6 +388,11 @@ impl Top {
             'n' => self.find(self.row + 1),
             'f' => self.mode = Mode::Line(Prompt::Filter, self.filter.clone()),
             ' ' => self.fold(),
+            'b' if self.short.is_some() => self.mode = Mode::Short(0),
+            'b' => {
+                let why = "nobody tells us of births and ends: `doula doctor --self` says why";
+                self.told = Some(why.to_owned());
+            }
             'p' => {
                 self.held = !self.held;
                 return (!self.held).then_some(Effect::Look);
@@ -573,6 +589,14 @@ impl Top {
             return Some(Effect::Look);
         }
         self.mode = Mode::Sort(moved(at, COLUMNS.len() - 1, key));
+        None
+    }
+
+    fn short_key(&mut self, first: usize, key: Key) -> Option<Effect> {
+        if !matches!(key, Key::Escape | Key::Enter | Key::Char('q' | 'b')) {
+            let count = self.short.as_ref().map_or(0, |short| short.lines().len());
+            self.mode = Mode::Short(moved(first, count.saturating_sub(1), key));
+        }
         None
     }
 

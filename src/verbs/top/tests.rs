@@ -4,11 +4,14 @@ use super::draw::draw;
 use super::fixtures::{look, process};
 use super::meters::Meters;
 use super::settings::{Settings, Theme};
+use super::short::Ended;
 use super::state::{Detail, Effect, Event, Look, Mode, Prompt, Tab, Top};
 use crate::ui::Key;
-use doula_host::Signal;
+use doula_host::lives::Life;
+use doula_host::{ExitStatus, Pid, Signal};
 use doula_model::process::ProcState;
 use std::path::PathBuf;
+use std::time::Duration;
 
 fn family() -> Look {
     let mut zombie = process(40, 20, "dead");
@@ -95,7 +98,38 @@ fn every_screen_is_as_it_was_looked_at_in_both_sizes() {
         let lines = vec!["it is sleeping".to_owned(), "\x1b[31mred".to_owned()];
         state.handle(Event::Detail(Detail { of, tab: Tab::State, lines }));
         kept("detail", &state);
+        let mut state = top(columns, rows);
+        state.handle(Event::Look(Box::new(short_lives())));
+        kept("short", &state);
+        press(&mut state, "b");
+        kept("short-page", &state);
     }
+}
+
+/// Two who lived between two looks, and more that were told too fast.
+fn short_lives() -> Look {
+    let pid = |number| Pid::new(number).expect("a number");
+    let life = |number, name: Option<&[u8]>, status| Life {
+        pid: pid(number),
+        parent: pid(20),
+        name: name.map(<[u8]>::to_vec),
+        lived: Duration::from_micros(2500),
+        status,
+    };
+    let lives = vec![
+        life(71, Some(b"\x1b[2J"), ExitStatus::code(7)),
+        life(72, None, ExitStatus::signal(Signal::SEGV)),
+    ];
+    Look { ended: Some(Ended { lives, missing: 3 }), ..family() }
+}
+
+#[test]
+fn where_nobody_tells_of_births_and_ends_there_is_no_line_of_them_and_the_key_says_so() {
+    let mut state = top(80, 24);
+    assert!(!frame(&state).contains("short lives"));
+    press(&mut state, "b");
+    assert!(state.told.as_deref().is_some_and(|told| told.contains("doctor --self")), "{:?}", state.told);
+    assert_eq!(state.mode, Mode::List);
 }
 
 #[test]
@@ -109,7 +143,7 @@ fn nothing_that_a_process_calls_itself_reaches_the_terminal_as_it_is() {
 fn no_screen_is_too_small_and_no_key_makes_it_panic() {
     let keys = [Key::Up, Key::Down, Key::PageDown, Key::PageUp, Key::Home, Key::End, Key::Enter, Key::Escape];
     let keys = keys.into_iter().chain([Key::Tab, Key::Click(3, 3), Key::Wheel(true), Key::Wheel(false)]);
-    let keys: Vec<Key> = keys.chain("htSKrPMTNs/nf pkea?".chars().map(Key::Char)).collect();
+    let keys: Vec<Key> = keys.chain("htSKrPMTNs/nf pkeab?".chars().map(Key::Char)).collect();
     for (columns, rows) in [(1, 1), (20, 5), (21, 9), (40, 14), (80, 24)] {
         let mut state = top(columns, rows);
         for first in &keys {

@@ -2,8 +2,10 @@
 
 use super::meters::Meters;
 use super::rows::View;
+use super::short::Ended;
 use super::state::Look;
 use crate::processes::{Context, total_memory};
+use doula_host::lives::Lives;
 use doula_host::procfs::{Answer, Live, Machine, Want};
 use doula_model::process::{Identity, Process};
 use std::io;
@@ -14,11 +16,18 @@ pub(super) struct Watcher {
     live: Live,
     memory: Option<u64>,
     last: Option<Instant>,
+    /// Nothing where nobody tells us of births and ends.
+    lives: Option<Lives>,
 }
 
 impl Watcher {
     pub(super) fn new() -> io::Result<Watcher> {
-        Ok(Watcher { live: Live::open()?, memory: total_memory(), last: None })
+        Ok(Watcher { live: Live::open()?, memory: total_memory(), last: None, lives: Lives::listen().ok() })
+    }
+
+    /// Who tells of births and ends, if somebody does.
+    pub(super) fn lives(&mut self) -> Option<&mut Lives> {
+        self.lives.as_mut()
     }
 
     pub(super) fn live(&mut self) -> &mut Live {
@@ -48,7 +57,13 @@ impl Watcher {
         });
         let interval = interval.filter(|interval| *interval > Duration::ZERO);
         let context = Context::measured(Machine::now(), self.memory, interval, before.collect());
-        Ok(Look { processes, context, meters: Meters::now() })
+        let live = &self.live;
+        let ended = self.lives.as_mut().map(|lives| {
+            lives.hear();
+            let (lives, missing) = lives.take(|pid| live.place(pid).is_some());
+            Ended { lives, missing }
+        });
+        Ok(Look { processes, context, meters: Meters::now(), ended })
     }
 
     /// Asks more of these, as far as the columns need it and it is not known.

@@ -33,7 +33,7 @@ pub use status::parse_status;
 use doula_model::plan::Errno;
 use std::io;
 
-fn system_error(errno: Errno) -> io::Error {
+pub(crate) fn system_error(errno: Errno) -> io::Error {
     io::Error::from_raw_os_error(errno.0)
 }
 

@@ -400,7 +400,8 @@ impl Reader {
         }
         if want.delays {
             let accounts = self.accounts.get_or_insert_with(Accounts::open);
-            process.delays = if want.threads { accounts.of_thread(thread) } else { accounts.of_process(tgid) };
+            process.delays =
+                if want.threads { accounts.of_thread(thread) } else { accounts.of_process(tgid) };
         }
     }
 
