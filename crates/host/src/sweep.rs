@@ -384,7 +384,7 @@ fn handle(pid: Pid, start: u64) -> doula_sys::Result<Option<OwnedFd>> {
         Err(Errno::ESRCH) => return Ok(None),
         Err(errno) => return Err(errno),
     };
-    Ok((start_ticks(pid) == Some(start)).then_some(handle))
+    Ok(look(pid)?.filter(|stat| stat.start == start).map(|_| handle))
 }
 
 /// The numbers of all processes, in ascending order, read as we go.
@@ -468,13 +468,9 @@ pub fn start_ticks(pid: Pid) -> Option<u64> {
     stat(pid).map(|stat| stat.start)
 }
 
-/// Whether a process is gone for sure: its number is nobody's, or somebody else's. Whoever cannot look, for want of fds or of
-/// rights, does not know.
+/// Whether a process is gone for sure: its number is nobody's, or somebody else's.
 pub(crate) fn is_gone(pid: Pid, start: u64) -> bool {
-    match std::fs::read(format!("/proc/{pid}/stat")) {
-        Ok(text) => parse(&text).is_some_and(|stat| stat.start != start),
-        Err(error) => error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(Errno::ESRCH.0),
-    }
+    look(pid).is_ok_and(|stat| stat.is_none_or(|stat| stat.start != start))
 }
 
 /// What all processes are like just now.
@@ -483,7 +479,18 @@ pub(crate) fn all() -> BTreeMap<Pid, Stat> {
 }
 
 pub(crate) fn stat(pid: Pid) -> Option<Stat> {
-    parse(&std::fs::read(format!("/proc/{pid}/stat")).ok()?)
+    look(pid).ok().flatten()
+}
+
+/// `None` when nobody has this number. Whoever cannot look, for want of fds or of rights, does not know.
+fn look(pid: Pid) -> doula_sys::Result<Option<Stat>> {
+    match std::fs::read(format!("/proc/{pid}/stat")) {
+        Ok(text) => parse(&text).ok_or(Errno::EIO).map(Some),
+        Err(error) => match error.raw_os_error().map_or(Errno::EIO, Errno) {
+            Errno::ENOENT | Errno::ESRCH => Ok(None),
+            errno => Err(errno),
+        },
+    }
 }
 
 /// The name of a process can be anything, also `) R 1 (`: what counts begins behind the last parenthesis. A

@@ -2,10 +2,11 @@
 
 use super::*;
 use crate::spawn;
-use doula_model::plan::{FdMapping, Session};
+use doula_model::exit::ExitStatus;
+use doula_model::plan::{FdMapping, Resource, Rlimit, Session};
 use doula_model::recipe::Recipe;
 use doula_sys::fd::{self, AsFd as _, AsRawFd as _};
-use doula_sys::fork::{self, Born};
+use doula_sys::fork::{self, Born, copy};
 use doula_sys::poll;
 use doula_sys::wait::{self, For, Who};
 use std::time::Duration;
@@ -175,4 +176,27 @@ fn a_test_that_fails_leaves_nobody_of_its_mark_behind() {
     // Nobody is left who could write.
     assert_eq!(poll::readable(&output, Some(Duration::from_secs(40))), Ok(true));
     assert_eq!(fd::read(&output, &mut [0; 1]), Ok(0));
+}
+
+#[test]
+fn who_cannot_look_for_want_of_an_fd_does_not_take_the_living_for_gone() {
+    let us = doula_sys::group::pid();
+    let start = start_ticks(us).expect("we live");
+    let code = || {
+        let limit = Rlimit { resource: Resource::Nofile, soft: 200, hard: 200 };
+        doula_sys::limits::set(limit).expect("less is allowed to everybody");
+        let mut all = Vec::new();
+        while let Ok(file) = std::fs::File::open("/dev/null") {
+            all.push(file);
+        }
+        let none = !is_gone(us, start) && handle(us, start).is_err();
+        // Enough for a handle, and not for a look at whose it is.
+        drop(all.pop());
+        let one = !is_gone(us, start) && handle(us, start).is_err();
+        drop(all);
+        let enough = handle(us, start).is_ok_and(|handle| handle.is_some());
+        u8::from(!(none && one && enough))
+    };
+    let born = copy::fork(copy::Threads::Accept, code).expect("a copy");
+    assert_eq!(wait::end(Who::Pidfd(born.pidfd.as_fd())), Ok(ExitStatus::code(0)));
 }
