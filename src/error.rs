@@ -62,6 +62,10 @@ pub(crate) struct Failure {
     pub hint: Option<String>,
 }
 
+/// How the standard library words EMFILE.
+const NO_FDS: &str = "(os error 24)";
+const MORE_FDS: &str = "our own limit of open files was reached: raise `ulimit -n`";
+
 /// What a verb returns.
 pub(crate) type Outcome = Result<Exit, Failure>;
 
@@ -78,7 +82,8 @@ impl Failure {
 
     /// doula itself failed: exit code 125.
     pub(crate) fn doula(text: impl Into<String>) -> Failure {
-        Failure::new(Kind::Doula, text)
+        let failure = Failure::new(Kind::Doula, text);
+        if failure.text.ends_with(NO_FDS) { failure.hint(MORE_FDS) } else { failure }
     }
 
     /// The same with advice.

@@ -256,6 +256,8 @@ fn wrong_command_lines_are_exit_code_2() {
         assert_eq!((out.as_str(), code), ("", Some(2)), "{args:?}: {err}");
         assert!(err.starts_with("error: "), "{err}");
     }
+    let (_, err, _) = stage.ctl("demo", &["signal", "web", "KILL"]);
+    assert!(err.contains("unknown signal `web` (the signal comes first, then the services)"), "{err}");
 }
 
 /// A supervisor that greets one client, hears one request, and is gone. One that ends well takes its socket along

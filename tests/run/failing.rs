@@ -215,7 +215,7 @@ fn with_any_limit_of_open_files_a_run_ends_and_leaves_nothing() {
                 assert_eq!(out.lines().collect::<Vec<_>>(), tasks, "limit {limit}: {said:?}");
                 complete += 1;
             }
-            code => assert!(code == Some(125) && said.err.contains("open files"), "limit {limit}: {said:?}"),
+            code => assert!(code == Some(125) && said.err.contains("ulimit -n"), "limit {limit}: {said:?}"),
         }
         assert_eq!(left_behind(pid.parse().expect("a number")), [""; 0], "limit {limit}");
     }

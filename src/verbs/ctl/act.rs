@@ -63,6 +63,7 @@ pub(super) struct RestartArgs {
 #[derive(Debug, clap::Args)]
 pub(super) struct SignalArgs {
     /// The signal: HUP, SIGUSR1, 15, RTMIN+3 …
+    #[arg(value_parser = signal_before_services)]
     signal: Signal,
 
     /// The services
@@ -72,6 +73,11 @@ pub(super) struct SignalArgs {
     /// Who of their processes gets it
     #[arg(long, value_enum, default_value_t, value_name = "WHOM")]
     scope: Whose,
+}
+
+/// Who gives the name of a service first learns the order.
+fn signal_before_services(text: &str) -> Result<Signal, String> {
+    text.parse().map_err(|error| format!("{error} (the signal comes first, then the services)"))
 }
 
 /// The processes of a service.
