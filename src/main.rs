@@ -13,7 +13,9 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    if let Some(code) = verbs::init::at_once().or_else(verbs::sim::verify::at_once) {
+    if let Some(code) =
+        verbs::init::at_once().or_else(verbs::run::at_once).or_else(verbs::sim::verify::at_once)
+    {
         return code;
     }
     let cli = match verbs::Cli::try_parse() {

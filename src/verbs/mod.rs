@@ -18,7 +18,7 @@ mod pool;
 mod probe;
 mod ps;
 mod reap;
-mod run;
+pub(crate) mod run;
 mod signal;
 pub(crate) mod sim;
 mod top;
@@ -78,7 +78,7 @@ pub(crate) enum Verb {
     Sim(sim::Args),
     Ps(ps::Args),
     Reap(reap::Args),
-    Run(run::Args),
+    Run(Box<run::Args>),
     Signal(signal::SignalArgs),
     Stop(signal::StopArgs),
     Cont(signal::ContArgs),
@@ -108,7 +108,7 @@ impl Verb {
             Verb::Sim(args) => sim::run(args, ui),
             Verb::Ps(args) => ps::run(args, ui),
             Verb::Reap(args) => reap::run(args, ui),
-            Verb::Run(args) => run::run(args, ui),
+            Verb::Run(args) => run::run(*args, ui),
             Verb::Signal(args) => signal::send(args, ui),
             Verb::Stop(args) => signal::stop(args, ui),
             Verb::Cont(args) => signal::cont(args, ui),

@@ -6,6 +6,7 @@ mod bounded;
 mod ending;
 mod failing;
 mod inputs;
+mod journal;
 mod output;
 mod workers;
 

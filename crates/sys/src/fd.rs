@@ -204,6 +204,14 @@ pub fn memory(name: &CStr) -> Result<OwnedFd> {
     rustix::fs::memfd_create(name, rustix::fs::MemfdFlags::CLOEXEC).map_err(errno)
 }
 
+/// `fallocate(file, FALLOC_FL_KEEP_SIZE, from, bytes)`—takes room on the disk, also behind the end of the file, which does not
+/// move. ENOSPC when there is not so much; EOPNOTSUPP where the file system cannot.
+///
+/// <https://man7.org/linux/man-pages/man2/fallocate.2.html>
+pub fn allocate(file: impl AsFd, from: u64, bytes: u64) -> Result<()> {
+    rustix::fs::fallocate(file, rustix::fs::FallocateFlags::KEEP_SIZE, from, bytes).map_err(errno)
+}
+
 /// `fcntl(F_SETPIPE_SZ)`—asks for a pipe that holds at least this many bytes. EPERM above
 /// `/proc/sys/fs/pipe-max-size`.
 ///
@@ -324,6 +332,15 @@ pub fn inherited(fd: RawFd) -> Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn room_behind_the_end_of_a_file_does_not_move_its_end() {
+        let file = memory(c"room").expect("memory");
+        write(&file, b"abc").expect("write");
+        assert_eq!(allocate(&file, 3, 1 << 16), Ok(()));
+        assert_eq!(read_at(&file, &mut [0; 8], 0), Ok(3));
+        assert!(allocate(pipe().expect("pipe").0, 0, 1).is_err());
+    }
 
     #[test]
     fn what_is_copied_from_a_pipe_stays_in_it() {

@@ -1,11 +1,12 @@
 //! Where all jobs of a run are answered for, whoever does them: their turn, the signals, the room, and what comes of it all.
 
+use super::journal::{self, Keeper};
 use super::report::{Report, Settled};
 use super::room::Room;
 use super::{Args, code};
 use crate::error::{Exit, Failure, Outcome};
 use doula_core::queue::{Counts, SlotId};
-use doula_host::jobs::Stop;
+use doula_host::jobs::{Stop, journal::Entry};
 use doula_host::room::allowed_cpus;
 use doula_host::{Command, Signal};
 use doula_model::task::{self, TaskId};
@@ -21,8 +22,10 @@ const MOST_WAITING: usize = 10_000;
 pub(super) struct Desk<'u> {
     pub(super) report: Report<'u>,
     keep_order: bool,
-    /// Ended before their turn.
-    waiting: BTreeMap<TaskId, Settled>,
+    /// Who writes down what happens.
+    pub(super) keeper: Option<Keeper>,
+    /// Ended before their turn; those without anything were shown by another run.
+    waiting: BTreeMap<TaskId, Option<Settled>>,
     /// Whose turn it is to be shown.
     turn: TaskId,
     room: Option<Room>,
@@ -41,6 +44,7 @@ impl<'u> Desk<'u> {
         Desk {
             report,
             keep_order: args.output.keep_order,
+            keeper: None,
             waiting: BTreeMap::new(),
             turn: TaskId(1),
             room: Room::new(&args.many),
@@ -52,14 +56,23 @@ impl<'u> Desk<'u> {
         }
     }
 
+    /// What happens is written down from now on, and what happened before is taken over.
+    pub(super) fn keep(&mut self, keeper: Option<Keeper>) {
+        for words in keeper.iter().flat_map(|keeper| &keeper.words) {
+            self.report.note(words);
+        }
+        self.keeper = keeper;
+    }
+
     /// What comes of it all.
     pub(super) fn finish(mut self, ended: io::Result<Counts>) -> Outcome {
         self.report.clear();
-        let unread = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
-        let counts = ended.map_err(|error| match unread(&error) {
-            true => Failure::doula("nobody reads the output any more: the jobs that ran were ended"),
-            false => Failure::doula(error.to_string()),
-        })?;
+        let before = self.keeper.as_ref().map_or(0, |keeper| keeper.before.1);
+        let in_order = ended.as_ref().is_ok_and(|counts| counts.dropped == 0);
+        let kept = self.keeper.take().map_or(Ok(()), |keeper| keeper.close(in_order));
+        let ended =
+            ended.and_then(|counts| kept.map(|()| Counts { failed: counts.failed + before, ..counts }));
+        let counts = ended.map_err(|error| broken(&error))?;
         if let Some(failure) = self.hopeless {
             return Err(failure);
         }
@@ -76,17 +89,39 @@ impl<'u> Desk<'u> {
         self.waiting.len() >= MOST_WAITING
     }
 
-    /// Tells what became of a job, when its turn comes.
+    /// A job came to its end: that is written down, and told when its turn comes.
     pub(super) fn settled(&mut self, job: Settled) -> io::Result<()> {
-        if !self.keep_order {
-            return self.report.settled(&job);
+        if let Some(keeper) = self.keeper.as_mut().filter(|_| job.attempts > 0) {
+            keeper.note(&journal::settled(job.task, job.verdict, job.attempts));
         }
-        self.waiting.insert(job.task, job);
+        self.tell(job.task, Some(job))
+    }
+
+    /// Tells what became of a job, when its turn comes. `None`: that was done by another run.
+    pub(super) fn tell(&mut self, task: TaskId, job: Option<Settled>) -> io::Result<()> {
+        if !self.keep_order {
+            return job.map_or(Ok(()), |job| self.show(&job));
+        }
+        self.waiting.insert(task, job);
         while let Some(job) = self.waiting.remove(&self.turn) {
             self.turn = TaskId(self.turn.0 + 1);
-            self.report.settled(&job)?;
+            job.map_or(Ok(()), |job| self.show(&job))?;
         }
         Ok(())
+    }
+
+    fn show(&mut self, job: &Settled) -> io::Result<()> {
+        self.report.settled(job)?;
+        if let Some(keeper) = &mut self.keeper {
+            keeper.shown(job.task, job.attempts);
+        }
+        Ok(())
+    }
+
+    pub(super) fn progress(&mut self, counts: &Counts, in_work: usize) {
+        let (done, failed) = self.keeper.as_ref().map_or((0, 0), |keeper| keeper.before);
+        let counts = Counts { done: counts.done + done, failed: counts.failed + failed, ..*counts };
+        self.report.progress(&counts, in_work);
     }
 
     pub(super) fn began(&mut self, task: TaskId, attempt: u32, slot: SlotId) {
@@ -98,6 +133,10 @@ impl<'u> Desk<'u> {
     }
 
     pub(super) fn retries(&mut self, task: TaskId, attempt: u32, failure: task::Failure, pause: Duration) {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.note(&journal::failed(task, attempt, failure, pause));
+            keeper.forget_output(task, attempt);
+        }
         if self.report.has_events() {
             let seconds = pause.as_secs_f64();
             let event = json!({ "event": "retry", "task": task.0, "after": attempt, "failure": failure, "pause": seconds });
@@ -115,6 +154,12 @@ impl<'u> Desk<'u> {
         let short = self.room.is_some_and(|room| room.is_short());
         if short && !self.throttled && self.report.has_events() {
             drop(self.report.event(&json!({ "event": "throttled" })));
+        }
+        if let Some(keeper) = &mut self.keeper {
+            if short != self.throttled {
+                keeper.note(&Entry::Short(short.then(|| "room".to_owned())));
+            }
+            keeper.sync();
         }
         self.throttled = short;
         short
@@ -134,6 +179,18 @@ impl<'u> Desk<'u> {
     }
 }
 
+/// Why a run did not come to its end.
+fn broken(error: &io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return Failure::doula("nobody reads the output any more: the jobs that ran were ended");
+    }
+    if error.kind() == io::ErrorKind::InvalidInput {
+        return Failure::usage(error.to_string())
+            .hint("--resume needs the same inputs as before, in the same order");
+    }
+    Failure::doula(error.to_string())
+}
+
 /// What every command gets, of a job or of a worker.
 #[derive(Debug)]
 pub(super) struct Manner {
@@ -151,8 +208,7 @@ impl Manner {
     }
 
     pub(super) fn give(&self, command: &mut Command, slot: SlotId) {
-        // Nobody waits for them any more when we are killed.
-        command.ignore(self.ignored.iter().copied()).parent_death_signal(Signal::KILL);
+        command.ignore(self.ignored.iter().copied());
         if let Some(nice) = self.nice {
             command.nice(nice);
         }

@@ -101,7 +101,7 @@ impl Input {
         while !self.is_full() {
             match self.one()? {
                 (Next::Task, inputs) => self.take(inputs),
-                (Next::Wait, _) => return Ok((Next::Wait, Vec::new())),
+                (Next::Wait | Next::Again(_) | Next::Behind(_), _) => return Ok((Next::Wait, Vec::new())),
                 (Next::End, _) => {
                     self.ended = true;
                     break;

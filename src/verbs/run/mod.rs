@@ -7,6 +7,7 @@
 mod desk;
 mod halt;
 mod input;
+mod journal;
 mod protocol;
 mod report;
 mod room;
@@ -20,15 +21,17 @@ use crate::ui::Ui;
 use doula_core::queue::{Counts, Halt, Pause, Policy, RetryOn, Timeout};
 use doula_host::Signal;
 use doula_host::jobs::workers::Rules;
-use doula_host::jobs::{self, Capture, Settings};
+use doula_host::jobs::{self, Capture, Settings, journal as kept};
 use doula_host::signals::{self, Held};
 use input::{Grouping, Input};
+use journal::{JournalArgs, Keeper};
 use regex::bytes::{Regex, RegexBuilder};
 use report::Report;
 use room::Room;
 use std::ffi::OsString;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 use template::Template;
 use work::Jobs;
@@ -81,6 +84,9 @@ pub(crate) struct Args {
 
     #[command(flatten, next_help_heading = "Failures")]
     failures: Failures,
+
+    #[command(flatten, next_help_heading = "Going on after an end")]
+    journal: JournalArgs,
 }
 
 /// How many jobs there are at once.
@@ -251,6 +257,12 @@ struct Failures {
     leave: bool,
 }
 
+/// Looks after one job of a run with a journal, if that is what we were started for.
+pub(crate) fn at_once() -> Option<ExitCode> {
+    let mut args = std::env::args_os().skip(1);
+    (args.next()? == kept::WORD).then(|| kept::look_after(args).into())
+}
+
 /// Runs it.
 pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
     let (command, mut lists) = input::split(args.words.clone());
@@ -268,7 +280,8 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
     if args.inputs.dry_run {
         return work::dry_run(input, &template, ui);
     }
-    let report = Report::open(&args.output, input.total(), ui)?;
+    let keeper = Keeper::open(&args.journal, &args.template(&command), args.slots())?;
+    let report = Report::open(&args.output, input.total(), args.journal.resume, ui)?;
     let ignored: Vec<Signal> = HEARD.into_iter().filter(|signal| signals::is_ignored(*signal)).collect();
     let heard: Vec<Signal> = HEARD.into_iter().filter(|signal| !ignored.contains(signal)).collect();
     let held = Held::back(&heard)
@@ -280,8 +293,31 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
         return crew.finish(ended);
     }
     let mut jobs = Jobs::new(input, template, &args, ignored, report);
+    jobs.keep(keeper);
     let ended = jobs::run(settings(&args), &mut jobs, &held);
     jobs.finish(ended)
+}
+
+impl Args {
+    fn slots(&self) -> u32 {
+        self.many.jobs.unwrap_or_else(cpus)
+    }
+
+    /// What is run, as people write it: two runs of one journal must agree in it.
+    fn template(&self, command: &[OsString]) -> String {
+        let quoted = |word: &OsString| template::quote(word).to_string_lossy().into_owned();
+        let mut words: Vec<String> = command.iter().map(quoted).collect();
+        let Inputs { null, delimiter, colsep, max_args, xargs, replace, shell, .. } = &self.inputs;
+        words.extend(shell.then(|| "--shell".to_owned()));
+        words.extend(null.then(|| "-0".to_owned()));
+        words.extend(delimiter.map(|byte| format!("-d {}", byte.escape_ascii())));
+        words.extend(colsep.as_ref().map(|regex| format!("-C {regex}")));
+        words.extend(max_args.map(|most| format!("-n {most}")));
+        words.extend(xargs.then(|| "-X".to_owned()));
+        words.extend((replace != "{}").then(|| format!("-I {replace}")));
+        let place = std::env::current_dir().unwrap_or_default();
+        format!("{} (in {})", words.join(" "), place.display())
+    }
 }
 
 impl Inputs {
@@ -310,18 +346,21 @@ fn settings(args: &Args) -> Settings {
         halt: *halt,
         delay: args.many.delay,
     };
-    let capture = match (args.output.ungroup, args.output.line_buffer) {
+    // With a journal they write to files of their own.
+    let journal = args.journal.journal.is_some();
+    let capture = match (args.output.ungroup || journal, args.output.line_buffer) {
         (true, _) => Capture::None,
         (_, true) => Capture::Lines,
         _ => Capture::Whole,
     };
     Settings {
-        slots: args.many.jobs.unwrap_or_else(cpus),
+        slots: args.slots(),
         policy,
         seed: u64::from(std::process::id()),
         capture,
         contain: !leave,
-        look_every: Room::new(&args.many).map(|_| Room::EVERY),
+        look_every: (journal || Room::new(&args.many).is_some()).then_some(Room::EVERY),
+        ask: if journal { kept::ASK } else { Signal::TERM },
     }
 }
 

@@ -7,7 +7,7 @@ use crate::ui::{Ui, escape};
 use doula_core::queue::Counts;
 use doula_host::Outcome;
 use doula_host::jobs::{Attempt, Kept, Stream};
-use doula_model::task::{TaskId, Verdict};
+use doula_model::task::{Failure::Lost, TaskId, Verdict};
 use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -71,10 +71,18 @@ const DRAWN_EVERY: Duration = Duration::from_millis(100);
 const JOBLOG: &str = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n";
 
 impl<'u> Report<'u> {
-    /// Makes the files that were asked for.
-    pub(super) fn open(output: &Output, total: Option<u64>, ui: &'u mut Ui) -> Result<Report<'u>, Failure> {
-        let mut joblog = output.joblog.as_deref().map(create).transpose()?.map(BufWriter::new);
-        if let Some(log) = &mut joblog {
+    /// Makes the files that were asked for, or goes on with them.
+    pub(super) fn open(
+        output: &Output,
+        total: Option<u64>,
+        goes_on: bool,
+        ui: &'u mut Ui,
+    ) -> Result<Report<'u>, Failure> {
+        let create = |path: &Path| create(path, goes_on);
+        let joblog = output.joblog.as_deref().map(create).transpose()?;
+        let is_new = joblog.as_ref().is_some_and(|log| log.metadata().is_ok_and(|data| data.len() == 0));
+        let mut joblog = joblog.map(BufWriter::new);
+        if let Some(log) = joblog.as_mut().filter(|_| is_new) {
             log.write_all(JOBLOG.as_bytes())
                 .map_err(|error| Failure::doula(format!("failed to write the job log: {error}")))?;
         }
@@ -238,8 +246,11 @@ impl<'u> Report<'u> {
     }
 }
 
-fn create(path: &Path) -> Result<File, Failure> {
-    File::create(path)
+fn create(path: &Path, goes_on: bool) -> Result<File, Failure> {
+    let mut options = File::options();
+    options.create(true).write(true).append(goes_on).truncate(!goes_on);
+    options
+        .open(path)
         .map_err(|error| Failure::usage(format!("failed to make `{}`: {error}", path.display())))
 }
 
@@ -273,6 +284,7 @@ fn failure(job: &Settled) -> Option<String> {
         Verdict::Done | Verdict::Skipped | Verdict::Cancelled => None,
         Verdict::Failed(failure) => match &job.not_born {
             Some(why) => Some(format!("{name}: {why}")),
+            None if failure == Lost => Some(format!("{name} ended, nobody knows how{tries}")),
             None => Some(format!("{name} {failure}{tries}")),
         },
         Verdict::Quarantined(failure) => Some(format!("{name} {failure}{tries}, and is not tried again")),

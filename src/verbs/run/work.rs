@@ -3,12 +3,13 @@
 use super::Args;
 use super::desk::{Desk, Manner};
 use super::input::Input;
+use super::journal::{self, Keeper};
 use super::report::{Report, Settled, Subject, attempt_json};
 use super::template::{Inputs, Place, Template, quote};
 use crate::error::{Exit, Failure, Outcome};
 use crate::ui::Ui;
 use doula_core::queue::{Counts, SlotId};
-use doula_host::jobs::{Attempt, Next, Stop, Stream, Work};
+use doula_host::jobs::{Adopted, Attempt, Known, Next, Stop, Stream, Work};
 use doula_host::signals::Arrival;
 use doula_host::{Command, CommandError, Signal, Stdio};
 use doula_model::task::{self, TaskId, Verdict};
@@ -27,6 +28,8 @@ struct Open {
     words: Vec<OsString>,
     attempt: Option<Attempt>,
     not_born: Option<String>,
+    /// What was prepared for it.
+    command: Option<Command>,
 }
 
 /// All of them.
@@ -61,9 +64,74 @@ impl<'u> Jobs<'u> {
         }
     }
 
+    /// What happens is written down from now on, and what happened before is taken over.
+    pub(super) fn keep(&mut self, keeper: Option<Keeper>) {
+        self.desk.keep(keeper);
+    }
+
     /// What comes of it all.
     pub(super) fn finish(self, ended: io::Result<Counts>) -> Outcome {
         self.desk.finish(ended)
+    }
+
+    /// Compares the inputs of what was begun before, all of them before anything is begun. Then gives out what is not done.
+    fn next_of_before(&mut self) -> io::Result<Option<Next>> {
+        let Some(keeper) = &mut self.desk.keeper else { return Ok(None) };
+        while keeper.compares() {
+            let (next, inputs) = self.input.next()?;
+            match next {
+                Next::Task => {}
+                Next::End => return Err(keeper.no_more_inputs()),
+                Next::Wait | Next::Again(_) | Next::Behind(_) => return Ok(Some(Next::Wait)),
+            }
+            let task = keeper.compare(&inputs)?;
+            self.submitted = task.0;
+            self.open.insert(task, Open::new(inputs));
+            if !keeper.compares() {
+                return self.catch_up().map(|()| Some(Next::Behind(task)));
+            }
+        }
+        Ok(keeper.next().map(Next::Again))
+    }
+
+    /// Shows what came to its end before and was not shown.
+    fn catch_up(&mut self) -> io::Result<()> {
+        let Some(keeper) = &mut self.desk.keeper else { return Ok(()) };
+        for (task, job) in keeper.over() {
+            self.open.remove(&task);
+            self.desk.tell(task, job)?;
+        }
+        Ok(())
+    }
+
+    /// The words of a job's command.
+    fn fill(&mut self, task: TaskId, slot: SlotId) {
+        if let Some(job) = self.open.get_mut(&task) {
+            // A line that is no command fails as one that is not found does.
+            job.words = match self.template.fill(&job.inputs, Place { number: task.0, slot }) {
+                Ok(words) => words,
+                Err(_) => vec![OsString::new()],
+            };
+        }
+    }
+
+    /// A job could not be started; whether others should be.
+    fn not_started(&mut self, task: TaskId, code: u8, why: String) -> Stop {
+        let Some(job) = self.open.get_mut(&task) else { return Stop::No };
+        let place = Place { number: task.0, slot: 0 };
+        job.not_born = Some(self.template.fill(&job.inputs, place).map_or_else(|wrong| wrong, |_| why));
+        // The next one could not be started either: one such message is enough.
+        if self.template.has_one_program() && matches!(code, 126 | 127) {
+            self.desk.missing = Some(code);
+            return Stop::Soon;
+        }
+        Stop::No
+    }
+}
+
+impl Open {
+    fn new(inputs: Inputs) -> Open {
+        Open { inputs, words: Vec::new(), attempt: None, not_born: None, command: None }
     }
 }
 
@@ -77,14 +145,16 @@ fn null() -> Stdio {
 
 impl Work for Jobs<'_> {
     fn next(&mut self) -> io::Result<Next> {
+        if let Some(next) = self.next_of_before()? {
+            return Ok(next);
+        }
         if self.desk.is_full() {
             return Ok(Next::Wait);
         }
         let (next, inputs) = self.input.next()?;
         if next == Next::Task {
             self.submitted += 1;
-            let job = Open { inputs, words: Vec::new(), attempt: None, not_born: None };
-            self.open.insert(TaskId(self.submitted), job);
+            self.open.insert(TaskId(self.submitted), Open::new(inputs));
         }
         Ok(next)
     }
@@ -93,15 +163,36 @@ impl Work for Jobs<'_> {
         self.input.waits_for().filter(|_| !self.desk.is_full())
     }
 
+    fn prepare(&mut self, task: TaskId, attempt: u32, slot: SlotId) -> io::Result<()> {
+        self.fill(task, slot);
+        let (Some(keeper), Some(job)) = (&mut self.desk.keeper, self.open.get_mut(&task)) else {
+            return Ok(());
+        };
+        keeper.begin(journal::begin(task, attempt, slot, (&job.words, &job.inputs)))?;
+        job.command = Some(keeper.command(task, attempt, &job.words)?);
+        Ok(())
+    }
+
+    fn adopt(&mut self, task: TaskId) -> Option<Adopted> {
+        let (adopted, words) = self.desk.keeper.as_mut()?.take_adopted(task)?;
+        if let Some(job) = self.open.get_mut(&task) {
+            job.words = words;
+        }
+        if self.desk.report.has_events() {
+            drop(self.desk.report.event(&json!({ "event": "adopted", "task": task.0 })));
+        }
+        Some(adopted)
+    }
+
     fn command(&mut self, task: TaskId, slot: SlotId) -> Command {
         let Some(job) = self.open.get_mut(&task) else { return Command::new("") };
-        // A line that is no command fails as one that is not found does.
-        job.words = match self.template.fill(&job.inputs, Place { number: task.0, slot }) {
-            Ok(words) => words,
-            Err(_) => vec![OsString::new()],
-        };
-        let mut command = Command::new(job.words.first().map_or(OsStr::new(""), OsString::as_os_str));
-        command.args(job.words.iter().skip(1)).stdin(self.nothing.clone());
+        let mut command = job.command.take().unwrap_or_else(|| {
+            let mut command = Command::new(job.words.first().map_or(OsStr::new(""), OsString::as_os_str));
+            // Nobody waits for them any more when we are killed.
+            command.args(job.words.iter().skip(1)).parent_death_signal(Signal::KILL);
+            command
+        });
+        command.stdin(self.nothing.clone());
         self.manner.give(&mut command, slot);
         command
     }
@@ -111,18 +202,15 @@ impl Work for Jobs<'_> {
     }
 
     fn not_born(&mut self, task: TaskId, _attempt: u32, error: &CommandError) -> Stop {
-        let Some(job) = self.open.get_mut(&task) else { return Stop::No };
-        let place = Place { number: task.0, slot: 0 };
-        job.not_born = Some(match self.template.fill(&job.inputs, place) {
-            Ok(_) => error.to_string(),
-            Err(why) => why,
-        });
-        // The next one could not be started either: one such message is enough.
-        if self.template.has_one_program() && matches!(error.shell_code(), 126 | 127) {
-            self.desk.missing = Some(error.shell_code());
-            return Stop::Soon;
-        }
-        Stop::No
+        self.not_started(task, error.shell_code(), error.to_string())
+    }
+
+    fn learn(&mut self, attempt: &mut Attempt) -> io::Result<Known> {
+        let Some(keeper) = &mut self.desk.keeper else { return Ok(Known::Seen) };
+        Ok(match keeper.learn(attempt)? {
+            None => Known::Seen,
+            Some((code, why)) => Known::NotStarted(code, self.not_started(attempt.task, code, why)),
+        })
     }
 
     fn cramped(&mut self, why: &str) {
@@ -156,7 +244,7 @@ impl Work for Jobs<'_> {
 
     fn settled(&mut self, task: TaskId, verdict: Verdict, attempts: u32) -> io::Result<()> {
         let Some(job) = self.open.remove(&task) else { return Ok(()) };
-        let Open { inputs, words, attempt, not_born } = job;
+        let Open { inputs, words, attempt, not_born, .. } = job;
         let (tag, subject) = (inputs.join(&b' '), Subject::Command);
         self.desk.settled(Settled { task, verdict, attempts, tag, words, attempt, not_born, subject })
     }
@@ -170,7 +258,7 @@ impl Work for Jobs<'_> {
     }
 
     fn progress(&mut self, counts: &Counts, in_work: usize) {
-        self.desk.report.progress(counts, in_work);
+        self.desk.progress(counts, in_work);
     }
 
     fn signal(&mut self, arrival: Arrival) -> Stop {
@@ -185,7 +273,7 @@ pub(super) fn dry_run(mut input: Input, template: &Template, ui: &mut Ui) -> Out
         let (next, inputs) = input.next().map_err(|error| Failure::doula(error.to_string()))?;
         match next {
             // It is waited for by reading.
-            Next::Wait => continue,
+            Next::Wait | Next::Again(_) | Next::Behind(_) => continue,
             Next::End => return Ok(Exit::OK),
             Next::Task => {}
         }

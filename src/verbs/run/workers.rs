@@ -98,6 +98,8 @@ impl Tasks for Crew<'_> {
         let words = self.template.fill(&Vec::new(), Place { number: 0, slot }).unwrap_or_default();
         let mut command = Command::new(words.first().map_or(OsStr::new(""), OsString::as_os_str));
         command.args(words.iter().skip(1)).env("DOULA_SLOT", slot.to_string());
+        // Nobody waits for them any more when we are killed.
+        command.parent_death_signal(Signal::KILL);
         self.manner.give(&mut command, slot);
         command
     }
@@ -236,7 +238,7 @@ pub(super) fn dry_run(mut input: Input, ui: &mut Ui) -> Outcome {
         let (next, inputs) = input.next().map_err(|error| Failure::doula(error.to_string()))?;
         match next {
             // It is waited for by reading.
-            Next::Wait => continue,
+            Next::Wait | Next::Again(_) | Next::Behind(_) => continue,
             Next::End => return Ok(Exit::OK),
             Next::Task => {}
         }

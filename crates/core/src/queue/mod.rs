@@ -40,6 +40,15 @@ pub type SlotId = u32;
 pub enum Event {
     /// There is a task more. Each number once, in rising order.
     Submit(TaskId),
+    /// There is a task more, which was in work before: in another queue, whose end it did not come to.
+    Again {
+        /// Which.
+        task: TaskId,
+        /// Which attempt at it is next.
+        attempt: u32,
+        /// So many workers died of it.
+        deaths: u32,
+    },
     /// There will be no more.
     Close,
     /// A worker is ready in this slot, with nothing to do.
@@ -258,6 +267,9 @@ impl Queue {
     pub fn handle(&mut self, now: Time, event: Event) {
         match event {
             Event::Submit(task) => self.submit(Attempt { task, number: 1, deaths: 0, suspect: false }),
+            Event::Again { task, attempt, deaths } => {
+                self.submit(Attempt { task, number: attempt, deaths, suspect: deaths > 0 });
+            }
             Event::Close => self.closed = true,
             Event::Open(slot) => drop(self.slots.entry(slot).or_default()),
             Event::Ended { slot, task, failure } => self.ended(now, slot, task, failure),

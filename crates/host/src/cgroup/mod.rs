@@ -118,6 +118,8 @@ impl Drop for Cgroups {
 
 /// How the names of all families start.
 const PREFIX: &str = "doula-";
+/// How the names of all leaves start that have no family.
+const SINGLE: &str = "doula-command-";
 
 /// The leaf that this text of `/proc/PID/cgroup` shows, if it is one of a family.
 #[cfg(feature = "supervisor")]
@@ -125,6 +127,13 @@ pub(crate) fn leaf_in(places: &[u8]) -> Option<PathBuf> {
     let leaf = find::of(places, None)?;
     let family = leaf.parent()?.file_name()?.to_str()?;
     family.starts_with(PREFIX).then_some(leaf)
+}
+
+/// The leaf that this text of `/proc/PID/cgroup` shows, if it is one beside no family.
+#[cfg(feature = "supervisor")]
+pub(crate) fn single_in(places: &[u8]) -> Option<PathBuf> {
+    let leaf = find::of(places, None)?;
+    leaf.file_name()?.to_str()?.starts_with(SINGLE).then_some(leaf)
 }
 
 /// Tells this process from every other one: `.pid.start.namespace`. Read once, and anew in a copy of this process.
@@ -210,7 +219,6 @@ pub struct Leaf {
 
 impl Leaf {
     /// One that is there already.
-    #[cfg(feature = "supervisor")]
     pub(crate) fn at(path: PathBuf) -> Leaf {
         Leaf { path }
     }
@@ -220,7 +228,7 @@ impl Leaf {
         static OWN: OnceLock<Option<PathBuf>> = OnceLock::new();
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let own = OWN.get_or_init(|| find::own_v2().inspect(|own| remove_stale(own))).as_ref()?;
-        let name = format!("{PREFIX}command-{}{}", COUNT.fetch_add(1, Ordering::Relaxed), signature()?);
+        let name = format!("{SINGLE}{}{}", COUNT.fetch_add(1, Ordering::Relaxed), signature()?);
         let path = own.join(name);
         std::fs::create_dir(&path).ok()?;
         // Without this file in it, this is no cgroup v2.

@@ -139,6 +139,15 @@ fn what_a_dead_supervisor_left_is_removed_and_what_lives_is_not() {
 }
 
 #[test]
+fn a_row_whose_cgroup_somebody_removed_is_empty() {
+    let Some(leaf) = Leaf::single() else { return println!("skipped: no cgroup may be made here") };
+    let row = crate::child::Row::at(leaf.clone()).expect("it is there");
+    let events = row.events().expect("it is there");
+    assert!(leaf.try_remove());
+    assert!(row.is_empty(&events).expect("known"));
+}
+
+#[test]
 fn names_are_made_safe_for_a_path() {
     for (name, safe) in [("web@1", "web@1"), ("../x", "___x"), ("", "_"), ("cgroup.kill", "cgroup_kill")] {
         assert_eq!(plain(name), safe);

@@ -36,8 +36,10 @@ pub use crate::holder::Holder;
 pub use capture::{Capture, CaptureError, Output};
 pub use counts::{Io, shared_rss_kb};
 pub(crate) use holders::of as holders_of;
+#[cfg(feature = "supervisor")]
+pub(crate) use tree::MARK;
 pub use tree::{NotEmpty, Proof, Survivor, TreeEnd};
-pub(crate) use tree::{Row, Tree, end_together};
+pub(crate) use tree::{Row, Tree, end_marked, end_together};
 
 use crate::reaper::owners;
 use doula_model::exit::ExitStatus;

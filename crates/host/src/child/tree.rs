@@ -5,7 +5,7 @@ use crate::cgroup::{Leaf, read_events};
 use crate::sweep::{self, Looks, Order, Sweeper};
 use doula_model::exit::ExitStatus;
 use doula_model::id::Pid;
-use doula_model::plan::ChildPlan;
+use doula_model::plan::{ChildPlan, Errno};
 use doula_model::signal::Signal;
 use doula_sys::fd::{AsRawFd as _, OwnedFd};
 use doula_sys::poll::{Epoll, Happening, Interest};
@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// The variable that marks a tree: the ids of all trees to which a process belongs, the outermost first.
-const MARK: &str = "DOULA_TREE";
+pub(crate) const MARK: &str = "DOULA_TREE";
 /// The pause between two looks at `/proc`: long enough for a signal to do its work, too short to be felt.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 /// How long a row may take to stand still. Only who sleeps in the kernel's hands takes longer than a moment.
@@ -58,14 +58,23 @@ impl Row {
         }
     }
 
+    /// The row in a cgroup that is there already.
+    pub(crate) fn at(leaf: Leaf) -> Option<Arc<Row>> {
+        let directory = leaf.open().ok()?;
+        Some(Arc::new(Row { leaf, directory, count: AtomicU64::new(0) }))
+    }
+
     /// What tells when it becomes empty ([`Leaf::events`]).
     pub(crate) fn events(&self) -> io::Result<OwnedFd> {
         self.leaf.events()
     }
 
-    /// Whether nobody is in it, by those events.
+    /// Whether nobody is in it, by those events. One that somebody removed is empty: a run that starts removes what dead ones left.
     pub(crate) fn is_empty(&self, events: &OwnedFd) -> io::Result<bool> {
-        read_events(events)
+        match read_events(events) {
+            Err(error) if error.raw_os_error() == Some(Errno::ENODEV.0) => Ok(true),
+            answer => answer,
+        }
     }
 
     /// Sends a signal to everybody in it.
@@ -365,10 +374,19 @@ fn end_leaf(leaf: &Leaf, deadline: Option<Instant>) -> io::Result<()> {
 
 /// Empty when it is proven to be ([`Looks`]).
 fn end_by_sweep(child: &mut Child, id: &str, deadline: Option<Instant>) -> Result<(), NotEmpty> {
-    let mut sweeper = Sweeper::everywhere(MARK);
     // Until it is buried, its number is its own.
     let start = if child.end.is_none() { sweep::start_ticks(child.pid) } else { None };
-    sweeper.set(id, start.map(|start| (child.pid, start)), Order::Kill);
+    sweep_until_empty(id, start.map(|start| (child.pid, start)), deadline)
+}
+
+/// Ends everybody who has this mark, and proves that nobody is left. `main` is the number and the start of the first of them.
+pub(crate) fn end_marked(id: &str, main: Option<(Pid, u64)>, within: Duration) -> Result<(), NotEmpty> {
+    sweep_until_empty(id, main, Instant::now().checked_add(within))
+}
+
+fn sweep_until_empty(id: &str, main: Option<(Pid, u64)>, deadline: Option<Instant>) -> Result<(), NotEmpty> {
+    let mut sweeper = Sweeper::everywhere(MARK);
+    sweeper.set(id, main, Order::Kill);
     sweeper.include_main(id);
     let mut looks = Looks::default();
     loop {

@@ -1,8 +1,9 @@
 //! The loop: what happens goes to the queue, and what it says is done.
 
+use super::adopted::Adopted;
 use super::memory::Deaths;
 use super::place::{Look, Place};
-use super::{Next, Settings, Stop, Stream, Work};
+use super::{Known, Next, Settings, Stop, Stream, Work};
 use crate::child::os_error;
 use crate::room;
 use crate::signals::Held;
@@ -123,6 +124,8 @@ impl<'w, W: Work> Runner<'w, W> {
                     self.submitted += 1;
                     self.tell(Event::Submit(TaskId(self.submitted)));
                 }
+                Ok(Next::Behind(task)) => self.submitted = task.0,
+                Ok(Next::Again(before)) => self.tell(before.event()),
                 Ok(Next::Wait) => {
                     if self.await_source() {
                         return;
@@ -138,7 +141,7 @@ impl<'w, W: Work> Runner<'w, W> {
     }
 
     fn open(&mut self, slot: SlotId) -> bool {
-        match Place::new(slot, self.settings.capture, self.settings.contain) {
+        match Place::new(slot, &self.settings) {
             Ok(place) => {
                 self.places.insert(slot, place);
                 self.tell(Event::Open(slot));
@@ -204,6 +207,14 @@ impl<'w, W: Work> Runner<'w, W> {
     }
 
     fn begin(&mut self, slot: SlotId, task: TaskId, attempt: u32) -> io::Result<()> {
+        if let Some(adopted) = self.work.adopt(task) {
+            return self.adopt(slot, (task, attempt), adopted);
+        }
+        if let Err(error) = self.work.prepare(task, attempt, slot) {
+            self.give_up(error);
+            self.tell(Event::Refused { slot, task });
+            return Ok(());
+        }
         let mut command = self.work.command(task, slot);
         if let Some(limit) = self.given {
             command.limits(limit);
@@ -213,7 +224,9 @@ impl<'w, W: Work> Runner<'w, W> {
             Ok(job) => {
                 let token = u64::from(slot) * PER_SLOT;
                 let once = Interest::READ.and(Interest::ONCE);
-                self.epoll.add(job.child(), once, token + PROCESS).map_err(os_error)?;
+                if let Some(handle) = job.handle() {
+                    self.epoll.add(handle, once, token + PROCESS).map_err(os_error)?;
+                }
                 for (lines, number) in job.lines.iter().zip(LINES..) {
                     self.epoll.add(lines, Interest::READ, token + number).map_err(os_error)?;
                 }
@@ -231,6 +244,17 @@ impl<'w, W: Work> Runner<'w, W> {
             }
         }
         Ok(())
+    }
+
+    /// Somebody works at it already: he is looked after from now on, or is over at once.
+    fn adopt(&mut self, slot: SlotId, (task, attempt): (TaskId, u32), adopted: Adopted) -> io::Result<()> {
+        let Some(place) = self.places.get_mut(&slot) else { return Ok(()) };
+        let token = u64::from(slot) * PER_SLOT + PROCESS;
+        let once = Interest::READ.and(Interest::ONCE);
+        match place.adopt(task, attempt, adopted).handle() {
+            Some(handle) => self.epoll.add(handle, once, token).map_err(os_error),
+            None => self.heard(token),
+        }
     }
 
     /// There is no room for this attempt. Its slot is closed for good and gives back what it holds, for the others may need
@@ -317,7 +341,12 @@ impl<'w, W: Work> Runner<'w, W> {
         }
         let work = &mut *self.work;
         let ended = place.finish(&mut |task, stream: Stream, line: &[u8]| work.line(task, stream, line))?;
-        let Some((attempt, ours)) = ended else { return Ok(()) };
+        let Some((mut attempt, ours)) = ended else { return Ok(()) };
+        if let Known::NotStarted(code, stop) = self.work.learn(&mut attempt)? {
+            let (task, failure) = (attempt.task, Some(Failure::NotStarted(code)));
+            self.tell(Event::Ended { slot, task, failure });
+            return self.stop(stop);
+        }
         let (slot, task, failure) = (attempt.slot, attempt.task, Failure::of(attempt.status));
         let starved = failure == Some(Failure::Signal(Signal::KILL)) && !ours && self.ooms.any();
         let failure = if starved { Some(Failure::OutOfMemory) } else { failure };

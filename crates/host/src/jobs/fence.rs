@@ -1,6 +1,7 @@
 //! The cgroup around one job or worker: it tells when the last of them is gone.
 
 use crate::Signal;
+use crate::cgroup::Leaf;
 use crate::child::Row;
 use doula_sys::fd::OwnedFd;
 use std::io;
@@ -16,7 +17,15 @@ pub(super) struct Fence {
 impl Fence {
     /// `None` where no cgroup may be made.
     pub(super) fn new() -> Option<Fence> {
-        let row = Row::new()?;
+        Fence::around(Row::new()?)
+    }
+
+    /// Where an earlier run put a job.
+    pub(super) fn of(leaf: Leaf) -> Option<Fence> {
+        Fence::around(Row::at(leaf)?)
+    }
+
+    fn around(row: Arc<Row>) -> Option<Fence> {
         let events = row.events().ok()?;
         Some(Fence { row, events })
     }

@@ -36,14 +36,18 @@
 //! Each slot has a cgroup where one may be made, so that a job is known to be over when its last descendant is. What a job
 //! leaves behind is ended, and told ([`Attempt::left`]). Without a cgroup that is so only for a job that is killed.
 
+mod adopted;
 mod drive;
 mod fence;
+#[cfg(feature = "supervisor")]
+pub mod journal;
 mod lines;
 mod memory;
 mod place;
 mod spool;
 pub mod workers;
 
+pub use adopted::Adopted;
 pub use drive::run;
 pub use spool::Kept;
 
@@ -51,7 +55,8 @@ pub use doula_core::queue::{Counts, Halt, HaltLimit, HaltOn, Pause, Policy, Retr
 pub use doula_model::task::{Failure, TaskId, Verdict};
 
 use crate::signals::Arrival;
-use crate::{Command, CommandError, Usage};
+use crate::{Command, CommandError, Signal, Usage};
+use doula_core::queue::Event;
 use doula_model::exit::ExitStatus;
 use doula_sys::fd::BorrowedFd;
 use std::io;
@@ -72,13 +77,24 @@ pub struct Settings {
     pub contain: bool,
     /// So often [`Work::throttle`] is asked, if at all.
     pub look_every: Option<Duration>,
+    /// What the process of a job is sent to be asked to end, where no cgroup has all of the job: SIGTERM, or what it
+    /// hands on as that.
+    pub ask: Signal,
 }
 
 impl Default for Settings {
     /// One at a time, once each, all of its output when it has ended.
     fn default() -> Settings {
         let policy = Policy::PLAIN;
-        Settings { slots: 1, policy, seed: 0, capture: Capture::Whole, contain: true, look_every: None }
+        Settings {
+            slots: 1,
+            policy,
+            seed: 0,
+            capture: Capture::Whole,
+            contain: true,
+            look_every: None,
+            ask: Signal::TERM,
+        }
     }
 }
 
@@ -107,10 +123,42 @@ pub enum Stream {
 pub enum Next {
     /// There is; its number is the next one, from 1 on.
     Task,
+    /// The next number is behind this one: of those up to it only some will come, as [`Next::Again`].
+    Behind(TaskId),
+    /// There is, and it was in work before.
+    Again(Before),
     /// Not yet: ask again when [`Work::waits_for`] is readable.
     Wait,
     /// There will be no more.
     End,
+}
+
+/// A task that was in work before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Before {
+    /// Its number.
+    pub task: TaskId,
+    /// Which attempt at it is next.
+    pub attempt: u32,
+    /// So many attempts ended in the death of who worked at it.
+    pub deaths: u32,
+}
+
+impl Before {
+    /// What the queue is told of it.
+    fn event(self) -> Event {
+        let Before { task, attempt, deaths } = self;
+        Event::Again { task, attempt, deaths }
+    }
+}
+
+/// What is known of an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// What the attempt says.
+    Seen,
+    /// The job could not be started: the code that a shell has for that, and whether others should be.
+    NotStarted(u8, Stop),
 }
 
 /// What to do after a signal.
@@ -136,6 +184,21 @@ pub trait Work {
 
     /// What to wait for after [`Next::Wait`].
     fn waits_for(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// An attempt is about to begin: what must be done before, [`Work::command`] comes next.
+    ///
+    /// # Errors
+    /// It does not begin, and nothing more does.
+    fn prepare(&mut self, task: TaskId, attempt: u32, slot: SlotId) -> io::Result<()> {
+        let _ = (task, attempt, slot);
+        Ok(())
+    }
+
+    /// Who works at a task already, since before this run: then nobody is born for it.
+    fn adopt(&mut self, task: TaskId) -> Option<Adopted> {
+        let _ = task;
         None
     }
 
@@ -165,6 +228,15 @@ pub trait Work {
     fn line(&mut self, task: TaskId, stream: Stream, line: &[u8]) -> io::Result<()> {
         let _ = (task, stream, line);
         Ok(())
+    }
+
+    /// An attempt ended: what more is known of it than its process showed goes into it.
+    ///
+    /// # Errors
+    /// Those of finding that out. All is given up then.
+    fn learn(&mut self, attempt: &mut Attempt) -> io::Result<Known> {
+        let _ = attempt;
+        Ok(Known::Seen)
     }
 
     /// An attempt ended.

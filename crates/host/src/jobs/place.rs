@@ -1,20 +1,20 @@
 //! A slot: where one job runs at a time, and how its end is seen.
 
+use super::adopted::{Adopted, Body};
 use super::fence::Fence;
 use super::lines::Lines;
 use super::spool::Spool;
-use super::{Attempt, Capture, Stream};
-use crate::child::Child;
+use super::{Attempt, Capture, Settings, Stream};
 use crate::{Command, CommandError, OnDrop, Signal};
 use doula_core::queue::SlotId;
 use doula_model::exit::ExitStatus;
 use doula_model::task::TaskId;
-use doula_sys::fd::OwnedFd;
+use doula_sys::fd::{BorrowedFd, OwnedFd};
 use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
 /// How long those may take to be gone who were killed where no cgroup tells it.
-const GONE_WITHIN: Duration = Duration::from_secs(10);
+pub(super) const GONE_WITHIN: Duration = Duration::from_secs(10);
 
 /// What is seen of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub(super) enum Look {
 pub(super) struct Job {
     pub(super) task: TaskId,
     pub(super) number: u32,
-    child: Child,
+    body: Body,
     began: (Instant, SystemTime),
     pub(super) lines: Vec<Lines>,
     status: Option<ExitStatus>,
@@ -45,8 +45,23 @@ pub(super) struct Job {
 }
 
 impl Job {
-    pub(super) fn child(&self) -> &Child {
-        &self.child
+    fn new(task: TaskId, number: u32, body: Body) -> Job {
+        Job {
+            task,
+            number,
+            body,
+            began: (Instant::now(), SystemTime::now()),
+            lines: Vec::new(),
+            status: None,
+            interrupted: false,
+            left: false,
+            razed: false,
+        }
+    }
+
+    /// What is readable when its process has ended; one that had ended before has none.
+    pub(super) fn handle(&self) -> Option<BorrowedFd<'_>> {
+        self.body.handle()
     }
 }
 
@@ -59,6 +74,7 @@ pub(super) struct Place {
     id: SlotId,
     capture: Capture,
     contain: bool,
+    ask: Signal,
     fence: Option<Fence>,
     out: Option<Spool>,
     error: Option<Spool>,
@@ -66,11 +82,12 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub(super) fn new(id: SlotId, capture: Capture, contain: bool) -> io::Result<Place> {
+    pub(super) fn new(id: SlotId, settings: &Settings) -> io::Result<Place> {
+        let Settings { capture, contain, ask, .. } = *settings;
         let spool = || (capture == Capture::Whole).then(Spool::new).transpose();
         let (out, error) = (spool()?, spool()?);
         let fence = if contain { Fence::new() } else { None };
-        Ok(Place { id, capture, contain, fence, out, error, job: None })
+        Ok(Place { id, capture, contain, ask, fence, out, error, job: None })
     }
 
     /// What tells that everybody of the job is gone.
@@ -105,24 +122,20 @@ impl Place {
         let streams = [(child.stdout.take(), Stream::Out), (child.stderr.take(), Stream::Err)];
         let lines = streams.into_iter().filter_map(|(pipe, stream)| Some(Lines::new(pipe?, stream)));
         let lines = lines.collect();
-        Ok(self.job.insert(Job {
-            task,
-            number,
-            child,
-            began,
-            lines,
-            status: None,
-            interrupted: false,
-            left: false,
-            razed: false,
-        }))
+        Ok(self.job.insert(Job { began, lines, ..Job::new(task, number, Body::Born(child)) }))
+    }
+
+    /// Looks after a job that an earlier run began.
+    pub(super) fn adopt(&mut self, task: TaskId, number: u32, adopted: Adopted) -> &Job {
+        self.fence = adopted.leaf().and_then(Fence::of);
+        self.job.insert(Job::new(task, number, Body::Adopted(adopted)))
     }
 
     /// Looks whether the job is over: its process has ended, and nobody of it is left. Who is left is killed.
     pub(super) fn look(&mut self) -> io::Result<Look> {
         let Some(job) = &mut self.job else { return Ok(Look::Lives) };
         if job.status.is_none() {
-            job.status = job.child.try_wait();
+            job.status = job.body.try_wait();
         }
         if job.status.is_none() {
             return Ok(Look::Lives);
@@ -145,7 +158,7 @@ impl Place {
         // Who is gone by now has ended.
         let _ = match &self.fence {
             Some(fence) => fence.signal(Signal::TERM),
-            None => job.child.signal(Signal::TERM),
+            None => job.body.signal(self.ask),
         };
     }
 
@@ -157,8 +170,8 @@ impl Place {
                 (job.interrupted, job.razed) = (true, true);
                 fence.kill()
             }
-            None if self.contain => job.child.kill_tree(GONE_WITHIN).map(drop).map_err(io::Error::from),
-            None => job.child.kill(),
+            None if self.contain => job.body.kill_tree(GONE_WITHIN),
+            None => job.body.signal(Signal::KILL),
         }
     }
 
@@ -175,9 +188,9 @@ impl Place {
             None => Ok(super::Kept::default()),
         };
         let (output, error) = (take(&mut self.out)?, take(&mut self.error)?);
-        // Nobody can be born any more in a cgroup that was killed.
-        if job.razed {
-            self.fence = Fence::new();
+        // Nobody can be born any more in a cgroup that was killed; and that of an adopted job goes with it.
+        if job.razed || matches!(job.body, Body::Adopted(_)) {
+            self.fence = if self.contain { Fence::new() } else { None };
         }
         let attempt = Attempt {
             task,
@@ -186,7 +199,7 @@ impl Place {
             status: job.status.unwrap_or(ExitStatus::UNKNOWN),
             began: job.began.1,
             took: job.began.0.elapsed(),
-            usage: job.child.usage().unwrap_or_default(),
+            usage: job.body.usage().unwrap_or_default(),
             output,
             error,
             left: job.left && !job.interrupted,

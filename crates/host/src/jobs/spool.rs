@@ -29,6 +29,15 @@ impl From<Vec<u8>> for Kept {
 }
 
 impl Kept {
+    /// What is in a file.
+    ///
+    /// # Errors
+    /// Those of fstat(2).
+    pub fn of(file: File) -> io::Result<Kept> {
+        let length = file.metadata()?.len();
+        Ok(Kept(if length == 0 { Content::Nothing } else { Content::File(file, length) }))
+    }
+
     /// How many bytes.
     #[must_use]
     pub fn len(&self) -> u64 {

@@ -7,9 +7,11 @@
 //! It is for the next supervisor since the same start of the machine, and so need survive the death of a process only, which
 //! needs no fsync(2).
 //!
+//! - [`mod@line`]: one line, here and in the journal of jobs
 //! - [`mod@write`]: the file as it grows
 //! - [`read`]: what is in it, up to the first line that is not whole
 
+pub(crate) mod line;
 pub(crate) mod read;
 pub(crate) mod write;
 
@@ -88,26 +90,6 @@ pub(crate) fn this_world() -> String {
 /// The journal in this directory.
 pub(crate) fn path(directory: &Path) -> PathBuf {
     directory.join(FILE)
-}
-
-/// The checksum of a line: CRC-32 as in gzip.
-fn checksum(bytes: &[u8]) -> u32 {
-    let mut crc = flate2::Crc::new();
-    crc.update(bytes);
-    crc.sum()
-}
-
-/// Appends a line.
-fn put(line: &mut Vec<u8>, entry: &Entry) {
-    let start = line.len();
-    line.extend(b"00000000 ");
-    // Words and numbers only: there is nothing in an entry that JSON could not say.
-    if serde_json::to_writer(&mut *line, entry).is_err() {
-        return line.truncate(start);
-    }
-    let sum = format!("{:08x}", checksum(&line[start + 9..]));
-    line[start..start + 8].copy_from_slice(sum.as_bytes());
-    line.push(b'\n');
 }
 
 #[cfg(test)]

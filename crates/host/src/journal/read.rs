@@ -1,6 +1,7 @@
 //! A journal as the next supervisor reads it.
 
-use super::{Entry, Head, Place, checksum};
+use super::line::next;
+use super::{Entry, Head, Place};
 use doula_model::id::ServiceId;
 use doula_model::recipe::SocketAddress;
 use doula_model::record::{Life, Record};
@@ -80,14 +81,4 @@ impl Written {
             Place { generation: life.generation, token: head.token.clone(), leaf }
         }))
     }
-}
-
-/// The next line, and what is behind it.
-fn next(text: &[u8]) -> Option<(Entry, &[u8])> {
-    let end = text.iter().position(|byte| *byte == b'\n')?;
-    let (line, after) = (&text[..end], &text[end + 1..]);
-    let (sum, json) = line.split_at_checked(9)?;
-    let sum = sum.strip_suffix(b" ").and_then(|digits| std::str::from_utf8(digits).ok())?;
-    let right = u32::from_str_radix(sum, 16).ok()? == checksum(json);
-    Some((right.then(|| serde_json::from_slice(json).ok())??, after))
 }

@@ -1,8 +1,9 @@
 //! Whatever is cut off or torn: what is read is what was written up to a certain line.
 
+use super::line::put;
 use super::read::Written;
 use super::write::Journal;
-use super::{Entry, Head, Place, put};
+use super::{Entry, Head, Place};
 use crate::logs::test_directory::Scratch;
 use doula_model::action::{Cause, State};
 use doula_model::id::{Generation, Pid, Role, ServiceId};

@@ -1,6 +1,7 @@
 //! The file as it grows.
 
-use super::{Entry, Head, put};
+use super::line::put;
+use super::{Entry, Head};
 use doula_model::id::ServiceId;
 use doula_model::record::Record;
 use doula_model::service::ServiceSpec;

@@ -176,6 +176,8 @@ where
                     self.submitted += 1;
                     self.tell(Event::Submit(TaskId(self.submitted)));
                 }
+                Ok(Next::Behind(task)) => self.submitted = task.0,
+                Ok(Next::Again(before)) => self.tell(before.event()),
                 Ok(Next::Wait) => {
                     if self.await_source() {
                         return Ok(());

@@ -1,0 +1,136 @@
+//! A job's process: one that was born here, or one that an earlier run left behind.
+
+use super::place::GONE_WITHIN;
+use crate::aim::Missed;
+use crate::cgroup::Leaf;
+use crate::child::{self, Child, os_error};
+use crate::sweep;
+use crate::{Errno, Pid, Signal, Usage};
+use doula_model::exit::ExitStatus;
+use doula_sys::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use doula_sys::{pidfd, poll};
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A process that an earlier run began, and who descends from it.
+#[derive(Debug)]
+pub struct Adopted {
+    identity: (Pid, u64),
+    /// `None`: it has ended.
+    handle: Option<OwnedFd>,
+    leaf: Option<PathBuf>,
+    mark: Option<String>,
+}
+
+impl Adopted {
+    /// The process with this number that was born at this time (field 22 of proc_pid_stat(5)). Its tree is known by the
+    /// cgroup that it has for itself, or by the mark in the environment of everybody of it.
+    ///
+    /// # Errors
+    /// Those of pidfd_open(2). One that is gone is no error: the others of its tree may live.
+    pub fn find(
+        identity: (Pid, u64),
+        leaf: Option<PathBuf>,
+        mark: Option<String>,
+    ) -> Result<Adopted, Missed> {
+        let (pid, start) = identity;
+        let handle = match pidfd::open(pid) {
+            Ok(handle) => Some(handle).filter(|_| sweep::start_ticks(pid) == Some(start)),
+            Err(Errno::ESRCH) => None,
+            Err(errno) => return Err(errno.into()),
+        };
+        let leaf = leaf.filter(|leaf| leaf.is_dir());
+        Ok(Adopted { identity, handle, leaf, mark })
+    }
+
+    /// Nobody.
+    #[must_use]
+    pub fn gone() -> Adopted {
+        Adopted { identity: (Pid::INIT, 0), handle: None, leaf: None, mark: None }
+    }
+
+    /// Kills who is left of the tree of one that is gone.
+    ///
+    /// # Errors
+    /// Somebody lives still after some seconds.
+    pub fn end_rest(&self) -> io::Result<()> {
+        match (self.leaf(), &self.mark) {
+            (Some(leaf), _) => leaf.kill(),
+            (None, Some(mark)) => child::end_marked(mark, None, GONE_WITHIN).map_err(io::Error::from),
+            (None, None) => Ok(()),
+        }
+    }
+
+    /// Whether it lives.
+    #[must_use]
+    pub fn lives(&self) -> bool {
+        self.handle.as_ref().is_some_and(|handle| !has_ended(handle))
+    }
+
+    /// The cgroup of its tree.
+    pub(super) fn leaf(&self) -> Option<Leaf> {
+        self.leaf.clone().map(Leaf::at)
+    }
+}
+
+fn has_ended(handle: &OwnedFd) -> bool {
+    poll::readable(handle, Some(Duration::ZERO)).unwrap_or(false)
+}
+
+/// The process of a job.
+#[derive(Debug)]
+pub(super) enum Body {
+    Born(Child),
+    Adopted(Adopted),
+}
+
+impl Body {
+    /// What is readable when it has ended; one that had ended before has none.
+    pub(super) fn handle(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Body::Born(child) => Some(child.as_fd()),
+            Body::Adopted(adopted) => adopted.handle.as_ref().map(OwnedFd::as_fd),
+        }
+    }
+
+    /// How it ended, if it has: of an adopted one nobody of us can see how.
+    pub(super) fn try_wait(&mut self) -> Option<ExitStatus> {
+        match self {
+            Body::Born(child) => child.try_wait(),
+            Body::Adopted(adopted) => (!adopted.lives()).then_some(ExitStatus::UNKNOWN),
+        }
+    }
+
+    pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
+        match self {
+            Body::Born(child) => child.signal(signal),
+            Body::Adopted(Adopted { handle: Some(handle), .. }) => match pidfd::send(handle, signal) {
+                Err(errno) if errno != Errno::ESRCH => Err(os_error(errno)),
+                _ => Ok(()),
+            },
+            Body::Adopted(_) => Ok(()),
+        }
+    }
+
+    /// Kills it with everybody of its tree, as far as they are found by their mark.
+    pub(super) fn kill_tree(&mut self, within: Duration) -> io::Result<()> {
+        match self {
+            Body::Born(child) => child.kill_tree(within).map(drop).map_err(io::Error::from),
+            Body::Adopted(adopted) => {
+                let main = adopted.lives().then_some(adopted.identity);
+                match &adopted.mark {
+                    Some(mark) => child::end_marked(mark, main, within).map_err(io::Error::from),
+                    None => self.signal(Signal::KILL),
+                }
+            }
+        }
+    }
+
+    pub(super) fn usage(&self) -> Option<Usage> {
+        match self {
+            Body::Born(child) => child.usage(),
+            Body::Adopted(_) => None,
+        }
+    }
+}
