@@ -160,6 +160,23 @@ fn a_task_that_kills_two_workers_is_put_into_quarantine_and_its_companions_are_n
 }
 
 #[test]
+fn a_task_that_was_in_work_before_goes_on_with_its_attempts_and_deaths() {
+    let mut queue = queue(Policy { retries: 2, deaths: 2, ..Policy::PLAIN }, 1, 0);
+    queue.handle(at(0), Event::Again { task: TaskId(7), attempt: 3, deaths: 0 });
+    assert_eq!(leases(&mut queue), [(1, 7, 3)]);
+    queue.handle(at(1), end(1, 7, Some(Failure::Code(1))));
+    let failed = Verdict::Failed(Failure::Code(1));
+    assert_eq!(verdicts(&actions(&mut queue)), [(7, failed, 3)], "the third attempt was the last");
+    let mut queue = Queue::new(Policy { retries: 9, deaths: 2, ..Policy::PLAIN }, 1);
+    queue.handle(at(0), Event::Open(1));
+    queue.handle(at(0), Event::Again { task: TaskId(7), attempt: 2, deaths: 1 });
+    assert_eq!(leases(&mut queue), [(1, 7, 2)]);
+    let killed = Failure::Signal(Signal::SEGV);
+    queue.handle(at(1), end(1, 7, Some(killed)));
+    assert_eq!(verdicts(&actions(&mut queue)), [(7, Verdict::Quarantined(killed), 2)]);
+}
+
+#[test]
 fn a_queue_that_halts_begins_nothing_more_and_ends_what_runs_only_when_told() {
     for now in [false, true] {
         let halt = Some(Halt { on: HaltOn::Fail, limit: HaltLimit::Count(1), now });
