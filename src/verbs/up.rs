@@ -7,8 +7,11 @@ use doula_host::detach::{self, Detached, Launcher};
 use doula_host::keeper::Keeper;
 use doula_host::logs::{Options as Logs, Rotation, Style};
 use doula_host::supervisor::{self, Failed, Options};
+use doula_host::upgrade::{self, Baton};
 use doula_model::recipe::FamilySpec;
+use std::ffi::OsString;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -59,14 +62,28 @@ pub(crate) struct Args {
     /// Told to a detached supervisor: the fd on which its launcher waits.
     #[arg(long, hide = true)]
     launcher: bool,
+
+    /// Told to the program that takes a supervisor's place: the fd of what is handed over.
+    #[arg(long, hide = true)]
+    successor: Option<i32>,
+
+    /// Asked of that program before: whether it could go on with the family in this directory.
+    #[arg(long, hide = true)]
+    check_successor: Option<PathBuf>,
 }
 
 /// Starts the family, or has a detached supervisor start it.
 pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
+    let baton = args.successor.map(Baton::take).transpose();
+    let baton = baton
+        .map_err(|error| Failure::doula(format!("failed to take what was handed over to us: {error}")))?;
     // Before anything is read: it is a copy of us, and has then next to nothing to copy.
     let keeper = if args.detach && !args.launcher { None } else { Keeper::start().ok() };
     let file = config::find(args.file.clone());
     let file = std::path::absolute(&file).unwrap_or(file);
+    if let Some(directory) = &args.check_successor {
+        return say_whether_we_fit(directory, &file, &args, ui);
+    }
     let family = match load(&file, &args) {
         Ok(family) => family,
         Err(problems) => {
@@ -77,7 +94,7 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
     if args.detach && !args.launcher {
         return launch(&family.name, ui);
     }
-    supervise(file, family, (args, keeper), ui)
+    supervise(file, family, (args, keeper, baton), ui)
 }
 
 fn load(file: &Path, args: &Args) -> Result<FamilySpec, config::Problems> {
@@ -105,17 +122,41 @@ fn load_again(file: &Path, args: &Args) -> Result<FamilySpec, String> {
     load(file, args).map_err(|problems| problems.render(false))
 }
 
-fn supervise(file: PathBuf, family: FamilySpec, (args, keeper): (Args, Option<Keeper>), ui: &Ui) -> Outcome {
+/// Another supervisor asks whether we could go on in its place.
+fn say_whether_we_fit(directory: &Path, file: &Path, args: &Args, ui: &mut Ui) -> Outcome {
+    let family = load_again(file, args).map_err(Failure::usage)?;
+    let fit = upgrade::fit(env!("CARGO_PKG_VERSION"), directory, &family).map_err(Failure::doula)?;
+    ui.line(&serde_json::json!(fit).to_string())?;
+    Ok(Exit::OK)
+}
+
+/// Our command line with one more word, for the program that takes our place.
+fn words_with(word: String) -> Vec<OsString> {
+    let ours = [upgrade::SUCCESSOR, upgrade::CHECK].map(|flag| format!("{flag}=").into_bytes());
+    let kept = |word: &OsString| !ours.iter().any(|flag| word.as_bytes().starts_with(flag));
+    let mut words: Vec<OsString> = std::env::args_os().filter(kept).collect();
+    let verb = words.iter().skip(1).position(|word| word == "up").map_or(words.len(), |at| at + 2);
+    words.insert(verb, word.into());
+    words
+}
+
+/// Who we are beside the family and its file.
+type Us = (Args, Option<Keeper>, Option<Baton>);
+
+fn supervise(file: PathBuf, family: FamilySpec, (args, keeper, baton): Us, ui: &Ui) -> Outcome {
     if let Some(unknown) = args.only.iter().find(|only| !has(&family, only)) {
         return Err(Failure::usage(format!("no service `{unknown}` in {}", file.display())));
     }
-    let launcher = args.launcher.then(Launcher::inherited).transpose().map_err(failed_to_detach)?;
-    let logs = logs(&args, ui, launcher.is_some())?;
-    let keep_alive = launcher.is_some();
+    let waits = args.launcher && baton.is_none();
+    let launcher = waits.then(Launcher::inherited).transpose().map_err(failed_to_detach)?;
+    let logs = logs(&args, ui, args.launcher)?;
+    let keep_alive = args.launcher;
     let options = Options {
         logs,
         keep_alive,
         keeper,
+        words: Box::new(words_with),
+        baton,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         on_ready: launcher.map(|launcher| -> Box<dyn FnOnce()> { Box::new(|| launcher.ready()) }),
         reader: Box::new(move || load_again(&file, &args)),
@@ -175,6 +216,7 @@ fn failure(failed: Failed) -> Failure {
         | Failed::Logs(_)
         | Failed::Newer(_)
         | Failed::Keeper(_)
+        | Failed::Baton(_)
         | Failed::Kernel { .. } => Failure::doula(text),
     }
 }

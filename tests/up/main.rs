@@ -30,3 +30,4 @@ mod takeover;
 #[path = "../common/terminal.rs"]
 mod terminal;
 mod trouble;
+mod upgrade;

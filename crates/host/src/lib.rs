@@ -71,6 +71,8 @@ pub mod sweep;
 #[cfg(feature = "supervisor")]
 pub mod terminal;
 #[cfg(feature = "supervisor")]
+pub mod upgrade;
+#[cfg(feature = "supervisor")]
 pub mod usage;
 #[cfg(feature = "std")]
 pub mod zygote;

@@ -11,6 +11,7 @@ use crate::logs::{self, Collector};
 use crate::notify::Above;
 use crate::people::People;
 use crate::room;
+use crate::upgrade::{Baton, Words};
 use doula_core::drive::Driver;
 use doula_core::engine::Engine;
 use doula_model::plan::Errno;
@@ -21,6 +22,7 @@ use doula_sys::fd::{self, Access, OwnedFd};
 use doula_sys::sched::Attributes;
 use doula_sys::signal::SignalSet;
 use doula_sys::{adopt, group, memory, signal, time};
+use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 pub use crate::linux::home::Reader;
@@ -39,6 +41,10 @@ pub struct Options {
     pub keep_alive: bool,
     /// What keeps our fds open when we are killed ([`Keeper::start`]).
     pub keeper: Option<Keeper>,
+    /// The command line of this process with one more word in it: for the program that takes our place ([`crate::upgrade`]).
+    pub words: Words,
+    /// What was handed over to us, if we take the place of another program.
+    pub baton: Option<Baton>,
     /// Told once the control socket answers and the first births are under way.
     pub on_ready: Option<Box<dyn FnOnce()>>,
 }
@@ -62,6 +68,9 @@ pub enum Failed {
         "the keeper of an earlier supervisor (`doula-keeper` in ps) {0}: nothing is started, for nobody knows who lives"
     )]
     Keeper(&'static str),
+    /// What was handed over to us is not there.
+    #[error("failed to take what was handed over for an upgrade: {0}")]
+    Baton(std::io::Error),
     /// The log files or standard output cannot be opened.
     #[error("failed to open the log: {0}")]
     Logs(std::io::Error),
@@ -98,8 +107,11 @@ impl From<Unheard> for Failed {
 ///
 /// Only before the first birth.
 pub fn run(options: Options) -> Result<u8, Failed> {
-    let place = Bases::from_env().claim(&options.family.name)?;
-    let result = look_after(options, &place);
+    let (place, control) = match &options.baton {
+        Some(baton) => baton.place().map(|(place, control)| (place, Some(control))).map_err(Failed::Baton)?,
+        None => (Bases::from_env().claim(&options.family.name)?, None),
+    };
+    let result = look_after(options, (&place, control));
     // Who could not take over leaves to the next one what was there.
     if result.is_ok() || !place.has_estate() {
         place.leave();
@@ -107,10 +119,10 @@ pub fn run(options: Options) -> Result<u8, Failed> {
     result
 }
 
-fn look_after(options: Options, place: &Place) -> Result<u8, Failed> {
+fn look_after(options: Options, (place, control): (&Place, Option<UnixListener>)) -> Result<u8, Failed> {
     wake_promptly();
     let above = Above::find(|name| std::env::var_os(name)).ok().flatten();
-    let Options { family, reader, logs, version, keep_alive, keeper, on_ready } = options;
+    let Options { family, reader, logs, version, keep_alive, keeper, words, baton, on_ready } = options;
     // Before anything is taken over: what comes in one message and has no room is lost.
     let open_files = room::raise_open_files();
     let mut before = Before::find(place.dir(), &family.name)?;
@@ -121,10 +133,15 @@ fn look_after(options: Options, place: &Place) -> Result<u8, Failed> {
     let null = fd::open(c"/dev/null", Access::ReadWrite).map_err(kernel("open /dev/null"))?;
     let mut home = Home::new(&family.name, place.dir().to_owned(), collector, reader, (null, keeper))
         .map_err(kernel("open our own fds"))?;
-    (home.above, home.open_files) = (above, open_files);
+    (home.above, home.open_files, home.words) = (above, open_files, words);
+    home.lock = place.duplicate_lock();
+    if baton.is_some() {
+        home.go_on_where_we_were(&before);
+    }
     let identity = Identity { family: family.name, pid: group::pid(), version: version.clone() };
-    let people = People::new(place.listen()?, identity, home.warnings())
-        .map_err(kernel("serve the control socket"))?;
+    let control = control.map_or_else(|| place.listen(), Ok)?;
+    let people =
+        People::new(control, identity, home.warnings()).map_err(kernel("serve the control socket"))?;
     let signals = take_signals().map_err(kernel("read signals"))?;
     let mut world = Linux::new(home, people, signals).map_err(kernel("watch our own fds"))?;
     let engine = begin(world.home(), &mut before, family.services).map_err(Failed::Socket)?;
@@ -135,6 +152,9 @@ fn look_after(options: Options, place: &Place) -> Result<u8, Failed> {
     let mut driver = Driver::new(engine);
     driver.take_over(&mut world);
     driver.begin(&mut world);
+    if let Some(baton) = baton {
+        world.upgraded(baton);
+    }
     if let Some(tell) = on_ready {
         tell();
     }

@@ -199,6 +199,15 @@ pub enum News {
     },
     /// A scheduled run was left out because the last one still goes on.
     RunSkipped,
+    /// The supervisor goes on as another program.
+    Upgraded {
+        /// Its version before.
+        from: String,
+        /// Its version now.
+        to: String,
+        /// For so long nobody looked after the family.
+        took: Duration,
+    },
     /// The family shuts down.
     ShuttingDown {
         /// How patiently.

@@ -160,6 +160,11 @@ pub enum Request {
         /// Whether to answer only when nothing is left.
         wait: bool,
     },
+    /// Go on as another program. Answered by [`Reply::Upgraded`], by that program.
+    Upgrade {
+        /// The path of the program; `None`: the one that is now where ours was started from.
+        binary: Option<String>,
+    },
     /// Connect to the input and output of a service. Answered by any number of [`Reply::Output`], then
     /// [`Reply::End`].
     Attach {
@@ -232,6 +237,17 @@ pub enum Reply {
     },
     /// Why a service is as it is.
     Why(Why),
+    /// The supervisor is another program now.
+    Upgraded {
+        /// The version that it was.
+        from: String,
+        /// The version that it is.
+        to: String,
+        /// Its number, as before.
+        pid: Pid,
+        /// For so long nobody looked after the family.
+        took: Duration,
+    },
     /// Output of a service that this connection is attached to.
     Output {
         /// The bytes.
@@ -253,6 +269,7 @@ impl Reply {
             | Reply::Settled { .. }
             | Reply::Changes { .. }
             | Reply::Why(_)
+            | Reply::Upgraded { .. }
             | Reply::End
             | Reply::Error(_) => false,
         }

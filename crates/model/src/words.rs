@@ -118,6 +118,9 @@ impl Display for News {
             News::Unkillable(unkillable) => unkillable.fmt(f),
             News::Pool { change, .. } => change.fmt(f),
             News::RunSkipped => f.write_str("was due, but its last run still goes on: this run is left out"),
+            News::Upgraded { from, to, took } => {
+                write!(f, "goes on under doula {to} instead of {from}, after {} ms", took.as_millis())
+            }
             News::ShuttingDown { haste, because: Cause::Shutdown | Cause::Asked } => {
                 write!(f, "shuts down {haste}, as it was asked to")
             }

@@ -252,6 +252,7 @@ fn named(request: &Request) -> Vec<String> {
         | Request::Events { .. }
         | Request::Why { .. }
         | Request::Shutdown { .. }
+        | Request::Upgrade { .. }
         | Request::Attach { .. }
         | Request::Input { .. }
         | Request::Resize { .. }

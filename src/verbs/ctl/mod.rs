@@ -14,6 +14,7 @@ mod pools;
 mod reload;
 mod status;
 mod times;
+mod upgrade;
 mod why;
 
 use crate::error::Outcome;
@@ -53,6 +54,7 @@ enum Ask {
     Why(why::Args),
     Wait(act::WaitArgs),
     Shutdown(act::ShutdownArgs),
+    Upgrade(upgrade::Args),
     Attach(attach::Args),
 }
 
@@ -72,6 +74,7 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
         Ask::Why(args) => why::run(args, &mut link, ui, json),
         Ask::Wait(args) => act::wait(args, &mut link, ui, json),
         Ask::Shutdown(args) => act::shutdown(args, &mut link, ui, json),
+        Ask::Upgrade(args) => upgrade::run(args, &mut link, ui, json),
         Ask::Attach(args) => attach::run(args, &mut link, ui),
     }
 }

@@ -220,6 +220,15 @@ fn step_aside(cgroups: &Cgroups) -> bool {
 /// Where we are ourselves when we had to step aside. No name of a service can be this.
 const OWN_LEAF: &str = "supervisor.self";
 
+/// What [`switch_on`] has done when we were another program, as far as that can be seen: it is, if we stepped aside for it.
+#[cfg(feature = "supervisor")]
+pub(super) fn switched_on(own: &Path, family: &Path) -> Vec<&'static str> {
+    let text = std::fs::read_to_string(own.join("cgroup.subtree_control")).unwrap_or_default();
+    let on = |name: &&str| text.split_whitespace().any(|each| each == *name);
+    let aside = family.join(OWN_LEAF).is_dir();
+    CONTROLLERS.into_iter().filter(|name| aside && on(name)).collect()
+}
+
 /// Takes back what [`switch_on`] did, so that the family's directory can be removed.
 pub(super) fn switch_off(cgroups: &Cgroups) {
     for controller in &cgroups.switched_on {

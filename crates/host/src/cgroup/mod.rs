@@ -66,6 +66,18 @@ impl Cgroups {
         Some(Cgroups { own, family, place, events, switched_on: Vec::new() })
     }
 
+    /// The directory of a family that this very process has made when it was another program.
+    ///
+    /// # Errors
+    /// Those of open(2).
+    #[cfg(feature = "supervisor")]
+    pub(crate) fn at(family: &Path) -> io::Result<Cgroups> {
+        let (place, events) = Cgroups::open(family)?;
+        let (own, family) = (family.parent().unwrap_or(family).to_owned(), family.to_owned());
+        let switched_on = limit::switched_on(&own, &family);
+        Ok(Cgroups { own, family, place, events, switched_on })
+    }
+
     /// Without these files in it, a directory is no cgroup v2, or one that we may not use.
     fn open(family: &Path) -> io::Result<(OwnedFd, OwnedFd)> {
         open(&family.join("cgroup.procs"), fd::Access::Write)?;

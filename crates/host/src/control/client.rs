@@ -94,6 +94,12 @@ impl Client {
         }
     }
 
+    /// It has said hello, and asked this, when we were another program.
+    pub(super) fn has_asked(&mut self, request: RequestId) {
+        self.greeted = true;
+        self.open.insert(request, 0);
+    }
+
     /// What to wait for.
     pub(super) fn interest(&self) -> Interest {
         let read = if self.wants_more() { Interest::READ } else { Interest::NONE };

@@ -98,6 +98,7 @@ impl Connection {
             | Reply::Event(_)
             | Reply::Missed { .. }
             | Reply::Why(_)
+            | Reply::Upgraded { .. }
             | Reply::Output { .. }
             | Reply::End => Err(ConnectionError::Garbled("an answer before the greeting".to_owned())),
         }

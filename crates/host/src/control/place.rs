@@ -15,7 +15,7 @@ use std::env;
 use std::ffi::{CString, OsStr};
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -282,6 +282,16 @@ pub struct Place {
 }
 
 impl Place {
+    /// The place that we had when we were another program.
+    pub(crate) fn inherit(dir: PathBuf, lock: File) -> Place {
+        Place { dir, lock }
+    }
+
+    /// A second fd of the lock: it is held as long as one of them is open.
+    pub(crate) fn duplicate_lock(&self) -> Option<OwnedFd> {
+        fd::duplicate(&self.lock, 3).ok()
+    }
+
     /// The family's directory, for the supervisor's own files.
     pub fn dir(&self) -> &Path {
         &self.dir

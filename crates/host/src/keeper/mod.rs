@@ -28,11 +28,12 @@ use doula_sys::fork::sibling::sharing_files;
 use doula_sys::fork::{Born, copy};
 use doula_sys::poll::{Epoll, Interest};
 use doula_sys::wait::{self, Who};
-use doula_sys::{Result, group, pidfd};
+use doula_sys::{Result, group, pidfd, poll};
 pub use ledger::Held;
 pub(crate) use ledger::{Ledger, Mark, Tag};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::time::Duration;
 
 /// The name of the keeper's socket in the family's directory.
 pub(crate) const SOCKET: &str = "keeper";
@@ -112,6 +113,12 @@ impl Keeper {
         }
         self.listener = Some(listener);
         std::fs::rename(new, path).map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno))
+    }
+
+    /// Whether it lives, and can be found.
+    pub(crate) fn answers(&self) -> bool {
+        let lives = |born: &Born| poll::readable(&born.pidfd, Some(Duration::ZERO)) == Ok(false);
+        self.listener.is_some() && self.process.as_ref().is_some_and(lives)
     }
 
     /// The family is over: nobody will take over.

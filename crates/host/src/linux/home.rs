@@ -16,6 +16,7 @@ use crate::notify::Above;
 use crate::schedule::Schedules;
 use crate::spawn;
 use crate::sweep::{Strangers, end_strangers};
+use crate::upgrade::{Upgrade, Words};
 use doula_core::engine::Engine;
 use doula_core::kernel::Tree;
 use doula_model::action::{News, Report, Unkillable};
@@ -54,7 +55,7 @@ pub(crate) struct Home {
     /// What the services listen on.
     pub(super) sockets: Shared,
     /// Where the notify sockets are made.
-    pub(super) notify_dir: PathBuf,
+    pub(crate) notify_dir: PathBuf,
     /// `/dev/null`, for every child that gets no input. Its number is low, which a birth likes.
     pub(super) null: OwnedFd,
     /// Our limit of open files before we raised it.
@@ -62,6 +63,14 @@ pub(crate) struct Home {
     pub(super) reader: Reader,
     /// The service manager above us.
     pub(crate) above: Option<Above>,
+    /// We were another program, with the same number.
+    pub(super) is_upgraded: bool,
+    /// An upgrade that was asked for.
+    pub(crate) upgrade: Option<Upgrade>,
+    /// Our command line, with one more word.
+    pub(crate) words: Words,
+    /// Whoever has it is the supervisor of the family.
+    pub(crate) lock: Option<OwnedFd>,
     /// The child that compresses a log file.
     pub(super) compressing: Option<Pid>,
     /// The number that the engine gives to the next new service.
@@ -116,6 +125,10 @@ impl Home {
             open_files: None,
             reader,
             above: None,
+            is_upgraded: false,
+            upgrade: None,
+            words: Box::new(|_| Vec::new()),
+            lock: None,
             compressing: None,
             next_id: 0,
         })
@@ -310,7 +323,8 @@ impl Home {
         if self.keeper.as_ref().is_some_and(|keeper| keeper.pid() == Some(pid)) {
             return self.renew_keeper();
         }
-        if self.compressing != Some(pid) {
+        let asked = self.upgrade.as_mut().is_some_and(|upgrade| upgrade.buried(pid, status.success()));
+        if asked || self.compressing != Some(pid) {
             return;
         }
         self.compressing = None;
@@ -464,6 +478,7 @@ fn is_worth_a_line(news: &News) -> bool {
         | News::OutOfMemory { .. }
         | News::Unkillable(_)
         | News::Pool { .. }
+        | News::Upgraded { .. }
         | News::ShuttingDown { .. }
         | News::FamilyEmpty => true,
     }

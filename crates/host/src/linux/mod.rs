@@ -23,11 +23,13 @@ mod stubborn;
 pub(crate) mod takeover;
 mod token;
 mod trees;
+mod upgrade;
 
 use crate::keeper::{Held, Tag};
 use crate::logs::{self, Stamp};
 use crate::notify::Above;
 use crate::people::{Desk, People};
+use crate::upgrade::Upgrade;
 use doula_core::engine::Engine;
 use doula_core::kernel::{Change, Kernel, Tree, Wake};
 use doula_core::view::Census;
@@ -198,7 +200,8 @@ impl Linux {
         let stubborn = self.home.stubborn.deadline();
         let Home { trees, logs, .. } = &self.home;
         let own = [trees.deadline(), trees.bounds.deadline(), logs.deadline(), self.people.deadline()];
-        own.into_iter().chain([above, stubborn]).flatten().min()
+        let upgrade = self.home.upgrade.as_ref().map(Upgrade::deadline);
+        own.into_iter().chain([above, stubborn, upgrade]).flatten().min()
     }
 }
 
@@ -392,6 +395,9 @@ impl Kernel for Linux {
             let mut desk = Desk { engine, home: &mut self.home, events: &mut self.pending };
             self.people.attend(&mut desk);
             self.tell_above(engine);
+        }
+        if self.pending.is_empty() {
+            self.upgrade(engine);
         }
         self.pending.pop_front()
     }

@@ -78,7 +78,9 @@ impl Found {
                 home.logs.say(Stamp::read(), &text);
             }
             Found::Alive(before) => {
-                home.logs.say(Stamp::read(), &before.told);
+                if !home.is_upgraded {
+                    home.logs.say(Stamp::read(), &before.told);
+                }
                 match before.inheritance {
                     Some(inheritance) if ours => inheritance.release(),
                     kept => home.earlier_keeper = kept,
@@ -188,6 +190,15 @@ impl Home {
         self.complain_of_journal(done);
     }
 
+    /// Writes all down anew, for somebody who reads it at once.
+    pub(super) fn write_all_down(&mut self, engine: &Engine) -> std::io::Result<()> {
+        let Some(journal) = &mut self.journal else { return Ok(()) };
+        for (number, address, slot) in self.sockets.take_fresh() {
+            journal.note(&Entry::Socket(number, address, slot));
+        }
+        journal.begin(engine.ids().filter_map(|id| engine.record(id)).collect())
+    }
+
     /// Writes down what a service has left with us.
     pub(super) fn write_stored(&mut self, id: ServiceId) {
         let Some(journal) = &mut self.journal else { return };
@@ -203,6 +214,15 @@ impl Home {
         {
             let text = format!("the state of the family cannot be written down: {error}");
             self.logs.say(Stamp::read(), &text);
+        }
+    }
+
+    /// We were another program: what was found is our own, and goes on where it is.
+    pub(crate) fn go_on_where_we_were(&mut self, found: &Found) {
+        self.is_upgraded = true;
+        let Found::Alive(before) = found else { return };
+        if let Some(cgroup) = before.written.head.as_ref().and_then(|head| head.cgroup.as_deref()) {
+            self.trees.go_on_in(cgroup);
         }
     }
 

@@ -112,13 +112,27 @@ impl Trees {
         (self.family.clone(), self.cgroups.as_ref().map(|cgroups| cgroups.path().to_owned()))
     }
 
-    /// A life that a supervisor before us has begun, and its main process.
+    /// Goes on in the directory that we had when we were another program.
+    pub(super) fn go_on_in(&mut self, cgroup: &Path) {
+        if let Ok(cgroups) = Cgroups::at(cgroup) {
+            self.cgroups = Some(cgroups);
+        }
+    }
+
+    /// A life that a supervisor before us has begun, or we when we were another program, and its main process.
     pub(super) fn inherit(&mut self, life: Life, place: Place, main: Option<Pid>) {
-        self.tokens.insert(life, place.token);
+        if place.token != self.family {
+            self.tokens.insert(life, place.token);
+        }
         if let Some(leaf) = place.leaf.map(Leaf::at).filter(|leaf| leaf.path().is_dir()) {
-            self.elsewhere += 1;
-            self.families.extend(leaf.path().parent().map(Path::to_owned));
-            self.leaves.insert(life.0, Held { leaf, killed: false, elsewhere: true, events: None });
+            let family = leaf.path().parent();
+            let elsewhere = self.cgroups.as_ref().map(Cgroups::path) != family;
+            if elsewhere {
+                self.elsewhere += 1;
+                self.families.extend(family.map(Path::to_owned));
+            }
+            // It may have been killed as a whole: a new one costs little.
+            self.leaves.insert(life.0, Held { leaf, killed: true, elsewhere, events: None });
         } else if let Some((pid, start)) = main.and_then(|pid| Some((pid, start_ticks(pid)?))) {
             self.mains.insert(life, (pid, start));
         }

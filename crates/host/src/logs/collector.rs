@@ -12,7 +12,9 @@ use super::ring::{Filter, Followed, FollowerId};
 use super::sinks::{Options, Sinks};
 use super::{MAX_LINE, Mark, Stamp};
 use crate::keeper::Held;
+use crate::upgrade::baton::Begun;
 use core::time::Duration;
+use doula_model::control::Bytes;
 use doula_model::id::{Generation, ServiceId};
 use doula_model::plan::Errno;
 use doula_model::recipe::LogPolicy;
@@ -273,6 +275,32 @@ impl Collector {
     pub fn write_out(&mut self, stamp: Stamp) {
         if self.sinks.screen.waiting() > 0 && self.sinks.screen.blocked_on().is_none() {
             self.flush(stamp);
+        }
+    }
+
+    /// Whether all that was read is written, but for the beginnings of lines.
+    pub(crate) fn is_written_out(&self) -> bool {
+        let kept = self.sinks.files.as_ref().map_or(0, |files| files.unwritten());
+        self.standstill.is_none() && self.sinks.screen.waiting() == 0 && kept == 0
+    }
+
+    /// Writes and takes out of the pipes what was read. The beginnings of lines are for who reads on in our place.
+    pub(crate) fn hand_over(&mut self, stamp: Stamp) -> Vec<Begun> {
+        self.flush(stamp);
+        let begun = self.open.values().filter_map(|open| {
+            let (bytes, continued) = open.splitter.rest()?;
+            let Source { service, generation, .. } = open.source;
+            Some(Begun { service, generation, bytes: Bytes(bytes.to_vec()), continued })
+        });
+        begun.collect()
+    }
+
+    /// Goes on with the beginning of a line that another one has read.
+    pub(crate) fn go_on_with(&mut self, begun: Begun) {
+        let life = (begun.service, begun.generation);
+        let is = |open: &&mut Open| (open.source.service, open.source.generation) == life;
+        if let Some(open) = self.open.values_mut().find(is) {
+            open.splitter = Splitter::begun(begun.bytes.0, begun.continued);
         }
     }
 

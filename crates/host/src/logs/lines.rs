@@ -27,6 +27,16 @@ pub(crate) struct Splitter {
 }
 
 impl Splitter {
+    /// One that has taken the beginning of a line already.
+    pub(crate) fn begun(partial: Vec<u8>, continued: bool) -> Splitter {
+        Splitter { partial, continued }
+    }
+
+    /// What of a line is there and not given out, and whether it goes on where a longer one was cut; `None` between two lines.
+    pub(crate) fn rest(&self) -> Option<(&[u8], bool)> {
+        (!self.partial.is_empty() || self.continued).then_some((&self.partial, self.continued))
+    }
+
     /// Takes the next bytes and gives out every line that they complete.
     pub(crate) fn feed(&mut self, mut rest: &[u8], mut emit: impl FnMut(Piece<'_>)) {
         while !rest.is_empty() {

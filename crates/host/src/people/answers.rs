@@ -4,6 +4,7 @@ use super::views::refuse;
 use super::waiters::Until;
 use super::{Clocks, Desk, People, views};
 use crate::control::ClientId;
+use crate::upgrade::Upgrade;
 use doula_model::control::{
     Change, ChangeKind, FamilyStatus, Goal, Refusal, RefusalKind, Reply, Request, RequestId, Why,
 };
@@ -58,6 +59,7 @@ pub(super) fn carry_out(people: &mut People, desk: &mut Desk<'_>, asker: Asker, 
             people.wait_for(asker, desk.engine.ids().collect(), until, None);
             Ok(None)
         }
+        Request::Upgrade { binary } => upgrade(people, desk, asker, binary.as_deref()),
         stream @ (Request::Logs { .. }
         | Request::Events { .. }
         | Request::Attach { .. }
@@ -194,6 +196,21 @@ fn read_and_compare(desk: &mut Desk<'_>, dry_run: bool) -> Result<Reply, Refusal
     }
     crate::supervisor::give_back_memory();
     Ok(Reply::Changes { changes, applied: !dry_run })
+}
+
+/// The program is asked now; what comes of it is answered later, by it or by us.
+fn upgrade(people: &People, desk: &mut Desk<'_>, asker: Asker, binary: Option<&str>) -> Answer {
+    if people.haste.is_some() {
+        return Err(refuse(RefusalKind::ShuttingDown, "the family shuts down"));
+    }
+    let home = &mut *desk.home;
+    if home.upgrade.is_some() {
+        return Err(refuse(RefusalKind::Busy, "an upgrade is under way already"));
+    }
+    let ours = (&home.words, home.notify_dir.as_path(), home.open_files);
+    let begun = Upgrade::begin(asker, binary, ours);
+    home.upgrade = Some(begun.map_err(|text| refuse(RefusalKind::Unsupported, text))?);
+    Ok(None)
 }
 
 /// SIGHUP: as [`Request::ReloadConfig`]; what comes of it is told in the log.

@@ -17,16 +17,16 @@ use crate::logs::{SourceId, Stamp};
 use doula_core::engine::Engine;
 use doula_model::action::News;
 use doula_model::action::Report;
-use doula_model::control::{Reply, Wall};
+use doula_model::control::{RefusalKind, Reply, RequestId, Wall};
 use doula_model::event::{Event, Haste};
 use doula_model::id::ServiceId;
 use doula_model::plan::Errno;
 use doula_model::time::Time;
-use doula_sys::fd::{AsFd, BorrowedFd};
+use doula_sys::fd::{self, AsFd, BorrowedFd, OwnedFd};
 use doula_sys::poll::{Epoll, Happening, Interest};
 use history::History;
 use std::collections::VecDeque;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 use streams::Streams;
 use waiters::{Until, Waiter};
@@ -125,6 +125,35 @@ impl People {
             more: false,
             over: false,
         })
+    }
+
+    /// Where people come in.
+    pub(crate) fn door(&self) -> BorrowedFd<'_> {
+        self.server.listener()
+    }
+
+    /// The version of our program.
+    pub(crate) fn version(&self) -> &str {
+        &self.identity.version
+    }
+
+    /// The connection of somebody, for one who will answer in our place.
+    pub(crate) fn line_to(&self, (client, request): (ClientId, RequestId)) -> Option<(OwnedFd, RequestId)> {
+        Some((fd::duplicate(self.server.fd(client)?, 3).ok()?, request))
+    }
+
+    /// Answers over a connection that was [`People::line_to`].
+    pub(crate) fn answer_over(&mut self, stream: UnixStream, request: RequestId, reply: &Reply) {
+        self.server.answer_over(stream, request, reply);
+    }
+
+    /// It cannot be done, as came out later.
+    pub(crate) fn refuse(
+        &mut self,
+        (client, request): (ClientId, RequestId),
+        (kind, text): (RefusalKind, String),
+    ) {
+        self.server.answer(client, request, &Reply::refuse(kind, text));
     }
 
     /// Something happened in the family.

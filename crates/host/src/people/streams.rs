@@ -83,6 +83,7 @@ pub(super) fn carry_out(people: &mut People, desk: &mut Desk<'_>, asker: Asker, 
         | Request::Signal { .. }
         | Request::Why { .. }
         | Request::Wait { .. }
+        | Request::Upgrade { .. }
         | Request::Shutdown { .. } => unreachable!("these are no streams"),
     }
     Ok(None)
