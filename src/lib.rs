@@ -22,6 +22,7 @@
 //! - [`command`]: giving birth, with the whole context of the child as data;
 //! - [`child`]: waiting, signalling, capturing, ending a whole tree;
 //! - [`jobs`]: many commands, a few at a time, with retries and quarantine; [`signals`] to wait for beside them;
+//! - [`pool`]: workers that live on behind an iterator, in any language; one that is killed costs one task;
 //! - [`pipeline`]: several commands in a row, each with its own status, times and bytes;
 //! - [`daemonize`]: daemons that tell their launcher whether they are ready;
 //! - [`procfs`]: looking at processes without ever hanging at one;
@@ -40,6 +41,6 @@ pub use doula_host::{
     Zygote, ZygoteError, reap_left,
 };
 pub use doula_host::{
-    aim, child, command, daemonize, diagnosis, inject, jobs, lives, pipeline, procfs, reaper, shutdown,
+    aim, child, command, daemonize, diagnosis, inject, jobs, lives, pipeline, pool, procfs, reaper, shutdown,
     signals, zygote,
 };

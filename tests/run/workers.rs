@@ -32,7 +32,7 @@ fn twenty(options: &[&str], shell: &str) -> Said {
     let (fifo, both) = scratch.fifo("fifo");
     let numbers: Vec<String> = (1..=20).map(|number| number.to_string()).collect();
     // Whoever lives on holds the FIFO open.
-    let shell = format!("exec 9<>{fifo}; {shell}");
+    let shell = format!("ulimit -c 0; exec 9<>{fifo}; {shell}");
     let mut args = vec!["--workers", "lines", "-j2"];
     args.extend(options);
     args.extend(["sh", "-c", &shell, ":::"]);
@@ -105,7 +105,7 @@ fn a_job_that_is_never_answered_costs_its_worker_when_its_time_is_over() {
 #[expect(clippy::print_stdout, reason = "a test that cannot run says so")]
 fn a_job_that_needs_too_much_memory_is_named() {
     let eats = format!("exec {} eats", actor("line_worker").display());
-    let said = twenty(&[], &format!("ulimit -v 400000; ulimit -c 0; {eats}"));
+    let said = twenty(&[], &format!("ulimit -v 400000; {eats}"));
     let told = " ended 2 workers, and is not tried again: the last one";
     assert_only_the_seventh_fails(&said, &format!("{told} was killed by SIGABRT"));
     let group =
@@ -147,7 +147,7 @@ fn real_python_workers_are_ended_by_a_job_in_every_way_and_nineteen_are_done() {
              if task['input'] == '7':\n        {end}\n    print(json.dumps({{'id': task['id'], 'output': 'ok ' + task['input']}}), flush=True)\n"
         );
         std::fs::write(scratch.path("worker.py"), program).expect("written");
-        let said = twenty(&[], &format!("ulimit -c 0; exec python3 {}", scratch.path("worker.py")));
+        let said = twenty(&[], &format!("exec python3 {}", scratch.path("worker.py")));
         let told = format!(" ended 2 workers, and is not tried again: the last one {told}");
         assert_only_the_seventh_fails(&said, &told);
     }
@@ -218,6 +218,39 @@ fn results_the_job_log_and_events_tell_of_workers_too() {
     let kinds =
         |kind: &str| events.lines().filter(|line| line.contains(&format!("\"event\":\"{kind}\""))).count();
     assert_eq!((kinds("began"), kinds("died"), kinds("settled")), (3, 2, 2));
+}
+
+#[test]
+fn a_job_in_quarantine_can_be_done_again_from_its_bundle() {
+    let scratch = Scratch::new("bundle");
+    let bundle = scratch.path("kept");
+    let worker = actor("line_worker");
+    let job =
+        ["--workers", "lines", "--bundle", &bundle, worker.to_str().expect("UTF-8"), "KILL", ":::", "1", "7"];
+    let said = run(&job);
+    let script = scratch.path("kept/job-2/run");
+    assert!(said.err.contains(&format!("job 2 can be done again: {script}\n")), "{said:?}");
+    let kept: serde_json::Value = serde_json::from_str(&scratch.read("kept/job-2/job.json")).expect("JSON");
+    assert_eq!(
+        (kept["ends"].as_array().map(Vec::len), &kept["ends"][1]["signal"]),
+        (Some(2), &"SIGKILL".into())
+    );
+    assert_eq!(scratch.read("kept/job-2/input"), "{\"id\":2,\"input\":\"7\"}\n");
+    let mut again = Command::new(script).stdin(std::process::Stdio::null()).spawn().expect("it runs");
+    let status = super::bounded::wait(&mut again).expect("it ends");
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
+    // The same of a command; and nobody else may read what has our environment.
+    let line = "echo $0 {}; kill -KILL $$";
+    let said = run(&["--retries", "3", "--bundle", &bundle, "--shell", line, ":::", "a b"]);
+    assert!(said.err.contains("job 1 can be done again"), "{said:?}");
+    let output = Command::new(scratch.path("kept/job-1/run")).output().expect("it runs");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "sh a b\n");
+    let mode = |name: &str| {
+        std::os::unix::fs::PermissionsExt::mode(
+            &std::fs::metadata(scratch.path(name)).expect("a file").permissions(),
+        )
+    };
+    assert_eq!((mode("kept/job-1") & 0o777, mode("kept/job-1/run") & 0o777), (0o700, 0o700));
 }
 
 #[test]

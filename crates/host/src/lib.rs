@@ -93,6 +93,8 @@ pub use doula_model::{
 #[cfg(feature = "std")]
 pub use doula_sys::wait::Usage;
 #[cfg(feature = "std")]
+pub use jobs::workers::pool;
+#[cfg(feature = "std")]
 pub use pipeline::{Children, Pipeline, PipelineEnd, PipelineError, StageEnd};
 #[cfg(feature = "std")]
 pub use zygote::{Task, Zygote, ZygoteError};

@@ -1,5 +1,6 @@
 //! Where all jobs of a run are answered for, whoever does them: their turn, the signals, the room, and what comes of it all.
 
+use super::bundle::{Bundle, Case};
 use super::journal::{self, Keeper};
 use super::report::{Report, Settled};
 use super::room::Room;
@@ -9,7 +10,7 @@ use doula_core::queue::{Counts, SlotId};
 use doula_host::jobs::{Stop, journal::Entry};
 use doula_host::room::allowed_cpus;
 use doula_host::{Command, Signal};
-use doula_model::task::{self, TaskId};
+use doula_model::task::{self, TaskId, Verdict};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::io;
@@ -21,6 +22,7 @@ const MOST_WAITING: usize = 10_000;
 #[derive(Debug)]
 pub(super) struct Desk<'u> {
     pub(super) report: Report<'u>,
+    bundle: Option<Bundle>,
     keep_order: bool,
     /// Who writes down what happens.
     pub(super) keeper: Option<Keeper>,
@@ -40,9 +42,11 @@ pub(super) struct Desk<'u> {
 }
 
 impl<'u> Desk<'u> {
-    pub(super) fn new(args: &Args, report: Report<'u>) -> Desk<'u> {
-        Desk {
+    pub(super) fn new(args: &Args, report: Report<'u>) -> Result<Desk<'u>, Failure> {
+        let bundle = args.failures.bundle.as_deref().map(Bundle::open).transpose()?;
+        Ok(Desk {
             report,
+            bundle,
             keep_order: args.output.keep_order,
             keeper: None,
             waiting: BTreeMap::new(),
@@ -53,7 +57,20 @@ impl<'u> Desk<'u> {
             cramped: false,
             missing: None,
             hopeless: None,
-        }
+        })
+    }
+
+    /// Whether what became of a job is to be kept, to do it again.
+    pub(super) fn bundles(&self, verdict: Verdict) -> bool {
+        self.bundle.is_some() && matches!(verdict, Verdict::Quarantined(_))
+    }
+
+    /// Keeps it, and tells where.
+    pub(super) fn bundle(&mut self, case: &Case<'_>) -> io::Result<()> {
+        let Some(bundle) = &self.bundle else { return Ok(()) };
+        let folder = bundle.keep(case)?;
+        self.report.note(&format!("job {} can be done again: {}", case.task, folder.join("run").display()));
+        Ok(())
     }
 
     /// What happens is written down from now on, and what happened before is taken over.
@@ -66,6 +83,7 @@ impl<'u> Desk<'u> {
 
     /// What comes of it all.
     pub(super) fn finish(mut self, ended: io::Result<Counts>) -> Outcome {
+        let ended = ended.and_then(|counts| self.report.write_put_off().map(|()| counts));
         self.report.clear();
         let before = self.keeper.as_ref().map_or(0, |keeper| keeper.before.1);
         let in_order = ended.as_ref().is_ok_and(|counts| counts.dropped == 0);

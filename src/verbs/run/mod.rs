@@ -4,6 +4,7 @@
 //! and looked after by `doula_host::jobs`; and what became of it is told ([`work`] for commands, [`workers`] for jobs that are given to
 //! workers, [`desk`] and [`report`] for both).
 
+mod bundle;
 mod desk;
 mod halt;
 mod input;
@@ -248,6 +249,10 @@ struct Failures {
     #[arg(long, default_value_t = 2, value_name = "N")]
     quarantine: u32,
 
+    /// Keep what it takes to do a job again that was put into quarantine: DIR/job-7/run
+    #[arg(long, value_name = "DIR")]
+    bundle: Option<PathBuf>,
+
     /// When to give up: `soon` or `now`, `fail`, `success` or `done`, and how many or what share: now,fail=1 soon,fail=20%
     #[arg(long, value_parser = halt::parse, value_name = "WHEN,WHAT=N|N%")]
     halt: Option<Halt>,
@@ -287,12 +292,13 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
     let held = Held::back(&heard)
         .map_err(|error| Failure::doula(format!("failed to hold signals back: {error}")))?;
     if workers {
-        let mut crew = Crew::new(input, template, &args, ignored, report);
-        let rules = Rules { max_tasks: args.workers.max_tasks, ..Rules::new(settings(&args)) };
+        let mut crew = Crew::new(input, template, &args, ignored, report)?;
+        let max_tasks = args.workers.max_tasks;
+        let rules = Rules { max_tasks, skips_blank: true, ..Rules::new(settings(&args)) };
         let ended = jobs::workers::run(rules, &mut crew, &held);
         return crew.finish(ended);
     }
-    let mut jobs = Jobs::new(input, template, &args, ignored, report);
+    let mut jobs = Jobs::new(input, template, &args, ignored, report)?;
     jobs.keep(keeper);
     let ended = jobs::run(settings(&args), &mut jobs, &held);
     jobs.finish(ended)
@@ -333,7 +339,8 @@ impl Inputs {
 }
 
 fn settings(args: &Args) -> Settings {
-    let Failures { timeout, grace, retries, retry_on, retry_delay, quarantine, halt, leave } = &args.failures;
+    let Failures { timeout, grace, retries, retry_on, retry_delay, quarantine, halt, leave, .. } =
+        &args.failures;
     let longest = Duration::from_secs(60).max(*retry_delay);
     let policy = Policy {
         window: 1,

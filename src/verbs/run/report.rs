@@ -51,6 +51,10 @@ pub(super) struct Report<'u> {
     joblog: Option<BufWriter<File>>,
     events: Option<Box<dyn Sink>>,
     progress: Option<Progress>,
+    /// Output of several jobs that is written at once, and since when it waits.
+    put_off: Vec<u8>,
+    since: Option<Instant>,
+    puts_off: bool,
 }
 
 /// A file or standard error.
@@ -67,6 +71,9 @@ struct Progress {
 
 /// The line is drawn no more often.
 const DRAWN_EVERY: Duration = Duration::from_millis(100);
+/// Output that is put off waits no longer, and is no more.
+const PUT_OFF: Duration = Duration::from_millis(2);
+const MOST_PUT_OFF: u64 = 64 << 10;
 /// The columns of GNU parallel's --joblog.
 const JOBLOG: &str = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n";
 
@@ -97,11 +104,39 @@ impl<'u> Report<'u> {
         let seen = output.progress || (ui.notes_are_seen() && !ui.is_terminal());
         let progress = seen.then(|| Progress { began: Instant::now(), shown: None, total });
         let results = output.results.clone();
-        Ok(Report { ui, tagged: output.tag, quiet: output.quiet, results, joblog, events, progress })
+        let (tagged, quiet) = (output.tag, output.quiet);
+        let (put_off, since, puts_off) = (Vec::new(), None, false);
+        Ok(Report { ui, tagged, quiet, results, joblog, events, progress, put_off, since, puts_off })
+    }
+
+    /// From now on output that nobody watches may be put off, to be written for several jobs at once.
+    pub(super) fn put_off(&mut self) {
+        self.puts_off = !self.ui.is_terminal();
+    }
+
+    /// Writes what was put off, if it is time; else when it will be.
+    pub(super) fn write_in_time(&mut self) -> io::Result<Option<Duration>> {
+        let left = self.since.map(|since| PUT_OFF.saturating_sub(since.elapsed()));
+        match left.filter(|left| !left.is_zero()) {
+            None => self.write_put_off().map(|()| None),
+            left => Ok(left),
+        }
+    }
+
+    /// Writes what was put off.
+    pub(super) fn write_put_off(&mut self) -> io::Result<()> {
+        if self.since.take().is_none() {
+            return Ok(());
+        }
+        let mut out = self.ui.out();
+        let written = out.write_all(&self.put_off).and_then(|()| out.flush());
+        self.put_off.clear();
+        written
     }
 
     /// A line of a job that runs.
     pub(super) fn line(&mut self, tag: &[u8], stream: Stream, line: &[u8]) -> io::Result<()> {
+        self.write_put_off()?;
         self.clear();
         let mut text = Vec::with_capacity(line.len() + tag.len() + 2);
         self.add_line(&mut text, tag, line);
@@ -131,6 +166,7 @@ impl<'u> Report<'u> {
             }
         }
         if let Some(text) = failure(job).filter(|_| !self.quiet) {
+            self.write_put_off()?;
             self.clear();
             self.ui.note(&text);
         }
@@ -151,6 +187,13 @@ impl<'u> Report<'u> {
         if kept.is_empty() {
             return Ok(());
         }
+        if self.puts_off && stream == Stream::Out && !self.tagged && kept.len() < MOST_PUT_OFF {
+            kept.write_to(&mut self.put_off)?;
+            self.since.get_or_insert_with(Instant::now);
+            let full = self.put_off.len() as u64 >= MOST_PUT_OFF;
+            return if full { self.write_put_off() } else { Ok(()) };
+        }
+        self.write_put_off()?;
         self.clear();
         if self.tagged {
             let mut text = Vec::new();

@@ -1,6 +1,7 @@
 //! The jobs of one run: what each is, and what became of it.
 
 use super::Args;
+use super::bundle::Case;
 use super::desk::{Desk, Manner};
 use super::input::Input;
 use super::journal::{self, Keeper};
@@ -52,16 +53,16 @@ impl<'u> Jobs<'u> {
         args: &Args,
         ignored: Vec<Signal>,
         report: Report<'u>,
-    ) -> Jobs<'u> {
-        Jobs {
+    ) -> Result<Jobs<'u>, Failure> {
+        Ok(Jobs {
             input,
             template,
-            desk: Desk::new(args, report),
+            desk: Desk::new(args, report)?,
             manner: Manner::new(args, ignored),
             nothing: null(),
             open: BTreeMap::new(),
             submitted: 0,
-        }
+        })
     }
 
     /// What happens is written down from now on, and what happened before is taken over.
@@ -245,6 +246,12 @@ impl Work for Jobs<'_> {
     fn settled(&mut self, task: TaskId, verdict: Verdict, attempts: u32) -> io::Result<()> {
         let Some(job) = self.open.remove(&task) else { return Ok(()) };
         let Open { inputs, words, attempt, not_born, .. } = job;
+        if self.desk.bundles(verdict) {
+            let end =
+                attempt.as_ref().map(|attempt| (None, Some(attempt.status), attempt.status.to_string()));
+            let ends: Vec<_> = end.into_iter().collect();
+            self.desk.bundle(&Case { task, argv: &words, slot: None, input: b"", ends: &ends })?;
+        }
         let (tag, subject) = (inputs.join(&b' '), Subject::Command);
         self.desk.settled(Settled { task, verdict, attempts, tag, words, attempt, not_born, subject })
     }

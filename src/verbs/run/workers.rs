@@ -1,6 +1,7 @@
 //! `--workers lines`: jobs that are done by workers that live on, each asked and answered by lines ([`protocol`]).
 
 use super::Args;
+use super::bundle::Case;
 use super::desk::{Desk, Manner};
 use super::input::Input;
 use super::protocol::{self, Reply};
@@ -31,9 +32,9 @@ struct Open {
     reply: Option<Reply>,
     /// What its worker wrote to standard error, if that is kept.
     error: Vec<u8>,
-    /// How the worker ended that had it last, and how many did.
+    /// How the workers ended that had it, and the one that had it last.
+    deaths: Vec<Death>,
     death: Option<Death>,
-    deaths: u32,
 }
 
 /// All of them, and who does them.
@@ -56,18 +57,36 @@ impl<'u> Crew<'u> {
         template: Template,
         args: &Args,
         ignored: Vec<Signal>,
-        report: Report<'u>,
-    ) -> Crew<'u> {
-        Crew {
+        mut report: Report<'u>,
+    ) -> Result<Crew<'u>, Failure> {
+        report.put_off();
+        Ok(Crew {
             many: input.is_many(),
             input,
             template,
-            desk: Desk::new(args, report),
+            desk: Desk::new(args, report)?,
             manner: Manner::new(args, ignored),
             keeps_errors: args.output.results.is_some(),
             open: BTreeMap::new(),
             submitted: 0,
-        }
+        })
+    }
+
+    /// The words of the worker of a slot.
+    fn words(&self, slot: SlotId) -> Vec<OsString> {
+        // A command without words fails as one that is not found does.
+        self.template.fill(&Vec::new(), Place { number: 0, slot }).unwrap_or_default()
+    }
+
+    /// Keeps a job that ended its workers, to do it again.
+    fn keep(&mut self, task: TaskId, job: &Open) -> io::Result<()> {
+        let mut input = Vec::new();
+        protocol::ask(task.0, &job.inputs, self.many, &mut input);
+        let slot = job.deaths.last().map(|death| death.slot);
+        let argv = self.words(slot.unwrap_or(1));
+        let ends = job.deaths.iter().map(|death| (Some(death.pid), death.status, death.to_string()));
+        let ends: Vec<_> = ends.collect();
+        self.desk.bundle(&Case { task, argv: &argv, slot, input: &input, ends: &ends })
     }
 
     pub(super) fn finish(self, ended: io::Result<Counts>) -> Outcome {
@@ -83,7 +102,8 @@ impl Tasks for Crew<'_> {
         let (next, inputs) = self.input.next()?;
         if next == Next::Task {
             self.submitted += 1;
-            let job = Open { inputs, began: None, reply: None, error: Vec::new(), death: None, deaths: 0 };
+            let job =
+                Open { inputs, began: None, reply: None, error: Vec::new(), death: None, deaths: Vec::new() };
             self.open.insert(TaskId(self.submitted), job);
         }
         Ok(next)
@@ -94,8 +114,7 @@ impl Tasks for Crew<'_> {
     }
 
     fn worker(&mut self, slot: SlotId) -> Command {
-        // A command without words fails as one that is not found does.
-        let words = self.template.fill(&Vec::new(), Place { number: 0, slot }).unwrap_or_default();
+        let words = self.words(slot);
         let mut command = Command::new(words.first().map_or(OsStr::new(""), OsString::as_os_str));
         command.args(words.iter().skip(1)).env("DOULA_SLOT", slot.to_string());
         // Nobody waits for them any more when we are killed.
@@ -155,7 +174,7 @@ impl Tasks for Crew<'_> {
         }
         match task.and_then(|(task, _)| self.open.get_mut(&task)) {
             Some(job) => {
-                job.deaths += 1;
+                job.deaths.push(death.clone());
                 job.death = Some(death.clone());
             }
             // Whoever has had enough may go.
@@ -186,6 +205,9 @@ impl Tasks for Crew<'_> {
 
     fn settled(&mut self, task: TaskId, verdict: Verdict, attempts: u32) -> io::Result<()> {
         let Some(job) = self.open.remove(&task) else { return Ok(()) };
+        if self.desk.bundles(verdict) {
+            self.keep(task, &job)?;
+        }
         let told = told(&job, verdict, attempts);
         let tag = job.inputs.join(&b' ');
         let Open { inputs, began, reply, error, death, .. } = job;
@@ -220,6 +242,10 @@ impl Tasks for Crew<'_> {
 
     fn throttle(&mut self) -> bool {
         self.desk.throttle()
+    }
+
+    fn before_sleep(&mut self) -> io::Result<Option<Duration>> {
+        self.desk.report.write_in_time()
     }
 
     fn progress(&mut self, counts: &Counts, in_work: usize) {
@@ -258,7 +284,7 @@ fn told(job: &Open, verdict: Verdict, attempts: u32) -> Option<String> {
         Verdict::Done | Verdict::Cancelled | Verdict::Skipped => return None,
         Verdict::Quarantined(failure) => {
             let last = if failure == task::Failure::OutOfMemory { failure.to_string() } else { last };
-            let count = job.deaths;
+            let count = job.deaths.len();
             let workers = if count == 1 { "1 worker" } else { &format!("{count} workers") };
             return Some(format!(" ended {workers}, and is not tried again: the last one {last}"));
         }

@@ -10,9 +10,15 @@ pub(super) struct Answers {
     start: usize,
     /// Up to here there is no end of a line.
     seen: usize,
+    /// Blank lines are none.
+    skips_blank: bool,
 }
 
 impl Answers {
+    pub(super) fn new(skips_blank: bool) -> Answers {
+        Answers { skips_blank, ..Answers::default() }
+    }
+
     pub(super) fn add(&mut self, piece: &[u8]) {
         self.bytes.drain(..self.start);
         self.seen -= self.start;
@@ -20,7 +26,7 @@ impl Answers {
         self.bytes.extend_from_slice(piece);
     }
 
-    /// The next line, without its end. Blank ones are left out: many print one more. `Err`: it is too long.
+    /// The next line, without its end. `Err`: it is too long.
     pub(super) fn line(&mut self) -> Result<Option<&[u8]>, String> {
         loop {
             let end = self.bytes[self.seen..].iter().position(|byte| *byte == b'\n').map(|at| at + self.seen);
@@ -34,15 +40,16 @@ impl Answers {
             };
             let line = self.start..end;
             (self.start, self.seen) = (end + 1, end + 1);
-            if !self.bytes[line.clone()].trim_ascii().is_empty() {
+            if !self.skips_blank || !self.bytes[line.clone()].trim_ascii().is_empty() {
                 return Ok(Some(&self.bytes[line]));
             }
         }
     }
 
-    /// Whether nothing more was said, or only blanks.
-    pub(super) fn is_blank(&self) -> bool {
-        self.bytes[self.start..].trim_ascii().is_empty()
+    /// Whether nothing more was said.
+    pub(super) fn is_empty(&self) -> bool {
+        let rest = &self.bytes[self.start..];
+        if self.skips_blank { rest.trim_ascii().is_empty() } else { rest.is_empty() }
     }
 }
 
@@ -59,18 +66,21 @@ mod tests {
     }
 
     #[test]
-    fn lines_come_whole_from_any_pieces_and_blank_ones_are_none() {
-        let mut answers = Answers::default();
+    fn lines_come_whole_from_any_pieces_and_blank_ones_are_none_if_that_is_wanted() {
+        let mut answers = Answers::new(true);
         let mut heard = Vec::new();
         for byte in b"one\n\n \r\ntwo\nthr" {
             answers.add(&[*byte]);
             heard.extend(lines(&mut answers));
         }
         assert_eq!(heard, ["one", "two"]);
-        assert!(!answers.is_blank());
+        assert!(!answers.is_empty());
         answers.add(b"ee\n  \n");
         assert_eq!(answers.line().expect("short"), Some(b"three".as_slice()));
-        assert!(answers.is_blank());
+        assert!(answers.is_empty());
+        let mut answers = Answers::new(false);
+        answers.add(b"\n \n");
+        assert_eq!(lines(&mut answers), ["", " "]);
     }
 
     #[test]

@@ -143,13 +143,17 @@ where
 
     /// Gives out all there is to do; whether all is done.
     pub(super) fn over(&mut self) -> io::Result<bool> {
-        loop {
-            self.fill()?;
-            let Some(action) = self.queue.poll_action() else { break };
-            self.act(action)?;
-        }
+        self.go_on()?;
         self.work.progress(self.queue.counts(), self.queue.in_work());
         Ok(self.queue.is_over())
+    }
+
+    fn go_on(&mut self) -> io::Result<()> {
+        loop {
+            self.fill()?;
+            let Some(action) = self.queue.poll_action() else { return Ok(()) };
+            self.act(action)?;
+        }
     }
 
     /// Whether there are any, alive or dying.
@@ -209,7 +213,7 @@ where
             command.limits(limit);
         }
         self.hired = self.hired.wrapping_add(1);
-        let worker = match Worker::start(slot, self.hired, command, self.rules.settings.contain) {
+        let worker = match Worker::start(slot, self.hired, command, &self.rules) {
             Ok(worker) => worker,
             Err(WorkerError::Command(error)) if is_shortage(error.errno()) && self.bears_shortage() => {
                 self.work.cramped(&error.to_string());
@@ -308,7 +312,7 @@ where
     /// Sleeps until something happens, and takes it in.
     pub(super) fn wait(&mut self, held: Option<&Held>) -> io::Result<()> {
         let mut happened = [Happening::EMPTY; AT_ONCE];
-        let timeout = self.timeout();
+        let timeout = self.timeout()?;
         let happened = match self.epoll.wait(&mut happened, timeout) {
             Ok(happened) => happened,
             Err(Errno::EINTR) => return Ok(()),
@@ -325,14 +329,19 @@ where
             match (*token, held) {
                 (SIGNALS, Some(held)) => self.signals(held)?,
                 (SOURCE, _) => self.source = Source::AskedAgain,
-                (token, _) => self.heard(token)?,
+                (token, _) => {
+                    self.heard(token)?;
+                    // It works on while the next one is heard.
+                    self.go_on()?;
+                }
             }
         }
         self.lose_patience()
     }
 
     /// How long may be slept.
-    fn timeout(&mut self) -> Option<Duration> {
+    fn timeout(&mut self) -> io::Result<Option<Duration>> {
+        let wakes = self.work.before_sleep()?;
         let look = self.look_around();
         let until = |time: Time| time.since(time::monotonic());
         let deadline = self.queue.deadline().map(until);
@@ -341,7 +350,7 @@ where
         let all = self.workers.values().chain(self.leaving.values());
         let patience = all.filter_map(|worker| worker.until).min();
         let patience = patience.map(|until| until.saturating_duration_since(Instant::now()));
-        [deadline, look, patience, hire].into_iter().flatten().min()
+        Ok([wakes, deadline, look, patience, hire].into_iter().flatten().min())
     }
 
     /// Asks now and then whether there is room on the machine; how long until the next time.

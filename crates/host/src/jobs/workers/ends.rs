@@ -64,7 +64,7 @@ where
                 (Err(why), _) => Err(why.into()),
             };
             let answered = match answered {
-                Ok(_) if !worker.answers.is_blank() => Err(NoAnswer::twice()),
+                Ok(_) if !worker.answers.is_empty() => Err(NoAnswer::twice()),
                 answered => answered,
             };
             match answered {
@@ -130,7 +130,7 @@ where
         let by_itself = leave == Leave::Ended && !killed;
         if by_itself {
             // Its pipes were closed by its end.
-            worker.fault = worker.has.filter(|_| !worker.answers.is_blank()).map(|_| UNFINISHED.to_owned());
+            worker.fault = worker.has.filter(|_| !worker.answers.is_empty()).map(|_| UNFINISHED.to_owned());
         }
         // What is not read yet is counted while its pipe is whole; whoever is killed may not fill the other one for ever.
         let innocent = worker.never_took_it() || leave == Leave::LiedBefore;

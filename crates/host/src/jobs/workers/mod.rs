@@ -49,6 +49,7 @@
 mod answers;
 mod drive;
 mod ends;
+pub mod pool;
 mod worker;
 
 #[cfg(test)]
@@ -79,13 +80,15 @@ pub struct Rules {
     /// A worker that has answered so many tasks is replaced. Only a share of all is ever away at once, so that one may answer
     /// some more before.
     pub max_tasks: Option<NonZeroU64>,
+    /// A line of nothing but white space is no answer: many print one more.
+    pub skips_blank: bool,
 }
 
 impl Rules {
     /// Workers that live as long as they can.
     #[must_use]
     pub fn new(settings: Settings) -> Rules {
-        Rules { settings, max_tasks: None }
+        Rules { settings, max_tasks: None, skips_blank: false }
     }
 
     /// So many may be away at once.
@@ -249,6 +252,15 @@ pub trait Tasks {
     /// Whether the machine has no room for another task now.
     fn throttle(&mut self) -> bool {
         false
+    }
+
+    /// All that can be done now is done. How long may be slept at most, until there is something else to do here: what was put
+    /// off to be done for several tasks at once.
+    ///
+    /// # Errors
+    /// Those of doing it. All is given up then.
+    fn before_sleep(&mut self) -> io::Result<Option<Duration>> {
+        Ok(None)
     }
 
     /// Tells how far it is; after each event.

@@ -77,15 +77,12 @@ fn each(slots: SlotId, line: &str) -> Numbers {
 }
 
 fn whole(rules: Rules, program: &str) -> Numbers {
-    let (tell, told) = mpsc::channel();
     let program = program.to_owned();
-    let runs = std::thread::spawn(move || {
+    let (counts, numbers) = bounded(move || {
         let mut numbers = Numbers { program, tasks: 20, ..Numbers::default() };
         let counts = run(rules, &mut numbers, &Held::back(&[]).expect("a signalfd"));
-        tell.send((counts.expect("a run"), numbers)).expect("somebody waits");
+        (counts.expect("a run"), numbers)
     });
-    let (counts, numbers) = told.recv_timeout(PATIENCE).expect("the run comes to its end");
-    runs.join().expect("no panic");
     let ended = counts.done + counts.failed + counts.dropped;
     assert_eq!(ended, numbers.settled.len() as u64);
     assert!(ended == 20 || !numbers.hopeless.is_empty(), "{numbers:?}");
@@ -179,7 +176,73 @@ fn a_worker_is_replaced_after_so_many_tasks() {
 
 #[test]
 fn tasks_and_answers_larger_than_a_pipe_go_through() {
-    let numbers =
-        each(2, "head -c 300000 /dev/zero | tr '\\0' ' '; echo; head -c 200000 /dev/zero >&2; echo $n");
+    let mut rules = rules(2);
+    rules.skips_blank = true;
+    let blank = "head -c 300000 /dev/zero | tr '\\0' ' '; echo";
+    let line = format!("while read n; do {blank}; head -c 200000 /dev/zero >&2; echo $n; done");
+    let numbers = whole(rules, &line);
     assert_eq!(numbers.odd(), []);
+}
+
+/// In a thread that may not take for ever.
+fn bounded<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (tell, told) = mpsc::channel();
+    let runs = std::thread::spawn(move || tell.send(work()));
+    let result = told.recv_timeout(PATIENCE).expect("it comes to its end");
+    runs.join().expect("no panic").expect("somebody waits");
+    result
+}
+
+/// Workers that answer with what they were asked, and tell by a pipe when the last of them is gone.
+fn echoes() -> (pool::Pool<impl FnMut() -> Command>, io::PipeReader) {
+    let (reader, writer) = io::pipe().expect("a pipe");
+    let writer = std::sync::Arc::new(doula_sys::fd::OwnedFd::from(writer));
+    let pool = pool::Pool::new(2, move || {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "sleep 1000 & while read n; do echo $n; done"])
+            .fd(9, std::sync::Arc::clone(&writer));
+        command
+    });
+    (pool, reader)
+}
+
+#[test]
+fn a_pool_takes_no_more_inputs_than_it_can_work_at_and_leaves_nobody() {
+    bounded(|| {
+        let (mut pool, mut reader) = echoes();
+        let taken = std::cell::Cell::new(0_u64);
+        let endless = std::iter::repeat_with(|| {
+            taken.set(taken.get() + 1);
+            taken.get().to_string().into_bytes()
+        });
+        let mut answers = pool.map(endless).expect("a pool");
+        for number in 1..=100_u64 {
+            let answer = answers.next().expect("there is one more").expect("an answer");
+            assert_eq!(answer, number.to_string().into_bytes());
+            assert!(taken.get() <= number + pool::AHEAD as u64 + 3);
+        }
+        drop(answers);
+        // An empty line is an answer too.
+        let mut answers = pool.map_unordered([b"".to_vec()]).expect("a pool");
+        assert!(matches!(answers.next(), Some((0, Ok(answer))) if answer.is_empty()));
+        assert!(answers.next().is_none());
+        drop(answers);
+        drop(pool);
+        assert_eq!(io::Read::read(&mut reader, &mut [0]).expect("its end"), 0, "nobody has it open");
+    });
+}
+
+#[test]
+fn whatever_a_pool_cannot_do_comes_as_its_last_answer() {
+    bounded(|| {
+        let last = |command: &'static str, input: &str| {
+            let mut pool = pool::Pool::new(2, move || Command::new(command));
+            let answers: Vec<_> = pool.map([b"a".to_vec(), input.into()]).expect("a pool").collect();
+            answers.last().expect("an error").as_ref().expect_err("an error").to_string()
+        };
+        assert_eq!(last("cat", "a\nb"), "input 1 has an end of a line in it");
+        assert!(last("/nowhere/at-all", "b").contains("`/nowhere/at-all` does not exist"));
+        assert!(last("true", "b").starts_with("workers end before they take a task"));
+    });
 }

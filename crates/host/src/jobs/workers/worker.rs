@@ -3,6 +3,7 @@
 use super::super::fence::Fence;
 use super::super::lines::Lines;
 use super::super::{SlotId, Stream, TaskId};
+use super::Rules;
 use super::answers::Answers;
 use crate::child::{Child, os_error};
 use crate::{Command, CommandError, OnDrop, Signal, Stdio};
@@ -70,9 +71,10 @@ impl Worker {
         slot: SlotId,
         number: u32,
         mut command: Command,
-        contain: bool,
+        rules: &Rules,
     ) -> Result<Worker, WorkerError> {
         command.stdin(Stdio::pipe_in()).stdout(Stdio::pipe_out()).stderr(Stdio::pipe_out());
+        let contain = rules.settings.contain;
         let fence = if contain { Fence::new() } else { None };
         match &fence {
             Some(fence) => command.contain(Some(fence.row())),
@@ -100,7 +102,7 @@ impl Worker {
             line: Vec::new(),
             written: 0,
             broken: false,
-            answers: Answers::default(),
+            answers: Answers::new(rules.skips_blank),
             has: None,
             last: None,
             answered: 0,

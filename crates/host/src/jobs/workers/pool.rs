@@ -1,0 +1,386 @@
+//! A pool of workers behind an iterator: what comes out is what was answered to what went in.
+//!
+//! ```
+//! use doula_host::{Command, pool::Pool};
+//!
+//! // Two workers; each line that goes in is answered by a line.
+//! let mut pool = Pool::new(2, || {
+//!     let mut worker = Command::new("sh");
+//!     worker.args(["-c", "while read n; do echo $((n * n)); done"]);
+//!     worker
+//! });
+//! let numbers = (1..=1000_u32).map(|number| number.to_string().into_bytes());
+//! let squares = pool.map(numbers)?.collect::<Result<Vec<_>, _>>()?;
+//! assert_eq!((squares.len(), squares[11].as_slice()), (1000, b"144".as_slice()));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A task that ends its worker, two times, is an error in its place; all others have their answers:
+//!
+//! ```
+//! # use doula_host::{Command, pool::Pool};
+//! let mut pool = Pool::new(2, || {
+//!     let mut worker = Command::new("sh");
+//!     worker.args(["-c", "while read n; do [ $n = 3 ] && kill -KILL $$; echo $n; done"]);
+//!     worker
+//! });
+//! let results: Vec<_> = pool.map("12345".chars().map(|digit| digit.to_string().into_bytes()))?.collect();
+//! let failed: Vec<String> = results.iter().filter_map(|result| Some(result.as_ref().err()?.to_string())).collect();
+//! assert_eq!((results.len(), failed.len()), (5, 1));
+//! assert_eq!(failed[0], "task 2 ended 2 workers: the last one was killed by SIGKILL");
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! Inputs are taken one by one, as they can be worked at: they may be without end. No more answers than [`AHEAD`] wait for
+//! their turn or for whoever takes them. All happens while somebody asks for the next answer; there is no thread. Whoever
+//! drops the iterator in the middle ends all that was begun, with all descendants.
+//!
+//! Not here: functions of this program as tasks; those are children of a [`Zygote`](crate::Zygote).
+
+use super::drive::Shop;
+use super::{Answer, Death, NoAnswer, Rules, Tasks};
+use crate::child::os_error;
+use crate::jobs::{Failure, Next, Policy, Settings, SlotId, TaskId, Verdict};
+use crate::{Command, CommandError};
+use doula_core::queue::Event;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+
+/// No more answers wait.
+pub const AHEAD: usize = 1024;
+
+/// Workers that are started when there is something to do. See the [module](self).
+#[derive(Debug)]
+pub struct Pool<C> {
+    rules: Rules,
+    command: C,
+}
+
+impl<C: FnMut() -> Command> Pool<C> {
+    /// At most so many workers of this command. A task that ended two of them has failed; there is no limit of time.
+    ///
+    /// ```
+    /// use doula_host::{Command, pool::Pool};
+    /// let mut pool = Pool::new(1, || Command::new("cat"));
+    /// assert_eq!(pool.map([b"a".to_vec()])?.count(), 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn new(workers: u32, command: C) -> Pool<C> {
+        let policy = Policy { deaths: 2, ..Policy::PLAIN };
+        let slots = workers.max(1);
+        Pool { rules: Rules::new(Settings { slots, policy, ..Settings::default() }), command }
+    }
+
+    /// By other rules: limits of time, attempts, pauses, and when workers are replaced.
+    ///
+    /// ```
+    /// use doula_host::{Command, jobs::Timeout, pool::Pool};
+    /// use std::time::Duration;
+    /// let mut pool = Pool::new(1, || Command::new("cat"));
+    /// pool.rules().settings.policy.timeout = Some(Timeout::After(Duration::from_secs(60)));
+    /// # assert_eq!(pool.map([])?.count(), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn rules(&mut self) -> &mut Rules {
+        &mut self.rules
+    }
+
+    /// The answers in the order of the inputs, each a line without its end. An input must not have an end of a line in it.
+    ///
+    /// # Errors
+    /// EMFILE.
+    ///
+    /// See the [module](self) for examples.
+    pub fn map<I>(&mut self, inputs: I) -> io::Result<Map<'_, C, I::IntoIter>>
+    where
+        I: IntoIterator<Item = Vec<u8>>,
+    {
+        self.begin(inputs.into_iter(), true).map(|work| Map { work })
+    }
+
+    /// The answers as they come, each with the number of its input, from 0 (that of [`PoolError::Broken`] says nothing).
+    ///
+    /// # Errors
+    /// EMFILE.
+    ///
+    /// ```
+    /// use doula_host::{Command, pool::Pool};
+    /// let mut pool = Pool::new(2, || Command::new("cat"));
+    /// let inputs = (0..100_u32).map(|number| number.to_string().into_bytes());
+    /// for (number, answer) in pool.map_unordered(inputs)? {
+    ///     assert_eq!(answer?, number.to_string().into_bytes());
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn map_unordered<I>(&mut self, inputs: I) -> io::Result<MapUnordered<'_, C, I::IntoIter>>
+    where
+        I: IntoIterator<Item = Vec<u8>>,
+    {
+        self.begin(inputs.into_iter(), false).map(|work| MapUnordered { work })
+    }
+
+    fn begin<I: Iterator<Item = Vec<u8>>>(&mut self, inputs: I, ordered: bool) -> io::Result<Work<'_, C, I>> {
+        let feed = Feed {
+            command: &mut self.command,
+            inputs,
+            ordered,
+            submitted: 0,
+            open: BTreeMap::new(),
+            ready: BTreeMap::new(),
+            turn: 0,
+            trouble: None,
+        };
+        let shop = Shop::new(self.rules.clone(), Box::new(feed))?;
+        Ok(Work { shop, phase: Phase::Running })
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum PoolError {
+    /// The task failed.
+    Failed {
+        /// The number of its input, from 0.
+        task: u64,
+        /// How its last attempt failed.
+        failure: Failure,
+        /// How the workers ended that it ended.
+        deaths: Vec<Death>,
+    },
+    /// It was not begun, or not finished, because all was given up ([`Map::cancel`], or by a rule).
+    Cancelled {
+        /// The number of its input, from 0.
+        task: u64,
+    },
+    /// Nothing more can be done, and nothing more comes: no worker can be started, or they end before they take a task, or an
+    /// input has an end of a line in it.
+    Broken(io::Error),
+}
+
+impl fmt::Display for PoolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PoolError::Failed { task, failure, deaths } => match deaths.as_slice() {
+                [] => write!(f, "task {task} {failure}"),
+                [death] => write!(f, "task {task} {failure}: its worker {death}"),
+                [.., last] => write!(f, "task {task} ended {} workers: the last one {last}", deaths.len()),
+            },
+            PoolError::Cancelled { task } => write!(f, "task {task} was given up"),
+            PoolError::Broken(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for PoolError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            PoolError::Broken(error) => Some(error),
+            PoolError::Failed { .. } | PoolError::Cancelled { .. } => None,
+        }
+    }
+}
+
+/// What [`Pool::map`] gives.
+#[derive(Debug)]
+pub struct Map<'p, C, I> {
+    work: Work<'p, C, I>,
+}
+
+impl<C: FnMut() -> Command, I: Iterator<Item = Vec<u8>>> Map<'_, C, I> {
+    /// Ends all that was begun, and begins nothing more. What was taken of the inputs still has its place in the answers.
+    ///
+    /// ```
+    /// use doula_host::{Command, pool::{Pool, PoolError}};
+    /// let mut pool = Pool::new(2, || Command::new("cat"));
+    /// let mut answers = pool.map(std::iter::repeat_with(|| b"on and on".to_vec()))?;
+    /// assert!(answers.next().is_some_and(|answer| answer.is_ok()));
+    /// answers.cancel();
+    /// assert!(answers.all(|answer| matches!(answer, Ok(_) | Err(PoolError::Cancelled { .. }))));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn cancel(&mut self) {
+        self.work.shop.tell(Event::Stop { now: true });
+    }
+}
+
+impl<C: FnMut() -> Command, I: Iterator<Item = Vec<u8>>> Iterator for Map<'_, C, I> {
+    type Item = Result<Vec<u8>, PoolError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.work.next().map(|(_, answer)| answer)
+    }
+}
+
+/// What [`Pool::map_unordered`] gives.
+#[derive(Debug)]
+pub struct MapUnordered<'p, C, I> {
+    work: Work<'p, C, I>,
+}
+
+impl<C: FnMut() -> Command, I: Iterator<Item = Vec<u8>>> MapUnordered<'_, C, I> {
+    /// As [`Map::cancel`].
+    pub fn cancel(&mut self) {
+        self.work.shop.tell(Event::Stop { now: true });
+    }
+}
+
+impl<C: FnMut() -> Command, I: Iterator<Item = Vec<u8>>> Iterator for MapUnordered<'_, C, I> {
+    type Item = (u64, Result<Vec<u8>, PoolError>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.work.next()
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// All is done, and workers are waited for.
+    Leaving,
+    Over,
+}
+
+struct Work<'p, C, I> {
+    shop: Shop<Box<Feed<'p, C, I>>>,
+    phase: Phase,
+}
+
+impl<C, I> fmt::Debug for Work<'_, C, I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Work").field("phase", &self.phase).finish_non_exhaustive()
+    }
+}
+
+impl<C: FnMut() -> Command, I: Iterator<Item = Vec<u8>>> Work<'_, C, I> {
+    fn next(&mut self) -> Option<(u64, Result<Vec<u8>, PoolError>)> {
+        loop {
+            if let Some(answer) = self.shop.work.take() {
+                return Some(answer);
+            }
+            let stepped = match self.phase {
+                Phase::Running => self.step(),
+                Phase::Leaving if self.shop.has_workers() => self.shop.wait(None),
+                Phase::Leaving | Phase::Over => {
+                    self.phase = Phase::Over;
+                    let trouble = self.shop.trouble.take().or_else(|| self.shop.work.trouble.take())?;
+                    Err(trouble)
+                }
+            };
+            if let Err(error) = stepped {
+                self.phase = Phase::Over;
+                return Some((self.shop.work.turn, Err(PoolError::Broken(error))));
+            }
+        }
+    }
+
+    fn step(&mut self) -> io::Result<()> {
+        if self.shop.over()? {
+            self.shop.dismiss();
+            self.phase = Phase::Leaving;
+        } else if !self.shop.work.has_one() {
+            self.shop.wait(None)?;
+        }
+        Ok(())
+    }
+}
+
+/// A task that came to no end yet.
+#[derive(Debug, Default)]
+struct Open {
+    input: Vec<u8>,
+    answer: Vec<u8>,
+    deaths: Vec<Death>,
+}
+
+/// What goes in, and what comes out.
+struct Feed<'p, C, I> {
+    command: &'p mut C,
+    inputs: I,
+    ordered: bool,
+    submitted: u64,
+    open: BTreeMap<TaskId, Open>,
+    ready: BTreeMap<u64, Result<Vec<u8>, PoolError>>,
+    /// So many were taken.
+    turn: u64,
+    trouble: Option<io::Error>,
+}
+
+impl<C, I> Feed<'_, C, I> {
+    /// Whether an answer can be taken.
+    fn has_one(&self) -> bool {
+        if self.ordered { self.ready.contains_key(&self.turn) } else { !self.ready.is_empty() }
+    }
+
+    fn take(&mut self) -> Option<(u64, Result<Vec<u8>, PoolError>)> {
+        let taken = match self.ordered {
+            true => self.ready.remove_entry(&self.turn),
+            false => self.ready.pop_first(),
+        };
+        self.turn += u64::from(taken.is_some());
+        taken
+    }
+}
+
+impl<C: FnMut() -> Command, I: Iterator<Item = Vec<u8>>> Tasks for Feed<'_, C, I> {
+    fn next(&mut self) -> io::Result<Next> {
+        if self.ready.len() >= AHEAD {
+            return Ok(Next::Wait);
+        }
+        let Some(input) = self.inputs.next() else { return Ok(Next::End) };
+        if input.contains(&b'\n') {
+            let text = format!("input {} has an end of a line in it", self.submitted);
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        self.submitted += 1;
+        self.open.insert(TaskId(self.submitted), Open { input, ..Open::default() });
+        Ok(Next::Task)
+    }
+
+    fn worker(&mut self, _slot: SlotId) -> Command {
+        (self.command)()
+    }
+
+    fn ask(&mut self, task: TaskId, line: &mut Vec<u8>) {
+        if let Some(open) = self.open.get(&task) {
+            line.extend_from_slice(&open.input);
+        }
+        line.push(b'\n');
+    }
+
+    fn answer(&mut self, task: TaskId, line: &[u8]) -> Result<Answer, NoAnswer> {
+        if let Some(open) = self.open.get_mut(&task) {
+            open.answer = line.to_vec();
+        }
+        Ok(Answer::Done)
+    }
+
+    fn died(&mut self, death: &Death) {
+        if let Some(open) = death.task.and_then(|(task, _)| self.open.get_mut(&task)) {
+            open.deaths.push(death.clone());
+        }
+    }
+
+    fn hopeless(&mut self, death: &Death) {
+        let text = format!("workers end before they take a task, again and again: the last one {death}");
+        self.trouble = Some(io::Error::other(text));
+    }
+
+    fn not_born(&mut self, _slot: SlotId, error: &CommandError) {
+        self.trouble = Some(io::Error::new(os_error(error.errno()).kind(), error.to_string()));
+    }
+
+    fn settled(&mut self, task: TaskId, verdict: Verdict, _attempts: u32) -> io::Result<()> {
+        let Some(Open { answer, deaths, .. }) = self.open.remove(&task) else { return Ok(()) };
+        let task = task.0 - 1;
+        let result = match verdict {
+            Verdict::Done => Ok(answer),
+            Verdict::Failed(failure) | Verdict::Quarantined(failure) => {
+                Err(PoolError::Failed { task, failure, deaths })
+            }
+            Verdict::Cancelled | Verdict::Skipped => Err(PoolError::Cancelled { task }),
+        };
+        self.ready.insert(task, result);
+        Ok(())
+    }
+}
