@@ -120,6 +120,42 @@ fn a_job_that_needs_too_much_memory_is_named() {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "a test that cannot run says so")]
+fn where_no_cgroup_may_be_made_descendants_of_workers_end_with_them_too() {
+    let scratch = Scratch::new("user");
+    let (fifo, both) = scratch.fifo("fifo");
+    std::fs::set_permissions(&fifo, std::os::unix::fs::PermissionsExt::from_mode(0o666)).expect("our own");
+    let loops = "while read l; do id=${l#*:}; id=${id%%,*}; [ $id = 3 ] && kill -KILL $$";
+    let shell = format!("exec 9<>{fifo}; {loops}; setsid sleep 1000 & echo \"{{\\\"id\\\":$id}}\"; done");
+    let user = ["--reuid=65534", "--regid=65534", "--clear-groups", super::DOULA];
+    let mut doula = Command::new("setpriv");
+    doula.args(user).args([
+        "run",
+        "--workers",
+        "lines",
+        "-j2",
+        "sh",
+        "-c",
+        &shell,
+        ":::",
+        "1",
+        "2",
+        "3",
+        "4",
+    ]);
+    let pipes = std::process::Stdio::piped;
+    let said = end_of(doula.stdin(pipes()).stdout(pipes()).stderr(pipes()).spawn().expect("setpriv"));
+    if said.err.contains("setpriv:") || said.err.contains("Permission denied") {
+        return println!("skipped: another user cannot run the program of this test");
+    }
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.err.starts_with("job 3 (3) ended 2 workers"), "{said:?}");
+    let reader = File::open(&fifo).expect("a FIFO");
+    drop(both);
+    await_end(reader);
+}
+
+#[test]
 fn no_zombie_stays_of_a_worker_that_was_replaced() {
     let worker = actor("line_worker");
     let worker = worker.to_str().expect("UTF-8");

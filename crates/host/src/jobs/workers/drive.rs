@@ -247,7 +247,7 @@ where
     }
 
     /// What is in work is let to its end; then [`run`] fails.
-    fn give_up(&mut self, error: io::Error) {
+    pub(super) fn give_up(&mut self, error: io::Error) {
         self.trouble.get_or_insert(error);
         self.tell(Event::Stop { now: false });
     }

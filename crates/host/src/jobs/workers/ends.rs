@@ -13,7 +13,7 @@ use doula_sys::poll::Interest;
 use doula_sys::time;
 use std::io;
 use std::ops::DerefMut;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Why a worker leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,8 @@ enum Leave {
     LiedBefore,
 }
 
+/// How long those may take to be gone who were killed.
+const GONE_WITHIN: Duration = Duration::from_secs(10);
 const UNFINISHED: &str = "in the middle of an answer";
 
 impl<W> Shop<W>
@@ -154,6 +156,8 @@ where
         let (pid, why) = (worker.child.pid(), worker.fault.clone());
         let death = Death { slot, pid, task, status: status.filter(|_| by_itself), why };
         let (born, dismissed, number) = (worker.born, worker.dismissed, worker.number);
+        worker.until = Some(Instant::now() + GONE_WITHIN);
+        worker.gone_by = worker.until;
         self.leaving.insert(number, worker);
         self.farewell(number)?;
         if !dismissed {
@@ -188,6 +192,13 @@ where
         let Some(worker) = self.leaving.get_mut(&number) else { return Ok(()) };
         if worker.is_gone()? {
             self.leaving.remove(&number);
+            return Ok(());
+        }
+        if worker.gone_by.is_some_and(|by| by <= Instant::now()) {
+            let text =
+                format!("processes of worker {} live still: they cannot be killed", worker.child.pid());
+            self.leaving.remove(&number);
+            self.give_up(io::Error::new(io::ErrorKind::TimedOut, text));
             return Ok(());
         }
         let Some(fence) = worker.fence.as_ref().filter(|_| worker.child.has_ended()) else { return Ok(()) };

@@ -14,8 +14,10 @@ use std::time::{Duration, Instant};
 
 /// Who closed a pipe is about to end by itself; so long it is waited for, so that its end can be told.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// Where no cgroup tells that all are gone, it is looked so often.
-const LOOK_AGAIN: Duration = Duration::from_millis(2);
+/// Where no cgroup tells that all are gone, so long is looked at once (some looks prove it, each takes a millisecond or two), and so
+/// often.
+const LOOK: Duration = Duration::from_millis(50);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// A task that a worker has.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +66,8 @@ pub(super) struct Worker {
     /// It was told that there is no more work for it.
     pub(super) dismissed: bool,
     pub(super) killed: bool,
+    /// When all of it must be gone, once it has left.
+    pub(super) gone_by: Option<Instant>,
 }
 
 impl Worker {
@@ -111,6 +115,7 @@ impl Worker {
             interrupted: false,
             dismissed: false,
             killed: false,
+            gone_by: None,
         })
     }
 
@@ -221,7 +226,7 @@ impl Worker {
         }
         let gone = match &self.fence {
             Some(fence) => fence.is_empty()?,
-            None if self.contain => self.child.kill_tree(Duration::ZERO).is_ok(),
+            None if self.contain => self.child.kill_tree(LOOK).is_ok(),
             None => true,
         };
         if !gone && self.fence.is_none() {
@@ -234,9 +239,13 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         // Given up in the middle: with all that it has.
-        if !self.killed {
-            let _ = self.kill();
+        if self.killed {
+            return;
         }
+        let _ = match self.fence.is_none() && self.contain {
+            true => self.child.kill_tree(LOOK).map(drop).map_err(io::Error::from),
+            false => self.kill(),
+        };
     }
 }
 
