@@ -17,6 +17,7 @@ mod pipe;
 mod pool;
 mod probe;
 mod ps;
+mod queue;
 mod reap;
 pub(crate) mod run;
 mod signal;
@@ -77,6 +78,7 @@ pub(crate) enum Verb {
     Probe(probe::Args),
     Sim(sim::Args),
     Ps(ps::Args),
+    Queue(queue::Args),
     Reap(reap::Args),
     Run(Box<run::Args>),
     Signal(signal::SignalArgs),
@@ -107,6 +109,7 @@ impl Verb {
             Verb::Probe(args) => probe::run(args, ui),
             Verb::Sim(args) => sim::run(args, ui),
             Verb::Ps(args) => ps::run(args, ui),
+            Verb::Queue(args) => queue::run(args, ui),
             Verb::Reap(args) => reap::run(args, ui),
             Verb::Run(args) => run::run(*args, ui),
             Verb::Signal(args) => signal::send(args, ui),

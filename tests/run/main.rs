@@ -8,6 +8,7 @@ mod failing;
 mod inputs;
 mod journal;
 mod output;
+mod queue;
 mod workers;
 
 use bounded::end_of;

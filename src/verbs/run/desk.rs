@@ -169,13 +169,14 @@ impl<'u> Desk<'u> {
     }
 
     pub(super) fn throttle(&mut self) -> bool {
-        let short = self.room.is_some_and(|room| room.is_short());
+        let what = self.room.and_then(|room| room.short_of());
+        let short = what.is_some();
         if short && !self.throttled && self.report.has_events() {
             drop(self.report.event(&json!({ "event": "throttled" })));
         }
         if let Some(keeper) = &mut self.keeper {
             if short != self.throttled {
-                keeper.note(&Entry::Short(short.then(|| "room".to_owned())));
+                keeper.note(&Entry::Short(what.map(str::to_owned)));
             }
             keeper.sync();
         }

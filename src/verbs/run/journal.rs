@@ -4,8 +4,8 @@
 //! begun are compared with what is written, before anything is begun; what is not settled is given out first, and of that those
 //! that live still before all others.
 
-use super::report::{Settled, Subject};
-use super::template::Inputs;
+use super::report::{Settled, Subject, joblog};
+use super::template::{Inputs, quote};
 use crate::error::{Failure, Kind};
 use doula_host::jobs::journal::{self, Begin, End, Ended, Entry, Journal, JournalError, Past, Task, Text};
 use doula_host::jobs::{Adopted, Attempt, Before, Kept};
@@ -279,22 +279,11 @@ impl Keeper {
     }
 
     fn unshown(&self, id: TaskId, task: &Task) -> Option<Settled> {
-        let settled = task.settled.as_ref().filter(|_| !task.shown)?;
-        let begin = task.begin();
-        let last = task.last()?;
-        let mut attempt = bare(id, last.number);
-        let not_born = last.ended.as_ref().and_then(|ended| learn(&mut attempt, ended));
-        self.fetch(&mut attempt);
-        Some(Settled {
-            task: id,
-            verdict: settled.verdict,
-            attempts: settled.attempts,
-            tag: begin.map(tag).unwrap_or_default(),
-            words: begin.map(words).unwrap_or_default(),
-            attempt: not_born.is_none().then_some(attempt),
-            not_born: not_born.map(|(_, why)| why),
-            subject: Subject::Command,
-        })
+        let mut settled = settled_of(id, task).filter(|_| !task.shown)?;
+        if let Some(attempt) = &mut settled.attempt {
+            self.fetch(attempt);
+        }
+        Some(settled)
     }
 
     /// Who works at it since before.
@@ -377,6 +366,36 @@ impl Keeper {
     }
 }
 
+/// A job that came to its end, without what it said.
+fn settled_of(id: TaskId, task: &Task) -> Option<Settled> {
+    let settled = task.settled.as_ref()?;
+    let (begin, last) = (task.begin(), task.last()?);
+    let mut attempt = bare(id, last.number);
+    let not_born = last.ended.as_ref().and_then(|ended| learn(&mut attempt, ended));
+    Some(Settled {
+        task: id,
+        verdict: settled.verdict,
+        attempts: settled.attempts,
+        tag: begin.map(tag).unwrap_or_default(),
+        words: begin.map(words).unwrap_or_default(),
+        attempt: not_born.is_none().then_some(attempt),
+        not_born: not_born.map(|(_, why)| why),
+        subject: Subject::Command,
+    })
+}
+
+/// The line of a job log for a job that came to its end.
+pub(in crate::verbs) fn joblog_line(id: TaskId, task: &Task) -> Option<Vec<u8>> {
+    settled_of(id, task).and_then(|settled| joblog(&settled))
+}
+
+/// A command as a shell reads it back.
+pub(in crate::verbs) fn command_line(begin: &Begin) -> String {
+    let words: Vec<String> =
+        words(begin).iter().map(|word| quote(word).to_string_lossy().into_owned()).collect();
+    words.join(" ")
+}
+
 /// Takes over what is written of an end. `Some`: the job could not be started.
 fn learn(attempt: &mut Attempt, ended: &Ended) -> Option<(u8, String)> {
     let micros = Duration::from_micros;
@@ -443,7 +462,8 @@ fn unwritten(error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("failed to write the journal: {error}"))
 }
 
-fn refused(error: JournalError) -> Failure {
+/// What a journal that cannot be used means.
+pub(in crate::verbs) fn refused(error: JournalError) -> Failure {
     let (kind, hint) = match &error {
         JournalError::Io(..) => (Kind::Doula, None),
         JournalError::Exists(_) => (Kind::Usage, Some("--resume goes on with it; or remove it")),

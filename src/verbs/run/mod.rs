@@ -24,6 +24,9 @@ use doula_host::Signal;
 use doula_host::jobs::workers::Rules;
 use doula_host::jobs::{self, Capture, Settings, journal as kept};
 use doula_host::signals::{self, Held};
+pub(super) use journal::{command_line, joblog_line, refused};
+pub(super) use report::JOBLOG;
+
 use input::{Grouping, Input};
 use journal::{JournalArgs, Keeper};
 use regex::bytes::{Regex, RegexBuilder};

@@ -75,7 +75,8 @@ const DRAWN_EVERY: Duration = Duration::from_millis(100);
 const PUT_OFF: Duration = Duration::from_millis(2);
 const MOST_PUT_OFF: u64 = 64 << 10;
 /// The columns of GNU parallel's --joblog.
-const JOBLOG: &str = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n";
+pub(in crate::verbs) const JOBLOG: &str =
+    "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n";
 
 impl<'u> Report<'u> {
     /// Makes the files that were asked for, or goes on with them.
@@ -327,7 +328,9 @@ fn failure(job: &Settled) -> Option<String> {
         Verdict::Done | Verdict::Skipped | Verdict::Cancelled => None,
         Verdict::Failed(failure) => match &job.not_born {
             Some(why) => Some(format!("{name}: {why}")),
-            None if failure == Lost => Some(format!("{name} ended, nobody knows how{tries}")),
+            None if failure == Lost && matches!(job.subject, Subject::Command) => {
+                Some(format!("{name} ended, nobody knows how{tries}"))
+            }
             None => Some(format!("{name} {failure}{tries}")),
         },
         Verdict::Quarantined(failure) => Some(format!("{name} {failure}{tries}, and is not tried again")),
@@ -370,7 +373,7 @@ fn since_epoch(time: SystemTime) -> f64 {
 }
 
 /// A line of GNU parallel's job log; jobs that never began have none.
-fn joblog(job: &Settled) -> Option<Vec<u8>> {
+pub(super) fn joblog(job: &Settled) -> Option<Vec<u8>> {
     let (began, took, received, code, signal) = match &job.attempt {
         Some(attempt) => {
             let (code, signal) = match attempt.status.outcome {

@@ -24,14 +24,19 @@ impl Room {
         (room != Room { memfree: None, load: None, pressure: None }).then_some(room)
     }
 
-    /// Whether something is short. What cannot be read is not.
-    pub(super) fn is_short(&self) -> bool {
+    /// What is short, as a sentence. What cannot be read is not.
+    pub(super) fn short_of(&self) -> Option<&'static str> {
         let less = |limit: u64| room::available_memory().is_some_and(|bytes| bytes < limit);
         let loaded = |limit: f64| room::load_average().is_some_and(|load| load > limit);
         let pressed = |limit: f64| {
             ["cpu", "memory", "io"].iter().filter_map(|what| room::pressure(what)).any(|share| share > limit)
         };
-        self.memfree.is_some_and(less) || self.load.is_some_and(loaded) || self.pressure.is_some_and(pressed)
+        let found = [
+            (self.memfree.is_some_and(less), "less memory is available than --memfree asks for"),
+            (self.load.is_some_and(loaded), "the load is higher than --load allows"),
+            (self.pressure.is_some_and(pressed), "tasks wait for more of the time than --pressure allows"),
+        ];
+        found.into_iter().find_map(|(short, what)| short.then_some(what))
     }
 }
 
@@ -68,7 +73,7 @@ mod tests {
     #[test]
     fn a_machine_that_has_less_memory_than_is_asked_for_is_short() {
         let ask = |memfree| Room { memfree: Some(memfree), load: None, pressure: None };
-        assert!(ask(u64::MAX).is_short());
-        assert!(!ask(1).is_short());
+        assert!(ask(u64::MAX).short_of().is_some_and(|what| what.contains("--memfree")));
+        assert_eq!(ask(1).short_of(), None);
     }
 }

@@ -1,0 +1,92 @@
+//! `doula queue export`: a journal for other programs.
+//!
+//! A database of SQLite is given as the script that makes it: the library is C, and doula is built without a compiler for that.
+
+use super::read;
+use super::show::tries;
+use super::state::State;
+use crate::error::{Exit, Outcome};
+use crate::ui::Ui;
+use crate::verbs::run::{JOBLOG, command_line, joblog_line};
+use doula_host::jobs::journal::{End, Past, Task};
+use doula_model::exit::Outcome as Ended;
+use doula_model::task::TaskId;
+use std::path::PathBuf;
+
+/// Writes a journal for other programs to standard output
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The journal
+    journal: PathBuf,
+
+    /// The job log of GNU parallel
+    #[arg(long, required_unless_present = "sql", conflicts_with = "sql")]
+    joblog: bool,
+
+    /// A script for sqlite3, which makes the tables `jobs` and `attempts`
+    #[arg(long)]
+    sql: bool,
+}
+
+/// Writes it.
+pub(super) fn run(args: &Args, ui: &mut Ui) -> Outcome {
+    let (past, in_use) = read(&args.journal)?;
+    let mut text = Vec::new();
+    if args.joblog {
+        text.extend_from_slice(JOBLOG.as_bytes());
+        past.tasks.iter().filter_map(|(id, task)| joblog_line(*id, task)).for_each(|line| text.extend(line));
+    } else {
+        text.extend(script(&past, in_use).into_bytes());
+    }
+    ui.bytes(&text)?;
+    Ok(Exit::OK)
+}
+
+const TABLES: &str = "\
+BEGIN;
+CREATE TABLE jobs (job INTEGER PRIMARY KEY, state TEXT NOT NULL, attempts INTEGER NOT NULL, command TEXT);
+CREATE TABLE attempts (job INTEGER NOT NULL REFERENCES jobs, run INTEGER NOT NULL, attempt INTEGER NOT NULL, began REAL, \
+seconds REAL, code INTEGER, signal INTEGER, why TEXT);
+";
+
+fn script(past: &Past, in_use: bool) -> String {
+    let mut text = TABLES.to_owned();
+    for (id, task) in &past.tasks {
+        let (state, attempts) = (State::of(task, in_use).word(), tries(task));
+        let command = task.begin().map_or_else(|| "NULL".to_owned(), |begin| quote(&command_line(begin)));
+        text.push_str(&format!("INSERT INTO jobs VALUES ({id}, '{state}', {attempts}, {command});\n"));
+        add_attempts(&mut text, *id, task);
+    }
+    text.push_str("COMMIT;\n");
+    text
+}
+
+fn add_attempts(text: &mut String, id: TaskId, task: &Task) {
+    for attempt in &task.attempts {
+        let seconds = |micros: u64| format!("{:.6}", std::time::Duration::from_micros(micros).as_secs_f64());
+        let none = || "NULL".to_owned();
+        let began = match (&attempt.ended, &attempt.begin) {
+            (Some(ended), _) => seconds(ended.began),
+            (None, Some(begin)) => seconds(begin.at),
+            (None, None) => none(),
+        };
+        let took = attempt.ended.as_ref().map_or_else(none, |ended| seconds(ended.took));
+        let (code, signal, why) = match attempt.ended.as_ref().map(|ended| &ended.end) {
+            None => (none(), none(), none()),
+            Some(End::NotStarted(code, why)) => (code.to_string(), none(), quote(why)),
+            Some(End::Status(status)) => match status.outcome {
+                Ended::Code(code) => (code.to_string(), none(), none()),
+                Ended::Signal { signal, .. } => (none(), signal.number().to_string(), none()),
+                Ended::Unknown => (none(), none(), none()),
+            },
+        };
+        let (run, number) = (attempt.run, attempt.number);
+        let row = format!("{id}, {run}, {number}, {began}, {took}, {code}, {signal}, {why}");
+        text.push_str(&format!("INSERT INTO attempts VALUES ({row});\n"));
+    }
+}
+
+/// As SQL has text. It has no zero byte, and neither has a command.
+fn quote(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''").replace('\0', ""))
+}

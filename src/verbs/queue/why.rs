@@ -1,0 +1,141 @@
+//! `doula queue why`: for what a job waits, or how each attempt at it ended, and how that is known.
+
+use super::read;
+use super::state::State;
+use crate::error::{Exit, Failure, Outcome};
+use crate::ui::{Ui, escape};
+use crate::verbs::run::command_line;
+use doula_host::jobs::journal::{Attempt, End, Ended, Past, Task, now};
+use doula_model::task::TaskId;
+use doula_model::words::Span;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Tells why a job is as it is: for what it waits, or how it ended
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The journal
+    journal: PathBuf,
+
+    /// The number of the job
+    job: u64,
+}
+
+/// Tells it.
+pub(super) fn run(args: &Args, ui: &mut Ui) -> Outcome {
+    let (past, in_use) = read(&args.journal)?;
+    let id = TaskId(args.job);
+    let text = match past.tasks.get(&id) {
+        Some(task) => told(id, task, &past, in_use),
+        None if args.job == 0 => return Err(Failure::usage("jobs have numbers from 1 on")),
+        None => format!("job {id} was not begun: {}\n", not_begun(&past, in_use)),
+    };
+    ui.print(&text)?;
+    Ok(Exit::OK)
+}
+
+fn told(id: TaskId, task: &Task, past: &Past, in_use: bool) -> String {
+    let state = State::of(task, in_use);
+    let command = task.begin().map(command_line).unwrap_or_default();
+    let mut text =
+        format!("job {id} ({}) {}\n", escape(&command), escape(&sentence(state, task, past, in_use)));
+    for attempt in &task.attempts {
+        text.push_str(&format!(
+            "  attempt {} of run {}: {}\n",
+            attempt.number,
+            attempt.run,
+            escape(&history(attempt))
+        ));
+    }
+    text
+}
+
+fn sentence(state: State, task: &Task, past: &Past, in_use: bool) -> String {
+    match state {
+        State::Waits if task.again => {
+            "is run again by the next doula run --resume: doula queue retry said so".to_owned()
+        }
+        State::Waits => format!("waits: {}", not_begun(past, in_use)),
+        State::Runs => match task.last().and_then(|last| last.started.as_ref()) {
+            Some(started) => format!("runs; process {} looks after it", started.pid),
+            None => "is just being started".to_owned(),
+        },
+        State::Rests(until) => {
+            let rest = Span(Duration::from_micros(until.saturating_sub(now())));
+            let who = if in_use { "" } else { ", by the next doula run --resume" };
+            format!("failed and waits for its next attempt, which is due in {rest}{who}")
+        }
+        State::Ended if in_use => "has ended, and is being judged".to_owned(),
+        State::Ended => {
+            "ended while no run was at work: the next doula run --resume takes it as it ended".to_owned()
+        }
+        State::Unknown => "began, and nobody knows how it ended: who looked after it is gone too".to_owned(),
+        State::Done => "succeeded".to_owned(),
+        State::Failed(failure) => format!("failed: it {failure}, and there were no more attempts"),
+        State::Quarantined(failure) => format!("is in quarantine: it {failure}, again and again"),
+        State::Cancelled => "was ended with its run: the next doula run --resume runs it again".to_owned(),
+    }
+}
+
+/// Why a job that could begin does not.
+fn not_begun(past: &Past, in_use: bool) -> String {
+    if !in_use {
+        return "no run is at work at the journal (doula run --resume)".to_owned();
+    }
+    if let Some(what) = &past.short {
+        return format!("nothing is begun, for {what}");
+    }
+    let slots = past.head.as_ref().map_or(0, |head| head.slots);
+    let run = past.tasks.values().filter(|task| State::of(task, true) == State::Runs).count();
+    if u32::try_from(run).is_ok_and(|run| run >= slots) {
+        return format!("every place has a job that runs (-j {slots})");
+    }
+    "its turn has not come, or there is no such input".to_owned()
+}
+
+/// What is known of an attempt.
+fn history(attempt: &Attempt) -> String {
+    let Some(Ended { end, took, cpu, max_rss_kb, .. }) = &attempt.ended else {
+        return match (&attempt.started, &attempt.failed) {
+            (_, Some(failed)) => format!("it {}", failed.failure),
+            (Some(_), None) => "it began".to_owned(),
+            (None, None) => "it never ran: its run ended before".to_owned(),
+        };
+    };
+    let micros = Duration::from_micros;
+    let how = match end {
+        End::NotStarted(code, why) => return format!("it could not be started ({code}): {why}"),
+        End::Status(status) => status.to_string(),
+    };
+    let judged = attempt.failed.as_ref().map(|failed| format!("; it {}", failed.failure)).unwrap_or_default();
+    let used = format!("{} of CPU time, at most {max_rss_kb} KiB", Span(micros(cpu.0 + cpu.1)));
+    format!("it {how} after {}, waited for by its parent ({used}){judged}", Span(micros(*took)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use doula_host::jobs::journal::Failed;
+    use doula_model::task::Failure;
+
+    #[test]
+    fn a_job_that_rests_says_for_how_long_and_after_what() {
+        let failed = Failed { task: TaskId(1), attempt: 1, failure: Failure::TimedOut, until: u64::MAX };
+        let attempt = Attempt { run: 1, number: 1, failed: Some(failed), ..Attempt::default() };
+        let task = Task { attempts: vec![attempt], ..Task::default() };
+        let text = told(TaskId(1), &task, &Past::default(), true);
+        assert!(text.contains("waits for its next attempt, which is due in "), "{text}");
+        assert!(text.ends_with("attempt 1 of run 1: it took too long\n"), "{text}");
+    }
+
+    #[test]
+    fn a_job_that_was_not_begun_waits_for_the_machine_or_the_next_run() {
+        let mut past = Past::default();
+        assert!(not_begun(&past, false).starts_with("no run is at work"));
+        past.short = Some("less memory is available than --memfree asks for".to_owned());
+        assert_eq!(
+            not_begun(&past, true),
+            "nothing is begun, for less memory is available than --memfree asks for"
+        );
+    }
+}

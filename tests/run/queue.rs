@@ -1,0 +1,117 @@
+//! `doula queue`: what a journal says to people and programs, and jobs that are run again.
+
+use super::bounded::{end_of, line, lines};
+use super::{DOULA, Said, Scratch, run, start};
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+fn queue(args: &[&str]) -> Said {
+    let mut doula = Command::new(DOULA);
+    doula.arg("queue").args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    end_of(doula.spawn().expect("doula starts"))
+}
+
+/// A run of which one job fails as long as a file is missing, and one is killed.
+fn ended(scratch: &Scratch) -> Vec<String> {
+    let (journal, cured) = (scratch.path("journal"), scratch.path("cured"));
+    let job = format!("case {{}} in 2) test -e {cured};; 3) kill -9 $$;; esac; exit $?");
+    let args =
+        ["-j1", "--journal", &journal, "--shell", &job, ":::", "1", "2", "3"].map(str::to_owned).to_vec();
+    let said = run(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(said.code, Some(1), "{said:?}");
+    args
+}
+
+#[test]
+fn a_journal_tells_people_and_programs_what_became_of_each_job() {
+    let scratch = Scratch::new("show");
+    ended(&scratch);
+    let journal = scratch.path("journal");
+    let said = queue(&["show", &journal]);
+    let rows: Vec<Vec<&str>> =
+        said.out.lines().map(|line| line.split_whitespace().take(3).collect()).collect();
+    assert_eq!(
+        rows,
+        [["JOB", "STATE", "TRIES"], ["1", "done", "1"], ["2", "failed", "1"], ["3", "failed", "1"]]
+    );
+    assert_eq!(said.err, "1 done, 2 failed: the run came to its end\n");
+    let said = queue(&["show", "--json", "--state", "failed", &journal]);
+    let values: Vec<serde_json::Value> =
+        said.out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(values.len(), 2);
+    assert_eq!((&values[0]["task"], &values[0]["failure"]["code"]), (&2.into(), &1.into()));
+    let said = queue(&["why", &journal, "3"]);
+    assert!(
+        said.out.contains("failed: it was killed by SIGKILL, and there were no more attempts"),
+        "{said:?}"
+    );
+    assert!(said.out.contains("attempt 1 of run 1: it was killed by SIGKILL after "), "{said:?}");
+    let said = queue(&["why", &journal, "9"]);
+    assert_eq!(said.out, "job 9 was not begun: no run is at work at the journal (doula run --resume)\n");
+    assert_eq!(queue(&["show", &scratch.path("none")]).code, Some(125));
+}
+
+#[test]
+fn a_journal_is_exported_as_a_job_log_and_as_a_script_for_sqlite() {
+    let scratch = Scratch::new("export");
+    ended(&scratch);
+    let journal = scratch.path("journal");
+    let said = queue(&["export", "--joblog", &journal]);
+    let rows: Vec<Vec<&str>> = said.out.lines().map(|line| line.split('\t').collect()).collect();
+    assert_eq!(rows[0].join(" "), "Seq Host Starttime JobRuntime Send Receive Exitval Signal Command");
+    let ends: Vec<_> = rows[1..].iter().map(|row| (row[0], row[6], row[7])).collect();
+    assert_eq!(ends, [("1", "0", "0"), ("2", "1", "0"), ("3", "0", "9")]);
+    let said = queue(&["export", "--sql", &journal]);
+    assert!(
+        said.out.starts_with("BEGIN;\nCREATE TABLE jobs ") && said.out.ends_with("COMMIT;\n"),
+        "{said:?}"
+    );
+    assert!(
+        said.out.contains("INSERT INTO jobs VALUES (2, 'failed', 1, 'sh -c ''case 2 in"),
+        "quoted: {said:?}"
+    );
+    assert_eq!(queue(&["export", &journal]).code, Some(2), "one of both");
+}
+
+#[test]
+fn jobs_that_came_to_their_end_are_run_again_when_that_is_said() {
+    let scratch = Scratch::new("retry");
+    let args = ended(&scratch);
+    let journal = scratch.path("journal");
+    std::fs::write(scratch.path("cured"), "").expect("written");
+    let again = |more: &[&str]| {
+        let args: Vec<&str> = ["--resume"].into_iter().chain(args.iter().map(String::as_str)).collect();
+        run(&[more, &args].concat())
+    };
+    assert!(queue(&["retry", &journal, "7"]).err.starts_with("error: job 7 did not come to its end yet"));
+    let said = queue(&["retry", &journal, "--failed"]);
+    assert_eq!(
+        (said.code, said.err.as_str()),
+        (Some(0), "2 jobs are run again by the next doula run --resume\n")
+    );
+    assert!(queue(&["why", &journal, "2"]).out.contains("is run again by the next doula run --resume"));
+    let said = again(&[]);
+    assert_eq!(said.code, Some(1), "the third dies again: {said:?}");
+    let said = queue(&["show", &journal]);
+    assert_eq!(said.err, "2 done, 1 failed: the run came to its end\n");
+}
+
+#[test]
+fn a_run_at_work_is_looked_at_and_not_disturbed() {
+    let scratch = Scratch::new("look");
+    let ((said, both), (go, mut hold)) = (scratch.fifo("said"), scratch.fifo("go"));
+    let journal = scratch.path("journal");
+    let job = format!("echo begun >{said}; read x <{go}; : {{}}");
+    let doula = start(&["-j1", "--journal", &journal, "--shell", &job, ":::", "1", "2"]);
+    let mut reader = lines(both);
+    assert_eq!(line(&mut reader), "begun\n");
+    let shown = queue(&["show", &journal]);
+    assert_eq!(shown.err, "1 runs: a run is at work\n");
+    assert!(queue(&["why", &journal, "1"]).out.contains(" runs; process "));
+    let why = queue(&["why", &journal, "2"]).out;
+    assert_eq!(why, "job 2 was not begun: every place has a job that runs (-j 1)\n");
+    let said = queue(&["retry", &journal, "1"]);
+    assert!(said.code == Some(2) && said.err.contains("works at the journal"), "{said:?}");
+    writeln!(hold, "on\non").expect("written");
+    assert_eq!(end_of(doula).code, Some(0));
+}
