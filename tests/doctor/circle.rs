@@ -35,3 +35,20 @@ fn three_who_want_each_others_locks_are_a_circle_that_nobody_else_can_end() {
     drop(all);
     (0..3).for_each(|number| fs::remove_file(file(number)).expect("our file"));
 }
+
+#[test]
+fn a_thousand_who_read_one_pipe_of_which_each_has_both_ends_are_told_of_one_by_one_and_all_together() {
+    // Each waits for all others: a million pairs, of which nobody reads a list.
+    let made = Made::shell(
+        "exec 5>&1; : | { exec 3<&0 4>/proc/self/fd/0; i=0; \
+         while [ $i -lt 1000 ]; do read x <&3 & i=$((i+1)); done; echo $! >&5; wait; }",
+    );
+    let said = soon(|| Some(doula(&["doctor", &made.first])).filter(|said| said.out.contains("written by")));
+    assert!(said.out.contains("more, in read(2)"), "{said:?}");
+    let said = doula(&["doctor", "--json", "--lasting", "10ms"]);
+    let report = object(&said);
+    let circles = report["circles"].as_array().expect("circles");
+    let reader: Value = made.first.parse().expect("a number");
+    let has_it = |circle: &Value| circle["members"].as_array().is_some_and(|all| all.contains(&reader));
+    assert!(!circles.iter().any(has_it), "others could end it: {circles:?}");
+}

@@ -113,6 +113,7 @@ fn wait(wait: &Wait) -> Value {
         "wchan": task.wchan,
         "call": task.call.map(|call| call.name),
         "parties": all(&wait.parties, party),
+        "more_parties": wait.more,
         "kill": kill,
         "until": until,
         "cures": wait.cures(),

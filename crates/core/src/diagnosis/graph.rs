@@ -12,6 +12,8 @@ use doula_model::id::Pid;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Graph {
     edges: BTreeMap<Pid, BTreeSet<Pid>>,
+    /// Whose wait others could end, too, who are not in the graph.
+    open: BTreeSet<Pid>,
 }
 
 /// Processes that wait for each other.
@@ -30,6 +32,9 @@ impl Graph {
         for wait in waits {
             for party in wait.parties.iter().filter(|party| party.pid != wait.task.pid) {
                 graph.add(wait.task.pid, party.pid);
+            }
+            if wait.more > 0 {
+                graph.open.insert(wait.task.pid);
             }
         }
         graph
@@ -88,20 +93,57 @@ impl Graph {
     /// assert!(circles[0].closed && circles[0].members == [pid(1), pid(2), pid(3)]);
     /// ```
     pub fn circles(&self) -> Vec<Circle> {
-        let reached: BTreeMap<Pid, BTreeSet<Pid>> =
-            self.edges.keys().map(|pid| (*pid, self.reached(*pid))).collect();
-        let meets = |one: Pid, other: Pid| reached.get(&one).is_some_and(|set| set.contains(&other));
-        let (mut done, mut circles) = (BTreeSet::new(), Vec::new());
-        for pid in self.edges.keys().copied().filter(|pid| meets(*pid, *pid)) {
-            if done.contains(&pid) {
-                continue;
-            }
-            let all = &reached[&pid];
-            let members: Vec<Pid> = all.iter().copied().filter(|other| meets(*other, pid)).collect();
-            done.extend(members.iter().copied());
-            circles.push(Circle { closed: members.len() == all.len(), members });
-        }
+        let mut circles: Vec<Circle> =
+            self.components().into_iter().filter_map(|of| self.circle(of)).collect();
+        circles.sort_by(|one, two| one.members.cmp(&two.members));
         circles
+    }
+
+    /// The circle of these, who all reach each other; one alone is none unless it waits for itself.
+    fn circle(&self, of: BTreeSet<Pid>) -> Option<Circle> {
+        let leaves = |pid: &Pid| self.open.contains(pid) || self.next(*pid).any(|next| !of.contains(&next));
+        let is_circle = of.len() > 1 || of.iter().any(|pid| self.next(*pid).any(|next| next == *pid));
+        let closed = !of.iter().any(leaves);
+        is_circle.then(|| Circle { closed, members: of.into_iter().collect() })
+    }
+
+    /// Those who reach each other, together: from the one who is left last, whoever reaches it (Kosaraju and Sharir). Without
+    /// recursion, and in as many steps as there are edges: ten thousand can wait at one pipe.
+    fn components(&self) -> Vec<BTreeSet<Pid>> {
+        let mut back: BTreeMap<Pid, Vec<Pid>> = BTreeMap::new();
+        for (from, to) in &self.edges {
+            to.iter().for_each(|to| back.entry(*to).or_default().push(*from));
+        }
+        let (mut done, mut components) = (BTreeSet::new(), Vec::new());
+        for pid in self.left().into_iter().rev() {
+            let (mut component, mut open) = (BTreeSet::new(), Vec::from([pid]));
+            while let Some(pid) = open.pop() {
+                if done.insert(pid) {
+                    component.insert(pid);
+                    open.extend(back.get(&pid).into_iter().flatten());
+                }
+            }
+            components.push(component);
+        }
+        components
+    }
+
+    /// All who wait, each after whom it leads to.
+    fn left(&self) -> Vec<Pid> {
+        let (mut seen, mut left) = (BTreeSet::new(), Vec::new());
+        for begin in self.edges.keys() {
+            // Each with whether all behind it were seen.
+            let mut open = Vec::from([(*begin, false)]);
+            while let Some((pid, is_over)) = open.pop() {
+                if is_over {
+                    left.push(pid);
+                } else if seen.insert(pid) {
+                    open.push((pid, true));
+                    open.extend(self.next(pid).map(|next| (next, false)));
+                }
+            }
+        }
+        left
     }
 }
 
@@ -137,7 +179,39 @@ mod tests {
         assert_eq!(found, [([1, 2].to_vec(), false), ([3, 4].to_vec(), true)]);
     }
 
+    #[test]
+    fn a_circle_is_not_closed_when_somebody_who_is_not_listed_could_end_it() {
+        let mut graph = graph(&[(1, 2), (2, 1)]);
+        assert!(graph.circles()[0].closed);
+        graph.open.insert(pid(2));
+        assert!(!graph.circles()[0].closed);
+    }
+
+    #[test]
+    fn ten_thousand_who_wait_for_each_other_are_one_circle() {
+        let edges = |from: i32| (1..=32).map(move |step| (from, (from + step) % 10_000 + 1));
+        let all: Vec<(i32, i32)> = (1..=10_000).flat_map(edges).collect();
+        let circles = graph(&all).circles();
+        assert_eq!((circles.len(), circles[0].members.len(), circles[0].closed), (1, 10_000, true));
+    }
+
     proptest! {
+        #[test]
+        fn circles_are_those_who_reach_each_other(edges in proptest::collection::vec((1..9_i32, 1..9_i32), 1..20)) {
+            let graph = graph(&edges);
+            let reached = |from: i32| graph.reached(pid(from));
+            let mut expected = BTreeSet::new();
+            for one in 1..9 {
+                let others = (1..9).filter(|other| reached(one).contains(&pid(*other)) && reached(*other).contains(&pid(one)));
+                let members: Vec<Pid> = others.map(pid).collect();
+                if !members.is_empty() {
+                    expected.insert((members.len() == reached(one).len(), members));
+                }
+            }
+            let found: BTreeSet<_> = graph.circles().into_iter().map(|circle| (circle.closed, circle.members)).collect();
+            prop_assert_eq!(found, expected);
+        }
+
         #[test]
         fn whoever_waits_reaches_a_root_or_a_circle(edges in proptest::collection::vec((1..9_i32, 1..9_i32), 1..20)) {
             let graph = graph(&edges);

@@ -36,12 +36,18 @@ impl fmt::Display for Party {
 
 /// `a, b and 3 more`: the first few of several.
 pub(crate) fn list<T: fmt::Display>(items: &[T]) -> String {
+    list_of(items, 0)
+}
+
+/// The same of these and so many more.
+pub(crate) fn list_of<T: fmt::Display>(items: &[T], more: usize) -> String {
     /// More are counted only.
     const NAMED: usize = 3;
     let mut text = items.iter().take(NAMED).map(T::to_string).collect::<Vec<_>>().join(", ");
-    if items.len() > NAMED {
+    let more = more + items.len().saturating_sub(NAMED);
+    if more > 0 {
         text.push_str(" and ");
-        text.push_str(&(items.len() - NAMED).to_string());
+        text.push_str(&more.to_string());
         text.push_str(" more");
     }
     text

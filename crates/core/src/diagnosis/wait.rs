@@ -3,7 +3,7 @@
 //! The letter alone tells little: a reader of a dead FUSE server is S until somebody kills it, and from then on D for ever; a
 //! parent in vfork(2) is D and dies at once. What tells is where in the kernel it waits, in which call, and on which file.
 
-use super::{Party, list};
+use super::{Party, list, list_of};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -364,6 +364,8 @@ pub struct Wait {
     pub on: On,
     /// Who could end the wait: one of them is enough, unless it needs all.
     pub parties: Vec<Party>,
+    /// So many more could, who are not listed.
+    pub more: usize,
     /// What SIGKILL would do.
     pub kill: Kill,
 }
@@ -372,7 +374,13 @@ impl Wait {
     /// The verdict on a thread, once it is known who could end its wait.
     pub fn new(task: Task, on: On, parties: Vec<Party>) -> Wait {
         let kill = kill(&task, &on, &parties);
-        Wait { task, on, parties, kill }
+        Wait { task, on, parties, more: 0, kill }
+    }
+
+    /// The same where so many more could end the wait, whom nobody would read a list of.
+    #[must_use]
+    pub fn and_more(self, more: usize) -> Wait {
+        Wait { more, ..self }
     }
 
     /// Whether a person should hear of it: it is blocked, or would be once it is killed.
@@ -484,7 +492,7 @@ impl fmt::Display for Wait {
                 (matches!(self.on, On::Socket(_)), "whose other end has"),
             ];
             let link = links.iter().find(|(fits, _)| *fits).map_or("namely", |(_, link)| link);
-            write!(f, ", {link} {}", list(&self.parties))?;
+            write!(f, ", {link} {}", list_of(&self.parties, self.more))?;
         }
         if let Some(call) = self.task.call {
             write!(f, ", in {}(2)", call.name)?;

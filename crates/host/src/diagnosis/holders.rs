@@ -9,18 +9,18 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 
-/// Somebody with an end of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct End {
-    pid: Pid,
-    reads: bool,
-    writes: bool,
+/// Who has which end of a pipe, each once, in ascending order.
+#[derive(Debug, Default)]
+struct Ends {
+    readers: Vec<Pid>,
+    writers: Vec<Pid>,
 }
 
 /// Who holds what.
 #[derive(Debug, Default)]
 pub(super) struct Holders {
-    pipes: BTreeMap<u64, Vec<End>>,
+    pipes: BTreeMap<u64, Ends>,
+    /// In ascending order.
     sockets: BTreeMap<u64, Vec<Pid>>,
     /// Servers with the number of their connection; `None` where the kernel does not tell.
     servers: Vec<(Pid, Option<u32>)>,
@@ -45,10 +45,15 @@ impl Holders {
         if let Some(inode) = inode(name, b"pipe:[") {
             // The mode of the link says how it is open.
             let mode = fs::symlink_metadata(&path).ok()?.mode();
-            let end = End { pid, reads: mode & 0o400 != 0, writes: mode & 0o200 != 0 };
-            self.pipes.entry(inode).or_default().push(end);
+            let ends = self.pipes.entry(inode).or_default();
+            if mode & 0o400 != 0 {
+                add_once(&mut ends.readers, pid);
+            }
+            if mode & 0o200 != 0 {
+                add_once(&mut ends.writers, pid);
+            }
         } else if let Some(inode) = inode(name, b"socket:[") {
-            self.sockets.entry(inode).or_default().push(pid);
+            add_once(self.sockets.entry(inode).or_default(), pid);
         } else if name == b"/dev/fuse" {
             let number = info(&format!("/proc/{pid}"), fd, "fuse_connection:");
             self.servers.push((pid, number.and_then(|number| number.parse().ok())));
@@ -56,24 +61,18 @@ impl Holders {
         Some(())
     }
 
-    pub(super) fn writers(&self, pipe: u64) -> Vec<Pid> {
-        self.ends(pipe, |end| end.writes)
+    pub(super) fn writers(&self, pipe: u64) -> &[Pid] {
+        self.pipes.get(&pipe).map_or(&[], |ends| &ends.writers)
     }
 
-    pub(super) fn readers(&self, pipe: u64) -> Vec<Pid> {
-        self.ends(pipe, |end| end.reads)
-    }
-
-    fn ends(&self, pipe: u64, which: impl Fn(&End) -> bool) -> Vec<Pid> {
-        let ends = self.pipes.get(&pipe).into_iter().flatten();
-        distinct(ends.filter(|end| which(end)).map(|end| end.pid))
+    pub(super) fn readers(&self, pipe: u64) -> &[Pid] {
+        self.pipes.get(&pipe).map_or(&[], |ends| &ends.readers)
     }
 
     /// Who has the other end of a Unix socket.
-    pub(super) fn peers(&self, socket: u64) -> Vec<Pid> {
+    pub(super) fn peers(&self, socket: u64) -> &[Pid] {
         let peer = || UnixPeers::open().ok()?.peer(u32::try_from(socket).ok()?).ok()?;
-        let holders = peer().and_then(|peer| self.sockets.get(&u64::from(peer)));
-        distinct(holders.into_iter().flatten().copied())
+        peer().and_then(|peer| self.sockets.get(&u64::from(peer))).map_or(&[], Vec::as_slice)
     }
 
     /// Who serves the FUSE connection with this number: those who are known to, else whoever may.
@@ -81,6 +80,13 @@ impl Holders {
         let with = |wanted: Option<u32>| self.servers.iter().filter(move |(_, number)| *number == wanted);
         let known = distinct(with(Some(connection)).map(|(pid, _)| *pid));
         if known.is_empty() { distinct(with(None).map(|(pid, _)| *pid)) } else { known }
+    }
+}
+
+/// Processes are looked at one after the other: whoever is there already is the last.
+fn add_once(pids: &mut Vec<Pid>, pid: Pid) {
+    if pids.last() != Some(&pid) {
+        pids.push(pid);
     }
 }
 

@@ -155,9 +155,8 @@ impl Doctor {
         let pids: BTreeSet<Pid> = doubtful.iter().map(|wait| wait.task.pid).collect();
         let mut round = Round::new(&mut self.reader);
         let again: Vec<Wait> = pids.into_iter().flat_map(|pid| round.waits(pid)).collect();
-        let same = |wait: &&Wait| {
-            doubtful.iter().any(|other| (other.task.thread, &other.on) == (wait.task.thread, &wait.on))
-        };
+        let known: BTreeMap<Pid, &On> = doubtful.iter().map(|wait| (wait.task.thread, &wait.on)).collect();
+        let same = |wait: &&Wait| known.get(&wait.task.thread) == Some(&&wait.on);
         let lasting: Vec<Wait> = again.iter().filter(same).cloned().collect();
         let mut circles = Graph::of(&lasting).circles();
         circles.retain(|circle| circle.closed);
@@ -226,20 +225,32 @@ pub(crate) struct Round<'a> {
     holders: Option<Holders>,
     /// Who is whose child; read when somebody waits for one.
     children: Option<BTreeMap<i32, Vec<Stat>>>,
+    /// Those who were looked at because somebody waits for them.
+    parties: BTreeMap<Pid, Option<Party>>,
 }
 
 /// More processes of a chain are not followed: nobody reads that.
 const LONGEST_CHAIN: usize = 64;
+/// More of those who could end one wait are only counted: thousands can wait at one pipe of which each has both ends.
+const MOST_PARTIES: usize = 32;
 
 impl<'a> Round<'a> {
     pub(crate) fn new(reader: &'a mut Reader) -> Round<'a> {
-        Round { reader, locks: Locks::read(), freezers: BTreeMap::new(), holders: None, children: None }
+        Round {
+            reader,
+            locks: Locks::read(),
+            freezers: BTreeMap::new(),
+            holders: None,
+            children: None,
+            parties: BTreeMap::new(),
+        }
     }
 
-    /// Somebody, as he is just now.
+    /// Somebody, as he was when he was met first.
     pub(crate) fn party(&mut self, pid: Pid) -> Option<Party> {
-        let stat = self.reader.stat(pid)?;
-        Some(Party { pid, name: stat.name, state: stat.state })
+        let reader = &mut *self.reader;
+        let look = || reader.stat(pid).map(|stat| Party { pid, name: stat.name, state: stat.state });
+        self.parties.entry(pid).or_insert_with(look).clone()
     }
 
     /// For what each thread of a process waits.
@@ -254,8 +265,8 @@ impl<'a> Round<'a> {
         }
         let task = self.task(pid, &stat);
         let on = doula_core::diagnosis::wait::on(&task)?;
-        let parties = self.parties(&task, &on);
-        Some(Wait::new(task, on, parties))
+        let (parties, more) = self.parties(&task, &on);
+        Some(Wait::new(task, on, parties).and_more(more))
     }
 
     /// For what all of them wait, without those who wait for time, events, or what we may not see.
@@ -286,10 +297,25 @@ impl<'a> Round<'a> {
         chain
     }
 
-    /// Who could end the wait.
-    fn parties(&mut self, task: &Task, on: &On) -> Vec<Party> {
+    /// Who could end the wait, and how many more.
+    fn parties(&mut self, task: &Task, on: &On) -> (Vec<Party>, usize) {
         let us = task.pid;
-        let pids: Vec<Pid> = match on {
+        let (pids, more) = if let On::PipeData(inode) = on {
+            few(self.holders().writers(*inode), us)
+        } else if let On::PipeRoom(inode) = on {
+            few(self.holders().readers(*inode), us)
+        } else if let On::Socket(inode) = on {
+            few(self.holders().peers(*inode), us)
+        } else {
+            few(&self.others(task, on), us)
+        };
+        (pids.into_iter().filter_map(|pid| self.party(pid)).collect(), more)
+    }
+
+    /// Who could end a wait at something that has few ends.
+    fn others(&mut self, task: &Task, on: &On) -> Vec<Pid> {
+        let us = task.pid;
+        match on {
             On::Tracer => tasks::tracer(us, task.thread).into_iter().collect(),
             On::Vfork => self
                 .children_of(us)
@@ -306,13 +332,13 @@ impl<'a> Round<'a> {
                 .map(|stat| stat.pid)
                 .collect(),
             On::Lock(lock) => self.owners(task, lock),
-            On::PipeData(inode) => self.holders().writers(*inode),
-            On::PipeRoom(inode) => self.holders().readers(*inode),
-            On::Socket(inode) => self.holders().peers(*inode),
             On::Fuse(Some(mount)) | On::Page(Some(mount)) if mount.is_fuse() => {
                 self.holders().servers(mount.device.1)
             }
-            On::Stop
+            On::PipeData(_)
+            | On::PipeRoom(_)
+            | On::Socket(_)
+            | On::Stop
             | On::Freezer(_)
             | On::Fuse(_)
             | On::Nfs(_)
@@ -327,8 +353,7 @@ impl<'a> Round<'a> {
             | On::Device
             | On::Hidden
             | On::Kernel(_) => Vec::new(),
-        };
-        pids.into_iter().filter(|pid| *pid != us).filter_map(|pid| self.party(pid)).collect()
+        }
     }
 
     fn owners(&mut self, task: &Task, lock: &FileLock) -> Vec<Pid> {
@@ -357,6 +382,15 @@ impl<'a> Round<'a> {
         });
         children.get(&pid.get()).cloned().unwrap_or_default()
     }
+}
+
+/// Some of them, and how many more there are, without this one.
+fn few(pids: &[Pid], us: Pid) -> (Vec<Pid>, usize) {
+    let others = || pids.iter().copied().filter(|pid| *pid != us);
+    let some: Vec<Pid> = others().take(MOST_PARTIES).collect();
+    let ours = usize::from(pids.contains(&us));
+    let more = pids.len() - ours - some.len();
+    (some, more)
 }
 
 /// What those threads of a process do that have not ended.
