@@ -25,8 +25,8 @@ pub(crate) struct Context {
     pub(crate) memory: Option<u64>,
     /// Over which time CPU use was measured.
     pub(crate) interval: Option<Duration>,
-    /// The CPU time of each at its beginning, in ticks.
-    before: BTreeMap<Identity, u64>,
+    /// The CPU time of each at its beginning, in ticks, by identity.
+    before: Vec<(Identity, u64)>,
     users: RefCell<BTreeMap<u32, String>>,
     groups: RefCell<BTreeMap<u32, String>>,
 }
@@ -38,7 +38,7 @@ impl Context {
             machine: Machine::now(),
             memory: total_memory(),
             interval: None,
-            before: BTreeMap::new(),
+            before: Vec::new(),
             users: RefCell::default(),
             groups: RefCell::default(),
         }
@@ -47,7 +47,9 @@ impl Context {
     /// Now, after so long a measurement that began with these.
     pub(crate) fn after(interval: Duration, before: &[Process]) -> Context {
         let ticks = |process: &Process| (process.stat.identity(), process.stat.cpu.0 + process.stat.cpu.1);
-        Context { interval: Some(interval), before: before.iter().map(ticks).collect(), ..Context::now() }
+        let mut before: Vec<_> = before.iter().map(ticks).collect();
+        before.sort_unstable();
+        Context { interval: Some(interval), before, ..Context::now() }
     }
 
     /// At this moment, after a measurement that began with these ticks of each.
@@ -55,8 +57,9 @@ impl Context {
         machine: Machine,
         memory: Option<u64>,
         interval: Option<Duration>,
-        before: BTreeMap<Identity, u64>,
+        mut before: Vec<(Identity, u64)>,
     ) -> Context {
+        before.sort_unstable();
         Context { machine, memory, interval, before, users: RefCell::default(), groups: RefCell::default() }
     }
 
@@ -69,14 +72,19 @@ impl Context {
     /// The CPU time of a process at the beginning of the measurement, in ticks.
     #[cfg(test)]
     pub(crate) fn before(&self, identity: Identity) -> Option<u64> {
-        self.before.get(&identity).copied()
+        self.ticks_before(identity)
+    }
+
+    fn ticks_before(&self, identity: Identity) -> Option<u64> {
+        let found = self.before.binary_search_by_key(&identity, |(of, _)| *of).ok()?;
+        Some(self.before[found].1)
     }
 
     /// CPU use over the interval; nothing of whom was born in it.
     fn percent(&self, process: &Process) -> Value<'static> {
-        let begun = self.interval.zip(self.before.get(&process.stat.identity()));
+        let begun = self.interval.zip(self.ticks_before(process.stat.identity()));
         Value::some(begun, |(interval, before)| {
-            let ticks = (process.stat.cpu.0 + process.stat.cpu.1).saturating_sub(*before);
+            let ticks = (process.stat.cpu.0 + process.stat.cpu.1).saturating_sub(before);
             Value::Percent(100.0 * self.machine.ticks(ticks).as_secs_f64() / interval.as_secs_f64())
         })
     }

@@ -94,6 +94,22 @@ fn who_stops_it_has_the_terminal_and_in_the_foreground_it_is_drawn_again() {
 }
 
 #[test]
+fn why_a_process_waits_is_asked_of_the_doctor_and_comes_while_the_screen_goes_on() {
+    // A shell that waits for a child which waits for us.
+    let made = Made::shell("echo here; (read x; true); true");
+    let mut terminal = top(&["-f", &format!("pid={}", made.pid()), "-o", "pid,ppid,args"]);
+    terminal.resize(50, 200);
+    terminal.expect("read");
+    terminal.types("\r");
+    terminal.expect("environment");
+    // Blanks that stay blanks are not sent: of "waits for the end of a child" single words are.
+    terminal.expect("child");
+    terminal.types("q");
+    terminal.types("q");
+    assert!(terminal.end().1.success());
+}
+
+#[test]
 fn a_mistake_of_ours_gives_the_terminal_back_as_it_was_and_says_what_it_is() {
     if !cfg!(debug_assertions) {
         return super::skipped("only a program with debug assertions can be asked to fail");

@@ -116,13 +116,14 @@ pub enum Happened {
     Typed,
     /// A signal came: WINCH for another size, TSTP for a pause, CONT after it, or one that asks us to end.
     Signal(Signal),
-    /// What is waited for beside can be read ([`Desk::beside`]).
-    Beside,
+    /// What is waited for beside under this number can be read ([`Desk::beside`]).
+    Beside(u32),
     /// The time is over.
     Time,
 }
 
 const SIGNALS: u64 = 2;
+/// And all above.
 const BESIDE: u64 = 3;
 
 impl Desk {
@@ -152,8 +153,8 @@ impl Desk {
     ///
     /// # Errors
     /// EPERM when it is a regular file; lack of memory.
-    pub fn beside(&self, other: &impl AsFd) -> io::Result<()> {
-        self.epoll.add(other, Interest::READ, BESIDE).map_err(os_error)
+    pub fn beside(&self, other: &impl AsFd, number: u32) -> io::Result<()> {
+        self.epoll.add(other, Interest::READ, BESIDE + u64::from(number)).map_err(os_error)
     }
 
     /// Waits at most so long.
@@ -168,7 +169,7 @@ impl Desk {
                 Ok(Some(arrival)) => Happened::Signal(arrival.signal),
                 Ok(None) | Err(_) => Happened::Time,
             },
-            Some(BESIDE) => Happened::Beside,
+            Some(token @ BESIDE..) => Happened::Beside((token - BESIDE) as u32),
             Some(_) => Happened::Typed,
             None => Happened::Time,
         }

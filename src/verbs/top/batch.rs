@@ -35,7 +35,8 @@ pub(super) fn run(args: &Args, settings: &Settings, ui: &mut Ui) -> Outcome {
     let mut watcher = Watcher::new().map_err(failed)?;
     let mut recorder = recorder(args)?;
     // CPU use is measured between two looks, of which the first is not printed.
-    watcher.look_with(&Want::default()).map_err(failed)?;
+    watcher.look_with(&Want::default(), Vec::new()).map_err(failed)?;
+    let mut processes = Vec::new();
     for _ in 0..count {
         let due = Instant::now() + settings.interval;
         while let Some(left) = due.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
@@ -44,11 +45,12 @@ pub(super) fn run(args: &Args, settings: &Settings, ui: &mut Ui) -> Outcome {
                 None => std::thread::park_timeout(left),
             }
         }
-        let look = watcher.look_with(&want).map_err(failed)?;
+        let look = watcher.look_with(&want, processes).map_err(failed)?;
         if let Some(recorder) = &mut recorder {
             recorder.keep(&look)?;
         }
         print(&look, args, settings, ui)?;
+        processes = look.processes;
     }
     Ok(Exit::OK)
 }

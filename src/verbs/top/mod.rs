@@ -18,6 +18,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod watch;
+mod why;
 
 use crate::config;
 use crate::error::{Exit, Failure, Outcome};

@@ -1,6 +1,7 @@
 //! The pages about one process.
 
 use super::state::{Detail, Tab, Top};
+use super::why::ASKING;
 use crate::processes::{Column, printable};
 use doula_host::procfs::{Answer, Process, Reader, Signals, Text, Want};
 use doula_model::process::Identity;
@@ -78,7 +79,7 @@ fn state(reader: &mut Reader, top: &Top, of: Identity) -> Vec<String> {
         if name == "0" || name.is_empty() { Vec::new() } else { vec![name] }
     });
     let call = text(reader.text(of.pid, Text::Syscall), b'\n');
-    let mut waiting = vec![format!("it is {}", process.stat.state)];
+    let mut waiting = vec![format!("it is {}", process.stat.state), ASKING.to_owned()];
     if let Some(end) = process.stat.end() {
         waiting.push(format!("it {end}, and its parent {} has not buried it", process.stat.ppid));
     }

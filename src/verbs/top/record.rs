@@ -284,7 +284,7 @@ impl Player {
         let line = &self.lines[self.at];
         self.at += 1;
         let ticks = |process: &Process| process.stat.cpu.0 + process.stat.cpu.1;
-        let before: BTreeMap<Identity, u64> =
+        let before: Vec<(Identity, u64)> =
             self.processes.values().map(|process| (process.stat.identity(), ticks(process))).collect();
         self.processes.retain(|pid, _| !line.gone.contains(&pid.get()));
         let changed = line.changed.iter().filter_map(Kept::process);

@@ -4,8 +4,9 @@ use super::draw::draw;
 use super::pages;
 use super::record::{Player, Recorder};
 use super::settings::Theme;
-use super::state::{Effect, Event, Look, Top};
+use super::state::{Effect, Event, Look, Mode, Tab, Top};
 use super::watch::Watcher;
+use super::why::Why;
 use crate::error::{Exit, Failure, Outcome};
 use crate::ui::{Keys, Screen};
 use doula_host::Signal;
@@ -19,6 +20,10 @@ use std::time::{Duration, Instant};
 
 /// So long after an Escape nothing that belongs to it comes any more.
 const ESCAPE: Duration = Duration::from_millis(40);
+
+/// What is waited for beside the terminal.
+const LIVES: u32 = 0;
+const WHY: u32 = 1;
 
 /// Where looks come from.
 pub(super) enum Source {
@@ -36,11 +41,13 @@ pub(super) struct Session {
     pub(super) interval: Duration,
     /// A handle of everybody on the screen, since it was drawn first.
     handles: BTreeMap<Identity, Result<Target, Missed>>,
+    /// What the doctor is asked just now.
+    why: Option<Why>,
 }
 
 impl Session {
     pub(super) fn new(top: Top, theme: Theme, source: Source, interval: Duration) -> Session {
-        Session { top, theme, source, interval, handles: BTreeMap::new() }
+        Session { top, theme, source, interval, handles: BTreeMap::new(), why: None }
     }
 
     /// Runs until the person leaves, the terminal is gone or a signal asks us to end.
@@ -65,15 +72,12 @@ impl Session {
         let mut keys = Keys::default();
         let mut due = Instant::now();
         self.resize();
-        if let Source::Live(watcher, _) = &mut self.source
-            && let Some(lives) = watcher.lives()
-        {
-            desk.beside(lives).map_err(lost)?;
-        }
+        self.listen(desk)?;
         let mut shown = false;
         loop {
             if Instant::now() >= due {
                 self.look()?;
+                self.give_up_on_doctor();
                 due = Instant::now() + self.interval;
                 shown = false;
             }
@@ -106,10 +110,17 @@ impl Session {
                     continue;
                 }
                 Happened::Signal(signal) => return Ok(Exit(128 + signal.number() as u8)),
-                Happened::Beside => {
+                Happened::Beside(LIVES) => {
                     self.hear();
                     // Nothing on the screen has changed.
                     shown = true;
+                    continue;
+                }
+                Happened::Beside(_) => {
+                    match self.why.as_mut().and_then(Why::hear) {
+                        Some(lines) => self.knows_why(lines),
+                        None => shown = true,
+                    }
                     continue;
                 }
                 Happened::Time => keys.give_up().into_iter().collect(),
@@ -118,7 +129,13 @@ impl Session {
                 match self.top.handle(Event::Key(key)) {
                     Some(Effect::Quit) => return Ok(Exit::OK),
                     Some(Effect::Pause) => self.pause(desk, screen)?,
-                    Some(effect) => self.act(effect)?,
+                    Some(effect) => {
+                        let asked = matches!(effect, Effect::Ask(_, Tab::State));
+                        self.act(effect)?;
+                        if asked {
+                            self.ask_why(desk)?;
+                        }
+                    }
                     None => {}
                 }
             }
@@ -141,7 +158,8 @@ impl Session {
     fn look(&mut self) -> Result<(), Failure> {
         let look = match &mut self.source {
             Source::Live(watcher, recorder) => {
-                let look = watcher.look(&self.top.view).map_err(super::failed)?;
+                let used = std::mem::take(&mut self.top.used);
+                let look = watcher.look(&self.top.view, used, recorder.is_some()).map_err(super::failed)?;
                 if let Some(recorder) = recorder {
                     recorder.keep(&look)?;
                 }
@@ -151,6 +169,49 @@ impl Session {
         };
         self.sees(look);
         Ok(())
+    }
+
+    /// Waits for births and ends beside the terminal, where somebody tells of them.
+    fn listen(&mut self, desk: &Desk) -> Result<(), Failure> {
+        match &mut self.source {
+            Source::Live(watcher, _) => {
+                watcher.lives().map_or(Ok(()), |lives| desk.beside(lives, LIVES).map_err(lost))
+            }
+            Source::Record(_) => Ok(()),
+        }
+    }
+
+    fn give_up_on_doctor(&mut self) {
+        if self.why.as_ref().is_some_and(Why::is_overdue) {
+            self.knows_why(vec!["why it waits: the doctor did not come to an end".to_owned()]);
+        }
+    }
+
+    /// Asks the doctor about the process whose page is shown; whoever was asked before is no longer.
+    fn ask_why(&mut self, desk: &Desk) -> Result<(), Failure> {
+        let (Mode::Detail(of, ..), Source::Live(..)) = (&self.top.mode, &self.source) else { return Ok(()) };
+        match Why::ask(*of) {
+            Ok(why) => {
+                desk.beside(why.answer(), WHY).map_err(lost)?;
+                self.why = Some(why);
+            }
+            Err(error) => {
+                let told = vec![format!("why it waits: the doctor could not be asked: {error}")];
+                self.top.handle(Event::Why(*of, told));
+            }
+        }
+        Ok(())
+    }
+
+    /// The doctor has spoken, unless the number is somebody else's by now.
+    fn knows_why(&mut self, lines: Vec<String>) {
+        let (Some(why), Source::Live(watcher, _)) = (self.why.take(), &mut self.source) else { return };
+        let now = watcher.live().reader().stat(why.of.pid);
+        let lines = match now {
+            Some(now) if now.identity() == why.of => lines,
+            _ => vec!["why it waits: it is gone".to_owned()],
+        };
+        self.top.handle(Event::Why(why.of, lines));
     }
 
     /// Hears of births and ends.
@@ -173,6 +234,9 @@ impl Session {
 
     /// Asks more of those who come on the screen, takes their handles, and draws.
     fn show(&mut self, screen: &mut Screen) -> Result<(), Failure> {
+        if matches!(&self.source, Source::Live(watcher, _) if watcher.lacks(&self.top.view)) {
+            self.look()?;
+        }
         if let Source::Live(watcher, _) = &mut self.source {
             let visible = self.top.visible();
             let more = watcher.more(&visible, &self.top.view).map_err(super::failed)?;

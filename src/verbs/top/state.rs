@@ -3,6 +3,7 @@
 use super::meters::Meters;
 use super::rows::{Row, Sums, View, rows};
 use super::short::{Ended, Short};
+use super::why::ASKING;
 use crate::config;
 use crate::processes::{COLUMNS, Column, Condition, Context, Value, printable};
 use crate::ui::Key;
@@ -34,6 +35,8 @@ pub(super) enum Event {
     More(Vec<Process>),
     /// The detail that was asked for.
     Detail(Detail),
+    /// Why this process waits.
+    Why(Identity, Vec<String>),
     /// What came of an effect, or is to be known.
     Told(String),
 }
@@ -136,6 +139,8 @@ pub(super) struct Top {
     pub(super) first: usize,
     /// The chosen one as it was seen last, when it is gone.
     pub(super) lost: Option<Process>,
+    /// The list of the look before this, whose room a later one may use.
+    pub(super) used: Vec<Process>,
     pub(super) short: Option<Short>,
     pub(super) filter: String,
     pub(super) search: String,
@@ -164,6 +169,7 @@ impl Top {
             row: 0,
             first: 0,
             lost: None,
+            used: Vec::new(),
             short: None,
             filter: String::new(),
             search: String::new(),
@@ -189,6 +195,7 @@ impl Top {
                     *known = Some(detail);
                 }
             }
+            Event::Why(of, lines) => self.learns_why(of, lines),
             Event::Told(text) => self.told = Some(text),
         }
         self.scroll();
@@ -249,7 +256,10 @@ impl Top {
             self.lost = None;
         }
         let context = match self.look.take() {
-            Some(before) => look.context.with_names_of(before.context),
+            Some(before) => {
+                self.used = before.processes;
+                look.context.with_names_of(before.context)
+            }
             None => look.context,
         };
         self.look = Some(Look { context, ..look });
@@ -270,6 +280,16 @@ impl Top {
             {
                 look.processes[at] = process;
             }
+        }
+    }
+
+    /// The answer stands where it was asked for, if that page is still there.
+    fn learns_why(&mut self, of: Identity, why: Vec<String>) {
+        if let Mode::Detail(shown, _, _, Some(detail)) = &mut self.mode
+            && *shown == of
+            && let Some(at) = detail.lines.iter().position(|line| line == ASKING)
+        {
+            detail.lines.splice(at..=at, why);
         }
     }
 

@@ -6,7 +6,7 @@ use super::short::Ended;
 use super::state::Look;
 use crate::processes::{Context, total_memory};
 use doula_host::lives::Lives;
-use doula_host::procfs::{Answer, Live, Machine, Want};
+use doula_host::procfs::{Answer, Live, Machine, Spare, Want};
 use doula_model::process::{Identity, Process};
 use std::io;
 use std::time::{Duration, Instant};
@@ -16,13 +16,21 @@ pub(super) struct Watcher {
     live: Live,
     memory: Option<u64>,
     last: Option<Instant>,
+    /// What the last look did not ask of `stat`.
+    spared: Spare,
     /// Nothing where nobody tells us of births and ends.
     lives: Option<Lives>,
 }
 
 impl Watcher {
     pub(super) fn new() -> io::Result<Watcher> {
-        Ok(Watcher { live: Live::open()?, memory: total_memory(), last: None, lives: Lives::listen().ok() })
+        Ok(Watcher {
+            live: Live::open()?,
+            memory: total_memory(),
+            last: None,
+            spared: Spare::default(),
+            lives: Lives::listen().ok(),
+        })
     }
 
     /// Who tells of births and ends, if somebody does.
@@ -35,22 +43,26 @@ impl Watcher {
     }
 
     /// Looks at all, asking of each what conditions and the order need.
-    pub(super) fn look(&mut self, view: &View) -> io::Result<Look> {
-        let mut want = Want::default();
+    /// `copy` is an earlier list, whose room is used again; `whole` is for those who keep it.
+    pub(super) fn look(&mut self, view: &View, copy: Vec<Process>, whole: bool) -> io::Result<Look> {
+        let spare = if whole { Spare::default() } else { spare(view) };
+        let mut want = Want { spare, ..Want::default() };
         view.sort.want(&mut want);
         view.conditions.iter().for_each(|condition| condition.want(&mut want));
         if view.tree && view.sums {
             view.columns.iter().filter(|column| column.name == "swap").for_each(|one| one.want(&mut want));
         }
-        self.look_with(&want)
+        self.look_with(&want, copy)
     }
 
     /// Looks at all, asking this of each.
-    pub(super) fn look_with(&mut self, want: &Want) -> io::Result<Look> {
+    pub(super) fn look_with(&mut self, want: &Want, copy: Vec<Process>) -> io::Result<Look> {
         self.live.look(want)?;
+        self.spared = want.spare;
         let now = Instant::now();
         let interval = self.last.replace(now).map(|before| now - before);
-        let processes = self.live.processes().to_vec();
+        let mut processes = copy;
+        self.live.copy_into(&mut processes);
         let before = processes.iter().enumerate().filter_map(|(at, process)| {
             let ticks = process.stat.cpu.0 + process.stat.cpu.1;
             Some((process.stat.identity(), ticks.saturating_sub(self.live.spent(at)?)))
@@ -60,10 +72,17 @@ impl Watcher {
         let live = &self.live;
         let ended = self.lives.as_mut().map(|lives| {
             lives.hear();
-            let (lives, missing) = lives.take(|pid| live.place(pid).is_some());
+            let (mut lives, missing) = lives.take(|pid| live.place(pid).is_some());
+            // Copies of us that ask for arguments tell nothing of the machine.
+            lives.retain(|life| life.parent.get().unsigned_abs() != std::process::id());
             Ended { lives, missing }
         });
         Ok(Look { processes, context, meters: Meters::now(), ended })
+    }
+
+    /// Whether the last look did not ask what is to be shown now.
+    pub(super) fn lacks(&self, view: &View) -> bool {
+        !self.spared.is_within(spare(view))
     }
 
     /// Asks more of these, as far as the columns need it and it is not known.
@@ -85,4 +104,13 @@ impl Watcher {
             visible.iter().filter_map(|of| Some(self.live.processes()[self.live.place(of.pid)?].clone()));
         Ok(known.collect())
     }
+}
+
+/// What nobody needs of `stat` to show this.
+fn spare(view: &View) -> Spare {
+    let mut want = Want { spare: Spare::ALL, ..Want::default() };
+    view.columns.iter().chain([&view.sort]).for_each(|column| column.want(&mut want));
+    view.conditions.iter().for_each(|condition| condition.want(&mut want));
+    // CPU use of the chosen one has its curve, whatever is shown.
+    Spare { times: false, ..want.spare }
 }

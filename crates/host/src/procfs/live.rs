@@ -11,9 +11,9 @@
 //! Above the limit of open files the rest is opened, read and closed each time. The list of `/proc` is read only when somebody was
 //! born since the last look (`processes` in `/proc/stat`), and every twenty looks. Absent on purpose: when to look.
 
-use super::iterator::{Walked, line};
+use super::iterator::Walked;
 use super::reader::open_at;
-use super::{Reader, Want, parse_stat};
+use super::{Reader, Spare, Want, parse_stat};
 use doula_model::id::Pid;
 use doula_model::plan::{Resource, Rlimit};
 use doula_model::process::{Answer, Identity, ProcState, Process, Stat};
@@ -111,6 +111,28 @@ impl Live {
         &self.processes
     }
 
+    /// Makes an earlier copy of [`Live::processes`] the present one: who is as before is left as it is.
+    ///
+    /// ```
+    /// use doula_host::procfs::{Live, Want};
+    /// let mut live = Live::open()?;
+    /// live.look(&Want::default())?;
+    /// let mut copy = live.processes().to_vec();
+    /// live.look(&Want::default())?;
+    /// live.copy_into(&mut copy);
+    /// assert_eq!(copy, live.processes());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn copy_into(&self, copy: &mut Vec<Process>) {
+        copy.truncate(self.processes.len());
+        for (old, new) in copy.iter_mut().zip(&self.processes) {
+            if old != new {
+                old.clone_from(new);
+            }
+        }
+        copy.extend_from_slice(&self.processes[copy.len()..]);
+    }
+
     /// How many ticks of CPU time the process at this place spent between the last two looks; nothing of who was born since.
     pub fn spent(&self, at: usize) -> Option<u64> {
         let kept = self.kept.get(at)?;
@@ -133,12 +155,12 @@ impl Live {
     /// When `/proc` cannot be listed, or no copy of us can be made that reads what may wait.
     pub fn look(&mut self, want: &Want) -> io::Result<()> {
         self.turn = self.turn.wrapping_add(1);
-        if !self.walk() {
+        if !self.walk(want.spare) {
             let ended = self.look_at_known();
             self.look_at_orphans(&ended);
             self.look_for_new()?;
         }
-        if *want != Want::default() {
+        if (Want { spare: Spare::default(), ..*want }) != Want::default() {
             let every: Vec<usize> = (0..self.processes.len()).collect();
             self.ask(&every, want)?;
         }
@@ -173,17 +195,18 @@ impl Live {
     }
 
     /// Looks at all by a walk over the kernel's tasks, if that can be.
-    fn walk(&mut self) -> bool {
+    fn walk(&mut self, spare: Spare) -> bool {
         self.walks.swap(0, 1);
         let [now, before] = &mut self.walks;
-        let Some(left_out) = self.reader.walk(now) else { return false };
+        let Some(left_out) = self.reader.walk(now, spare) else { return false };
         let (mut pids, mut fresh) = (Vec::with_capacity(self.processes.len()), Vec::new());
-        let mut before = before.processes().peekable();
+        let like = now.is_like(before);
+        let mut before = before.processes().filter(|_| like).peekable();
         for (pid, written) in now.processes() {
             pids.push(pid);
             while before.next_if(|(old, _)| *old < pid).is_some() {}
             if before.peek() != Some(&(pid, written))
-                && let Some(mut stat) = line(written)
+                && let Some(mut stat) = now.line(written)
             {
                 self.reader.name_whole(&mut stat);
                 fresh.push((pid, stat));

@@ -62,7 +62,13 @@ impl Spare {
     pub const ALL: Spare = Spare { times: true, memory: true, rest: true };
 
     /// Whether nothing is spared here that is not spared there.
-    pub(super) const fn is_within(self, other: Spare) -> bool {
+    ///
+    /// ```
+    /// use doula_host::procfs::Spare;
+    /// assert!(Spare::default().is_within(Spare::ALL) && !Spare::ALL.is_within(Spare::default()));
+    /// ```
+    #[must_use]
+    pub const fn is_within(self, other: Spare) -> bool {
         (!self.times || other.times) && (!self.memory || other.memory) && (!self.rest || other.rest)
     }
 }
@@ -252,17 +258,18 @@ impl Reader {
     }
 
     /// Walks over the kernel's tasks if we may and there are many; gives those whom the walk left out.
-    pub(super) fn walk(&mut self, walked: &mut Walked) -> Option<Vec<Stat>> {
+    pub(super) fn walk(&mut self, walked: &mut Walked, spare: Spare) -> Option<Vec<Stat>> {
         if matches!(self.tasks, Err(NoIterator::Unwanted)) {
             return None;
         }
         let count = self.task_count();
         let wanted = match &self.tasks {
-            Ok(tasks) => !tasks.suffices(Spare::default()),
+            Ok(tasks) => !tasks.suffices(spare),
             Err(why) => *why == NoIterator::Few && count >= MANY,
         };
         if wanted {
-            self.tasks = self.begin_tasks(&Want::default(), count).map(|(tasks, _)| tasks);
+            let want = Want { spare, ..Want::default() };
+            self.tasks = self.begin_tasks(&want, count).map(|(tasks, _)| tasks);
         }
         let met = match self.tasks.as_mut().ok()?.walk_into(walked) {
             Ok(met) => met,

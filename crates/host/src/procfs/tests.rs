@@ -223,6 +223,42 @@ fn what_is_spared_changes_nothing_else_and_comes_when_it_is_wanted_again() {
 
 #[test]
 #[expect(clippy::print_stdout, reason = "a test that cannot run says so")]
+fn a_look_that_spares_less_than_the_one_before_tells_the_rest_of_everybody() {
+    let mut live = Live::open().expect("/proc");
+    let narrow = Want { spare: Spare::ALL, ..Want::default() };
+    // Of a second look more will follow, and they go through the kernel's tasks.
+    live.reader().scan(&narrow).expect("to look");
+    live.reader().scan(&narrow).expect("to look");
+    if let Source::Files(why) = live.reader().source() {
+        println!("skipped: {why}");
+        return;
+    }
+    let child = sleeper();
+    let sid = |live: &Live| seen(live, child.pid()).map(|process| process.stat.sid);
+    live.look(&narrow).expect("to look");
+    live.look(&narrow).expect("to look");
+    assert_eq!(sid(&live), Some(0));
+    live.look(&Want::default()).expect("to look");
+    let file = Reader::open().expect("/proc").stat(child.pid()).expect("it sleeps");
+    assert_eq!(sid(&live), Some(file.sid));
+}
+
+#[test]
+fn an_earlier_copy_of_the_list_becomes_the_present_one_whoever_came_and_went() {
+    let mut live = Live::open().expect("/proc");
+    let mut child = sleeper();
+    live.look(&Want::default()).expect("to look");
+    let mut copy = live.processes().to_vec();
+    child.signal(Signal::KILL).expect("ours");
+    child.wait();
+    let _other = [sleeper(), sleeper()];
+    live.look(&Want::default()).expect("to look");
+    live.copy_into(&mut copy);
+    assert_eq!(copy, live.processes());
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "a test that cannot run says so")]
 fn looks_through_the_kernels_tasks_say_the_same_as_the_files_of_all_who_stay_as_they_are() {
     let mut live = Live::open().expect("/proc");
     if let Err(why) = live.reader().iterate() {

@@ -19,7 +19,7 @@ use doula_sys::bpf;
 use doula_sys::fd::{self, OwnedFd};
 use program::{FUNCTIONS, Program, STRUCTURES};
 use record::Record;
-pub(super) use record::{Walked, line};
+pub(super) use record::Walked;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -164,20 +164,21 @@ impl Tasks {
         }
     }
 
-    /// The same as it is written, where nothing is spared, to be compared with another walk; and how many threads were met.
+    /// The same as it is written, to be compared with another walk; and how many threads were met.
     pub(super) fn walk_into(&mut self, walked: &mut Walked) -> Result<u64, Errno> {
         let walk = bpf::walk(&self.link)?;
+        walked.words.clone_from(&self.words);
         let mut filled = 0;
         loop {
-            if walked.0.len() < filled + ROOM {
-                walked.0.resize((filled + ROOM) * 5 / 4, 0);
+            if walked.bytes.len() < filled + ROOM {
+                walked.bytes.resize((filled + ROOM) * 5 / 4, 0);
             }
-            let read = next(&walk, &mut walked.0[filled..filled + ROOM])?;
+            let read = next(&walk, &mut walked.bytes[filled..filled + ROOM])?;
             filled += read;
             if read == 0 {
-                walked.0.truncate(filled);
+                walked.bytes.truncate(filled);
                 walked.gather();
-                return Ok((filled / Record::BYTES) as u64);
+                return Ok((filled / walked.size()) as u64);
             }
         }
     }

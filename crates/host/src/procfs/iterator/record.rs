@@ -25,8 +25,6 @@ const NICE_0: i32 = 120;
 pub(super) struct Record([u64; WORDS]);
 
 impl Record {
-    pub(super) const BYTES: usize = WORDS * 8;
-
     /// Of these words; the others are zero.
     pub(super) fn read(bytes: &[u8], words: &[usize]) -> Record {
         let mut record = Record([0; WORDS]);
@@ -34,15 +32,6 @@ impl Record {
             record.0[word] = u64::from_ne_bytes(*bytes);
         }
         record
-    }
-
-    /// Of all.
-    fn read_all(bytes: &[u8]) -> Record {
-        let mut words = [0; WORDS];
-        for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
-            *word = u64::from_ne_bytes(*bytes);
-        }
-        Record(words)
     }
 
     fn at(&self, word: Word) -> u64 {
@@ -243,43 +232,57 @@ impl Together {
 
 /// What was written in one walk, processes by rising numbers, each with its threads.
 #[derive(Debug, Default)]
-pub(in crate::procfs) struct Walked(pub(super) Vec<u8>);
+pub(in crate::procfs) struct Walked {
+    pub(super) bytes: Vec<u8>,
+    /// Which words a record has.
+    pub(super) words: Vec<usize>,
+}
 
 impl Walked {
+    /// Bytes of a record.
+    pub(super) fn size(&self) -> usize {
+        self.words.len().max(1) * 8
+    }
+
+    /// Whether both tell the same of everybody.
+    pub(in crate::procfs) fn is_like(&self, other: &Walked) -> bool {
+        self.words == other.words
+    }
+
+    /// The line of the process of which this was written.
+    pub(in crate::procfs) fn line(&self, written: &[u8]) -> Option<Stat> {
+        let mut together = Together::new(false, 1);
+        written.chunks_exact(self.size()).for_each(|record| together.add(Record::read(record, &self.words)));
+        together.all().0.pop().map(|process| process.stat)
+    }
+
     /// Brings the threads of each process together: the kernel walks by the numbers of threads, and a thread that was born late
     /// comes after other processes.
     pub(super) fn gather(&mut self) {
-        let mut records: Vec<&[u8]> = self.0.chunks_exact(Record::BYTES).collect();
+        let mut records: Vec<&[u8]> = self.bytes.chunks_exact(self.size()).collect();
         if !records.is_sorted_by_key(|record| tgid(record)) {
             records.sort_by_key(|record| tgid(record));
-            self.0 = records.concat();
+            self.bytes = records.concat();
         }
     }
 
     /// The numbers of the processes, and what was written of each.
     pub(in crate::procfs) fn processes(&self) -> impl Iterator<Item = (Pid, &[u8])> {
-        let mut left = self.0.as_slice();
+        let (mut left, size) = (self.bytes.as_slice(), self.size());
         std::iter::from_fn(move || {
-            let first = left.get(..Record::BYTES).map(tgid)?;
-            let others = left.chunks_exact(Record::BYTES).skip(1).take_while(|record| tgid(record) == first);
-            let (written, rest) = left.split_at(Record::BYTES * (1 + others.count()));
+            let first = left.get(..size).map(tgid)?;
+            let others = left.chunks_exact(size).skip(1).take_while(|record| tgid(record) == first);
+            let (written, rest) = left.split_at(size * (1 + others.count()));
             left = rest;
             Some((Pid::new(first)?, written))
         })
     }
 }
 
-/// The number of the process to which a record belongs.
+/// The number of the process to which a record belongs: its place is the same in all records.
 fn tgid(record: &[u8]) -> i32 {
     let word = record.get(Word::Tgid as usize * 8..).and_then(<[u8]>::first_chunk);
     word.map_or(0, |word| u64::from_ne_bytes(*word) as i32)
-}
-
-/// The line of the process of which this was written.
-pub(in crate::procfs) fn line(written: &[u8]) -> Option<Stat> {
-    let mut together = Together::new(false, 1);
-    written.chunks_exact(Record::BYTES).for_each(|record| together.add(Record::read_all(record)));
-    together.all().0.pop().map(|process| process.stat)
 }
 
 /// Nanoseconds in clock ticks.
@@ -351,16 +354,16 @@ mod tests {
 
     #[test]
     fn a_thread_that_was_born_after_other_processes_still_counts_for_its_own() {
-        let mut walked = Walked::default();
+        let mut walked = Walked { bytes: Vec::new(), words: (0..WORDS).collect() };
         for (tid, tgid) in [(5, 5), (6, 6), (7, 5)] {
             let Record(words) = record(&[(Word::Tid, tid), (Word::Tgid, tgid), (Word::MinorFaults, tid)]);
-            walked.0.extend(words.iter().flat_map(|word| word.to_ne_bytes()));
+            walked.bytes.extend(words.iter().flat_map(|word| word.to_ne_bytes()));
         }
         walked.gather();
         // Of several threads only the first says how many there are.
         let at = Word::Threads as usize * 8;
-        walked.0[at..at + 8].copy_from_slice(&2_u64.to_ne_bytes());
-        let told = |(pid, written): (Pid, &[u8])| (pid.get(), line(written).map(|stat| stat.faults.0));
+        walked.bytes[at..at + 8].copy_from_slice(&2_u64.to_ne_bytes());
+        let told = |(pid, written): (Pid, &[u8])| (pid.get(), walked.line(written).map(|stat| stat.faults.0));
         assert_eq!(walked.processes().map(told).collect::<Vec<_>>(), [(5, Some(12)), (6, Some(6))]);
     }
 
