@@ -18,6 +18,16 @@ use std::io;
 use std::time::Duration;
 
 /// Somebody who has lived.
+///
+/// ```
+/// use doula_host::lives::Lives;
+/// let Ok(mut lives) = Lives::listen() else { return Ok(()) };
+/// lives.hear();
+/// for life in lives.take(|_| false).0 {
+///     println!("{} {} after {:?}", life.pid, life.status, life.lived);
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Life {
     /// Its number, which others may have by now.
@@ -77,6 +87,12 @@ const AT_ONCE: usize = 1000;
 impl Lives {
     /// Listens from now on.
     ///
+    /// ```
+    /// if let Err(why) = doula_host::lives::Lives::listen() {
+    ///     println!("nobody tells us of births and ends: {why}");
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// EPERM without CAP_NET_ADMIN; ENODATA in a PID or user namespace of its own; ECONNREFUSED or EPROTONOSUPPORT in a network namespace
     /// of its own, and where the kernel has no `CONFIG_PROC_EVENTS`.
@@ -86,6 +102,12 @@ impl Lives {
     }
 
     /// Hears what has been told, without waiting; some of it, if it is much: then there is more to hear at once.
+    ///
+    /// ```
+    /// if let Ok(mut lives) = doula_host::lives::Lives::listen() {
+    ///     lives.hear();
+    /// }
+    /// ```
     pub fn hear(&mut self) {
         for _ in 0..AT_ONCE {
             match self.connector.next() {
@@ -99,6 +121,12 @@ impl Lives {
     }
 
     /// Waits at most so long until there is something to hear, and hears it.
+    ///
+    /// ```
+    /// if let Ok(mut lives) = doula_host::lives::Lives::listen() {
+    ///     lives.hear_within(std::time::Duration::from_millis(1));
+    /// }
+    /// ```
     pub fn hear_within(&mut self, time: Duration) {
         // A wait that was interrupted is a short one.
         if let Ok(true) = poll::readable(&self.connector, Some(time)) {
@@ -108,6 +136,12 @@ impl Lives {
 
     /// Who was born and has ended since the last time, and whom nobody saw alive: of those who live, a look has seen those of whom
     /// `seen` holds. And how many are missing: there were too many, or they were told too fast.
+    ///
+    /// ```
+    /// if let Ok(mut lives) = doula_host::lives::Lives::listen() {
+    ///     assert!(lives.take(|_| false).0.is_empty(), "nothing was heard yet");
+    /// }
+    /// ```
     pub fn take(&mut self, seen: impl Fn(Pid) -> bool) -> (Vec<Life>, u64) {
         self.open.retain(|pid, _| !seen(*pid));
         let missing = std::mem::take(&mut self.left_out) + std::mem::take(&mut self.lost);

@@ -28,9 +28,25 @@ use std::path::Path;
 use std::rc::Rc;
 
 /// The variable that marks the processes of a service: `DOULA_ID=<id>`.
+///
+/// ```
+/// use doula_host::{Command, sweep::MARK};
+/// let output = Command::new("env").env(MARK, "web").output()?;
+/// assert!(output.stdout.split(|&byte| byte == b'\n').any(|line| line == b"DOULA_ID=web"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub const MARK: &str = "DOULA_ID";
 
 /// What is to be done with those who are found.
+///
+/// ```
+/// use doula_host::Signal;
+/// use doula_host::sweep::{Order, Sweeper};
+/// let mut sweeper = Sweeper::new();
+/// sweeper.set("web", None, Order::Signal(Signal::TERM));
+/// // Its time is over.
+/// sweeper.set("web", None, Order::Kill);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// Nothing.
@@ -42,6 +58,15 @@ pub enum Order {
 }
 
 /// What one pass saw of one service.
+///
+/// ```
+/// # use doula_host::sweep::{Order, Sweeper};
+/// let mut sweeper = Sweeper::new();
+/// sweeper.set("nobody-has-this", None, Order::Look);
+/// let found = sweeper.pass()?[0].1;
+/// assert_eq!((found.alive, found.unreachable), (0, 0));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Found {
     /// Processes that live. None: it is empty.
@@ -84,6 +109,18 @@ impl Looks {
 }
 
 /// Looks for the descendants of several services at once: one look at `/proc` serves all.
+///
+/// ```
+/// use doula_host::Command;
+/// use doula_host::sweep::{MARK, Order, Sweeper};
+/// let child = Command::new("sleep").arg("1000").env(MARK, "example").spawn()?;
+/// let mut sweeper = Sweeper::new();
+/// sweeper.set("example", None, Order::Kill);
+/// // Marked, or born to somebody who is.
+/// while sweeper.pass()?[0].1.alive > 0 {}
+/// # drop(child);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Sweeper {
     us: Pid,
@@ -134,6 +171,10 @@ impl Default for Sweeper {
 
 impl Sweeper {
     /// Looks for nobody yet.
+    ///
+    /// ```
+    /// assert!(doula_host::sweep::Sweeper::new().is_idle());
+    /// ```
     #[must_use]
     pub fn new() -> Sweeper {
         Sweeper {
@@ -170,6 +211,13 @@ impl Sweeper {
 
     /// Looks for the processes of `id` from the next pass on, or changes what is to be done with them. `main`
     /// is the number and [`start_ticks`] of a main process that leads a session of its own.
+    ///
+    /// ```
+    /// # use doula_host::sweep::{Order, Sweeper};
+    /// let mut sweeper = Sweeper::new();
+    /// sweeper.set("web", None, Order::Look);
+    /// assert!(!sweeper.is_idle());
+    /// ```
     pub fn set(&mut self, id: &str, main: Option<(Pid, u64)>, order: Order) {
         let target = self.targets.entry(Rc::from(id)).or_insert_with(|| Target {
             main,
@@ -185,11 +233,26 @@ impl Sweeper {
     }
 
     /// Looks for it no more.
+    ///
+    /// ```
+    /// # use doula_host::sweep::{Order, Sweeper};
+    /// let mut sweeper = Sweeper::new();
+    /// sweeper.set("web", None, Order::Look);
+    /// sweeper.forget("web");
+    /// assert!(sweeper.is_idle());
+    /// ```
     pub fn forget(&mut self, id: &str) {
         self.targets.remove(id);
     }
 
     /// Whether there is nobody to look for.
+    ///
+    /// ```
+    /// # use doula_host::sweep::{Order, Sweeper};
+    /// let mut sweeper = Sweeper::new();
+    /// assert!(sweeper.is_idle() && sweeper.pass()?.is_empty());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.targets.is_empty()
@@ -197,6 +260,14 @@ impl Sweeper {
 
     /// Looks through `/proc` once, does to each process what was ordered, and tells what it saw, by id. Call
     /// again (when a child ended, or after some milliseconds) until `alive` is 0.
+    ///
+    /// ```
+    /// # use doula_host::sweep::{Order, Sweeper};
+    /// let mut sweeper = Sweeper::new();
+    /// sweeper.set("web", None, Order::Look);
+    /// assert_eq!(sweeper.pass()?[0].0, "web");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Those of opening `/proc`.
@@ -463,6 +534,14 @@ impl Stat {
 
 /// The start time of a process in clock ticks since boot; with its number, its identity. `None` when it is
 /// gone.
+///
+/// ```
+/// use doula_host::Pid;
+/// use doula_host::sweep::start_ticks;
+/// let us = Pid::new(std::process::id() as i32).expect("a number");
+/// assert!(start_ticks(us).is_some());
+/// assert_eq!(start_ticks(Pid::new(i32::MAX).expect("a number")), None);
+/// ```
 #[must_use]
 pub fn start_ticks(pid: Pid) -> Option<u64> {
     stat(pid).map(|stat| stat.start)

@@ -33,6 +33,15 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The directory of a family of services. Removed when dropped, as far as it is empty.
+///
+/// ```
+/// use doula_host::cgroup::Cgroups;
+/// // Without a cgroup v2 that we may write to there is none.
+/// let Some(family) = Cgroups::discover("example") else { return Ok(()) };
+/// let leaf = family.leaf("web")?;
+/// assert!(leaf.path().starts_with(family.path()) && family.is_empty());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Cgroups {
     /// Our own cgroup at the start, below which everything is.
@@ -52,6 +61,13 @@ impl Cgroups {
     ///
     /// The name of the directory tells whose it is, by number, start time and PID namespace. Empty ones of
     /// supervisors that are dead are removed on the way.
+    ///
+    /// ```
+    /// use doula_host::cgroup::Cgroups;
+    /// if let Some(family) = Cgroups::discover("example") {
+    ///     assert!(family.path().is_dir());
+    /// }
+    /// ```
     #[must_use]
     pub fn discover(name: &str) -> Option<Cgroups> {
         let own = find::own_v2()?;
@@ -86,12 +102,26 @@ impl Cgroups {
     }
 
     /// Whether nobody lives in any leaf of the family.
+    ///
+    /// ```
+    /// # use doula_host::cgroup::Cgroups;
+    /// let Some(family) = Cgroups::discover("example") else { return Ok(()) };
+    /// assert!(family.is_empty(), "nobody was born into it");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn is_empty(&self) -> bool {
         read_events(&self.events).unwrap_or(false)
     }
 
     /// The leaf of a service, made if it is not there yet.
+    ///
+    /// ```
+    /// # use doula_host::cgroup::Cgroups;
+    /// let Some(family) = Cgroups::discover("example") else { return Ok(()) };
+    /// assert_eq!(family.leaf("web")?.path(), family.path().join("web"));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Those of mkdir(2): EAGAIN when `cgroup.max.descendants` is reached, ENOENT when somebody removed the
@@ -106,6 +136,16 @@ impl Cgroups {
 
     /// An fd of a leaf's directory, for [`doula_model::plan::ChildPlan::cgroup`]. Needed for the birth only:
     /// keeping it open for a thousand services would make every birth dearer.
+    ///
+    /// ```
+    /// # use doula_host::cgroup::Cgroups;
+    /// let Some(family) = Cgroups::discover("example") else { return Ok(()) };
+    /// let leaf = family.leaf("web")?;
+    /// family.open_leaf(&leaf)?;
+    /// leaf.try_remove();
+    /// assert!(family.open_leaf(&leaf).is_err());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Those of open(2): ENOENT after [`Leaf::try_remove`].
@@ -224,6 +264,14 @@ fn remove_tree(path: &Path) -> bool {
 }
 
 /// The cgroup of one service.
+///
+/// ```
+/// # use doula_host::cgroup::Cgroups;
+/// let Some(family) = Cgroups::discover("example") else { return Ok(()) };
+/// let leaf = family.leaf("web")?;
+/// assert!(leaf.is_empty()? && leaf.members().is_empty());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Leaf {
     path: PathBuf,
@@ -254,6 +302,13 @@ impl Leaf {
 
     /// As [`Cgroups::open_leaf`], for a leaf that has no family.
     ///
+    /// ```
+    /// # use doula_host::cgroup::Cgroups;
+    /// let Some(family) = Cgroups::discover("example") else { return Ok(()) };
+    /// family.leaf("web")?.open()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As there.
     pub fn open(&self) -> io::Result<OwnedFd> {
@@ -264,6 +319,14 @@ impl Leaf {
     /// leaf becomes empty or inhabited. Read it ([`Leaf::is_empty`] with a new fd does not count) to arm it
     /// again.
     ///
+    /// ```
+    /// # use doula_host::cgroup::Cgroups;
+    /// let Some(family) = Cgroups::discover("example") else { return Ok(()) };
+    /// let events = family.leaf("web")?.events()?;
+    /// assert!(doula_host::cgroup::read_events(&events)?, "it is empty");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Those of open(2).
     pub fn events(&self) -> io::Result<OwnedFd> {
@@ -271,6 +334,15 @@ impl Leaf {
     }
 
     /// Whether no process lives in it or below. Zombies do not count: they are dead, and waited for by others.
+    ///
+    /// ```
+    /// # use doula_host::cgroup::Cgroups;
+    /// let Some(family) = Cgroups::discover("example") else { return Ok(()) };
+    /// let leaf = family.leaf("web")?;
+    /// leaf.try_remove();
+    /// assert!(leaf.is_empty()?, "what is not there is empty");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Those of open(2) and read(2); a leaf that was removed is empty.
@@ -283,6 +355,13 @@ impl Leaf {
     }
 
     /// The processes that live in it and below, by number. For display and counting.
+    ///
+    /// ```
+    /// # use doula_host::cgroup::Cgroups;
+    /// let Some(family) = Cgroups::discover("example") else { return Ok(()) };
+    /// assert!(family.leaf("web")?.members().is_empty());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn members(&self) -> Vec<Pid> {
         let mut members = Vec::new();
@@ -292,6 +371,13 @@ impl Leaf {
 
     /// Sends a signal to every process in it and below, also to those that are born meanwhile, and returns
     /// how many there were. The signal reaches nobody outside, even when numbers are used again.
+    ///
+    /// ```
+    /// # use doula_host::cgroup::Cgroups;
+    /// let Some(family) = Cgroups::discover("example") else { return Ok(()) };
+    /// assert_eq!(family.leaf("web")?.signal_all(doula_host::Signal::HUP)?, 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     /// EMFILE, and what else pidfd_open(2) says; those who ended meanwhile are no error.
@@ -332,6 +418,15 @@ impl Leaf {
     /// 5.14); before that, by freezing it first and then one by one. They are dead when the leaf is empty,
     /// not when this returns. Nobody can be born in it from then on (Linux 6.14 and later kill them at birth): make
     /// it anew.
+    ///
+    /// ```
+    /// # use doula_host::cgroup::Cgroups;
+    /// let Some(family) = Cgroups::discover("example") else { return Ok(()) };
+    /// let leaf = family.leaf("web")?;
+    /// leaf.kill()?;
+    /// assert!(leaf.is_empty()?);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Those of write(2), or of [`Leaf::signal_all`].
@@ -379,6 +474,13 @@ impl Leaf {
 
     /// Removes the leaf and what the service may have made in it. `true` proves that nobody lived in it (or
     /// that it was gone already); `false`: somebody does.
+    ///
+    /// ```
+    /// # use doula_host::cgroup::Cgroups;
+    /// let Some(family) = Cgroups::discover("example") else { return Ok(()) };
+    /// assert!(family.leaf("web")?.try_remove(), "nobody lived in it");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn try_remove(&self) -> bool {
         remove_tree(&self.path)
     }
@@ -402,6 +504,14 @@ const HELD_AT_ONCE: usize = 512;
 const MOST_PASSES: usize = 64;
 
 /// Reads an fd of [`Leaf::events`] and arms it again: whether the leaf is empty.
+///
+/// ```
+/// # use doula_host::cgroup::Cgroups;
+/// let Some(family) = Cgroups::discover("example") else { return Ok(()) };
+/// let events = family.leaf("web")?.events()?;
+/// assert!(doula_host::cgroup::read_events(&events)?);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 ///
 /// # Errors
 /// Those of lseek(2) and read(2); ENODEV when the leaf was removed.

@@ -43,6 +43,18 @@ use std::io;
 use std::time::Duration;
 
 /// What is found about one process.
+///
+/// ```
+/// # use doula_host::Pid;
+/// # use doula_host::diagnosis::Doctor;
+/// # let us = Pid::new(std::process::id() as i32).expect("a number");
+/// let mut doctor = Doctor::new()?;
+/// let found = doctor.diagnose(us)?.expect("we live");
+/// for wait in &found.waits {
+///     println!("{} {wait}", wait.task.thread);
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Diagnosis {
     /// The process as it was seen.
@@ -60,6 +72,15 @@ pub struct Diagnosis {
 }
 
 /// What is found about all processes.
+///
+/// ```
+/// let mut doctor = doula_host::diagnosis::Doctor::new()?;
+/// let report = doctor.examine(std::time::Duration::from_millis(1))?;
+/// for finding in &report.zombies {
+///     println!("{} of {}, because {}", finding.zombies.len(), finding.parent.who, finding.cause);
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// About zombies that stay.
@@ -74,12 +95,26 @@ pub struct Report {
 
 impl Report {
     /// Whether nothing was found.
+    ///
+    /// ```
+    /// use doula_host::diagnosis::Report;
+    /// assert!(Report::default().is_healthy());
+    /// ```
     pub fn is_healthy(&self) -> bool {
         self.zombies.is_empty() && self.blocked.is_empty() && self.circles.is_empty()
     }
 }
 
 /// Who looks. Keeps nothing between two questions but the open `/proc`.
+///
+/// ```
+/// # use doula_host::Pid;
+/// # use doula_host::diagnosis::Doctor;
+/// # let us = Pid::new(std::process::id() as i32).expect("a number");
+/// let mut doctor = Doctor::new()?;
+/// assert!(doctor.zombies(|stat| stat.ppid == us.get())?.is_empty(), "we have buried everybody");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Doctor {
     reader: Reader,
@@ -88,6 +123,11 @@ pub struct Doctor {
 impl Doctor {
     /// At `/proc`.
     ///
+    /// ```
+    /// doula_host::diagnosis::Doctor::new()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// When it is not there.
     pub fn new() -> io::Result<Doctor> {
@@ -95,17 +135,46 @@ impl Doctor {
     }
 
     /// The reader with which it looks.
+    ///
+    /// ```
+    /// # use doula_host::Pid;
+    /// # use doula_host::diagnosis::Doctor;
+    /// # let us = Pid::new(std::process::id() as i32).expect("a number");
+    /// let mut doctor = Doctor::new()?;
+    /// assert!(doctor.reader().stat(us).is_some());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn reader(&mut self) -> &mut Reader {
         &mut self.reader
     }
 
     /// For what each thread of a process waits; nothing of those that run, and nothing when it is gone.
+    ///
+    /// ```
+    /// # use doula_host::Pid;
+    /// # use doula_host::diagnosis::Doctor;
+    /// # let us = Pid::new(std::process::id() as i32).expect("a number");
+    /// let mut doctor = Doctor::new()?;
+    /// // Whoever asks does not wait; other threads of ours may.
+    /// assert!(doctor.waits(us).iter().all(|wait| wait.task.pid == us));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn waits(&mut self, pid: Pid) -> Vec<Wait> {
         let mut round = Round::new(&mut self.reader);
         round.waits(pid)
     }
 
     /// All about one process; `None` when there is none with this number.
+    ///
+    /// ```
+    /// # use doula_host::Pid;
+    /// # use doula_host::diagnosis::Doctor;
+    /// # let us = Pid::new(std::process::id() as i32).expect("a number");
+    /// let mut doctor = Doctor::new()?;
+    /// assert_eq!(doctor.diagnose(us)?.expect("we live").stat.pid, us);
+    /// assert!(doctor.diagnose(Pid::new(i32::MAX).expect("a number"))?.is_none());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     /// When `/proc` cannot be listed.
@@ -127,6 +196,18 @@ impl Doctor {
     /// The zombies of all processes, or of those of whom this holds, as they are at this moment: also those that are about
     /// to be buried.
     ///
+    /// ```
+    /// # use doula_host::Pid;
+    /// # use doula_host::diagnosis::Doctor;
+    /// # let us = Pid::new(std::process::id() as i32).expect("a number");
+    /// let mut doctor = Doctor::new()?;
+    /// let mut child = doula_host::Command::new("true").spawn().expect("a child");
+    /// // It ends, and stays a zombie until it is waited for.
+    /// while doctor.zombies(|stat| stat.pid == child.pid())?.is_empty() {}
+    /// child.wait();
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// When `/proc` cannot be listed.
     pub fn zombies(&mut self, of: impl Fn(&Stat) -> bool) -> io::Result<Vec<Finding>> {
@@ -135,6 +216,15 @@ impl Doctor {
     }
 
     /// Looks at all processes twice, so long apart: what is over by then is no finding.
+    ///
+    /// ```
+    /// let mut doctor = doula_host::diagnosis::Doctor::new()?;
+    /// let report = doctor.examine(std::time::Duration::from_millis(1))?;
+    /// for wait in &report.blocked {
+    ///     println!("{} {wait}: {}", wait.task.pid, wait.kill);
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     /// When `/proc` cannot be listed.
@@ -167,6 +257,12 @@ impl Doctor {
 
     /// The load of the machine, taken apart.
     ///
+    /// ```
+    /// let load = doula_host::diagnosis::Doctor::new()?.load()?;
+    /// println!("{load:?}");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// When `/proc` cannot be listed.
     pub fn load(&mut self) -> io::Result<Load> {
@@ -174,6 +270,14 @@ impl Doctor {
     }
 
     /// Measures how fast zombies become more: counts each parent's before and after this time.
+    ///
+    /// ```
+    /// let mut doctor = doula_host::diagnosis::Doctor::new()?;
+    /// for finding in doctor.measure(std::time::Duration::from_millis(1))? {
+    ///     println!("{}: {:?}", finding.parent.who, finding.growth);
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     /// When `/proc` cannot be listed.
