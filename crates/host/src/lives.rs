@@ -48,7 +48,7 @@ pub struct Life {
 /// use doula_host::lives::Lives;
 /// let mut lives = match Lives::listen() {
 ///     Ok(lives) => lives,
-///     // Not as an ordinary user, nor in a namespace of its own.
+///     // Not as an ordinary user before Linux 6.6, nor in a namespace of its own.
 ///     Err(why) => return Ok(println!("the kernel does not tell us: {why}")),
 /// };
 /// std::process::Command::new("true").status()?;
@@ -94,7 +94,7 @@ impl Lives {
     /// ```
     ///
     /// # Errors
-    /// EPERM without CAP_NET_ADMIN; ENODATA in a PID or user namespace of its own; ECONNREFUSED or EPROTONOSUPPORT in a network namespace
+    /// EPERM without CAP_NET_ADMIN before Linux 6.6; ENODATA in a PID or user namespace of its own; ECONNREFUSED or EPROTONOSUPPORT in a network namespace
     /// of its own, and where the kernel has no `CONFIG_PROC_EVENTS`.
     pub fn listen() -> io::Result<Lives> {
         let connector = Connector::open().map_err(system_error)?;

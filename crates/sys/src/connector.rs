@@ -60,7 +60,7 @@ pub struct Connector(OwnedFd);
 
 impl Connector {
     /// `socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_CONNECTOR)`, `bind(CN_IDX_PROC)`, and a message that asks to
-    /// be told. EPERM for who may not (CAP_NET_ADMIN); ECONNREFUSED or EPROTONOSUPPORT in another network namespace and in a kernel
+    /// be told. EPERM for who may not (CAP_NET_ADMIN, before Linux 6.6); ECONNREFUSED or EPROTONOSUPPORT in another network namespace and in a kernel
     /// without it (`CONFIG_PROC_EVENTS`); ENODATA when the kernel does not answer, as in another PID or user namespace.
     ///
     /// <https://man7.org/linux/man-pages/man7/netlink.7.html>

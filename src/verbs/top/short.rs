@@ -1,4 +1,4 @@
-//! Who was born and has ended between two looks: no look shows them, but the kernel tells of them, to root.
+//! Who was born and has ended between two looks: no look shows them, but the kernel tells of them.
 
 use crate::processes::printable;
 use doula_host::lives::Life;
