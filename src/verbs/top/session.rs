@@ -8,7 +8,7 @@ use super::state::{Effect, Event, Look, Mode, Tab, Top};
 use super::watch::Watcher;
 use super::why::Why;
 use crate::error::{Exit, Failure, Outcome};
-use crate::ui::{Keys, Screen};
+use crate::ui::{Key, Keys, Screen};
 use doula_host::Signal;
 use doula_host::aim::{Missed, Target};
 use doula_host::procfs::Live;
@@ -90,13 +90,10 @@ impl Session {
             let left = due.saturating_duration_since(Instant::now());
             let happened = desk.next(if keys.are_waiting() { left.min(ESCAPE) } else { left });
             let pressed = match happened {
-                Happened::Typed => {
-                    let mut typed = [0; 1024];
-                    match desk.read(&mut typed) {
-                        0 => return Ok(Exit::OK),
-                        count => keys.typed(&typed[..count]),
-                    }
-                }
+                Happened::Typed => match typed(desk, &mut keys) {
+                    None => return Ok(Exit::OK),
+                    Some(pressed) => pressed,
+                },
                 Happened::Signal(Signal::WINCH) => {
                     self.resize();
                     continue;
@@ -309,6 +306,13 @@ impl Session {
             Err(missed) => format!("{name}: nothing was done: {missed}"),
         }
     }
+}
+
+/// The keys that were pressed; nothing when the terminal is gone.
+fn typed(desk: &Desk, keys: &mut Keys) -> Option<Vec<Key>> {
+    let mut typed = [0; 1024];
+    let count = desk.read(&mut typed);
+    (count > 0).then(|| keys.typed(&typed[..count]))
 }
 
 /// Handles of those on the screen and of whom a menu is open for; nobody else's are kept.
