@@ -10,6 +10,7 @@ use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -205,6 +206,28 @@ impl Family {
         self.keepers.extend(self.keeper());
         self.signal(Signal::KILL);
         self.child.wait().expect("to wait for our own child");
+    }
+
+    /// The supervisor ends by SIGKILL, and nobody helps it to: it has come to this step.
+    pub(crate) fn expect_killed(&mut self, step: &str) {
+        self.deadline = Instant::now() + PATIENCE;
+        while self.next().is_some() {}
+        let status = self.child.wait().expect("to wait for our own child");
+        let killed = status.signal() == Some(Signal::KILL.as_raw());
+        assert!(killed, "at the step {step}: {status}\n{}", self.seen.join("\n"));
+    }
+
+    /// Whether the supervisor has ended.
+    pub(crate) fn is_dead(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
+    }
+
+    /// The children of the supervisor that nobody has buried.
+    pub(crate) fn dead_children(&self) -> Vec<String> {
+        let us = self.child.id();
+        let all = fs::read_to_string(format!("/proc/{us}/task/{us}/children")).expect("it lives");
+        let stat = |pid: &str| fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        all.split_whitespace().map(stat).filter(|stat| stat.contains(") Z ")).collect()
     }
 
     /// Starts a supervisor of the same family again.

@@ -13,6 +13,7 @@ mod errors;
 mod family;
 mod hidden;
 mod jobs;
+mod killed;
 mod limits;
 mod logged;
 mod peers;

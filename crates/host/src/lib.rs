@@ -65,6 +65,8 @@ pub mod snapshot;
 #[cfg(feature = "std")]
 pub mod spawn;
 #[cfg(feature = "supervisor")]
+mod steps;
+#[cfg(feature = "supervisor")]
 pub mod supervisor;
 #[cfg(feature = "std")]
 pub mod sweep;

@@ -10,8 +10,8 @@ use crate::linux::takeover::{Before, Found};
 use crate::logs::{self, Collector};
 use crate::notify::Above;
 use crate::people::People;
-use crate::room;
 use crate::upgrade::{Baton, Words};
+use crate::{room, steps};
 use doula_core::drive::Driver;
 use doula_core::engine::Engine;
 use doula_model::plan::Errno;
@@ -111,6 +111,7 @@ pub fn run(options: Options) -> Result<u8, Failed> {
         Some(baton) => baton.place().map(|(place, control)| (place, Some(control))).map_err(Failed::Baton)?,
         None => (Bases::from_env().claim(&options.family.name)?, None),
     };
+    steps::reached("place-claimed");
     let result = look_after(options, (&place, control));
     // Who could not take over leaves to the next one what was there.
     if result.is_ok() || !place.has_estate() {
@@ -144,17 +145,21 @@ fn look_after(options: Options, (place, control): (&Place, Option<UnixListener>)
         People::new(control, identity, home.warnings()).map_err(kernel("serve the control socket"))?;
     let signals = take_signals().map_err(kernel("read signals"))?;
     let mut world = Linux::new(home, people, signals).map_err(kernel("watch our own fds"))?;
+    steps::reached("open");
     let engine = begin(world.home(), &mut before, family.services).map_err(Failed::Socket)?;
     let mut engine = engine.keep_alive(keep_alive);
+    steps::reached("seated");
     // From here on nothing fails: what was left to us is ours.
     let ours = world.home().prepare_end(place, &mut engine, &version);
     before.settle(world.home(), ours);
+    steps::reached("settled");
     let mut driver = Driver::new(engine);
     driver.take_over(&mut world);
     driver.begin(&mut world);
     if let Some(baton) = baton {
         world.upgraded(baton);
     }
+    steps::reached("under-way");
     if let Some(tell) = on_ready {
         tell();
     }

@@ -3,6 +3,7 @@
 use super::ledger::Tag;
 use super::{GREETING, SOCKET};
 use crate::control::place;
+use crate::steps;
 use core::time::Duration;
 use doula_model::time::Time;
 use doula_sys::fd::{self, OwnedFd};
@@ -55,6 +56,7 @@ impl Inheritance {
         let mut buffer = [0; ROOM];
         let Some((greeting, _)) = hear(&keeper, &mut buffer)? else { return Ok(None) };
         let (count, died) = understand(greeting).ok_or(Unheard::Foreign)?;
+        steps::reached("keeper-greeted");
         let mut all = Inheritance { fds: Vec::with_capacity(count), died, whole: false, keeper };
         let mut heard = 0;
         while heard < count {
@@ -72,6 +74,7 @@ impl Inheritance {
         }
         nod(&all.keeper);
         all.whole = true;
+        steps::reached("all-claimed");
         Ok(Some(all))
     }
 

@@ -20,6 +20,7 @@ mod serve;
 #[cfg(test)]
 mod tests;
 
+use crate::steps;
 use doula_model::id::Pid;
 use doula_model::plan::Errno;
 use doula_model::signal::Signal;
@@ -112,7 +113,10 @@ impl Keeper {
             return Err(Errno::EINVAL);
         }
         self.listener = Some(listener);
-        std::fs::rename(new, path).map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno))
+        steps::reached("keeper-bound");
+        std::fs::rename(new, path).map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno))?;
+        steps::reached("keeper-found");
+        Ok(())
     }
 
     /// Whether it lives, and can be found.

@@ -2,6 +2,7 @@
 
 use super::ledger::{Ledger, Tag};
 use super::{GREETING, LISTENER, PLACE, SUPERVISOR};
+use crate::steps;
 use crate::supervisor::give_back_memory;
 use core::time::Duration;
 use doula_model::plan::{Errno, Resource};
@@ -157,11 +158,13 @@ impl Estate {
         greeting.extend(count.to_ne_bytes());
         greeting.extend(self.died.to_ne_bytes());
         say(heir, &greeting, &[])?;
+        steps::reached("keeper-gives");
         for batch in self.held.chunks(BATCH) {
             let words = batch.iter().flat_map(|(_, tag)| tag.pack()).flat_map(u32::to_ne_bytes);
             let fds: Vec<BorrowedFd<'_>> = batch.iter().map(|(fd, _)| fd.as_fd()).collect();
             say(heir, &words.collect::<Vec<u8>>(), &fds)?;
         }
+        steps::reached("keeper-has-given");
         hear(heir)
     }
 }

@@ -14,7 +14,7 @@ use crate::keeper::heir::{Inheritance, Unheard};
 use crate::keeper::{Held, Tag};
 use crate::logs::{Source, Stamp};
 use crate::notify::{Channel, ReadyPipe};
-use crate::sweep;
+use crate::{steps, sweep};
 use core::time::Duration;
 use doula_core::engine::Engine;
 use doula_core::view::has_processes;
@@ -143,6 +143,7 @@ impl Home {
     pub(crate) fn prepare_end(&mut self, family: &FamilyPlace, engine: &mut Engine, program: &str) -> bool {
         let done = self.begin_journal(family.dir(), engine, program);
         self.complain_of_journal(done);
+        steps::reached("journal-begun");
         match self.await_heir(family) {
             Ok(awaited) => awaited,
             Err(error) => {

@@ -4,6 +4,7 @@ use super::Linux;
 use super::home::Home;
 use crate::keeper::Keeper;
 use crate::logs::Stamp;
+use crate::steps;
 use crate::upgrade::Baton;
 use doula_core::engine::Engine;
 use doula_core::kernel::Kernel as _;
@@ -41,9 +42,11 @@ impl Linux {
     /// Comes back only to say why it could not be.
     fn become_another(&mut self, engine: &Engine) -> String {
         let since = time::monotonic();
+        steps::reached("upgrade-due");
         if let Err(error) = self.home.write_all_down(engine) {
             return format!("the state of the family cannot be written down: {error}");
         }
+        steps::reached("all-written-down");
         let lines = self.home.logs.hand_over(Stamp::read());
         let Some(upgrade) = &self.home.upgrade else { return String::new() };
         let control = fd::duplicate(self.people.door(), 3);

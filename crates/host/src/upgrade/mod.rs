@@ -21,6 +21,7 @@ pub use check::{Fit, fit};
 mod tests;
 
 use crate::control::ClientId;
+use crate::steps;
 use check::Check;
 use doula_model::control::RequestId;
 use doula_model::id::Pid;
@@ -69,6 +70,7 @@ impl Upgrade {
         let words = words(format!("{CHECK}={}", directory.display()));
         let check = Check::begin(&binary, words, open_files)
             .map_err(|why| format!("`{}` is not taken: {why}", binary.display()))?;
+        steps::reached("upgrade-asked");
         Ok(Upgrade { asker, binary, check, verdict: None })
     }
 
@@ -118,6 +120,7 @@ impl Upgrade {
 
     fn exec(&self, baton: &Baton, words: &Words, open_files: Option<Rlimit>) -> Result<Errno, Errno> {
         let memory = baton.write()?;
+        steps::reached("baton-written");
         let passed: Vec<BorrowedFd<'_>> = baton.fds().chain([fd::AsFd::as_fd(&memory)]).collect();
         let words = words(format!("{SUCCESSOR}={}", fd::AsRawFd::as_raw_fd(&memory)));
         let texts = |texts: Vec<OsString>| -> Vec<CString> {
