@@ -49,6 +49,19 @@ fn services_are_stopped_started_and_restarted_by_name_and_an_unknown_one_is_refu
 }
 
 #[test]
+fn who_asks_for_a_restart_waits_for_the_new_life_also_while_others_have_to_end_before() {
+    let mut family = Family::up(
+        "[service.base]\ncommand = \"ACTORS/polite\"\n\
+         [service.slow]\ncommand = \"ACTORS/slow_stop 300\"\nrequires = [\"base\"]\n",
+    );
+    family.expect("slow | slow_stop: ready");
+    let before = family.status("base")["pid"].clone();
+    let restarted = family.ask(&["restart", "base"])[0].clone();
+    assert_eq!((&restarted["state"], restarted["pid"] == before), (&"up".into(), false), "{restarted}");
+    family.shut_down();
+}
+
+#[test]
 fn a_reload_touches_only_what_changed_and_a_wrong_file_touches_nothing() {
     let (mut family, before) = Family::greeting();
     family.home.write(&greeting("[]"));

@@ -31,6 +31,8 @@ pub struct ServiceView {
     pub cause: Cause,
     /// Whether somebody wants it to run. A service that is `Up` and not wanted waits for those who need it to end.
     pub wanted: bool,
+    /// It is to end and to start again. One that is `Up` waits for those who need it to end.
+    pub again: bool,
     /// Which life.
     pub generation: Generation,
     /// The main process, if it lives.
@@ -151,6 +153,7 @@ impl Engine {
             since: service.since,
             cause: service.cause.clone(),
             wanted: service.wish == Wish::Up,
+            again: service.again.is_some(),
             generation: service.generation,
             pid: service.children.pid(Role::Main),
             children: ROLES.iter().filter_map(|role| Some((*role, service.children.pid(*role)?))).collect(),

@@ -75,6 +75,8 @@ impl Waiter {
             return verdict;
         }
         match self.until {
+            // What it is now is the life before.
+            Until::Started | Until::Reloaded if view.again => Verdict::Pending,
             Until::Started => Goal::verdict_of_start(view.state),
             Until::Reloaded if view.reloading => Verdict::Pending,
             Until::Reloaded if view.reload_failure.is_some() => Verdict::Lost,
