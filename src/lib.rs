@@ -32,6 +32,7 @@
 //! - [`aim`]: signals for processes that are not our children, which hit nobody else;
 //! - [`reaper`]: burying orphans without stealing children;
 //! - [`shutdown`]: ending well oneself;
+//! - [`worker`]: being a worker of a pool: its sockets, and a scoreboard of its work;
 //! - [`zygote`]: processes for Rust functions, born in a small copy of us.
 
 pub use doula_host::{
@@ -42,5 +43,5 @@ pub use doula_host::{
 };
 pub use doula_host::{
     aim, child, command, daemonize, diagnosis, inject, jobs, lives, pipeline, pool, procfs, reaper, shutdown,
-    signals, zygote,
+    signals, worker, zygote,
 };

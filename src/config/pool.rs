@@ -1,11 +1,12 @@
 //! What makes a service a pool: how many workers there are, and by which rules they come and go.
 
 use super::environment::Surroundings;
-use super::pool_keys::POLICY;
+use super::pool_keys::{LEAK, POLICY};
 use super::problem::Complaint;
-use super::service::Written;
+use super::service::{Written, bytes};
+use super::value;
 use super::view::View;
-use doula_model::pool::{Bounds, Policy, PoolSpec, Recycle, Spare, StartFailure};
+use doula_model::pool::{Bounds, Leak, Policy, PoolSpec, Recycle, Spare, StartFailure};
 use doula_model::recipe::Seat;
 use doula_model::service::{ReadyBy, RestartWhen, ServiceSpec};
 use std::sync::Arc;
@@ -13,6 +14,9 @@ use std::time::Duration;
 
 /// A worker that is ready as soon as it is executed may end right after: so long it is watched before it replaces one.
 const MIN_READY: Duration = Duration::from_secs(1);
+
+/// In how much time the memory of a worker may grow by `max-leak`, unless it is said.
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// What `pm.process_idle_timeout` of php-fpm is.
 const IDLE: Duration = Duration::from_secs(10);
@@ -30,7 +34,12 @@ pub(super) fn spec(name: &str, pool: &View<'_>, ready: ReadyBy) -> PoolSpec {
             Some("roll-back") => StartFailure::RollBack,
             _ => StartFailure::Keep,
         },
-        recycle: Recycle { requests: pool.whole("max-requests"), age: pool.duration("max-age") },
+        recycle: Recycle {
+            requests: pool.whole("max-requests"),
+            age: pool.duration("max-age"),
+            leak: leak(pool),
+        },
+        scoreboard: has_scoreboard(pool),
         ..PoolSpec::new(name, bounds)
     }
 }
@@ -42,7 +51,22 @@ pub(super) fn places(pool: &View<'_>) -> u32 {
 
 /// What belongs to a slot.
 pub(super) fn seat(pool: &View<'_>) -> Seat {
-    Seat { pin: pool.bool("pin").unwrap_or(false), own_sockets: pool.bool("reuseport").unwrap_or(false) }
+    Seat {
+        pin: pool.bool("pin").unwrap_or(false),
+        own_sockets: pool.bool("reuseport").unwrap_or(false),
+        scoreboard: has_scoreboard(pool),
+    }
+}
+
+fn has_scoreboard(pool: &View<'_>) -> bool {
+    pool.bool("scoreboard").unwrap_or(false)
+}
+
+/// How fast the memory of a worker may grow.
+fn leak(pool: &View<'_>) -> Option<Leak> {
+    let table = pool.table("max-leak", &LEAK)?;
+    let memory = table.item("memory").and_then(|item| bytes(item.get_ref(), value::size))?;
+    Some(Leak { memory, within: table.duration("within").unwrap_or(HOUR) })
 }
 
 fn size(pool: &View<'_>) -> (Policy, Bounds) {

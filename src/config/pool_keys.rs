@@ -85,7 +85,8 @@ pub(crate) const OWN: &[Key] = &[
         name: "max-requests",
         kind: Kind::Whole(1, i64::MAX),
         default: "none",
-        doc: "A worker is replaced when it has told by `X_DOULA_TASKS` (sd_notify(3)) that it answered so many requests.",
+        doc: "A worker is replaced when it has told, by `X_DOULA_TASKS` (sd_notify(3)) or on its scoreboard, that it answered so \
+              many requests.",
         example: "10000",
     },
     Key {
@@ -95,7 +96,44 @@ pub(crate) const OWN: &[Key] = &[
         doc: "A worker is replaced when it has served for so long, less a random share of a tenth.",
         example: "\"24h\"",
     },
+    Key {
+        name: "max-leak",
+        kind: Kind::Table(&LEAK),
+        default: "none",
+        doc: "A worker is replaced when the memory of its main process (what it has for itself, with swap) grows by so much in \
+              so much time, and goes on to.",
+        example: "{ memory = \"50M\", within = \"1h\" }",
+    },
+    Key {
+        name: "scoreboard",
+        kind: Kind::Bool,
+        default: "false",
+        doc: "Each worker gets a file of 64 bytes in memory, as the fd in `DOULA_SCOREBOARD`, on which it may write what it does: \
+              a `u32` at byte 0 (1: nothing, 2: it has work) and a `u64` at byte 8 (requests answered).",
+        example: "true",
+    },
 ];
+
+pub(crate) static LEAK: Section = Section {
+    what: "a limit of growth",
+    keys: &[
+        Key {
+            name: "memory",
+            kind: Kind::Size,
+            default: "required",
+            doc: "By so much …",
+            example: "\"50M\"",
+        },
+        Key {
+            name: "within",
+            kind: Kind::Duration,
+            default: "1h",
+            doc: "… in so much time. The first such span of each worker is not counted.",
+            example: "\"1h\"",
+        },
+    ],
+    one_of: &["memory"],
+};
 
 pub(crate) static POLICY: Section = Section {
     what: "a policy",

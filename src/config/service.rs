@@ -226,7 +226,7 @@ fn limit(item: &Item<'_>) -> Option<u64> {
 }
 
 /// A number, or a text that `parse` understands.
-fn bytes(value: &DeValue<'_>, parse: fn(&str) -> Result<u64, Complaint>) -> Option<u64> {
+pub(super) fn bytes(value: &DeValue<'_>, parse: fn(&str) -> Result<u64, Complaint>) -> Option<u64> {
     match value.as_str() {
         Some(text) => parse(text).ok(),
         None => u64::try_from(integer(value)?).ok(),

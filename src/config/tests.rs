@@ -1,7 +1,7 @@
 //! What a configuration means, and what is said about one that is wrong.
 
 use super::*;
-use doula_model::pool::{Bounds, Policy, Spare};
+use doula_model::pool::{Bounds, Leak, Policy, Spare};
 use doula_model::recipe::{Probe, ReadySign, SocketAddress};
 use doula_model::service::{DependencyKind, Kind, Overlap, ReadyBy, RestartWhen};
 use doula_model::signal::Signal;
@@ -119,7 +119,8 @@ fn the_published_schema_is_up_to_date() {
 #[test]
 fn a_pool_is_workers_of_one_kind_with_the_rules_of_their_pool() {
     let family = good(
-        "[defaults]\nkind = 'oneshot'\n[pool.web]\ncommand = 'w'\nmin = 2\nmax = 9\nsurge = 2\npin = true\n\
+        "[defaults]\nkind = 'oneshot'\n[pool.web]\ncommand = 'w'\nmin = 2\nmax = 9\nsurge = 2\npin = true\nscoreboard = true\n\
+         max-leak = { memory = '1M' }\n\
          sockets = [{ tcp = '127.0.0.1:0' }]\npolicy = { by = 'apache', min-spare = 3 }\n\
          [service.proxy]\ncommand = 'p'\nrequires = ['web']\nkind = 'daemon'\n",
     );
@@ -130,7 +131,9 @@ fn a_pool_is_workers_of_one_kind_with_the_rules_of_their_pool() {
     assert_eq!((pool.bounds, pool.min_ready), (Bounds { start: 2, max: 9 }, Duration::from_secs(1)));
     assert_eq!((worker.kind, worker.restart.when), (Kind::Daemon, RestartWhen::Always));
     assert_eq!((worker.restart.limit, worker.autostart), (None, false));
-    assert!(recipe.seat.is_some_and(|seat| seat.pin && !seat.own_sockets));
+    assert!(recipe.seat.is_some_and(|seat| seat.pin && !seat.own_sockets && seat.scoreboard));
+    let leak = Leak { memory: 1 << 20, within: Duration::from_secs(3600) };
+    assert_eq!((pool.recycle.leak, pool.scoreboard), (Some(leak), true));
     assert_eq!(family.services[11].0.deps.len(), 11, "on each of them");
 }
 

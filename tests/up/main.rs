@@ -8,6 +8,7 @@ mod attributes;
 #[path = "../common/bounded.rs"]
 mod bounded;
 mod contain;
+mod datagrams;
 mod end;
 mod errors;
 mod family;
@@ -23,6 +24,7 @@ mod procfile;
 mod ready;
 mod restart;
 mod sandboxes;
+mod scoreboards;
 mod servers;
 mod start;
 mod storm;

@@ -13,15 +13,17 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
     socket.local_addr().expect("its address").port()
 }
 
 /// One request on a connection of its own; `None` if it was not answered.
-fn get(port: u16, path: &str) -> Option<String> {
+pub(crate) fn get(port: u16, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nConnection: close\r\n\r\n").as_bytes()).ok()?;
+    stream
+        .write_all(format!("GET {path} HTTP/1.1\r\nHost: doula\r\nConnection: close\r\n\r\n").as_bytes())
+        .ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     answer.starts_with("HTTP/1.1 200").then_some(answer)
@@ -48,7 +50,7 @@ fn pids(family: &Family) -> BTreeSet<i64> {
 }
 
 /// Asks again and again from several sides while something is done; how many were answered, and how many were not.
-fn under_load(port: u16, path: &str, act: impl FnOnce()) -> (usize, usize) {
+pub(crate) fn under_load(port: u16, path: &str, act: impl FnOnce()) -> (usize, usize) {
     let (over, good, bad) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
     thread::scope(|scope| {
         for _ in 0..4 {
@@ -256,5 +258,24 @@ fn the_scoreboard_of_a_pool_shows_what_each_worker_does() {
     let said = family.home.ctl(&["status", "web"]);
     assert!(said.out.contains("web: 2 idle (always 2)"), "{said:?}");
     assert!(said.out.contains("SLOT  WORKER  DOES"), "{said:?}");
+    family.shut_down();
+}
+
+#[test]
+fn after_a_take_over_a_pool_sees_who_is_idle() {
+    let port = free_port();
+    let mut family = Family::up(&format!(
+        "[pool.web]\ncommand = \"ACTORS/web_worker\"\nworkers = 2\nready = \"notify\"\n\
+         sockets = [{{ tcp = \"127.0.0.1:{port}\" }}]\n"
+    ));
+    family.expect("web@1 started");
+    assert_eq!(family.home.ctl(&["wait", "web", "--until", "ready"]).code, Some(0));
+    family.kill();
+    family.up_again(&[]);
+    family.expect("took over from pid");
+    let end = std::time::Instant::now() + crate::bounded::PATIENCE;
+    while !family.home.ctl(&["status", "web"]).out.contains("web: 2 idle (always 2)") {
+        assert!(std::time::Instant::now() < end, "{:?}", family.home.ctl(&["status", "web"]));
+    }
     family.shut_down();
 }

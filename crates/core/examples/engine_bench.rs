@@ -108,6 +108,7 @@ impl World {
                     | Action::Seat { .. }
                     | Action::Revert { .. }
                     | Action::Measure { .. }
+                    | Action::CheckUp { .. }
                     | Action::AwaitConnection { .. }
                     | Action::Forget { .. }
                     | Action::Report(_) => {}

@@ -110,6 +110,7 @@ impl Engine {
             }
             Event::Due { service } => self.due(service),
             Event::Measured { pool, measure } => self.measured(pool, &measure),
+            Event::CheckedUp { pool, seen } => self.checked_up(pool, &seen),
             Event::Knocked { pool } => self.knocked(pool),
             Event::Tick => self.tick(),
             Event::Command(command) => self.command(command),

@@ -16,7 +16,7 @@ use doula_model::event::Event;
 use doula_model::exit::ExitStatus;
 use doula_model::id::{ChildKey, Generation, Pid, PoolId, ServiceId};
 use doula_model::plan::{Errno, SpawnError};
-use doula_model::pool::Measure;
+use doula_model::pool::{Checkup, Measure};
 use doula_model::signal::Signal;
 use doula_model::time::Time;
 
@@ -145,6 +145,12 @@ pub trait Kernel {
     fn measure(&mut self, workers: &[ServiceId], closely: bool) -> Measure {
         let _ = (workers, closely);
         Measure::default()
+    }
+
+    /// The memory and the scoreboards of these workers.
+    fn check_up(&mut self, workers: &[ServiceId]) -> Vec<Checkup> {
+        let _ = workers;
+        Vec::new()
     }
 
     /// Tells once by [`Event::Knocked`] when a connection waits at a socket of these workers, also if one does already.

@@ -77,6 +77,8 @@ pub mod upgrade;
 #[cfg(feature = "supervisor")]
 pub mod usage;
 #[cfg(feature = "std")]
+pub mod worker;
+#[cfg(feature = "std")]
 pub mod zygote;
 
 #[cfg(feature = "std")]

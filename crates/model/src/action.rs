@@ -76,6 +76,14 @@ pub enum Action {
         /// Look at the workers in any case.
         closely: bool,
     },
+    /// Look at workers of a pool: their memory and their scoreboards. Answered at once by
+    /// [`crate::event::Event::CheckedUp`].
+    CheckUp {
+        /// Which pool.
+        pool: PoolId,
+        /// Those that serve.
+        workers: Vec<ServiceId>,
+    },
     /// Tell once ([`crate::event::Event::Knocked`]) when a connection waits at a socket of these workers, also if one waits
     /// already. Asked again before the answer it replaces the old question; with nobody it takes it back.
     AwaitConnection {

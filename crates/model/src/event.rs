@@ -3,7 +3,7 @@
 use crate::exit::ExitStatus;
 use crate::id::{ChildKey, Generation, Pid, PoolId, ServiceId};
 use crate::plan::SpawnError;
-use crate::pool::Measure;
+use crate::pool::{Checkup, Measure};
 use crate::service::ServiceSpec;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -73,6 +73,13 @@ pub enum Event {
         pool: PoolId,
         /// What was seen.
         measure: Measure,
+    },
+    /// The answer to [`crate::action::Action::CheckUp`].
+    CheckedUp {
+        /// Which pool.
+        pool: PoolId,
+        /// What was seen.
+        seen: Vec<Checkup>,
     },
     /// The answer to [`crate::action::Action::AwaitConnection`]: a connection waits at a socket of this pool, or did.
     Knocked {

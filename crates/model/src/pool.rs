@@ -32,6 +32,9 @@ pub struct PoolSpec {
     pub on_start_failure: StartFailure,
     /// When a worker has served long enough.
     pub recycle: Recycle,
+    /// Each worker has a scoreboard, on which it may write what it does ([`Board`]).
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub scoreboard: bool,
 }
 
 impl PoolSpec {
@@ -46,6 +49,7 @@ impl PoolSpec {
             min_ready: Duration::ZERO,
             on_start_failure: StartFailure::Keep,
             recycle: Recycle::default(),
+            scoreboard: false,
         }
     }
 
@@ -70,10 +74,22 @@ pub enum StartFailure {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Recycle {
-    /// After so many requests, which it counts itself (`X_DOULA_TASKS`).
+    /// After so many requests, which it counts itself (`X_DOULA_TASKS`, or its scoreboard).
     pub requests: Option<u64>,
     /// After this time, less a random share of a tenth, so that those of one start do not leave together.
     pub age: Option<Duration>,
+    /// When its memory grows as fast as this.
+    pub leak: Option<Leak>,
+}
+
+/// How fast the memory of a worker may grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Leak {
+    /// By so many bytes …
+    pub memory: u64,
+    /// … in this time.
+    pub within: Duration,
 }
 
 /// How a pool finds its size.
@@ -174,6 +190,69 @@ pub struct Measure {
     pub memory_for: Option<u32>,
     /// Whether work stands still for want of CPU or memory.
     pub pressure: bool,
+    /// What those workers have written that have a scoreboard.
+    pub boards: Vec<(ServiceId, Generation, Board)>,
+}
+
+/// What a worker has written on its scoreboard: a file of 64 bytes in memory, of which the first 16 have a meaning.
+///
+/// ```text
+/// byte 0..4   u32  0: it says nothing of its work, 1: it has none, 2: it has some
+/// byte 8..16  u64  how many requests it has answered since it started
+/// ```
+///
+/// Both are in the byte order of the machine. The rest is zero, and is kept for later.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Board {
+    /// Whether it has work, if it says so.
+    pub busy: Option<bool>,
+    /// How many requests it has answered.
+    pub requests: u64,
+}
+
+impl Board {
+    /// How long the file is.
+    pub const LENGTH: u64 = 64;
+
+    /// What these bytes mean. A word that means nothing says nothing.
+    ///
+    /// ```
+    /// use doula_model::pool::Board;
+    /// let board = Board { busy: Some(true), requests: 7 };
+    /// assert_eq!(Board::from_bytes(board.to_bytes()), board);
+    /// assert_eq!(Board::from_bytes([0xff; 16]).busy, None);
+    /// ```
+    pub fn from_bytes(bytes: [u8; 16]) -> Board {
+        let [a, b, c, d, _, _, _, _, requests @ ..] = bytes;
+        let busy = match u32::from_ne_bytes([a, b, c, d]) {
+            1 => Some(false),
+            2 => Some(true),
+            _ => None,
+        };
+        Board { busy, requests: u64::from_ne_bytes(requests) }
+    }
+
+    /// The first bytes of the file.
+    pub fn to_bytes(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        let word = self.busy.map_or(0_u32, |busy| 1 + u32::from(busy));
+        bytes[..4].copy_from_slice(&word.to_ne_bytes());
+        bytes[8..].copy_from_slice(&self.requests.to_ne_bytes());
+        bytes
+    }
+}
+
+/// What is seen of one worker when it is asked whether it has served long enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checkup {
+    /// Who.
+    pub worker: ServiceId,
+    /// In which life.
+    pub life: Generation,
+    /// How many bytes of memory its main process has for itself, with what was swapped out.
+    pub memory: Option<u64>,
+    /// What it has written.
+    pub board: Option<Board>,
 }
 
 /// Something worth telling about a pool.
@@ -259,4 +338,6 @@ pub enum Roll {
     Requests,
     /// It is as old as it may be.
     Age,
+    /// Its memory grows too fast.
+    Leak,
 }

@@ -83,6 +83,9 @@ pub struct Seat {
     pub pin: bool,
     /// Sockets of its own, bound to the same addresses (`SO_REUSEPORT`), which last as long as the slot does.
     pub own_sockets: bool,
+    /// A file in memory on which it may write what it does ([`crate::pool::Board`]).
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub scoreboard: bool,
 }
 
 /// Limits of a whole service.

@@ -157,6 +157,7 @@ impl Display for Roll {
             Roll::Reverted => "the new workers did not become ready",
             Roll::Requests => "a worker has answered as many requests as it may",
             Roll::Age => "a worker is as old as it may be",
+            Roll::Leak => "the memory of a worker grows too fast",
         })
     }
 }

@@ -204,6 +204,19 @@ pub fn memory(name: &CStr) -> Result<OwnedFd> {
     rustix::fs::memfd_create(name, rustix::fs::MemfdFlags::CLOEXEC).map_err(errno)
 }
 
+/// `memfd_create`, `ftruncate` and `fcntl(F_ADD_SEALS)`—a file in memory that has this length for good, whoever writes to it.
+///
+/// <https://man7.org/linux/man-pages/man2/memfd_create.2.html>
+pub fn memory_of(name: &CStr, length: u64) -> Result<OwnedFd> {
+    use rustix::fs::{MemfdFlags, SealFlags};
+    let file =
+        rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).map_err(errno)?;
+    rustix::fs::ftruncate(&file, length).map_err(errno)?;
+    let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+    rustix::fs::fcntl_add_seals(&file, seals).map_err(errno)?;
+    Ok(file)
+}
+
 /// `fallocate(file, FALLOC_FL_KEEP_SIZE, from, bytes)`—takes room on the disk, also behind the end of the file, which does not
 /// move. ENOSPC when there is not so much; EOPNOTSUPP where the file system cannot.
 ///

@@ -11,6 +11,7 @@
 //!
 //! It sleeps when nothing happens: a pool of fixed size never looks, one that follows its backlog waits for a connection.
 
+mod leak;
 mod people;
 mod recycle;
 mod roll;
@@ -32,9 +33,10 @@ use alloc::vec::Vec;
 use doula_model::action::{Action, Cause, News, Report, State};
 use doula_model::event::Notice;
 use doula_model::id::{Generation, PoolId, ServiceId};
-use doula_model::pool::{Measure, PoolNews, PoolSpec, Reason, StartFailure};
+use doula_model::pool::{Board, Checkup, Measure, PoolNews, PoolSpec, Reason, StartFailure};
 use doula_model::service::ServiceSpec;
 use doula_model::time::Time;
+use leak::Growth;
 use roll::Rolls;
 
 /// So many seconds of the past queue are kept, for people.
@@ -67,6 +69,8 @@ pub(crate) struct Place {
     pub(crate) tasks: u64,
     /// When it is too old.
     due_at: Option<Time>,
+    /// How its memory grows, if it is looked at.
+    growth: Growth,
     /// Its failure while the pool started was told.
     told: bool,
 }
@@ -82,6 +86,7 @@ impl Place {
             idle_since: None,
             tasks: 0,
             due_at: None,
+            growth: Growth::default(),
             told: false,
         }
     }
@@ -91,7 +96,17 @@ impl Place {
         if self.life != life {
             (self.life, self.speaks, self.idle_since, self.tasks) = (life, false, None, 0);
             self.due_at = None;
+            self.growth = Growth::default();
         }
+    }
+
+    /// What it has written on its scoreboard. The count is taken as it is: one that was caught half written is right at the
+    /// next look.
+    fn read(&mut self, now: Time, board: Board) {
+        self.tasks = board.requests;
+        let Some(busy) = board.busy else { return };
+        self.speaks = true;
+        self.idle_since = if busy { None } else { self.idle_since.or(Some(now)) };
     }
 }
 
@@ -124,6 +139,8 @@ pub(crate) struct Crew {
     sizer: Sizer,
     /// When to look by the clock.
     look_at: Option<Time>,
+    /// When to see whether somebody has served long enough.
+    check_at: Option<Time>,
     /// When connections are awaited again.
     listen_at: Option<Time>,
     /// A look was asked for and not answered yet.
@@ -148,6 +165,7 @@ impl Crew {
             complete: false,
             failed: false,
             look_at: None,
+            check_at: None,
             listen_at: None,
             asked: false,
             knocked: false,
@@ -354,7 +372,7 @@ impl Crew {
     /// Nothing is to be done any more but to wait for those who end.
     pub(crate) fn rest(&mut self, engine: &mut Engine) {
         (self.wish, self.failed, self.held) = (Wish::Down, false, None);
-        self.look_at = None;
+        (self.look_at, self.check_at) = (None, None);
         if self.listen_at.take().is_some() || self.sizer.hears_connections() {
             engine.cx.act(Action::AwaitConnection { pool: self.id, workers: Vec::new() });
         }
@@ -450,6 +468,11 @@ impl Engine {
     /// The world has looked.
     pub(crate) fn measured(&mut self, pool: PoolId, measure: &Measure) {
         self.with_crew(pool, |crew, engine| crew.measured(engine, measure));
+    }
+
+    /// The world has seen how the workers of a pool are.
+    pub(crate) fn checked_up(&mut self, pool: PoolId, seen: &[Checkup]) {
+        self.with_crew(pool, |crew, engine| crew.checked_up(engine, seen));
     }
 
     /// A connection waits.

@@ -8,8 +8,8 @@ use alloc::vec::Vec;
 use core::cmp::Reverse;
 use core::time::Duration;
 use doula_model::action::{Action, Cause, State};
-use doula_model::id::ServiceId;
-use doula_model::pool::{Measure, PoolNews, Reason};
+use doula_model::id::{Generation, ServiceId};
+use doula_model::pool::{Board, Measure, PoolNews, Reason};
 use doula_model::time::Time;
 
 /// After a knock nobody listens for so long: a pool under load is not to wake us for each connection.
@@ -69,13 +69,17 @@ impl Crew {
         if self.listen_at.is_some_and(|at| at <= now) {
             self.listen(engine);
         }
+        if self.check_at.is_some_and(|at| at <= now) {
+            self.check_up(engine);
+        }
         if [self.rolls.deadline(), self.next_age()].into_iter().flatten().any(|at| at <= now) {
             engine.cx.tend.insert(self.id);
         }
     }
 
     pub(super) fn deadline(&self) -> Option<Time> {
-        [self.look_at, self.listen_at, self.rolls.deadline(), self.next_age()].into_iter().flatten().min()
+        let looks = [self.look_at, self.check_at, self.listen_at];
+        looks.into_iter().chain([self.rolls.deadline(), self.next_age()]).flatten().min()
     }
 
     fn listen(&mut self, engine: &mut Engine) {
@@ -102,6 +106,17 @@ impl Crew {
             let place = self.places.iter_mut().find(|place| place.service == *worker && place.life == *life);
             let Some(place) = place.filter(|place| !place.speaks) else { continue };
             place.idle_since = if *busy { None } else { place.idle_since.or(Some(now)) };
+        }
+        for (worker, life, board) in &measure.boards {
+            self.read(now, (*worker, *life), *board);
+        }
+    }
+
+    /// A worker has written this.
+    pub(super) fn read(&mut self, now: Time, (worker, life): (ServiceId, Generation), board: Board) {
+        let place = self.places.iter_mut().find(|place| place.service == worker && place.life == life);
+        if let Some(place) = place {
+            place.read(now, board);
         }
     }
 

@@ -170,6 +170,9 @@ impl<K: Kernel> Driver<K> {
             Action::Measure { pool, workers, closely } => {
                 return Some(Event::Measured { pool, measure: world.measure(&workers, closely) });
             }
+            Action::CheckUp { pool, workers } => {
+                return Some(Event::CheckedUp { pool, seen: world.check_up(&workers) });
+            }
             Action::AwaitConnection { pool, workers } => world.await_connection(pool, &workers),
             Action::Forget { service } => world.forget(service),
             Action::Report(report) => world.report(&report),
@@ -365,8 +368,10 @@ const fn about(action: &Action) -> Option<ServiceId> {
         | Action::Seat { service, .. }
         | Action::Revert { service }
         | Action::Forget { service } => Some(*service),
-        Action::Report(_) | Action::Quit { .. } | Action::Measure { .. } | Action::AwaitConnection { .. } => {
-            None
-        }
+        Action::Report(_)
+        | Action::Quit { .. }
+        | Action::Measure { .. }
+        | Action::CheckUp { .. }
+        | Action::AwaitConnection { .. } => None,
     }
 }

@@ -103,6 +103,7 @@ impl Checkers {
             | Event::Noticed { .. }
             | Event::Due { .. }
             | Event::Measured { .. }
+            | Event::CheckedUp { .. }
             | Event::Knocked { .. }
             | Event::Tick => {}
         }
@@ -165,6 +166,7 @@ impl Checkers {
             | Action::Seat { .. }
             | Action::Revert { .. }
             | Action::Measure { .. }
+            | Action::CheckUp { .. }
             | Action::AwaitConnection { .. }
             | Action::Forget { .. } => {}
         }

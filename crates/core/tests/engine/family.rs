@@ -552,6 +552,7 @@ fn next_birth(engine: &mut Engine) -> Option<ChildKey> {
             | Action::Seat { .. }
             | Action::Revert { .. }
             | Action::Measure { .. }
+            | Action::CheckUp { .. }
             | Action::AwaitConnection { .. }
             | Action::Forget { .. }
             | Action::Report(_)

@@ -6,7 +6,9 @@ use doula_model::action::{News, State};
 use doula_model::event::{Command, Event, Haste, Notice};
 use doula_model::id::PoolId;
 use doula_model::plan::Errno;
-use doula_model::pool::{Bounds, Measure, Policy, PoolNews, PoolSpec, Reason, Roll, StartFailure};
+use doula_model::pool::{
+    Board, Bounds, Checkup, Leak, Measure, Policy, PoolNews, PoolSpec, Reason, Roll, StartFailure,
+};
 use doula_model::service::{ReadyBy, RestartWhen, ServiceSpec};
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,6 +76,17 @@ impl Stage {
         let workers = self.engine.pool(WEB).expect("a pool").workers;
         let busy = workers.iter().map(|it| (it.service, it.life, busy(it.slot))).collect();
         self.tell(Event::Measured { pool: WEB, measure: Measure { queue, busy, ..Measure::default() } });
+    }
+
+    /// The answer to a check-up: memory and scoreboard of each by its slot.
+    fn checked_up(&mut self, look: impl Fn(u32) -> (Option<u64>, Option<Board>)) {
+        let workers = self.engine.pool(WEB).expect("a pool").workers;
+        let seen = workers.iter().map(|it| {
+            let (memory, board) = look(it.slot);
+            Checkup { worker: it.service, life: it.life, memory, board }
+        });
+        let seen = seen.collect();
+        self.tell(Event::CheckedUp { pool: WEB, seen });
     }
 
     fn pool_news(&mut self) -> Vec<String> {
@@ -507,4 +520,60 @@ fn a_family_of_one_idle_pool_does_not_end_and_shuts_down_when_it_is_asked() {
     stage.shut_down(Haste::Orderly);
     stage.gone("web@1", 0);
     assert_eq!(stage.did().last().map(String::as_str), Some("quit 0"));
+}
+
+#[test]
+fn what_workers_write_on_their_scoreboards_is_read_by_the_clock_and_who_has_answered_enough_is_replaced() {
+    let mut pool = PoolSpec { scoreboard: true, ..fixed(2) };
+    pool.recycle.requests = Some(100);
+    let mut stage = Stage::new(workers(&pool, |_| {}));
+    stage.all_ready();
+    stage.pass(5_000);
+    assert_eq!(stage.did(), ["check up 2"]);
+    let board = |requests| Some(Board { busy: Some(true), requests });
+    stage.checked_up(|slot| (None, board(if slot == 1 { 99 } else { 100 })));
+    assert_eq!(stage.did(), ["web@3: slot 2", "web@3: spawn main"]);
+    let tasks: Vec<u64> =
+        stage.engine.pool(WEB).expect("a pool").workers.iter().map(|worker| worker.tasks).collect();
+    assert_eq!(tasks, [99, 100, 0]);
+}
+
+#[test]
+fn workers_that_all_leak_are_replaced_one_after_the_other_and_one_that_is_new_is_left_alone() {
+    let mut pool = fixed(3);
+    pool.recycle.leak = Some(Leak { memory: 800, within: Duration::from_secs(8) });
+    let mut stage = Stage::new(workers(&pool, |_| {}));
+    stage.all_ready();
+    stage.reports.clear();
+    let (mut replaced, mut second) = (Vec::new(), 0);
+    while replaced.len() < 3 && second < 60 {
+        second += 1;
+        stage.pass(1_000);
+        stage.checked_up(|_| (Some(second * 200), None));
+        for line in stage.all_ready() {
+            if let Some(old) = line.strip_suffix(": TERM main") {
+                assert_eq!(stage.serving(), 3, "its successor serves");
+                replaced.push((second, old.to_owned()));
+                stage.gone(old, 0);
+            }
+        }
+        assert!(stage.doing().len() <= 4, "at most one more than may be");
+    }
+    assert_eq!(replaced.len(), 3, "{replaced:?}");
+    assert!(replaced.iter().all(|(second, _)| *second >= 16), "two spans: {replaced:?}");
+    let told = stage.pool_news();
+    assert!(told.iter().any(|line| line.contains("the memory of a worker grows too fast")), "{told:?}");
+}
+
+#[test]
+fn a_pool_that_is_stopped_looks_at_nobody() {
+    let mut pool = fixed(1);
+    pool.recycle.leak = Some(Leak { memory: 1, within: Duration::from_secs(8) });
+    let mut stage = Stage::kept(workers(&pool, |_| {}));
+    stage.all_ready();
+    stage.whole(Command::Stop);
+    stage.did();
+    stage.gone("web@1", 0);
+    stage.did();
+    assert_eq!(stage.next(), None, "nothing is due by the clock");
 }

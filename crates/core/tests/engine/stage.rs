@@ -214,6 +214,7 @@ impl Stage {
                 Action::Seat { service, slot: Some(slot) } => format!("{}: slot {slot}", name(service)),
                 Action::Revert { service } => format!("{}: revert", name(service)),
                 Action::Measure { closely, .. } => (if closely { "look closely" } else { "look" }).to_owned(),
+                Action::CheckUp { workers, .. } => format!("check up {}", workers.len()),
                 Action::AwaitConnection { workers, .. } => {
                     (if workers.is_empty() { "listen no more" } else { "listen" }).to_owned()
                 }

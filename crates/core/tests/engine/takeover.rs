@@ -70,7 +70,7 @@ impl World {
                     self.live_on(key);
                 }
                 Event::Born { .. } | Event::Stillborn { .. } | Event::Emptied { .. } | Event::Due { .. } => {}
-                Event::Measured { .. } | Event::Knocked { .. } => {}
+                Event::Measured { .. } | Event::CheckedUp { .. } | Event::Knocked { .. } => {}
                 Event::Exited { .. }
                 | Event::Paused { .. }
                 | Event::Resumed { .. }

@@ -312,7 +312,11 @@ impl World {
                 !self.clearing.contains_key(&(*service, *generation))
             }
             Event::Paused { .. } | Event::Resumed { .. } | Event::Noticed { .. } | Event::Due { .. } => true,
-            Event::Tick | Event::Measured { .. } | Event::Knocked { .. } | Event::Command(_) => false,
+            Event::Tick
+            | Event::Measured { .. }
+            | Event::CheckedUp { .. }
+            | Event::Knocked { .. }
+            | Event::Command(_) => false,
         };
         if harmless {
             self.tell(event);
@@ -355,7 +359,11 @@ impl World {
             }
             Event::Due { service } => assert!(self.armed.remove(service)),
             Event::Noticed { .. } | Event::Paused { .. } | Event::Resumed { .. } => {}
-            Event::Tick | Event::Measured { .. } | Event::Knocked { .. } | Event::Command(_) => {}
+            Event::Tick
+            | Event::Measured { .. }
+            | Event::CheckedUp { .. }
+            | Event::Knocked { .. }
+            | Event::Command(_) => {}
         }
         self.tell(event);
     }
@@ -418,6 +426,7 @@ impl World {
             Action::Seat { .. }
             | Action::Revert { .. }
             | Action::Measure { .. }
+            | Action::CheckUp { .. }
             | Action::AwaitConnection { .. } => unreachable!("this family has no pools"),
             Action::Forget { service } => {
                 assert!(self.alive.keys().all(|key| key.service != service), "forgotten with children");

@@ -52,6 +52,8 @@ pub(crate) enum Tag {
     Socket(u32),
     /// What a service left with us, by the number under which it was written down.
     Stored(ServiceId, u32),
+    /// What a worker writes on in a life.
+    Scoreboard(ServiceId, Generation),
 }
 
 const ROLES: [Role; 6] =
@@ -73,6 +75,7 @@ impl Tag {
             Tag::Notify(service) => [6, service.0, 0, 0],
             Tag::Socket(number) => [7, 0, 0, number],
             Tag::Stored(service, number) => [8, service.0, 0, number],
+            Tag::Scoreboard(service, generation) => life(9, service, generation),
         }
     }
 
@@ -90,6 +93,7 @@ impl Tag {
             (6, _) => Tag::Notify(service),
             (7, _) => Tag::Socket(number),
             (8, _) => Tag::Stored(service, number),
+            (9, _) => Tag::Scoreboard(service, generation),
             _ => return None,
         })
     }
@@ -261,7 +265,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn tag() -> impl Strategy<Value = Tag> {
-        (0..8_u8, any::<u32>(), any::<u32>(), 0..ROLES.len()).prop_map(|(kind, one, other, role)| {
+        (0..9_u8, any::<u32>(), any::<u32>(), 0..ROLES.len()).prop_map(|(kind, one, other, role)| {
             let (service, generation) = (ServiceId(one), Generation(other));
             match kind {
                 0 => Tag::Child(ChildKey { service, generation, role: ROLES[role] }, Pid::INIT),
@@ -271,7 +275,8 @@ mod tests {
                 4 => Tag::ReadyPipe(service, generation),
                 5 => Tag::Notify(service),
                 6 => Tag::Socket(other),
-                _ => Tag::Stored(service, other),
+                7 => Tag::Stored(service, other),
+                _ => Tag::Scoreboard(service, generation),
             }
         })
     }

@@ -74,11 +74,7 @@ impl Home {
         }
         let born = fork::spawn(&plan)?;
         self.trees.born(key, born.pid);
-        if key.role == Role::Main
-            && let Some(service) = self.services.get_mut(key.service)
-        {
-            service.main = Some(born.pid);
-        }
+        self.services.lives(key, born.pid);
         Ok((born.pid, born.pidfd))
     }
 
@@ -114,6 +110,11 @@ impl Home {
         }
         if let Some((fd, number)) = service.ready_fd(key.service, &self.epoll)? {
             wiring.hand_over(fd, number);
+        }
+        if let Some(board) = service.new_scoreboard()? {
+            let number = wiring.next_number();
+            wiring.map(board, number);
+            wiring.say("DOULA_SCOREBOARD", number.to_string());
         }
         Ok(())
     }
@@ -185,6 +186,11 @@ impl Wiring {
 
     fn map(&mut self, from: RawFd, to: RawFd) {
         self.fds.push(FdMapping { from, to });
+    }
+
+    /// The first number behind all that are given.
+    fn next_number(&self) -> RawFd {
+        self.fds.iter().map(|mapping| mapping.to + 1).max().unwrap_or(LISTEN_FDS_START)
     }
 
     /// Maps an fd that the child alone will hold.

@@ -38,7 +38,7 @@ use doula_model::event::{Event, Notice};
 use doula_model::exit::ExitStatus;
 use doula_model::id::{ChildKey, Generation, Pid, PoolId, ServiceId};
 use doula_model::plan::{Errno, SpawnError};
-use doula_model::pool::Measure;
+use doula_model::pool::{Checkup, Measure};
 use doula_model::signal::Signal;
 use doula_model::time::Time;
 use doula_sys::fd::{AsFd, OwnedFd};
@@ -217,8 +217,10 @@ impl Kernel for Linux {
         Ok((pid, self.home.ledger.hold(handle, Tag::Child(key, pid))))
     }
 
-    fn inherit(&mut self, key: ChildKey, _pid: Pid) -> Option<Held> {
-        self.home.inherited.remove(&key)
+    fn inherit(&mut self, key: ChildKey, pid: Pid) -> Option<Held> {
+        let handle = self.home.inherited.remove(&key)?;
+        self.home.services.lives(key, pid);
+        Some(handle)
     }
 
     fn write_down(&mut self, engine: &Engine, touched: Vec<ServiceId>) {
@@ -359,6 +361,10 @@ impl Kernel for Linux {
 
     fn measure(&mut self, workers: &[ServiceId], closely: bool) -> Measure {
         self.home.measure(workers, closely)
+    }
+
+    fn check_up(&mut self, workers: &[ServiceId]) -> Vec<Checkup> {
+        self.home.check_up(workers)
     }
 
     fn await_connection(&mut self, pool: PoolId, workers: &[ServiceId]) {

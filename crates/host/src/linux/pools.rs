@@ -9,11 +9,12 @@
 //! - A socket that listens is readable when somebody waits: so a pool that sleeps is woken by a connection and not by a clock.
 
 use super::home::Home;
+use super::services::Service;
 use super::token::Token;
 use crate::listen::Bound;
 use crate::room;
 use doula_model::id::{PoolId, ServiceId};
-use doula_model::pool::Measure;
+use doula_model::pool::{Checkup, Measure};
 use doula_sys::diag::UnixPeers;
 use doula_sys::fd::{AsFd, AsRawFd as _};
 use doula_sys::poll::{self, Epoll, Interest};
@@ -111,7 +112,11 @@ impl Home {
             let Some((service, pid)) = self.services.get(*id).and_then(|it| Some((it, it.main?))) else {
                 continue;
             };
-            let busy = !is_idle(&format!("/proc/{pid}"), queue, &inodes);
+            let board = service.board();
+            measure.boards.extend(board.map(|board| (*id, service.generation, board)));
+            // Who says nothing is looked at.
+            let said = board.and_then(|board| board.busy);
+            let busy = said.unwrap_or_else(|| !is_idle(&format!("/proc/{pid}"), queue, &inodes));
             measure.busy.push((*id, service.generation, busy));
             if queue > 0 && resident.len() < 4 {
                 resident.extend(own_memory(&format!("/proc/{pid}/statm")));
@@ -122,6 +127,18 @@ impl Home {
             measure.pressure = is_short_of_memory();
         }
         measure
+    }
+
+    /// How these workers are.
+    pub(super) fn check_up(&self, workers: &[ServiceId]) -> Vec<Checkup> {
+        let known = workers.iter().filter_map(|id| Some((*id, self.services.get(*id)?)));
+        let look = |(worker, service): (ServiceId, &Service)| Checkup {
+            worker,
+            life: service.generation,
+            memory: service.main.and_then(|pid| grown_memory(&format!("/proc/{pid}/status"))),
+            board: service.board(),
+        };
+        known.map(look).collect()
     }
 
     /// Tells once when a connection waits.
@@ -175,6 +192,17 @@ fn own_memory(path: &str) -> Option<u64> {
     let mut pages = text.split_whitespace().skip(1).map(|word| word.parse::<u64>().ok());
     let (resident, shared) = (pages.next()??, pages.next()??);
     Some(resident.saturating_sub(shared))
+}
+
+/// What a process has for itself, with what was swapped out, in bytes (`RssAnon`, `VmSwap` of proc_pid_status(5)). Its
+/// proportional share would be asked of the process's memory map, whose lock it may hold for long; this waits for nobody.
+fn grown_memory(path: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let field = |name: &str| {
+        let value = text.lines().find_map(|line| line.strip_prefix(name))?;
+        value.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    Some((field("RssAnon:")? + field("VmSwap:").unwrap_or(0)) * 1024)
 }
 
 /// For how many more of that size there is memory; `None` without an example.

@@ -6,8 +6,9 @@ use crate::listen::Sockets;
 use crate::logs::{Collector, Source, SourceId};
 use crate::notify::{Channel, ChannelError, FdStore, Heard, ReadyPipe, ReadySign as Shown};
 use doula_model::event::{Event, Notice};
-use doula_model::id::{ChildKey, Generation, Pid, ServiceId};
+use doula_model::id::{ChildKey, Generation, Pid, Role, ServiceId};
 use doula_model::plan::Errno;
+use doula_model::pool::Board;
 use doula_model::recipe::{ReadySign, Recipe, Stdin};
 use doula_sys::fd::{self, AsRawFd, OwnedFd, RawFd};
 use doula_sys::poll::{Epoll, Interest};
@@ -40,6 +41,8 @@ pub(crate) struct Service {
     pub(super) channel: Option<Channel>,
     pub(super) ready_pipe: Option<ReadyPipe>,
     pub(super) ready_line: Option<Regex>,
+    /// What it writes on in this life, as a worker of a pool.
+    pub(super) scoreboard: Option<Held>,
     /// What of it outlives us.
     ledger: Ledger,
     /// Why the last birth failed, in words.
@@ -68,6 +71,7 @@ impl Service {
             sockets,
             channel: None,
             ready_pipe: None,
+            scoreboard: None,
             complaint: None,
             complaint_is_fresh: false,
         }
@@ -204,6 +208,23 @@ impl Service {
         Ok(Some((write, RawFd::from(number))))
     }
 
+    /// What the main process of this life may write on, if its pool wants it so.
+    pub(super) fn new_scoreboard(&mut self) -> Result<Option<RawFd>, Errno> {
+        if !self.recipe.seat.is_some_and(|seat| seat.scoreboard) {
+            return Ok(None);
+        }
+        let file = fd::memory_of(c"scoreboard", Board::LENGTH)?;
+        let held = self.ledger.hold(file, Tag::Scoreboard(self.id, self.generation));
+        Ok(Some(self.scoreboard.insert(held).as_raw_fd()))
+    }
+
+    /// What it has written there.
+    pub(super) fn board(&self) -> Option<Board> {
+        let mut bytes = [0; 16];
+        let length = fd::read_at(self.scoreboard.as_ref()?, &mut bytes, 0).ok()?;
+        (length == bytes.len()).then(|| Board::from_bytes(bytes))
+    }
+
     /// Our end of the standard input of this life.
     pub(super) fn keep_console(&mut self, input: OwnedFd) {
         self.console = Some(self.ledger.hold(input, Tag::Console(self.id, self.generation)));
@@ -321,6 +342,13 @@ impl Services {
         (shown == Shown::Ready).then_some(Event::Noticed { service: id, generation, notice })
     }
 
+    /// A child has this number.
+    pub(super) fn lives(&mut self, key: ChildKey, pid: Pid) {
+        if let Some(service) = self.in_life(key.service, key.generation).filter(|_| key.role == Role::Main) {
+            service.main = Some(pid);
+        }
+    }
+
     /// A life is over: what its children could write to is closed.
     pub(super) fn end_of_life(&mut self, id: ServiceId) {
         if let Some(service) = self.get_mut(id) {
@@ -329,6 +357,7 @@ impl Services {
             service.source = None;
             service.console = None;
             service.ready_pipe = None;
+            service.scoreboard = None;
         }
     }
 }

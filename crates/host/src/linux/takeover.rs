@@ -312,6 +312,11 @@ impl Home {
                     service.console = Some(ledger.hold(fd, tag));
                 }
             }
+            Tag::Scoreboard(id, generation) => {
+                if let Some(service) = self.services.in_life(id, generation) {
+                    service.scoreboard = Some(ledger.hold(fd, tag));
+                }
+            }
             Tag::ReadyPipe(id, generation) => {
                 let Some(service) = self.services.in_life(id, generation) else { return };
                 let pipe = ReadyPipe::inherit(fd).outlive_us(ledger, tag);

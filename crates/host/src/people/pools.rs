@@ -4,7 +4,7 @@ use super::{Clocks, Desk};
 use doula_core::view::{Doing, WorkerView};
 use doula_model::control::{PoolStatus, WorkerDoing, WorkerStatus};
 use doula_model::id::{PoolId, ServiceId};
-use doula_model::pool::Measure;
+use doula_model::pool::{Board, Measure};
 use doula_model::time::Time;
 
 /// So many seconds of the past are shown.
@@ -19,7 +19,9 @@ pub(super) fn status(clocks: &Clocks, desk: &mut Desk<'_>, pool: PoolId) -> Opti
         service: desk.name(worker.service),
         slot: worker.slot,
         doing: doing(worker, &measure),
-        requests: (worker.speaks || worker.tasks > 0).then_some(worker.tasks),
+        requests: board(worker, &measure)
+            .map(|board| board.requests)
+            .or((worker.speaks || worker.tasks > 0).then_some(worker.tasks)),
         pss: None,
     };
     Some(PoolStatus {
@@ -37,7 +39,11 @@ pub(super) fn status(clocks: &Clocks, desk: &mut Desk<'_>, pool: PoolId) -> Opti
 fn doing(worker: &WorkerView, measure: &Measure) -> WorkerDoing {
     let seen =
         measure.busy.iter().find(|(service, life, _)| (*service, *life) == (worker.service, worker.life));
-    let idle = if worker.speaks { worker.idle_since.is_some() } else { seen.is_some_and(|(.., busy)| !busy) };
+    let idle = match board(worker, measure).and_then(|board| board.busy) {
+        Some(busy) => !busy,
+        None if worker.speaks => worker.idle_since.is_some(),
+        None => seen.is_some_and(|(.., busy)| !busy),
+    };
     match worker.doing {
         Doing::Starting => WorkerDoing::Starting,
         Doing::Serving if idle => WorkerDoing::Idle,
@@ -45,6 +51,12 @@ fn doing(worker: &WorkerView, measure: &Measure) -> WorkerDoing {
         Doing::Leaving => WorkerDoing::Leaving,
         Doing::Held => WorkerDoing::Held,
     }
+}
+
+/// What it has written on its scoreboard.
+fn board(worker: &WorkerView, measure: &Measure) -> Option<Board> {
+    let mut boards = measure.boards.iter();
+    boards.find(|(service, life, _)| (*service, *life) == (worker.service, worker.life)).map(|it| it.2)
 }
 
 /// One number for each second up to now.
