@@ -1,7 +1,7 @@
 //! The other end of a Unix socket, and how many wait at one that listens, as the kernel tells those who ask by sock_diag(7).
 
 use crate::fd::{AsFd, AsRawFd, OwnedFd};
-use crate::{Result, fd, raw};
+use crate::{Result, errno, fd, raw, socket};
 use doula_model::plan::Errno;
 
 /// `NETLINK_SOCK_DIAG`.
@@ -38,6 +38,17 @@ impl UnixPeers {
         Ok(UnixPeers(fd::adopt(fd)))
     }
 
+    /// Whether the kernel tells of Unix sockets: it is asked for the ends of a pair of our own. Where `unix_diag` is a module that
+    /// cannot be loaded, the socket opens, and every question has the answer ENOENT.
+    #[must_use]
+    pub fn work() -> bool {
+        let ask = || -> Result<bool> {
+            let (one, other) = socket::pair(socket::Kind::Stream)?;
+            Ok(UnixPeers::open()?.peer(inode(&one)?)? == Some(inode(&other)?))
+        };
+        ask().unwrap_or(false)
+    }
+
     /// The inode of the socket at the other end of the one with this inode, in our network namespace; `None` when it has none.
     /// ENOENT when there is no such socket.
     pub fn peer(&self, inode: u32) -> Result<Option<u32>> {
@@ -61,6 +72,15 @@ impl UnixPeers {
         let length = fd::read(&self.0, &mut buffer)?;
         answer(&buffer[..length], attribute)
     }
+}
+
+/// `fstat(socket)`—the number by which sock_diag(7) and `/proc` know a socket.
+///
+/// <https://man7.org/linux/man-pages/man2/fstat.2.html>
+pub fn inode(socket: impl AsFd) -> Result<u32> {
+    let stat = rustix::fs::fstat(socket).map_err(errno)?;
+    // Inodes of sockets are counted in 32 bits (get_next_ino of fs/inode.c).
+    u32::try_from(stat.st_ino).map_err(|_| Errno::EINVAL)
 }
 
 /// `struct nlmsghdr` and `struct unix_diag_req`.
@@ -101,36 +121,29 @@ fn answer(bytes: &[u8], attribute: u16) -> Result<Option<u32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsRawFd as _;
-    use std::os::unix::net::UnixStream;
-    use std::string::ToString as _;
-
-    fn inode(socket: &UnixStream) -> u32 {
-        let link = std::fs::read_link(std::format!("/proc/self/fd/{}", socket.as_raw_fd())).expect("/proc");
-        let text = link.to_string_lossy().to_string();
-        text.trim_matches(|c: char| !c.is_ascii_digit()).parse().expect("an inode")
-    }
+    use std::os::fd::IntoRawFd as _;
+    use std::os::unix::net::{UnixListener, UnixStream};
 
     #[test]
-    fn the_two_ends_of_a_pair_are_each_others_peer() {
-        let (one, other) = UnixStream::pair().expect("a pair");
-        match UnixPeers::open().and_then(|peers| Ok((peers.peer(inode(&one))?, peers.peer(inode(&other))?))) {
-            Ok(found) => assert_eq!(found, (Some(inode(&other)), Some(inode(&one)))),
+    fn the_two_ends_of_a_pair_are_each_others_peer_where_it_is_said_to_work() {
+        let (one, other) = socket::pair(socket::Kind::Stream).expect("a pair");
+        let (one, other) = (inode(&one).expect("fstat"), inode(&other).expect("fstat"));
+        match UnixPeers::open().and_then(|peers| Ok((peers.peer(one)?, peers.peer(other)?))) {
+            Ok(found) => assert_eq!(found, (Some(other), Some(one))),
             Err(errno) => std::println!("skipped: no sock_diag for Unix sockets here ({errno})"),
         }
+        let told = UnixPeers::open().is_ok_and(|peers| peers.peer(one).is_ok());
+        assert_eq!(UnixPeers::work(), told);
     }
 
     #[test]
     fn connections_that_nobody_accepts_are_counted() {
         let path = std::env::temp_dir().join(std::format!("doula-diag-{}", std::process::id()));
-        let listener = std::os::unix::net::UnixListener::bind(&path).expect("a socket");
-        let about =
-            std::fs::read_link(std::format!("/proc/self/fd/{}", listener.as_raw_fd())).expect("/proc");
-        let inode =
-            about.to_string_lossy().trim_matches(|c: char| !c.is_ascii_digit()).parse().expect("an inode");
+        let listener = UnixListener::bind(&path).expect("a socket").into_raw_fd();
+        let listener = fd::adopt(usize::try_from(listener).expect("a number"));
         let connect = || UnixStream::connect(&path).expect("room in the queue");
         let held = [connect(), connect(), connect()];
-        match UnixPeers::open().and_then(|peers| peers.waiting(inode)) {
+        match UnixPeers::open().and_then(|peers| peers.waiting(inode(&listener)?)) {
             Ok(waiting) => assert_eq!(waiting, 3),
             Err(errno) => std::println!("skipped: no sock_diag for Unix sockets here ({errno})"),
         }

@@ -132,8 +132,6 @@ fn sights() -> Vec<Offer> {
     let exists = |path: &str| Path::new(path).exists();
     let (one, other) = (fd::memory(c"try"), fd::memory(c"try"));
     let kcmp = one.and_then(|one| fd::same_open_file(&one, other?)).is_ok();
-    let peers = UnixPeers::open().and_then(|peers| peers.peer(0));
-    let sock_diag = !matches!(peers, Err(errno) if errno != Errno::ENOENT);
     let init = Pid::INIT;
     let all = Reader::open()
         .is_ok_and(|mut reader| reader.some(&[init], &Want::default()).is_ok_and(|found| !found.is_empty()));
@@ -162,7 +160,7 @@ fn sights() -> Vec<Offer> {
         offer("kcmp", kcmp, "", "whether two descriptors are the same open file is guessed"),
         offer(
             "Unix peers (sock_diag)",
-            sock_diag,
+            UnixPeers::work(),
             "",
             "`doctor` cannot say who has the other end of a Unix socket",
         ),

@@ -15,8 +15,7 @@ use crate::listen::Bound;
 use crate::room;
 use doula_model::id::{PoolId, ServiceId};
 use doula_model::pool::{Checkup, Measure};
-use doula_sys::diag::UnixPeers;
-use doula_sys::fd::{AsFd, AsRawFd as _};
+use doula_sys::diag::{self, UnixPeers};
 use doula_sys::poll::{self, Epoll, Interest};
 use doula_sys::proc::Sleep;
 use doula_sys::socket;
@@ -69,18 +68,12 @@ impl Pools {
     }
 
     fn waiting_at_unix(&mut self, socket: &Bound) -> Option<u32> {
-        let inode = inode(socket)?;
+        let inode = diag::inode(socket.fd()).ok()?;
         if self.peers.is_none() {
             self.peers = UnixPeers::open().ok();
         }
         self.peers.as_ref()?.waiting(inode).ok()
     }
-}
-
-/// `socket:[4711]`.
-fn inode(socket: &Bound) -> Option<u32> {
-    let link = std::fs::read_link(format!("/proc/self/fd/{}", socket.fd().as_fd().as_raw_fd())).ok()?;
-    link.to_str()?.trim_matches(|letter: char| !letter.is_ascii_digit()).parse().ok()
 }
 
 impl Home {
@@ -106,7 +99,7 @@ impl Home {
             return Measure::default();
         }
         let mut measure = Measure { queue, ..Measure::default() };
-        let inodes: Vec<u32> = sockets.iter().filter_map(|socket| inode(socket)).collect();
+        let inodes: Vec<u32> = sockets.iter().filter_map(|socket| diag::inode(socket.fd()).ok()).collect();
         let mut resident = Vec::new();
         for id in workers {
             let Some((service, pid)) = self.services.get(*id).and_then(|it| Some((it, it.main?))) else {

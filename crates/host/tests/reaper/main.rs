@@ -187,9 +187,10 @@ fn unknown(reaper: &mut Reaper) -> io::Result<u8> {
     let (pid, handle) = family(&mut Command::new("sh"))?.bereave()?;
     assert!(reaper.bury()?.is_empty() && pidfd::exists(&handle));
     say("left")?;
-    reaper.unknown(Unknown::After(Duration::from_millis(30)));
-    assert!(reaper.bury()?.is_empty());
+    reaper.unknown(Unknown::After(Duration::from_secs(600)));
+    assert!(reaper.bury()?.is_empty() && pidfd::exists(&handle));
     say("waited for")?;
+    reaper.unknown(Unknown::After(Duration::from_millis(30)));
     let orphan = until_one(reaper)?;
     assert_eq!((orphan.pid, orphan.evidence), (pid, Evidence::Unclaimed));
     say(&orphan.evidence.to_string())?;
