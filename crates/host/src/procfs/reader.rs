@@ -172,6 +172,13 @@ impl Reader {
         self.tasks.as_ref().map(|_| ()).map_err(|why| *why)
     }
 
+    /// The same as before Linux 6.7.
+    #[cfg(test)]
+    pub(super) fn iterate_by_steps(&mut self) -> Result<(), NoIterator> {
+        self.tasks = Tasks::at_each_step(Spare::default());
+        self.tasks.as_ref().map(|_| ()).map_err(|why| *why)
+    }
+
     /// Goes through the files from now on.
     pub fn only_files(&mut self) {
         self.tasks = Err(NoIterator::Unwanted);
@@ -231,9 +238,7 @@ impl Reader {
         let count = if is_open || self.tasks.is_ok() { self.task_count() } else { 0 };
         let worth = is_open && (self.again || count >= MANY);
         let found = match &mut self.tasks {
-            Ok(tasks) if tasks.suffices(want.spare) => {
-                tasks.walk(threads, count).map_err(NoIterator::Refused)
-            }
+            Ok(tasks) if tasks.suffices(want.spare) => tasks.walk(threads, count),
             Err(why) if !worth => Err(*why),
             Ok(_) | Err(_) => {
                 let begun = self.begin_tasks(want, count);
@@ -271,10 +276,10 @@ impl Reader {
             let want = Want { spare, ..Want::default() };
             self.tasks = self.begin_tasks(&want, count).map(|(tasks, _)| tasks);
         }
-        let met = match self.tasks.as_mut().ok()?.walk_into(walked) {
+        let met = match self.tasks.as_mut().ok()?.walk_into(walked, count) {
             Ok(met) => met,
-            Err(errno) => {
-                self.tasks = Err(NoIterator::Refused(errno));
+            Err(why) => {
+                self.tasks = Err(why);
                 return None;
             }
         };
@@ -343,9 +348,9 @@ impl Reader {
     /// The kernel's tasks, and a first walk over them, if it says the same of ourselves as the file does.
     fn begin_tasks(&mut self, want: &Want, about: u64) -> Result<(Tasks, (Vec<Process>, u64)), NoIterator> {
         let spare = want.spare;
-        let mut tasks = Tasks::open(spare)?;
+        let mut tasks = Tasks::open(spare, about)?;
         let us = self.stat(doula_sys::group::pid()).ok_or(NoIterator::Differs)?;
-        let (found, met) = tasks.walk(want.threads, about).map_err(NoIterator::Refused)?;
+        let (found, met) = tasks.walk(want.threads, about)?;
         let what_stays = |stat: &Stat| {
             let rest = (stat.pgid, stat.sid, stat.tty, stat.nice, stat.policy);
             let told = (!spare.memory && stat.virtual_bytes > 0, (!spare.rest).then_some(rest));

@@ -144,6 +144,8 @@ fn the_kernels_tasks_say_the_same_as_the_files_of_all_who_stay_as_they_are() {
         println!("skipped: {why}");
         return;
     }
+    let mut by_steps = Reader::open().expect("/proc");
+    by_steps.iterate_by_steps().expect("older than the other way");
     let mut files = Reader::open().expect("/proc");
     files.only_files();
     let sleeps = Command::new("sleep").arg("1000").spawn().expect("sleep");
@@ -153,17 +155,18 @@ fn the_kernels_tasks_say_the_same_as_the_files_of_all_who_stay_as_they_are() {
     stopped.signal(Signal::STOP).expect("our child");
     let stops = doula_sys::wait::For::STOPS.blocking();
     doula_sys::wait::waitid(doula_sys::wait::Who::Pid(stopped.pid()), stops).expect("a stop");
-    for threads in [false, true] {
+    for (by_itself, threads) in [(true, false), (true, true), (false, false), (false, true)] {
+        let tasks = if by_itself { &mut tasks } else { &mut by_steps };
         let want = Want { threads, ..Want::default() };
         // Who ran between the looks and rests again is told otherwise in between, but not each time.
         let mut told = Vec::new();
         let rounds = (0..100).find(|_| {
-            let (differing, compared) = differing(&mut files, &mut tasks, &want);
+            let (differing, compared) = differing(&mut files, tasks, &want);
             told = differing;
             let made = [sleeps.pid(), dead.pid(), stopped.pid()];
             told.is_empty() && made.iter().all(|pid| compared.contains(pid))
         });
-        assert!(rounds.is_some(), "threads: {threads}\n{}", told.join("\n"));
+        assert!(rounds.is_some(), "by itself: {by_itself}, threads: {threads}\n{}", told.join("\n"));
         assert_eq!(tasks.source(), Source::Iterator);
     }
     assert_eq!(files.source(), Source::Files(NoIterator::Unwanted));

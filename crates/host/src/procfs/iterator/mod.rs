@@ -1,5 +1,6 @@
-//! All tasks at once, for who may: a program of ours in the kernel (BPF) walks over its tasks and writes a record of each, which costs a
-//! fraction of opening a file for each.
+//! All tasks at once, for who may: a program of ours in the kernel (BPF) walks over its tasks and writes a record of each into memory that we
+//! read, which costs a fraction of opening a file for each. Before Linux 6.7 a program cannot walk, and is called at each step of the
+//! kernel's own walk instead.
 //!
 //! Nothing but the kernel is needed for it: it tells the types of its own structures, and the instructions are put together
 //! here. What `/proc/PID/stat` would say is worked out from the records as the kernel does it; before the first answer is used, what it says
@@ -15,11 +16,11 @@ use super::{Spare, parse_status};
 use btf::Btf;
 use doula_model::plan::Errno;
 use doula_model::process::Process;
-use doula_sys::bpf;
+use doula_sys::bpf::{self, Scribe, Slate};
 use doula_sys::fd::{self, OwnedFd};
-use program::{FUNCTIONS, Program, STRUCTURES};
-use record::Record;
+use program::{FUNCTIONS, HEADER, STRUCTURES};
 pub(super) use record::Walked;
+use record::{Layout, Record, Together, in_order};
 use std::fmt;
 use std::fs;
 use std::io;
@@ -28,7 +29,9 @@ use std::os::unix::fs::MetadataExt as _;
 /// Where the kernel tells its types.
 const TYPES: &str = "/sys/kernel/btf/vmlinux";
 /// What the kernel hands out at most at once, and more.
-const ROOM: usize = 128 * 1024;
+const AT_ONCE: usize = 128 * 1024;
+/// So many more are born while we prepare, beside an eighth of those who live.
+const MORE_ROWS: u64 = 16;
 /// The numbers of the first namespaces of every machine (PROC_PID_INIT_INO, PROC_TIME_INIT_INO).
 const FIRST_PIDS: u64 = 0xEFFF_FFFC;
 const FIRST_TIME: u64 = 0xEFFF_FFFA;
@@ -80,60 +83,52 @@ fn may_load() -> bool {
     has & SYS_ADMIN != 0 || has & PERFMON_AND_BPF == PERFMON_AND_BPF
 }
 
-/// The next that a walk writes, behind what it wrote before; nothing at its end.
-fn next(walk: &OwnedFd, room: &mut [u8]) -> Result<usize, Errno> {
-    loop {
-        match fd::read(walk, room) {
-            // The kernel wants to breathe after so many.
-            Err(Errno::EAGAIN | Errno::EINTR) => {}
-            read => return read,
-        }
-    }
-}
-
-/// The program for this kernel that writes these words.
-fn program(words: &[usize]) -> Result<Program, NoIterator> {
+/// Lets a program be made of the kernel's types.
+fn with_types<T>(make: impl Fn(&Btf) -> Result<T, NoIterator>) -> Result<T, NoIterator> {
     let file = fs::File::open(TYPES).map_err(|_| NoIterator::NoTypes)?;
-    let assemble = |types: &[u8]| {
-        program::assemble(&Btf::read(types, &STRUCTURES, &FUNCTIONS).ok_or(NoIterator::NoTypes)?, words)
-    };
+    let read =
+        |types: &[u8]| make(&Btf::read(types, &STRUCTURES, &FUNCTIONS).ok_or(NoIterator::NoTypes)?);
     match bpf::Types::map(&file) {
-        Ok(types) => assemble(&types),
-        Err(_) => assemble(&fs::read(TYPES).map_err(|_| NoIterator::NoTypes)?),
+        Ok(types) => read(&types),
+        Err(_) => read(&fs::read(TYPES).map_err(|_| NoIterator::NoTypes)?),
     }
 }
 
 /// A program that walks over all tasks.
 #[derive(Debug)]
 pub(super) struct Tasks {
-    link: OwnedFd,
-    room: Vec<u8>,
+    way: Way,
     /// What it writes of each.
     words: Vec<usize>,
     spared: Spare,
 }
 
+#[derive(Debug)]
+enum Way {
+    /// The program walks by itself, and writes of so many.
+    Itself(Scribe, u32),
+    /// The kernel walks, and runs it at each step; what it wrote is read from a file.
+    Steps(OwnedFd, Vec<u8>),
+}
+
 impl Tasks {
-    /// Puts a program into the kernel that leaves this out.
-    pub(super) fn open(spare: Spare) -> Result<Tasks, NoIterator> {
-        let is_first = |name: &str, first: u64| {
-            let found = fs::metadata(format!("/proc/self/ns/{name}"));
-            found.map_or_else(|error| error.kind() == io::ErrorKind::NotFound, |found| found.ino() == first)
-        };
-        if !is_first("pid", FIRST_PIDS) || !is_first("time", FIRST_TIME) {
-            return Err(NoIterator::Namespace);
-        }
-        if !may_load() {
-            return Err(NoIterator::Denied);
-        }
+    /// Puts a program into the kernel that leaves this out, for about so many tasks.
+    pub(super) fn open(spare: Spare, about: u64) -> Result<Tasks, NoIterator> {
+        may_open()?;
         let words = program::words(spare);
-        let program = program(&words)?;
-        let link = bpf::load_iterator(&program.code, program.function).and_then(bpf::link_iterator);
-        let refused = |errno| match errno {
-            Errno::EPERM => NoIterator::Denied,
-            errno => NoIterator::Refused(errno),
-        };
-        Ok(Tasks { link: link.map_err(refused)?, room: vec![0; ROOM], words, spared: spare })
+        let way = with_types(|btf| {
+            by_itself(btf, &words, about).or_else(|_| at_each_step(btf, &words))
+        })?;
+        Ok(Tasks { way, words, spared: spare })
+    }
+
+    /// The same with the walk of the kernel, as before Linux 6.7.
+    #[cfg(test)]
+    pub(super) fn at_each_step(spare: Spare) -> Result<Tasks, NoIterator> {
+        may_open()?;
+        let words = program::words(spare);
+        let way = with_types(|btf| at_each_step(btf, &words))?;
+        Ok(Tasks { way, words, spared: spare })
     }
 
     /// Whether it tells all that is not spared.
@@ -145,41 +140,144 @@ impl Tasks {
     /// met.
     ///
     /// The names of the kernel's threads can be longer than they are told here.
-    pub(super) fn walk(&mut self, threads: bool, about: u64) -> Result<(Vec<Process>, u64), Errno> {
-        let walk = bpf::walk(&self.link)?;
-        let mut together = record::Together::new(threads, about as usize);
-        let (mut kept, size) = (0, self.words.len() * 8);
-        loop {
-            let read = next(&walk, &mut self.room[kept..])?;
-            if read == 0 {
-                return Ok(together.all());
-            }
-            let filled = kept + read;
-            let whole = filled - filled % size;
-            let written = self.room[..whole].chunks_exact(size);
-            written.for_each(|bytes| together.add(Record::read(bytes, &self.words)));
-            // The rest of a record may come with the next read.
-            self.room.copy_within(whole..filled, 0);
-            kept = filled - whole;
-        }
+    pub(super) fn walk(&mut self, threads: bool, about: u64) -> Result<(Vec<Process>, u64), NoIterator> {
+        let mut together = Together::new(threads, about as usize);
+        let size = self.words.len() * 8;
+        self.make_room(about)?;
+        let layout = Layout::of(&self.words);
+        in_order(self.written()?, size).for_each(|written| together.add(Record::new(written, &layout)));
+        Ok(together.all())
     }
 
     /// The same as it is written, to be compared with another walk; and how many threads were met.
-    pub(super) fn walk_into(&mut self, walked: &mut Walked) -> Result<u64, Errno> {
-        let walk = bpf::walk(&self.link)?;
+    pub(super) fn walk_into(&mut self, walked: &mut Walked, about: u64) -> Result<u64, NoIterator> {
+        self.make_room(about)?;
         walked.words.clone_from(&self.words);
-        let mut filled = 0;
-        loop {
-            if walked.bytes.len() < filled + ROOM {
-                walked.bytes.resize((filled + ROOM) * 5 / 4, 0);
+        walked.take(self.written()?);
+        Ok((walked.bytes.len() / walked.size()) as u64)
+    }
+
+    /// Makes the slate large enough.
+    fn make_room(&mut self, about: u64) -> Result<(), NoIterator> {
+        match self.way {
+            Way::Itself(_, room) if u64::from(room) < about => {
+                *self = Tasks::open(self.spared, about)?;
             }
-            let read = next(&walk, &mut walked.bytes[filled..filled + ROOM])?;
-            filled += read;
-            if read == 0 {
-                walked.bytes.truncate(filled);
-                walked.gather();
-                return Ok((filled / walked.size()) as u64);
+            Way::Itself(..) | Way::Steps(..) => {}
+        }
+        Ok(())
+    }
+
+    /// The records of all tasks.
+    fn written(&mut self) -> Result<&[u8], NoIterator> {
+        while let Way::Itself(scribe, room) = &mut self.way {
+            let count = count(scribe.run().map_err(NoIterator::Refused)?);
+            if count <= u64::from(*room) {
+                break;
             }
+            // More were born than there was room for.
+            self.make_room(count)?;
+        }
+        match &mut self.way {
+            Way::Itself(scribe, _) => {
+                let slate = scribe.slate();
+                let end = HEADER + count(slate) as usize * self.words.len() * 8;
+                slate.get(HEADER..end).ok_or(NoIterator::Differs)
+            }
+            Way::Steps(link, room) => read_whole(link, room).map_err(NoIterator::Refused),
+        }
+    }
+}
+
+/// Whether the numbers are the machine's, and we may.
+fn may_open() -> Result<(), NoIterator> {
+    let is_first = |name: &str, first: u64| {
+        let found = fs::metadata(format!("/proc/self/ns/{name}"));
+        found.map_or_else(|error| error.kind() == io::ErrorKind::NotFound, |found| found.ino() == first)
+    };
+    if !is_first("pid", FIRST_PIDS) || !is_first("time", FIRST_TIME) {
+        return Err(NoIterator::Namespace);
+    }
+    if may_load() { Ok(()) } else { Err(NoIterator::Denied) }
+}
+
+fn by_itself(btf: &Btf, words: &[usize], about: u64) -> Result<Way, NoIterator> {
+    let room = about + about / 8 + MORE_ROWS;
+    let bytes = u32::try_from(room * words.len() as u64 * 8 + HEADER as u64);
+    let (room, bytes) = (room as u32, bytes.map_err(|_| NoIterator::Refused(Errno::E2BIG))?);
+    let slate = Slate::new(bytes).map_err(refused)?;
+    let code = program::by_itself(btf, words, slate.address(program::OUT), room)?;
+    Ok(Way::Itself(Scribe::load(&code, slate).map_err(refused)?, room))
+}
+
+fn at_each_step(btf: &Btf, words: &[usize]) -> Result<Way, NoIterator> {
+    let (code, function) = program::at_each_step(btf, words)?;
+    let link = bpf::load_iterator(&code, function).and_then(bpf::link_iterator);
+    Ok(Way::Steps(link.map_err(refused)?, Vec::new()))
+}
+
+const fn refused(errno: Errno) -> NoIterator {
+    match errno {
+        Errno::EPERM => NoIterator::Denied,
+        errno => NoIterator::Refused(errno),
+    }
+}
+
+/// How many records are on a slate, or would be if it were large enough.
+fn count(slate: &[u8]) -> u64 {
+    slate.first_chunk().copied().map_or(0, u64::from_ne_bytes)
+}
+
+/// All that a walk of the kernel's writes.
+fn read_whole<'a>(link: &OwnedFd, room: &'a mut Vec<u8>) -> Result<&'a [u8], Errno> {
+    let walk = bpf::walk(link)?;
+    let mut filled = 0;
+    loop {
+        if room.len() < filled + AT_ONCE {
+            room.resize((filled + AT_ONCE) * 5 / 4, 0);
+        }
+        match fd::read(&walk, &mut room[filled..filled + AT_ONCE]) {
+            // The kernel wants to breathe after so many.
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+            Ok(0) => return Ok(&room[..filled]),
+            Ok(read) => filled += read,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use doula_model::id::Pid;
+
+    #[test]
+    #[expect(clippy::print_stdout, reason = "a test that cannot run says so")]
+    fn a_kernel_that_can_walk_for_a_program_takes_ours() {
+        if let Err(why) = may_open() {
+            return println!("skipped: {why}");
+        }
+        match with_types(|btf| by_itself(btf, &program::words(Spare::default()), 10)) {
+            Ok(way) => assert!(matches!(way, Way::Itself(..))),
+            Err(why @ (NoIterator::Field(_) | NoIterator::NoTypes)) => println!("skipped: {why}"),
+            Err(why) => panic!("{why}"),
+        }
+    }
+
+    #[test]
+    #[expect(clippy::print_stdout, reason = "a test that cannot run says so")]
+    fn either_way_meets_everybody_also_when_more_live_than_there_was_room_for() {
+        let us = doula_sys::group::pid();
+        for opened in [Tasks::open(Spare::ALL, 0), Tasks::at_each_step(Spare::ALL)] {
+            let mut tasks = match opened {
+                Ok(tasks) => tasks,
+                Err(why) => return println!("skipped: {why}"),
+            };
+            let (found, met) = tasks.walk(true, 0).expect("it walks");
+            assert!(met > MORE_ROWS && met == found.len() as u64, "{met} were met, {} are told", found.len());
+            let in_order = found.is_sorted_by_key(|process| (process.tgid, process.stat.pid));
+            assert!(in_order && found.iter().any(|process| process.stat.pid == us));
+            assert!(found.iter().all(|process| process.stat.pid >= Pid::INIT));
         }
     }
 }

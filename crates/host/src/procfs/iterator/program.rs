@@ -1,4 +1,5 @@
-//! The program that the kernel runs at each task: it copies fields of the task into a record and writes that.
+//! The program that copies fields of each task into a record: one that walks over the tasks itself and writes into memory of ours (Linux 6.7
+//! and later), or one that the kernel runs at each step of a walk of its own, and that writes into a file.
 //!
 //! It is assembled here, for the kernel that runs: where each field stands is asked of the kernel's types. A field is a path from the
 //! task; each `->` follows a pointer, and a pointer that leads nowhere gives zeros (the kernel sees to that).
@@ -104,7 +105,15 @@ pub(super) fn words(spare: Spare) -> Vec<usize> {
 pub(super) const WORDS: usize = FIELDS.len();
 /// What of the kernel must be known by name.
 pub(super) const STRUCTURES: [&str; 2] = ["task_struct", "bpf_iter_meta"];
-pub(super) const FUNCTIONS: [&str; 2] = ["bpf_iter_task", "bpf_rdonly_cast"];
+pub(super) const FUNCTIONS: [&str; 7] = [
+    "bpf_iter_task",
+    "bpf_rdonly_cast",
+    "bpf_rcu_read_lock",
+    "bpf_rcu_read_unlock",
+    "bpf_iter_task_new",
+    "bpf_iter_task_next",
+    "bpf_iter_task_destroy",
+];
 
 // The program has 512 bytes of stack.
 const _: () = assert!(WORDS * 8 <= 512);
@@ -114,9 +123,11 @@ const R0: u8 = 0;
 const R1: u8 = 1;
 const R2: u8 = 2;
 const R3: u8 = 3;
-const SPARE: [u8; 5] = [1, 2, 3, 4, 5];
+const SPARE: [u8; 4] = [1, 2, 3, 4];
+const ROW: u8 = 5;
 const TASK: u8 = 6;
-const FILE: u8 = 7;
+/// Where is written: the file, or the slate.
+pub(super) const OUT: u8 = 7;
 const SIGNAL: u8 = 8;
 const MEMORY: u8 = 9;
 const STACK: u8 = 10;
@@ -124,61 +135,124 @@ const STACK: u8 = 10;
 const SEQ_WRITE: i32 = 127;
 /// `BPF_PSEUDO_KFUNC_CALL`: a call of a function of the kernel by its number among the types.
 const KERNEL_FUNCTION: u8 = 2;
+/// `BPF_TASK_ITER_ALL_THREADS`, and where on the stack the kernel keeps its place (`struct bpf_iter_task`).
+const ALL_THREADS: i32 = 1;
+const PLACE: i32 = -24;
+/// Instructions: to a register from a register or a number, into memory, a sum, a product, jumps, a call, the end.
+const MOVE: u8 = 0xbf;
+const SET: u8 = 0xb7;
+const STORE: u8 = 0x7b;
+const ADD: u8 = 0x0f;
+const ADD_NUMBER: u8 = 0x07;
+const TIMES_NUMBER: u8 = 0x27;
+const JUMP: u8 = 0x05;
+const JUMP_IF_IS: u8 = 0x15;
+const JUMP_FROM: u8 = 0x35;
+const CALL: u8 = 0x85;
+const EXIT: u8 = 0x95;
 
-/// A program and the function at which it runs.
-#[derive(Debug)]
-pub(super) struct Program {
-    pub(super) code: Vec<u64>,
-    pub(super) function: u32,
-}
+/// A slate has the number of records first, also of those for which it has no room, and the records from here on.
+pub(super) const HEADER: usize = 8;
 
-/// The program for the kernel with these types, which writes these words.
-pub(super) fn assemble(btf: &Btf, words: &[usize]) -> Result<Program, NoIterator> {
-    let [task, meta, function, cast] = [0, 1, 2, 3].map(|at| btf.named(at));
-    let function = function.ok_or(NoIterator::Field("bpf_iter_task"))?;
-    let task = task.ok_or(NoIterator::Field("task_struct"))?;
-    let file = meta.and_then(|meta| Walk::along(btf, meta, "seq")).ok_or(NoIterator::Field("seq"))?;
+/// The program for the kernel with these types, which it runs at each step of a walk of its own, and the function at which it does. It writes
+/// these words into the file that is read.
+pub(super) fn at_each_step(btf: &Btf, words: &[usize]) -> Result<(Vec<u64>, u32), NoIterator> {
+    let function = Named::BpfIterTask.number(btf)?;
+    let task = btf.named(0).ok_or(NoIterator::Field("task_struct"))?;
+    let meta = btf.named(1).and_then(|meta| Walk::along(btf, meta, "seq"));
+    let file = meta.ok_or(NoIterator::Field("seq"))?;
     let mut code = Code::default();
     // The context is two pointers: of the walk, and of the task, which is none at the end.
     code.load(8, TASK, R1, 8);
     code.load(8, R1, R1, 0);
-    code.load(8, FILE, R1, file.offset);
+    code.load(8, OUT, R1, file.offset);
     let to_end = code.words.len();
-    code.op(0x15, (TASK, 0), 0, 0);
-    if let Some(cast) = cast {
-        // The same task, which the kernel does not trust any more: of what is trusted, Linux 6.4 to 6.18 search all types for rules at each
-        // pointer, which takes longer than all else here.
-        code.op(0xbf, (R1, TASK), 0, 0);
-        code.op(0xb7, (R2, 0), 0, task as i32);
-        code.op(0x85, (0, KERNEL_FUNCTION), 0, cast as i32);
-        code.op(0xbf, (TASK, R0), 0, 0);
+    code.op(JUMP_IF_IS, (TASK, 0), 0, 0);
+    if let Ok(cast) = Named::Cast.number(btf) {
+        code.distrust(TASK, task, cast);
     }
-    for (register, path) in [(SIGNAL, "signal"), (MEMORY, "mm")] {
-        let place = btf.place(task, path).ok_or(NoIterator::Field(path))?;
-        code.load(8, register, TASK, place.offset);
+    let size = (words.len() * 8) as i16;
+    code.record(btf, task, words, (STACK, -size))?;
+    code.op(MOVE, (R1, OUT), 0, 0);
+    code.op(MOVE, (R2, STACK), 0, 0);
+    code.op(ADD_NUMBER, (R2, 0), 0, i32::from(-size));
+    code.op(SET, (R3, 0), 0, i32::from(size));
+    code.op(CALL, (0, 0), 0, SEQ_WRITE);
+    code.jump_from(to_end, code.words.len());
+    code.op(SET, (R0, 0), 0, 0);
+    code.op(EXIT, (0, 0), 0, 0);
+    Ok((code.words, function))
+}
+
+/// The program for the kernel with these types that walks over all tasks itself, and writes these words of each on a slate with room for so many.
+/// `slate` brings its address into [`OUT`].
+pub(super) fn by_itself(
+    btf: &Btf,
+    words: &[usize],
+    slate: [u64; 2],
+    room: u32,
+) -> Result<Vec<u64>, NoIterator> {
+    let task = btf.named(0).ok_or(NoIterator::Field("task_struct"))?;
+    let tgid = Walk::along(btf, task, "tgid").ok_or(NoIterator::Field("tgid"))?;
+    let [cast, lock, unlock, new, next, destroy] =
+        [Named::Cast, Named::Lock, Named::Unlock, Named::New, Named::Next, Named::Destroy]
+            .map(|function| function.number(btf));
+    let mut code = Code { words: slate.to_vec(), ..Code::default() };
+    code.op(SET, (R0, 0), 0, 0);
+    code.op(STORE, (OUT, R0), 0, 0);
+    // While this is held, no task that was met can be freed.
+    code.call(lock?);
+    code.place();
+    code.op(SET, (R2, 0), 0, 0);
+    code.op(SET, (R3, 0), 0, ALL_THREADS);
+    code.call(new?);
+    let top = code.words.len();
+    code.place();
+    code.call(next?);
+    let to_end = code.words.len();
+    code.op(JUMP_IF_IS, (R0, 0), 0, 0);
+    code.op(MOVE, (TASK, R0), 0, 0);
+    code.distrust(TASK, task, cast?);
+    // The first is that of a CPU with nothing to do.
+    code.load(4, R0, TASK, tgid.offset);
+    code.jump_back(JUMP_IF_IS, R0, 0, top);
+    // The kernel loses track of a number that it keeps in memory, and can prove that the loop ends.
+    code.load(8, R1, OUT, 0);
+    code.op(MOVE, (R2, R1), 0, 0);
+    code.op(ADD_NUMBER, (R2, 0), 0, 1);
+    code.op(STORE, (OUT, R2), 0, 0);
+    code.jump_back(JUMP_FROM, R1, room as i32, top);
+    code.op(TIMES_NUMBER, (R1, 0), 0, (words.len() * 8) as i32);
+    code.op(MOVE, (ROW, OUT), 0, 0);
+    code.op(ADD, (ROW, R1), 0, 0);
+    code.record(btf, task, words, (ROW, HEADER as i16))?;
+    code.jump_back(JUMP, 0, 0, top);
+    code.jump_from(to_end, code.words.len());
+    code.place();
+    code.call(destroy?);
+    code.call(unlock?);
+    code.op(SET, (R0, 0), 0, 0);
+    code.op(EXIT, (0, 0), 0, 0);
+    Ok(code.words)
+}
+
+/// Functions of the kernel, in the order of [`FUNCTIONS`].
+#[derive(Clone, Copy)]
+enum Named {
+    BpfIterTask,
+    Cast,
+    Lock,
+    Unlock,
+    New,
+    Next,
+    Destroy,
+}
+
+impl Named {
+    fn number(self, btf: &Btf) -> Result<u32, NoIterator> {
+        let found = btf.named(STRUCTURES.len() + self as usize);
+        found.ok_or(NoIterator::Field(FUNCTIONS[self as usize]))
     }
-    let begin = (words.len() * 8) as i16;
-    for (place, &at) in words.iter().enumerate() {
-        let field = &FIELDS[at];
-        let found = field.paths.iter().find_map(|path| Walk::along(btf, task, path));
-        let walk = match found {
-            Some(walk) => walk,
-            None if field.optional => Walk::default(),
-            None => return Err(NoIterator::Field(field.paths[0])),
-        };
-        code.field(&walk, if at == Word::NameEnd as usize { 8 } else { 0 });
-        code.op(0x7b, (STACK, R0), (place * 8) as i16 - begin, 0);
-    }
-    code.op(0xbf, (R1, FILE), 0, 0);
-    code.op(0xbf, (R2, STACK), 0, 0);
-    code.op(0x07, (R2, 0), 0, i32::from(-begin));
-    code.op(0xb7, (R3, 0), 0, i32::from(begin));
-    code.op(0x85, (0, 0), 0, SEQ_WRITE);
-    let end = code.words.len();
-    code.op(0xb7, (R0, 0), 0, 0);
-    code.op(0x95, (0, 0), 0, 0);
-    code.words[to_end] |= ((end - to_end - 1) as u64) << 16;
-    Ok(Program { code: code.words, function })
 }
 
 /// How a field is come by: the register that is nearest, the pointers that are followed, and what is read at last.
@@ -247,10 +321,65 @@ impl Code {
         self.op(code, (to, from), offset as i16, 0);
     }
 
+    fn call(&mut self, function: u32) {
+        self.op(CALL, (0, KERNEL_FUNCTION), 0, function as i32);
+    }
+
+    /// The first argument of all that concerns the place in the walk.
+    fn place(&mut self) {
+        self.op(MOVE, (R1, STACK), 0, 0);
+        self.op(ADD_NUMBER, (R1, 0), 0, PLACE);
+    }
+
+    /// Lets a jump that was written before lead here.
+    fn jump_from(&mut self, at: usize, to: usize) {
+        self.words[at] |= ((to - at - 1) as u64 & 0xffff) << 16;
+    }
+
+    fn jump_back(&mut self, code: u8, register: u8, number: i32, to: usize) {
+        let offset = to as i64 - self.words.len() as i64 - 1;
+        self.op(code, (register, 0), offset as i16, number);
+    }
+
+    /// The same task, which the kernel does not trust any more: of what is trusted, Linux 6.4 to 6.18 search all types for rules at each
+    /// pointer, which takes longer than all else here.
+    fn distrust(&mut self, register: u8, kind: u32, cast: u32) {
+        self.op(MOVE, (R1, register), 0, 0);
+        self.op(SET, (R2, 0), 0, kind as i32);
+        self.call(cast);
+        self.op(MOVE, (register, R0), 0, 0);
+    }
+
+    /// Copies these words of the task to where a register points, and so much further.
+    fn record(
+        &mut self,
+        btf: &Btf,
+        task: u32,
+        words: &[usize],
+        (to, further): (u8, i16),
+    ) -> Result<(), NoIterator> {
+        for (register, path) in [(SIGNAL, "signal"), (MEMORY, "mm")] {
+            let place = btf.place(task, path).ok_or(NoIterator::Field(path))?;
+            self.load(8, register, TASK, place.offset);
+        }
+        for (place, &at) in words.iter().enumerate() {
+            let field = &FIELDS[at];
+            let found = field.paths.iter().find_map(|path| Walk::along(btf, task, path));
+            let walk = match found {
+                Some(walk) => walk,
+                None if field.optional => Walk::default(),
+                None => return Err(NoIterator::Field(field.paths[0])),
+            };
+            self.field(&walk, if at == Word::NameEnd as usize { 8 } else { 0 });
+            self.op(STORE, (to, R0), (place * 8) as i16 + further, 0);
+        }
+        Ok(())
+    }
+
     /// Brings a field into the first register.
     fn field(&mut self, walk: &Walk, further: u32) {
         if walk.size == 0 {
-            return self.op(0xb7, (R0, 0), 0, 0);
+            return self.op(SET, (R0, 0), 0, 0);
         }
         let mut from = walk.from;
         for (at, offset) in walk.pointers.iter().enumerate() {

@@ -4,7 +4,7 @@ use super::program::{WORDS, Word};
 use doula_model::id::Pid;
 use doula_model::process::{ProcState, Process, Stat};
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::num::NonZeroU8;
 
 /// Bits of a task's state and of its end (include/linux/sched.h), and the letters of those that are reported, by bit.
 const REPORTED: u64 = 0x7f;
@@ -20,22 +20,49 @@ const KERNEL_THREAD: u32 = 0x0020_0000;
 const FIRST_PRIORITY: i32 = 100;
 const NICE_0: i32 = 120;
 
-/// What the program wrote of a task.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Record([u64; WORDS]);
+/// Where each word stands in a record, and the kernel's units.
+#[derive(Debug)]
+pub(super) struct Layout {
+    places: [Option<NonZeroU8>; WORDS],
+    tick: u64,
+    page_size: u64,
+}
 
-impl Record {
-    /// Of these words; the others are zero.
-    pub(super) fn read(bytes: &[u8], words: &[usize]) -> Record {
-        let mut record = Record([0; WORDS]);
-        for (&word, bytes) in words.iter().zip(bytes.as_chunks().0) {
-            record.0[word] = u64::from_ne_bytes(*bytes);
+impl Layout {
+    /// Of records of these words.
+    pub(super) fn of(words: &[usize]) -> Layout {
+        let mut places = [None; WORDS];
+        for (place, &word) in (1..).zip(words) {
+            places[word] = NonZeroU8::new(place);
         }
-        record
+        let tick = 1_000_000_000 / doula_sys::time::clock_ticks().max(1);
+        Layout { places, tick, page_size: doula_sys::limits::page_size() }
     }
 
+    /// Nanoseconds in clock ticks.
+    fn ticks(&self, nanoseconds: u64) -> u64 {
+        // Most have slept all their lives, and a division takes long.
+        if nanoseconds < self.tick { 0 } else { nanoseconds / self.tick }
+    }
+}
+
+/// What the program wrote of a task.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Record<'a> {
+    bytes: &'a [u8],
+    layout: &'a Layout,
+}
+
+impl<'a> Record<'a> {
+    pub(super) fn new(bytes: &'a [u8], layout: &'a Layout) -> Record<'a> {
+        Record { bytes, layout }
+    }
+
+    /// A word; zero where it was not written.
     fn at(&self, word: Word) -> u64 {
-        self.0[word as usize]
+        let Some(place) = self.layout.places[word as usize] else { return 0 };
+        let bytes = self.bytes.get((usize::from(place.get()) - 1) * 8..).and_then(<[u8]>::first_chunk);
+        bytes.copied().map_or(0, u64::from_ne_bytes)
     }
 
     fn int(&self, word: Word) -> i32 {
@@ -66,7 +93,8 @@ impl Record {
     }
 
     fn name(&self) -> Vec<u8> {
-        let bytes = [self.at(Word::Name), self.at(Word::NameEnd)].map(u64::to_ne_bytes).concat();
+        let words = [self.at(Word::Name), self.at(Word::NameEnd)].map(u64::to_ne_bytes);
+        let bytes = words.as_flattened();
         let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
         bytes[..end].to_vec()
     }
@@ -122,18 +150,18 @@ impl Record {
             tpgid,
             flags: self.at(Word::Flags) as u32,
             faults: times.faults,
-            cpu: (ticks(user), ticks(system)),
-            buried_cpu: (ticks(self.at(Word::BuriedUser)), ticks(self.at(Word::BuriedSystem))),
+            cpu: (self.layout.ticks(user), self.layout.ticks(system)),
+            buried_cpu: (self.layout.ticks(self.at(Word::BuriedUser)), self.layout.ticks(self.at(Word::BuriedSystem))),
             priority: self.int(Word::Priority).wrapping_sub(FIRST_PRIORITY),
             nice: self.int(Word::StaticPriority).wrapping_sub(NICE_0),
             threads: self.at(Word::Threads) as u32,
-            start_ticks: ticks(self.at(Word::Start)),
-            virtual_bytes: pages.saturating_mul(page_size()),
+            start_ticks: self.layout.ticks(self.at(Word::Start)),
+            virtual_bytes: pages.saturating_mul(self.layout.page_size),
             resident_pages,
             processor: self.at(Word::Processor) as u32,
             rt_priority: self.at(Word::RealtimePriority) as u32,
             policy: self.at(Word::Policy) as u32,
-            io_delay: ticks(self.at(Word::DiskDelay)),
+            io_delay: self.layout.ticks(self.at(Word::DiskDelay)),
             exit_code: self.exit_code(whole),
         })
     }
@@ -168,12 +196,15 @@ impl Times {
         if told_user.saturating_add(told_system) >= self.ran {
             return (told_user, told_system);
         }
-        let samples = u128::from(self.user) + u128::from(self.system);
-        let share = u128::from(self.system).saturating_mul(u128::from(self.ran)) / samples.max(1);
+        let share = || {
+            let samples = u128::from(self.user) + u128::from(self.system);
+            let share = u128::from(self.system).saturating_mul(u128::from(self.ran)) / samples;
+            share.min(u128::from(self.ran)) as u64
+        };
         let system = match (self.user, self.system) {
             (_, 0) => 0,
             (0, _) => self.ran,
-            _ => share.min(u128::from(self.ran)) as u64,
+            _ => share(),
         };
         let system = system.max(told_system);
         let user = self.ran.saturating_sub(system);
@@ -182,24 +213,24 @@ impl Times {
 }
 
 /// Puts the threads of each process together.
-pub(super) struct Together {
+pub(super) struct Together<'a> {
     threads: bool,
-    /// In the order of the walk.
+    /// In the order in which they came.
     found: Vec<Process>,
     /// First threads of several, whose times wait for those of the others, with their places.
-    several: Vec<(usize, Record)>,
+    several: Vec<(usize, Record<'a>)>,
     /// Of processes with several: the times of all but the first.
     others: BTreeMap<i32, Times>,
     met: u64,
 }
 
-impl Together {
-    pub(super) fn new(threads: bool, about: usize) -> Together {
+impl<'a> Together<'a> {
+    pub(super) fn new(threads: bool, about: usize) -> Together<'a> {
         let found = Vec::with_capacity(about);
         Together { threads, found, several: Vec::new(), others: BTreeMap::new(), met: 0 }
     }
 
-    pub(super) fn add(&mut self, record: Record) {
+    pub(super) fn add(&mut self, record: Record<'a>) {
         self.met += 1;
         let tgid = record.int(Word::Tgid);
         let stat = match (self.threads, record.int(Word::Tid) == tgid) {
@@ -251,19 +282,17 @@ impl Walked {
 
     /// The line of the process of which this was written.
     pub(in crate::procfs) fn line(&self, written: &[u8]) -> Option<Stat> {
-        let mut together = Together::new(false, 1);
-        written.chunks_exact(self.size()).for_each(|record| together.add(Record::read(record, &self.words)));
+        let (mut together, layout) = (Together::new(false, 1), Layout::of(&self.words));
+        written.chunks_exact(self.size()).for_each(|record| together.add(Record::new(record, &layout)));
         together.all().0.pop().map(|process| process.stat)
     }
 
-    /// Brings the threads of each process together: the kernel walks by the numbers of threads, and a thread that was born late
-    /// comes after other processes.
-    pub(super) fn gather(&mut self) {
-        let mut records: Vec<&[u8]> = self.bytes.chunks_exact(self.size()).collect();
-        if !records.is_sorted_by_key(|record| tgid(record)) {
-            records.sort_by_key(|record| tgid(record));
-            self.bytes = records.concat();
-        }
+    /// Takes what was written in the order of the walk.
+    pub(super) fn take(&mut self, written: &[u8]) {
+        let size = self.size();
+        self.bytes.clear();
+        self.bytes.reserve(written.len());
+        in_order(written, size).for_each(|record| self.bytes.extend_from_slice(record));
     }
 
     /// The numbers of the processes, and what was written of each.
@@ -285,15 +314,13 @@ fn tgid(record: &[u8]) -> i32 {
     word.map_or(0, |word| u64::from_ne_bytes(*word) as i32)
 }
 
-/// Nanoseconds in clock ticks.
-fn ticks(nanoseconds: u64) -> u64 {
-    static TICK: LazyLock<u64> = LazyLock::new(|| 1_000_000_000 / doula_sys::time::clock_ticks().max(1));
-    nanoseconds / *TICK
-}
-
-fn page_size() -> u64 {
-    static SIZE: LazyLock<u64> = LazyLock::new(doula_sys::limits::page_size);
-    *SIZE
+/// Records by rising numbers of processes, the threads of each together, the first one first: walks meet them by the numbers of threads, or in the
+/// order in which they were born.
+pub(super) fn in_order(written: &[u8], size: usize) -> impl Iterator<Item = &[u8]> {
+    let records = written.chunks_exact(size);
+    let mut records: Vec<(i32, &[u8])> = records.map(|record| (tgid(record), record)).collect();
+    records.sort_by_key(|(tgid, _)| *tgid);
+    records.into_iter().map(|(_, record)| record)
 }
 
 #[cfg(test)]
@@ -301,10 +328,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn record(words: &[(Word, u64)]) -> Record {
+    fn layout() -> Layout {
+        Layout::of(&(0..WORDS).collect::<Vec<_>>())
+    }
+
+    fn record(words: &[(Word, u64)]) -> Vec<u8> {
         let mut all = [0; WORDS];
         words.iter().for_each(|(word, value)| all[*word as usize] = *value);
-        Record(all)
+        all.iter().flat_map(|word: &u64| word.to_ne_bytes()).collect()
     }
 
     #[test]
@@ -322,8 +353,8 @@ mod tests {
             (0x80, 0x10, 'X'),
             (0x40, 0, 'P'),
         ] {
-            let record = record(&[(Word::State, state), (Word::ExitState, end)]);
-            assert_eq!(record.state().letter(), letter, "{state:x} {end:x}");
+            let (record, layout) = (record(&[(Word::State, state), (Word::ExitState, end)]), layout());
+            assert_eq!(Record::new(&record, &layout).state().letter(), letter, "{state:x} {end:x}");
         }
     }
 
@@ -344,8 +375,9 @@ mod tests {
             |tid| record(&[(Word::Tid, tid), (Word::Tgid, 5), (Word::Threads, 3), (Word::MinorFaults, tid)]);
         for (threads, expected) in [(false, vec![(5, 5, 18)]), (true, vec![(5, 5, 5), (5, 6, 6), (5, 7, 7)])]
         {
+            let (records, layout) = ([7, 5, 6].map(thread), layout());
             let mut together = Together::new(threads, 3);
-            [7, 5, 6].into_iter().for_each(|tid| together.add(thread(tid)));
+            records.iter().for_each(|record| together.add(Record::new(record, &layout)));
             let (found, met) = together.all();
             let told = |one: &Process| (one.tgid.get(), one.stat.pid.get(), one.stat.faults.0);
             assert_eq!((found.iter().map(told).collect(), met), (expected, 3));
@@ -355,11 +387,8 @@ mod tests {
     #[test]
     fn a_thread_that_was_born_after_other_processes_still_counts_for_its_own() {
         let mut walked = Walked { bytes: Vec::new(), words: (0..WORDS).collect() };
-        for (tid, tgid) in [(5, 5), (6, 6), (7, 5)] {
-            let Record(words) = record(&[(Word::Tid, tid), (Word::Tgid, tgid), (Word::MinorFaults, tid)]);
-            walked.bytes.extend(words.iter().flat_map(|word| word.to_ne_bytes()));
-        }
-        walked.gather();
+        let record = |(tid, tgid)| record(&[(Word::Tid, tid), (Word::Tgid, tgid), (Word::MinorFaults, tid)]);
+        walked.take(&[(6, 6), (5, 5), (7, 5)].map(record).concat());
         // Of several threads only the first says how many there are.
         let at = Word::Threads as usize * 8;
         walked.bytes[at..at + 8].copy_from_slice(&2_u64.to_ne_bytes());
@@ -370,9 +399,12 @@ mod tests {
     proptest! {
         #[test]
         fn no_words_make_it_panic(words in proptest::collection::vec(any::<u64>(), WORDS)) {
-            let mut together = Together::new(false, 1);
-            together.add(Record(words.try_into().expect("so many")));
-            let _ = together.all();
+            let (bytes, layout) = (words.into_iter().flat_map(u64::to_ne_bytes).collect::<Vec<u8>>(), layout());
+            for cut in [0, 5, 8] {
+                let mut together = Together::new(false, 1);
+                together.add(Record::new(&bytes[..bytes.len() - cut], &layout));
+                let _ = together.all();
+            }
         }
     }
 }
