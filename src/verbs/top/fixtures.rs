@@ -3,7 +3,7 @@
 use super::meters::Meters;
 use super::state::Look;
 use crate::processes::Context;
-use doula_host::procfs::{Answer, Machine, Process, parse_stat};
+use doula_host::procfs::{Answer, Machine, Process, Want, parse_stat};
 use std::time::Duration;
 
 /// A sleeper that started so that its number tells when, with arguments.
@@ -40,5 +40,5 @@ pub(super) fn look(processes: Vec<Process>) -> Look {
         pressure: [Some(12.5), Some(0.0), None],
         load: Some([1.5, 0.75, 0.25]),
     };
-    Look { processes, context, meters, ended: None }
+    Look { processes, asked: Want::default(), context, meters, ended: None }
 }

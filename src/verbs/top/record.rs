@@ -8,7 +8,7 @@ use super::meters::Meters;
 use super::state::Look;
 use crate::error::Failure;
 use crate::processes::Context;
-use doula_host::procfs::{Answer, Machine, ProcState, Process, Stat};
+use doula_host::procfs::{Answer, Machine, ProcState, Process, Stat, Want};
 use doula_model::id::Pid;
 use doula_model::process::Identity;
 use serde::{Deserialize, Serialize};
@@ -300,6 +300,7 @@ impl Player {
         let context = Context::measured(machine, self.head.memory, interval, before);
         Look {
             processes: self.processes.values().cloned().collect(),
+            asked: Want::default(),
             context,
             meters: line.meters.clone(),
             ended: None,

@@ -1,6 +1,7 @@
 //! Which processes are shown, in which order, and under whom.
 
 use crate::processes::{Column, Condition, Context, Value};
+use doula_host::procfs::{Spare, Want};
 use doula_model::process::{Identity, Process};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +25,22 @@ pub(super) struct View {
     pub(super) conditions: Vec<Condition>,
     /// In the tree: those whose children are not shown.
     pub(super) folded: BTreeSet<Identity>,
+}
+
+impl View {
+    /// What must be asked of each to know who is shown and in which order, and of `stat` to show it. Of more those are asked who are visible.
+    pub(super) fn wants(&self) -> Want {
+        let mut want = Want { spare: Spare::ALL, ..Want::default() };
+        self.columns.iter().for_each(|column| column.want(&mut want));
+        // CPU use of the chosen one has its curve, whatever is shown.
+        let mut want = Want { spare: Spare { times: false, ..want.spare }, ..Want::default() };
+        self.sort.want(&mut want);
+        self.conditions.iter().for_each(|condition| condition.want(&mut want));
+        if self.tree && self.sums {
+            self.columns.iter().filter(|column| column.name == "swap").for_each(|one| one.want(&mut want));
+        }
+        want
+    }
 }
 
 /// One row.

@@ -76,7 +76,7 @@ impl Session {
         let mut shown = false;
         loop {
             if Instant::now() >= due {
-                self.look()?;
+                self.look(Event::Look)?;
                 self.give_up_on_doctor();
                 due = Instant::now() + self.interval;
                 shown = false;
@@ -152,7 +152,7 @@ impl Session {
         screen.again().map_err(lost)
     }
 
-    fn look(&mut self) -> Result<(), Failure> {
+    fn look(&mut self, event: fn(Box<Look>) -> Event) -> Result<(), Failure> {
         let look = match &mut self.source {
             Source::Live(watcher, recorder) => {
                 let used = std::mem::take(&mut self.top.used);
@@ -164,7 +164,7 @@ impl Session {
             }
             Source::Record(player) => player.step(1),
         };
-        self.sees(look);
+        self.sees(look.map(|look| event(Box::new(look))));
         Ok(())
     }
 
@@ -220,9 +220,9 @@ impl Session {
         }
     }
 
-    fn sees(&mut self, look: Option<Look>) {
+    fn sees(&mut self, look: Option<Event>) {
         if let Some(look) = look {
-            self.top.handle(Event::Look(Box::new(look)));
+            self.top.handle(look);
         }
         if let Source::Record(player) = &self.source {
             self.top.note = player.place();
@@ -231,8 +231,12 @@ impl Session {
 
     /// Asks more of those who come on the screen, takes their handles, and draws.
     fn show(&mut self, screen: &mut Screen) -> Result<(), Failure> {
-        if matches!(&self.source, Source::Live(watcher, _) if watcher.lacks(&self.top.view)) {
-            self.look()?;
+        if matches!(self.source, Source::Live(..)) && self.top.lacks() {
+            self.look(Event::Renewed)?;
+            if self.top.held {
+                let told = "the held picture did not have that: this is a new one, held too";
+                self.top.handle(Event::Told(told.to_owned()));
+            }
         }
         if let Source::Live(watcher, _) = &mut self.source {
             let visible = self.top.visible();
@@ -247,7 +251,7 @@ impl Session {
         let told = match effect {
             Effect::Quit | Effect::Pause => None,
             Effect::Look => {
-                self.look()?;
+                self.look(Event::Look)?;
                 None
             }
             Effect::Step(steps) => {
@@ -255,8 +259,7 @@ impl Session {
                     Source::Record(player) => player.step(steps),
                     Source::Live(..) => None,
                 };
-                self.top.held = false;
-                self.sees(look);
+                self.sees(look.map(|look| Event::Renewed(Box::new(look))));
                 self.top.held = true;
                 None
             }

@@ -8,6 +8,7 @@ use crate::config;
 use crate::processes::{COLUMNS, Column, Condition, Context, Value, printable};
 use crate::ui::Key;
 use doula_host::Signal;
+use doula_host::procfs::Want;
 use doula_model::process::{Identity, Process};
 use std::collections::VecDeque;
 
@@ -18,6 +19,8 @@ const REMEMBERED: usize = 240;
 #[derive(Clone, Debug)]
 pub(super) struct Look {
     pub(super) processes: Vec<Process>,
+    /// What was asked of each.
+    pub(super) asked: Want,
     pub(super) context: Context,
     pub(super) meters: Meters,
     /// Who was born and has ended since the look before; `None` where nobody tells.
@@ -31,6 +34,8 @@ pub(super) enum Event {
     /// The terminal has so many columns and rows.
     Size(u16, u16),
     Look(Box<Look>),
+    /// A look that was asked for, also while the picture is held.
+    Renewed(Box<Look>),
     /// These visible processes were asked for more.
     More(Vec<Process>),
     /// The detail that was asked for.
@@ -187,6 +192,7 @@ impl Top {
             Event::Size(columns, rows) => self.size = (columns, rows),
             Event::Look(look) if !self.held => self.sees(*look),
             Event::Look(_) => {}
+            Event::Renewed(look) => self.sees(*look),
             Event::More(processes) => self.learns(processes),
             Event::Detail(detail) => {
                 if let Mode::Detail(of, tab, _, known) = &mut self.mode
@@ -200,6 +206,11 @@ impl Top {
         }
         self.scroll();
         None
+    }
+
+    /// Whether the look that is shown did not ask what is to be shown now.
+    pub(super) fn lacks(&self) -> bool {
+        self.look.as_ref().is_some_and(|look| !self.view.wants().is_within(&look.asked))
     }
 
     /// The process in a row, and whether it is gone.
@@ -606,7 +617,7 @@ impl Top {
         }
         if key == Key::Enter {
             self.sort_by(COLUMNS[at].name);
-            return Some(Effect::Look);
+            return None;
         }
         self.mode = Mode::Sort(moved(at, COLUMNS.len() - 1, key));
         None

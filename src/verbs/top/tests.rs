@@ -6,6 +6,7 @@ use super::meters::Meters;
 use super::settings::{Settings, Theme};
 use super::short::Ended;
 use super::state::{Detail, Effect, Event, Look, Mode, Prompt, Tab, Top};
+use crate::processes::COLUMNS;
 use crate::ui::Key;
 use doula_host::lives::Life;
 use doula_host::{ExitStatus, Pid, Signal};
@@ -198,6 +199,29 @@ fn a_number_that_passed_to_another_process_is_not_the_chosen_one() {
     others.processes[1].stat.start_ticks += 1;
     state.handle(Event::Look(Box::new(others)));
     assert!(frame(&state).contains("GONE /bin/server"), "{}", frame(&state));
+}
+
+#[test]
+fn an_order_that_the_held_picture_does_not_know_comes_with_a_new_one_that_is_held_too() {
+    let mut state = top(80, 24);
+    press(&mut state, "p");
+    state.handle(Event::Look(Box::new(look(vec![process(20, 1, "server")]))));
+    assert_eq!(state.rows.len(), 5, "it is held");
+    press(&mut state, "M");
+    assert!(!state.lacks(), "what is in memory was asked");
+    press(&mut state, "s");
+    let pss = COLUMNS.iter().position(|column| column.name == "pss").expect("a column");
+    state.mode = Mode::Sort(pss);
+    assert_eq!(state.handle(Event::Key(Key::Enter)), None);
+    assert!(state.lacks(), "nobody has asked how the memory is shared");
+    let new = Look { asked: state.view.wants(), ..look(vec![process(20, 1, "server")]) };
+    state.handle(Event::Renewed(Box::new(new)));
+    let shown = state.rows.iter().filter(|row| row.at.is_some()).count();
+    assert_eq!((state.lacks(), shown, state.held), (false, 1, true));
+    press(&mut state, "f");
+    press(&mut state, "user=nobody");
+    state.handle(Event::Key(Key::Enter));
+    assert!(state.lacks(), "nobody has asked for users");
 }
 
 #[test]

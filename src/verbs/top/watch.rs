@@ -16,8 +16,6 @@ pub(super) struct Watcher {
     live: Live,
     memory: Option<u64>,
     last: Option<Instant>,
-    /// What the last look did not ask of `stat`.
-    spared: Spare,
     /// Nothing where nobody tells us of births and ends.
     lives: Option<Lives>,
 }
@@ -28,7 +26,6 @@ impl Watcher {
             live: Live::open()?,
             memory: total_memory(),
             last: None,
-            spared: Spare::default(),
             lives: Lives::listen().ok(),
         })
     }
@@ -45,12 +42,9 @@ impl Watcher {
     /// Looks at all, asking of each what conditions and the order need.
     /// `copy` is an earlier list, whose room is used again; `whole` is for those who keep it.
     pub(super) fn look(&mut self, view: &View, copy: Vec<Process>, whole: bool) -> io::Result<Look> {
-        let spare = if whole { Spare::default() } else { spare(view) };
-        let mut want = Want { spare, ..Want::default() };
-        view.sort.want(&mut want);
-        view.conditions.iter().for_each(|condition| condition.want(&mut want));
-        if view.tree && view.sums {
-            view.columns.iter().filter(|column| column.name == "swap").for_each(|one| one.want(&mut want));
+        let mut want = view.wants();
+        if whole {
+            want.spare = Spare::default();
         }
         self.look_with(&want, copy)
     }
@@ -58,7 +52,6 @@ impl Watcher {
     /// Looks at all, asking this of each.
     pub(super) fn look_with(&mut self, want: &Want, copy: Vec<Process>) -> io::Result<Look> {
         self.live.look(want)?;
-        self.spared = want.spare;
         let now = Instant::now();
         let interval = self.last.replace(now).map(|before| now - before);
         let mut processes = copy;
@@ -77,12 +70,7 @@ impl Watcher {
             lives.retain(|life| life.parent.get().unsigned_abs() != std::process::id());
             Ended { lives, missing }
         });
-        Ok(Look { processes, context, meters: Meters::now(), ended })
-    }
-
-    /// Whether the last look did not ask what is to be shown now.
-    pub(super) fn lacks(&self, view: &View) -> bool {
-        !self.spared.is_within(spare(view))
+        Ok(Look { processes, asked: *want, context, meters: Meters::now(), ended })
     }
 
     /// Asks more of these, as far as the columns need it and it is not known.
@@ -104,13 +92,4 @@ impl Watcher {
             visible.iter().filter_map(|of| Some(self.live.processes()[self.live.place(of.pid)?].clone()));
         Ok(known.collect())
     }
-}
-
-/// What nobody needs of `stat` to show this.
-fn spare(view: &View) -> Spare {
-    let mut want = Want { spare: Spare::ALL, ..Want::default() };
-    view.columns.iter().chain([&view.sort]).for_each(|column| column.want(&mut want));
-    view.conditions.iter().for_each(|condition| condition.want(&mut want));
-    // CPU use of the chosen one has its curve, whatever is shown.
-    Spare { times: false, ..want.spare }
 }

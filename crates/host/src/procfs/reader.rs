@@ -45,6 +45,26 @@ pub struct Want {
     pub spare: Spare,
 }
 
+impl Want {
+    /// Whether nothing is asked here that is not asked there.
+    ///
+    /// ```
+    /// use doula_host::procfs::Want;
+    /// let more = Want { args: true, ..Want::default() };
+    /// assert!(Want::default().is_within(&more) && !more.is_within(&Want::default()));
+    /// ```
+    #[must_use]
+    pub fn is_within(&self, other: &Want) -> bool {
+        let files = |of: &Want| {
+            let Want { status, args, share, traffic, wchan, cgroup, .. } = *of;
+            let Want { oom_score, namespaces, delays, .. } = *of;
+            [status, args, share, traffic, wchan, cgroup, oom_score, namespaces, delays]
+        };
+        let asked = files(self).into_iter().zip(files(other)).all(|(here, there)| !here || there);
+        asked && self.threads == other.threads && other.spare.is_within(self.spare)
+    }
+}
+
 /// What is not needed of `/proc/PID/stat`, and is zero in [`Stat`] if a look is cheaper without it, as it is through the kernel's tasks.
 /// Who it is, whose child, its state, flags and threads are always told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
