@@ -9,7 +9,6 @@ mod processes;
 mod ui;
 mod verbs;
 
-use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -18,7 +17,7 @@ fn main() -> ExitCode {
     {
         return code;
     }
-    let cli = match verbs::Cli::try_parse() {
+    let cli = match verbs::Cli::read() {
         Ok(cli) => cli,
         Err(answer) => return ui::clap_answer(&answer),
     };

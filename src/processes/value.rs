@@ -76,6 +76,11 @@ impl<'a> Value<'a> {
     pub(crate) fn write(&self, into: &mut String) {
         if let Value::Number(number) = self {
             write_number(*number, into);
+        } else if let Value::Span(span) = self
+            && span.as_secs() == 0
+        {
+            write_number(span.subsec_millis().into(), into);
+            into.push_str("ms");
         } else if let Value::Text(text) = self
             && let Ok(text) = std::str::from_utf8(text)
         {
@@ -247,6 +252,8 @@ mod tests {
             Value::text("name"),
             Value::text("안"),
             Value::Bytes(1 << 20),
+            Value::Span(Duration::from_micros(17_500)),
+            Value::Span(Duration::from_secs(61)),
             Value::None,
         ] {
             let mut text = "before ".to_owned();

@@ -79,10 +79,10 @@ fn cut(text: &str, columns: usize) -> Cow<'_, str> {
     Cow::Owned(kept)
 }
 
-/// A cell in its table: where its text ends, which begins at the end of the one before.
+/// A cell in its table: how long its text is, which begins at the end of the one before. Lists have many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Placed {
-    end: usize,
+    bytes: u32,
     width: u32,
     style: Style,
     right: bool,
@@ -145,7 +145,8 @@ impl Table {
             self.text.replace_range(begin.., &safe);
             wide = width(&self.text[begin..]);
         }
-        self.cells.push(Placed { end: self.text.len(), width: wide as u32, style, right });
+        let bytes = (self.text.len() - begin) as u32;
+        self.cells.push(Placed { bytes, width: wide as u32, style, right });
     }
 
     /// Ends the row that is being written.
@@ -209,8 +210,9 @@ impl Table {
     ) -> usize {
         let mut blanks = 0;
         for (cell, &wide) in self.cells[cells].iter().zip(widths) {
-            let text = &self.text[at..cell.end];
-            at = cell.end;
+            let end = at + cell.bytes as usize;
+            let text = &self.text[at..end];
+            at = end;
             let pad = wide.saturating_sub(cell.width as usize);
             let (before, after) = if cell.right { (pad, 0) } else { (0, pad) };
             blanks += before;

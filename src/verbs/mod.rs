@@ -28,7 +28,7 @@ mod up;
 
 use crate::error::Outcome;
 use crate::ui::{Color, Ui};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Looks after a family of processes from birth to death
 ///
@@ -58,8 +58,21 @@ pub(crate) struct Cli {
     pub verb: Verb,
 }
 
+impl Cli {
+    /// What our arguments ask for. What is wrong with them, or the help that was asked for, is an error.
+    pub(crate) fn read() -> Result<Cli, clap::Error> {
+        // Only the options of the verb that is asked for are put together. Whoever is told of all verbs needs the rest.
+        Cli::try_parse().or_else(|_| {
+            let mut whole = Cli::command();
+            whole.build();
+            Cli::from_arg_matches(&whole.try_get_matches()?)
+        })
+    }
+}
+
 /// What doula can do.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Verb {
     Assert(assert::Args),
     Check(check::Args),
@@ -126,10 +139,14 @@ impl Verb {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
-    fn the_command_line_is_well_formed() {
+    fn the_command_line_is_well_formed_and_the_help_tells_of_each_verb() {
         Cli::command().debug_assert();
+        let mut whole = Cli::command();
+        whole.build();
+        for verb in whole.get_subcommands() {
+            assert!(verb.get_about().is_some(), "{}", verb.get_name());
+        }
     }
 }

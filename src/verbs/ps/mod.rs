@@ -15,6 +15,7 @@ use doula_model::id::Pid;
 use doula_model::process::{ProcState, Process};
 use regex::bytes::Regex;
 use serde_json::{Map, Value as Json, json};
+use std::collections::BTreeSet;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -119,6 +120,9 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
     if args.full {
         snapshot::ask(&mut want);
     }
+    if question.needs_no_list(&args, &want) {
+        return stream(&mut reader, &question, &want, (!args.no_heads, ui));
+    }
     let (context, processes) = look(&mut reader, &args, &want).map_err(failed)?;
     let mut rows = question.choose(processes, &context);
     let found = !rows.is_empty();
@@ -127,13 +131,26 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
         _ if args.full => ui.json(&snapshot::of(&rows).map_err(failed)?)?,
         (true, _) => as_json(&rows, &question.columns, &context, &mut reader, ui)?,
         (_, true) => as_csv(&rows, &question.columns, &context, !args.no_heads, ui)?,
-        _ => as_table(&rows, &question.columns, &context, &mut reader, (!args.no_heads, ui))?,
+        _ => as_table(&rows, &question, &context, &mut reader, (!args.no_heads, ui))?,
     }
-    if question.columns.iter().any(|column| column.name == "cpu") && args.interval.is_none() {
-        ui.hint("CPU use is measured over an interval: add --interval 1s");
-    }
-    let asked = !args.whom.is_empty() || args.under.is_some();
-    Ok(if asked && !found { Exit(1) } else { Exit::OK })
+    question.hint(args.interval, ui);
+    Ok(question.exit(found))
+}
+
+/// A table whose rows come one after the other from the kernel: nothing else is kept of each.
+fn stream(reader: &mut Reader, question: &Question, want: &Want, (heads, ui): (bool, &mut Ui)) -> Outcome {
+    let context = Context::now();
+    let (mut table, mut found) = (question.table(&context), false);
+    let row = |process: Process| {
+        if question.picks(&process, None, &context) {
+            write_row(&mut table, &process, &question.columns, &context);
+            found = true;
+        }
+    };
+    reader.each(want, row).map_err(failed)?;
+    print_table(&table, heads, ui)?;
+    question.hint(None, ui);
+    Ok(question.exit(found))
 }
 
 fn failed(error: io::Error) -> Failure {
@@ -187,6 +204,31 @@ impl Question {
         })
     }
 
+    /// Whether each process can be told of without the others, and without a second question.
+    fn needs_no_list(&self, args: &Args, want: &Want) -> bool {
+        let table = !args.json && !args.csv;
+        let whole = args.first.is_none() && args.interval.is_none() && self.under.is_none();
+        table && whole && self.order.is_empty() && !want.is_aside()
+    }
+
+    /// CPU use comes of two looks.
+    fn hint(&self, interval: Option<Duration>, ui: &mut Ui) {
+        if interval.is_none() && self.columns.iter().any(|column| column.name == "cpu") {
+            ui.hint("CPU use is measured over an interval: add --interval 1s");
+        }
+    }
+
+    /// Whoever asks for some wants to know that there are none.
+    fn exit(&self, found: bool) -> Exit {
+        let some = !self.pids.is_empty() || !self.patterns.is_empty() || self.under.is_some();
+        if some && !found { Exit(1) } else { Exit::OK }
+    }
+
+    fn table(&self, context: &Context) -> Table {
+        let names: Vec<String> = self.columns.iter().map(|column| column.head(context)).collect();
+        Table::new(&names.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
     fn want(&self, threads: bool) -> Want {
         let mut want =
             Want { threads, args: !self.patterns.is_empty(), spare: Spare::ALL, ..Want::default() };
@@ -201,17 +243,20 @@ impl Question {
     /// Those that were asked for, in the order that was asked for.
     fn choose(&self, mut processes: Vec<Process>, context: &Context) -> Vec<Process> {
         let family = self.under.map(|root| below(&processes, root));
-        processes.retain(|process| {
-            let named = (self.pids.is_empty() && self.patterns.is_empty()) || self.is_named(process);
-            (self.kernel || !process.stat.is_kernel() || self.pids.contains(&process.tgid))
-                && named
-                && family.as_ref().is_none_or(|family| family.contains(&process.tgid))
-                && self.conditions.iter().all(|condition| condition.holds(process, context))
-        });
+        processes.retain(|process| self.picks(process, family.as_ref(), context));
         if !self.order.is_empty() {
             processes = self.sorted(processes, context);
         }
         processes
+    }
+
+    /// Whether one is meant; `family` are those below whom it must be.
+    fn picks(&self, process: &Process, family: Option<&BTreeSet<Pid>>, context: &Context) -> bool {
+        let named = (self.pids.is_empty() && self.patterns.is_empty()) || self.is_named(process);
+        (self.kernel || !process.stat.is_kernel() || self.pids.contains(&process.tgid))
+            && named
+            && family.is_none_or(|family| family.contains(&process.tgid))
+            && self.conditions.iter().all(|condition| condition.holds(process, context))
     }
 
     fn sorted(&self, processes: Vec<Process>, context: &Context) -> Vec<Process> {
@@ -299,23 +344,30 @@ fn help(ui: &mut Ui) -> Outcome {
 
 fn as_table(
     rows: &[Process],
-    columns: &[&Column],
+    question: &Question,
     context: &Context,
     reader: &mut Reader,
     (heads, ui): (bool, &mut Ui),
 ) -> Result<(), Failure> {
-    let names: Vec<String> = columns.iter().map(|column| column.head(context)).collect();
-    let mut table = Table::new(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut table = question.table(context);
     for process in rows {
-        for column in columns {
-            let value = column.value(process, context);
-            table.write_cell(style(column, process), value.is_number(), |text| value.write(text));
-        }
-        table.end_row();
+        write_row(&mut table, process, &question.columns, context);
         if process.is_locked() {
             table.below(Cell::new(why_locked(reader, process.tgid)).style(Style::Busy));
         }
     }
+    print_table(&table, heads, ui)
+}
+
+fn write_row(table: &mut Table, process: &Process, columns: &[&Column], context: &Context) {
+    for column in columns {
+        let value = column.value(process, context);
+        table.write_cell(style(column, process), value.is_number(), |text| value.write(text));
+    }
+    table.end_row();
+}
+
+fn print_table(table: &Table, heads: bool, ui: &mut Ui) -> Result<(), Failure> {
     let text = table.render(ui.color(), ui.width());
     let text = if heads { text.as_str() } else { text.split_once('\n').map_or("", |(_, rest)| rest) };
     ui.print(text)

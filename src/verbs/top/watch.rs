@@ -22,12 +22,7 @@ pub(super) struct Watcher {
 
 impl Watcher {
     pub(super) fn new() -> io::Result<Watcher> {
-        Ok(Watcher {
-            live: Live::open()?,
-            memory: total_memory(),
-            last: None,
-            lives: Lives::listen().ok(),
-        })
+        Ok(Watcher { live: Live::open()?, memory: total_memory(), last: None, lives: Lives::listen().ok() })
     }
 
     /// Who tells of births and ends, if somebody does.

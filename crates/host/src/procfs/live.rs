@@ -198,7 +198,12 @@ impl Live {
     fn walk(&mut self, spare: Spare) -> bool {
         self.walks.swap(0, 1);
         let [now, before] = &mut self.walks;
-        let Some(left_out) = self.reader.walk(now, spare) else { return false };
+        let want = Want { spare, ..Want::default() };
+        let left_out = self.reader.with_rows(&want, |_, rows, left_out| {
+            now.take(rows);
+            left_out
+        });
+        let Some(left_out) = left_out else { return false };
         let (mut pids, mut fresh) = (Vec::with_capacity(self.processes.len()), Vec::new());
         let like = now.is_like(before);
         let mut before = before.processes().filter(|_| like).peekable();
@@ -214,9 +219,9 @@ impl Live {
         }
         drop(before);
         if !left_out.is_empty() {
-            pids.extend(left_out.iter().map(|stat| stat.pid));
+            pids.extend(left_out.iter().map(|process| process.tgid));
             pids.sort_unstable();
-            fresh.extend(left_out.into_iter().map(|stat| (stat.pid, stat)));
+            fresh.extend(left_out.into_iter().map(|process| (process.tgid, process.stat)));
             fresh.sort_by_key(|(pid, _)| *pid);
         }
         // None of the files is read any more.

@@ -3,7 +3,7 @@
 
 use super::accounts::Accounts;
 use super::aside;
-use super::iterator::{NoIterator, Tasks, Walked};
+use super::iterator::{NoIterator, Rows, Tasks};
 use super::status::{parse_cgroup, parse_share, parse_status, parse_traffic};
 use super::{parse_stat, system_error};
 use doula_model::id::Pid;
@@ -46,6 +46,17 @@ pub struct Want {
 }
 
 impl Want {
+    /// Whether something is asked that makes whoever asks wait for the process.
+    ///
+    /// ```
+    /// use doula_host::procfs::Want;
+    /// assert!(Want { args: true, ..Want::default() }.is_aside() && !Want::default().is_aside());
+    /// ```
+    #[must_use]
+    pub const fn is_aside(&self) -> bool {
+        self.args || self.share
+    }
+
     /// Whether nothing is asked here that is not asked there.
     ///
     /// ```
@@ -187,8 +198,10 @@ impl Reader {
     /// # Errors
     /// Why that cannot be; the files are read then as before.
     pub fn iterate(&mut self) -> Result<(), NoIterator> {
-        let begun = self.begin_tasks(&Want::default(), 0);
-        self.tasks = begun.map(|(tasks, _)| tasks);
+        self.tasks = Err(NoIterator::Few);
+        let again = std::mem::replace(&mut self.again, true);
+        self.with_rows(&Want::default(), |_, _, _| ());
+        self.again = again;
         self.tasks.as_ref().map(|_| ()).map_err(|why| *why)
     }
 
@@ -240,40 +253,84 @@ impl Reader {
     /// # Errors
     /// When `/proc` cannot be listed, or no copy of us can be made that reads what may wait.
     pub fn scan(&mut self, want: &Want) -> io::Result<Vec<Process>> {
-        let mut processes = match self.at_once(want) {
-            Some(processes) => processes,
-            None => self.one_by_one(want.threads)?,
-        };
-        for process in &mut processes {
-            self.look(process, want);
-        }
+        let mut processes = Vec::new();
+        self.each(want, |process| processes.push(process))?;
         self.ask_aside(&mut processes, want)?;
         Ok(processes)
     }
 
-    /// What `stat` says of all, from the kernel's tasks.
-    fn at_once(&mut self, want: &Want) -> Option<Vec<Process>> {
-        let threads = want.threads;
-        let is_open = matches!(self.tasks, Err(NoIterator::Few));
-        let count = if is_open || self.tasks.is_ok() { self.task_count() } else { 0 };
-        let worth = is_open && (self.again || count >= MANY);
-        let found = match &mut self.tasks {
-            Ok(tasks) if tasks.suffices(want.spare) => tasks.walk(threads, count),
-            Err(why) if !worth => Err(*why),
-            Ok(_) | Err(_) => {
-                let begun = self.begin_tasks(want, count);
-                begun.map(|(tasks, found)| {
-                    self.tasks = Ok(tasks);
-                    found
-                })
+    /// The same one after the other, without what is asked aside ([`Want::is_aside`]): lists of ten thousands need not be kept.
+    ///
+    /// ```
+    /// use doula_host::procfs::{Reader, Want};
+    /// let mut zombies = 0;
+    /// Reader::open()?.each(&Want::default(), |process| zombies += usize::from(process.stat.is_zombie()))?;
+    /// println!("{zombies} zombies");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When `/proc` cannot be listed.
+    pub fn each(&mut self, want: &Want, mut take: impl FnMut(Process)) -> io::Result<()> {
+        let of_stat = Want { threads: want.threads, spare: want.spare, ..Want::default() };
+        let more = *want != of_stat;
+        let mut take = |reader: &mut Reader, mut process: Process| {
+            if more {
+                reader.look(&mut process, want);
             }
+            take(process);
         };
+        let told = self.with_rows(want, |reader, rows, left_out| {
+            let mut left_out = left_out.into_iter().peekable();
+            for mut process in rows.processes(want.threads) {
+                let at = |one: &Process| (one.tgid, one.stat.pid);
+                while let Some(before) = left_out.next_if(|one| at(one) < at(&process)) {
+                    take(reader, before);
+                }
+                reader.name_whole(&mut process.stat);
+                take(reader, process);
+            }
+            left_out.for_each(|process| take(reader, process));
+        });
         self.again = true;
-        match found {
-            Ok((mut found, met)) => {
-                found.iter_mut().for_each(|process| self.name_whole(&mut process.stat));
-                self.add_those_left_out(&mut found, threads, (count, met));
-                Some(found)
+        match told {
+            Some(()) => Ok(()),
+            None => {
+                let numbers = self.numbers()?;
+                self.read_each(&numbers, want.threads, &mut take);
+                Ok(())
+            }
+        }
+    }
+
+    /// Walks over the kernel's tasks if we may and there are many, and gives those whom the walk left out.
+    pub(super) fn with_rows<T>(
+        &mut self,
+        want: &Want,
+        then: impl FnOnce(&mut Reader, &Rows<'_>, Vec<Process>) -> T,
+    ) -> Option<T> {
+        if matches!(self.tasks, Err(why) if why != NoIterator::Few) {
+            return None;
+        }
+        let count = self.task_count();
+        let (fresh, tasks) = match std::mem::replace(&mut self.tasks, Err(NoIterator::Few)) {
+            Ok(tasks) if tasks.suffices(want.spare) => (false, Ok(tasks)),
+            Err(why) if !self.again && count < MANY => (false, Err(why)),
+            Ok(_) | Err(_) => (true, Tasks::open(want.spare, count)),
+        };
+        let told = tasks.and_then(|mut tasks| {
+            let rows = tasks.walk(count)?;
+            if fresh && !self.is_true_of_us(&rows, want.spare) {
+                return Err(NoIterator::Differs);
+            }
+            let left_out = self.left_out(&rows, count, want.threads);
+            let told = then(self, &rows, left_out);
+            Ok((tasks, told))
+        });
+        match told {
+            Ok((tasks, told)) => {
+                self.tasks = Ok(tasks);
+                Some(told)
             }
             Err(why) => {
                 self.tasks = Err(why);
@@ -282,77 +339,48 @@ impl Reader {
         }
     }
 
-    /// Walks over the kernel's tasks if we may and there are many; gives those whom the walk left out.
-    pub(super) fn walk(&mut self, walked: &mut Walked, spare: Spare) -> Option<Vec<Stat>> {
-        if matches!(self.tasks, Err(NoIterator::Unwanted)) {
-            return None;
-        }
-        let count = self.task_count();
-        let wanted = match &self.tasks {
-            Ok(tasks) => !tasks.suffices(spare),
-            Err(why) => *why == NoIterator::Few && count >= MANY,
+    /// Whether a walk says the same of ourselves as the file does.
+    fn is_true_of_us(&mut self, rows: &Rows<'_>, spare: Spare) -> bool {
+        let what_stays = |stat: &Stat| {
+            let rest = (stat.pgid, stat.sid, stat.tty, stat.nice, stat.policy);
+            let told = (!spare.memory && stat.virtual_bytes > 0, (!spare.rest).then_some(rest));
+            (stat.identity(), stat.ppid, stat.name.clone(), told)
         };
-        if wanted {
-            let want = Want { spare, ..Want::default() };
-            self.tasks = self.begin_tasks(&want, count).map(|(tasks, _)| tasks);
-        }
-        let met = match self.tasks.as_mut().ok()?.walk_into(walked, count) {
-            Ok(met) => met,
-            Err(why) => {
-                self.tasks = Err(why);
-                return None;
-            }
-        };
-        let first = walked.processes().next();
-        let mut left_out = Vec::new();
-        if first.is_none_or(|(first, _)| first != Pid::INIT) {
-            left_out.extend(self.stat(Pid::INIT));
-        }
-        let of_first: u64 = left_out.first().map_or(0, |first: &Stat| first.threads.into());
-        if met + of_first != count || count != self.task_count() {
-            let met: Vec<Pid> = walked.processes().map(|(pid, _)| pid).collect();
-            let mut missing = self.numbers().unwrap_or_default();
-            missing.retain(|pid| met.binary_search(pid).is_err());
-            left_out = missing.into_iter().filter_map(|pid| self.stat(pid)).collect();
-        }
-        Some(left_out)
+        let Some(us) = self.stat(doula_sys::group::pid()) else { return false };
+        let told = rows.of(us.pid);
+        told.is_some_and(|told| what_stays(&told) == what_stays(&us))
     }
 
     /// A kernel can be made to leave some out of the walk whom `/proc` shows, as PID 1. So those who were met are counted: unless
     /// they were as many as there are, `/proc` is listed too, and whoever is missing is read there.
-    fn add_those_left_out(&mut self, found: &mut Vec<Process>, threads: bool, (count, met): (u64, u64)) {
-        let mut first = Vec::new();
-        if found.first().is_none_or(|first| first.tgid != Pid::INIT) {
-            self.read_each(&[Pid::INIT], threads, &mut first);
+    fn left_out(&mut self, rows: &Rows<'_>, count: u64, threads: bool) -> Vec<Process> {
+        let mut found = Vec::new();
+        if !rows.has(Pid::INIT) {
+            self.read_each(&[Pid::INIT], threads, &mut |_, process| found.push(process));
         }
         let of_first =
-            if threads { first.len() as u64 } else { first.first().map_or(0, |one| one.stat.threads.into()) };
-        found.splice(0..0, first);
-        if met + of_first == count && count == self.task_count() {
-            return;
+            if threads { found.len() as u64 } else { found.first().map_or(0, |one| one.stat.threads.into()) };
+        if rows.met() + of_first != count || count != self.task_count() {
+            let mut missing = self.numbers().unwrap_or_default();
+            missing.retain(|pid| !rows.has(*pid));
+            found.clear();
+            self.read_each(&missing, threads, &mut |_, process| found.push(process));
         }
-        let mut missing = self.numbers().unwrap_or_default();
-        missing.retain(|pid| found.binary_search_by_key(pid, |process| process.tgid).is_err());
-        self.read_each(&missing, threads, found);
-        found.sort_by_key(|process| (process.tgid, process.stat.pid));
+        found
     }
 
-    /// The same from the file of each.
-    fn one_by_one(&mut self, threads: bool) -> io::Result<Vec<Process>> {
-        let (numbers, mut processes) = (self.numbers()?, Vec::new());
-        self.read_each(&numbers, threads, &mut processes);
-        Ok(processes)
-    }
-
-    fn read_each(&mut self, pids: &[Pid], threads: bool, into: &mut Vec<Process>) {
+    fn read_each(&mut self, pids: &[Pid], threads: bool, take: &mut impl FnMut(&mut Reader, Process)) {
         for &pid in pids {
             if !threads {
-                into.extend(self.stat(pid).map(Process::new));
+                if let Some(stat) = self.stat(pid) {
+                    take(self, Process::new(stat));
+                }
                 continue;
             }
             for thread in self.threads(pid) {
-                let stat = self.thread_stat(pid, thread);
-                into.extend(stat.map(|stat| Process { tgid: pid, ..Process::new(stat) }));
+                if let Some(stat) = self.thread_stat(pid, thread) {
+                    take(self, Process { tgid: pid, ..Process::new(stat) });
+                }
             }
         }
     }
@@ -363,21 +391,6 @@ impl Reader {
         // `0.00 0.00 0.00 1/123 4567`: how many run, of how many threads.
         let text = std::str::from_utf8(text).ok();
         text.and_then(|text| text.split(['/', ' ']).nth(4)?.parse().ok()).unwrap_or(0)
-    }
-
-    /// The kernel's tasks, and a first walk over them, if it says the same of ourselves as the file does.
-    fn begin_tasks(&mut self, want: &Want, about: u64) -> Result<(Tasks, (Vec<Process>, u64)), NoIterator> {
-        let spare = want.spare;
-        let mut tasks = Tasks::open(spare, about)?;
-        let us = self.stat(doula_sys::group::pid()).ok_or(NoIterator::Differs)?;
-        let (found, met) = tasks.walk(want.threads, about)?;
-        let what_stays = |stat: &Stat| {
-            let rest = (stat.pgid, stat.sid, stat.tty, stat.nice, stat.policy);
-            let told = (!spare.memory && stat.virtual_bytes > 0, (!spare.rest).then_some(rest));
-            (stat.identity(), stat.ppid, stat.name.clone(), told)
-        };
-        let same = |one: &Process| one.stat.pid == us.pid && what_stays(&one.stat) == what_stays(&us);
-        if found.iter().any(same) { Ok((tasks, (found, met))) } else { Err(NoIterator::Differs) }
     }
 
     /// Threads of the kernel have names that only `/proc` tells to their end.

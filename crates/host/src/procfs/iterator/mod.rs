@@ -15,12 +15,10 @@ mod record;
 use super::{Spare, parse_status};
 use btf::Btf;
 use doula_model::plan::Errno;
-use doula_model::process::Process;
 use doula_sys::bpf::{self, Scribe, Slate};
 use doula_sys::fd::{self, OwnedFd};
 use program::{FUNCTIONS, HEADER, STRUCTURES};
-pub(super) use record::Walked;
-use record::{Layout, Record, Together, in_order};
+pub(super) use record::{Rows, Walked};
 use std::fmt;
 use std::fs;
 use std::io;
@@ -86,8 +84,7 @@ fn may_load() -> bool {
 /// Lets a program be made of the kernel's types.
 fn with_types<T>(make: impl Fn(&Btf) -> Result<T, NoIterator>) -> Result<T, NoIterator> {
     let file = fs::File::open(TYPES).map_err(|_| NoIterator::NoTypes)?;
-    let read =
-        |types: &[u8]| make(&Btf::read(types, &STRUCTURES, &FUNCTIONS).ok_or(NoIterator::NoTypes)?);
+    let read = |types: &[u8]| make(&Btf::read(types, &STRUCTURES, &FUNCTIONS).ok_or(NoIterator::NoTypes)?);
     match bpf::Types::map(&file) {
         Ok(types) => read(&types),
         Err(_) => read(&fs::read(TYPES).map_err(|_| NoIterator::NoTypes)?),
@@ -116,9 +113,7 @@ impl Tasks {
     pub(super) fn open(spare: Spare, about: u64) -> Result<Tasks, NoIterator> {
         may_open()?;
         let words = program::words(spare);
-        let way = with_types(|btf| {
-            by_itself(btf, &words, about).or_else(|_| at_each_step(btf, &words))
-        })?;
+        let way = with_types(|btf| by_itself(btf, &words, about).or_else(|_| at_each_step(btf, &words)))?;
         Ok(Tasks { way, words, spared: spare })
     }
 
@@ -136,25 +131,11 @@ impl Tasks {
         self.spared.is_within(spare)
     }
 
-    /// What `/proc/PID/stat` says of all, processes or all threads, of which there are about so many; and how many threads were
-    /// met.
-    ///
-    /// The names of the kernel's threads can be longer than they are told here.
-    pub(super) fn walk(&mut self, threads: bool, about: u64) -> Result<(Vec<Process>, u64), NoIterator> {
-        let mut together = Together::new(threads, about as usize);
-        let size = self.words.len() * 8;
+    /// Walks over all tasks, of which there are about so many.
+    pub(super) fn walk(&mut self, about: u64) -> Result<Rows<'_>, NoIterator> {
         self.make_room(about)?;
-        let layout = Layout::of(&self.words);
-        in_order(self.written()?, size).for_each(|written| together.add(Record::new(written, &layout)));
-        Ok(together.all())
-    }
-
-    /// The same as it is written, to be compared with another walk; and how many threads were met.
-    pub(super) fn walk_into(&mut self, walked: &mut Walked, about: u64) -> Result<u64, NoIterator> {
-        self.make_room(about)?;
-        walked.words.clone_from(&self.words);
-        walked.take(self.written()?);
-        Ok((walked.bytes.len() / walked.size()) as u64)
+        self.run()?;
+        Ok(Rows::new(self.written()?, &self.words))
     }
 
     /// Makes the slate large enough.
@@ -168,23 +149,31 @@ impl Tasks {
         Ok(())
     }
 
-    /// The records of all tasks.
-    fn written(&mut self) -> Result<&[u8], NoIterator> {
+    /// Lets the program write, on a slate on which all find room.
+    fn run(&mut self) -> Result<(), NoIterator> {
         while let Way::Itself(scribe, room) = &mut self.way {
             let count = count(scribe.run().map_err(NoIterator::Refused)?);
             if count <= u64::from(*room) {
-                break;
+                return Ok(());
             }
             // More were born than there was room for.
             self.make_room(count)?;
         }
-        match &mut self.way {
+        if let Way::Steps(link, written) = &mut self.way {
+            read_whole(link, written).map_err(NoIterator::Refused)?;
+        }
+        Ok(())
+    }
+
+    /// The records of all tasks.
+    fn written(&self) -> Result<&[u8], NoIterator> {
+        match &self.way {
             Way::Itself(scribe, _) => {
                 let slate = scribe.slate();
                 let end = HEADER + count(slate) as usize * self.words.len() * 8;
                 slate.get(HEADER..end).ok_or(NoIterator::Differs)
             }
-            Way::Steps(link, room) => read_whole(link, room).map_err(NoIterator::Refused),
+            Way::Steps(_, written) => Ok(written),
         }
     }
 }
@@ -229,21 +218,23 @@ fn count(slate: &[u8]) -> u64 {
 }
 
 /// All that a walk of the kernel's writes.
-fn read_whole<'a>(link: &OwnedFd, room: &'a mut Vec<u8>) -> Result<&'a [u8], Errno> {
+fn read_whole(link: &OwnedFd, into: &mut Vec<u8>) -> Result<(), Errno> {
     let walk = bpf::walk(link)?;
     let mut filled = 0;
     loop {
-        if room.len() < filled + AT_ONCE {
-            room.resize((filled + AT_ONCE) * 5 / 4, 0);
+        if into.len() < filled + AT_ONCE {
+            into.resize((filled + AT_ONCE) * 5 / 4, 0);
         }
-        match fd::read(&walk, &mut room[filled..filled + AT_ONCE]) {
+        match fd::read(&walk, &mut into[filled..filled + AT_ONCE]) {
             // The kernel wants to breathe after so many.
             Err(Errno::EAGAIN | Errno::EINTR) => {}
             Err(errno) => return Err(errno),
-            Ok(0) => return Ok(&room[..filled]),
+            Ok(0) => break,
             Ok(read) => filled += read,
         }
     }
+    into.truncate(filled);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -273,7 +264,8 @@ mod tests {
                 Ok(tasks) => tasks,
                 Err(why) => return println!("skipped: {why}"),
             };
-            let (found, met) = tasks.walk(true, 0).expect("it walks");
+            let rows = tasks.walk(0).expect("it walks");
+            let (found, met) = (rows.processes(true).collect::<Vec<_>>(), rows.met());
             assert!(met > MORE_ROWS && met == found.len() as u64, "{met} were met, {} are told", found.len());
             let in_order = found.is_sorted_by_key(|process| (process.tgid, process.stat.pid));
             assert!(in_order && found.iter().any(|process| process.stat.pid == us));

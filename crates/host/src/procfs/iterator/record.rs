@@ -3,7 +3,6 @@
 use super::program::{WORDS, Word};
 use doula_model::id::Pid;
 use doula_model::process::{ProcState, Process, Stat};
-use std::collections::BTreeMap;
 use std::num::NonZeroU8;
 
 /// Bits of a task's state and of its end (include/linux/sched.h), and the letters of those that are reported, by bit.
@@ -151,7 +150,10 @@ impl<'a> Record<'a> {
             flags: self.at(Word::Flags) as u32,
             faults: times.faults,
             cpu: (self.layout.ticks(user), self.layout.ticks(system)),
-            buried_cpu: (self.layout.ticks(self.at(Word::BuriedUser)), self.layout.ticks(self.at(Word::BuriedSystem))),
+            buried_cpu: (
+                self.layout.ticks(self.at(Word::BuriedUser)),
+                self.layout.ticks(self.at(Word::BuriedSystem)),
+            ),
             priority: self.int(Word::Priority).wrapping_sub(FIRST_PRIORITY),
             nice: self.int(Word::StaticPriority).wrapping_sub(NICE_0),
             threads: self.at(Word::Threads) as u32,
@@ -212,53 +214,74 @@ impl Times {
     }
 }
 
-/// Puts the threads of each process together.
-pub(super) struct Together<'a> {
-    threads: bool,
-    /// In the order in which they came.
-    found: Vec<Process>,
-    /// First threads of several, whose times wait for those of the others, with their places.
-    several: Vec<(usize, Record<'a>)>,
-    /// Of processes with several: the times of all but the first.
-    others: BTreeMap<i32, Times>,
-    met: u64,
+/// What was written in one walk: the records of each process together, in the order of the numbers of processes, then of threads. A walk
+/// meets them by the numbers of threads, or in the order in which they were born.
+#[derive(Debug)]
+pub(in crate::procfs) struct Rows<'a> {
+    /// By number of process, number of thread.
+    records: Vec<((i32, i32), &'a [u8])>,
+    words: &'a [usize],
+    layout: Layout,
 }
 
-impl<'a> Together<'a> {
-    pub(super) fn new(threads: bool, about: usize) -> Together<'a> {
-        let found = Vec::with_capacity(about);
-        Together { threads, found, several: Vec::new(), others: BTreeMap::new(), met: 0 }
+impl<'a> Rows<'a> {
+    /// Of records of these words.
+    pub(super) fn new(written: &'a [u8], words: &'a [usize]) -> Rows<'a> {
+        let records = written.chunks_exact(words.len().max(1) * 8);
+        let mut records: Vec<_> = records.map(|record| (numbers(record), record)).collect();
+        records.sort_by_key(|(numbers, _)| *numbers);
+        Rows { records, words, layout: Layout::of(words) }
     }
 
-    pub(super) fn add(&mut self, record: Record<'a>) {
-        self.met += 1;
-        let tgid = record.int(Word::Tgid);
-        let stat = match (self.threads, record.int(Word::Tid) == tgid) {
-            (true, _) => record.stat(record.times(), (Word::ToldUser, Word::ToldSystem), false),
-            (false, true) => record.of_all(Times::default()),
-            (false, false) => return self.others.entry(tgid).or_default().add(record.times()),
-        };
-        let Some((stat, tgid)) = stat.zip(Pid::new(tgid)) else { return };
-        if !self.threads && record.at(Word::Threads) > 1 {
-            self.several.push((self.found.len(), record));
-        }
-        self.found.push(Process { tgid, ..Process::new(stat) });
+    /// How many threads were met.
+    pub(in crate::procfs) fn met(&self) -> u64 {
+        self.records.len() as u64
     }
 
-    /// All, and how many threads were met.
-    pub(super) fn all(mut self) -> (Vec<Process>, u64) {
-        for (at, record) in self.several {
-            let others = self.others.get(&record.int(Word::Tgid)).copied().unwrap_or_default();
-            if let Some(stat) = record.of_all(others) {
-                self.found[at].stat = stat;
-            }
-        }
-        if self.threads {
-            // Processes in their order, each with its threads.
-            self.found.sort_by_key(|process| (process.tgid, process.stat.pid));
-        }
-        (self.found, self.met)
+    /// Whether this process was met.
+    pub(in crate::procfs) fn has(&self, pid: Pid) -> bool {
+        !self.records_of(pid).is_empty()
     }
+
+    /// What `/proc/PID/stat` says of one process.
+    pub(in crate::procfs) fn of(&self, pid: Pid) -> Option<Stat> {
+        whole(self.records_of(pid).iter().map(|(_, bytes)| Record::new(bytes, &self.layout)))
+    }
+
+    fn records_of(&self, pid: Pid) -> &[((i32, i32), &'a [u8])] {
+        let from = &self.records[self.records.partition_point(|((tgid, _), _)| *tgid < pid.get())..];
+        &from[..from.partition_point(|((tgid, _), _)| *tgid == pid.get())]
+    }
+
+    /// What `/proc/PID/stat` says of all, of processes or of all threads.
+    ///
+    /// The names of the kernel's threads can be longer than they are told here.
+    pub(in crate::procfs) fn processes(&self, threads: bool) -> impl Iterator<Item = Process> {
+        let record = |(_, bytes): &(_, &'a [u8])| Record::new(bytes, &self.layout);
+        let of_each = if threads { self.records.as_slice() } else { &[] };
+        let of_all = if threads { &[] } else { self.records.as_slice() };
+        let of_each = of_each.iter().filter_map(move |one| {
+            let record = record(one);
+            let stat = record.stat(record.times(), (Word::ToldUser, Word::ToldSystem), false)?;
+            Some(Process { tgid: Pid::new(one.0.0)?, ..Process::new(stat) })
+        });
+        let of_all = of_all.chunk_by(|one, two| one.0.0 == two.0.0);
+        let of_all = of_all.filter_map(move |process| whole(process.iter().map(record)).map(Process::new));
+        of_each.chain(of_all)
+    }
+}
+
+/// The line of a process whose threads have these records. Nothing without that of the first one.
+fn whole<'a>(records: impl Iterator<Item = Record<'a>>) -> Option<Stat> {
+    let (mut first, mut others) = (None, Times::default());
+    for record in records {
+        if record.int(Word::Tid) == record.int(Word::Tgid) {
+            first = Some(record);
+        } else {
+            others.add(record.times());
+        }
+    }
+    first?.of_all(others)
 }
 
 /// What was written in one walk, processes by rising numbers, each with its threads.
@@ -282,17 +305,16 @@ impl Walked {
 
     /// The line of the process of which this was written.
     pub(in crate::procfs) fn line(&self, written: &[u8]) -> Option<Stat> {
-        let (mut together, layout) = (Together::new(false, 1), Layout::of(&self.words));
-        written.chunks_exact(self.size()).for_each(|record| together.add(Record::new(record, &layout)));
-        together.all().0.pop().map(|process| process.stat)
+        let layout = Layout::of(&self.words);
+        whole(written.chunks_exact(self.size()).map(|record| Record::new(record, &layout)))
     }
 
-    /// Takes what was written in the order of the walk.
-    pub(super) fn take(&mut self, written: &[u8]) {
-        let size = self.size();
+    /// Keeps what was written.
+    pub(in crate::procfs) fn take(&mut self, rows: &Rows<'_>) {
         self.bytes.clear();
-        self.bytes.reserve(written.len());
-        in_order(written, size).for_each(|record| self.bytes.extend_from_slice(record));
+        self.words.clear();
+        self.words.extend_from_slice(rows.words);
+        rows.records.iter().for_each(|(_, record)| self.bytes.extend_from_slice(record));
     }
 
     /// The numbers of the processes, and what was written of each.
@@ -310,17 +332,16 @@ impl Walked {
 
 /// The number of the process to which a record belongs: its place is the same in all records.
 fn tgid(record: &[u8]) -> i32 {
-    let word = record.get(Word::Tgid as usize * 8..).and_then(<[u8]>::first_chunk);
-    word.map_or(0, |word| u64::from_ne_bytes(*word) as i32)
+    numbers(record).0
 }
 
-/// Records by rising numbers of processes, the threads of each together, the first one first: walks meet them by the numbers of threads, or in the
-/// order in which they were born.
-pub(super) fn in_order(written: &[u8], size: usize) -> impl Iterator<Item = &[u8]> {
-    let records = written.chunks_exact(size);
-    let mut records: Vec<(i32, &[u8])> = records.map(|record| (tgid(record), record)).collect();
-    records.sort_by_key(|(tgid, _)| *tgid);
-    records.into_iter().map(|(_, record)| record)
+/// The numbers of the process and of the thread, which stand at the same places in all records.
+fn numbers(record: &[u8]) -> (i32, i32) {
+    let word = |word: Word| {
+        let word = record.get(word as usize * 8..).and_then(<[u8]>::first_chunk);
+        word.map_or(0, |word| u64::from_ne_bytes(*word) as i32)
+    };
+    (word(Word::Tgid), word(Word::Tid))
 }
 
 #[cfg(test)]
@@ -373,22 +394,21 @@ mod tests {
     fn threads_are_added_to_their_process_or_stand_for_themselves() {
         let thread =
             |tid| record(&[(Word::Tid, tid), (Word::Tgid, 5), (Word::Threads, 3), (Word::MinorFaults, tid)]);
+        let (records, words) = ([7, 5, 6].map(thread).concat(), (0..WORDS).collect::<Vec<_>>());
+        let rows = Rows::new(&records, &words);
         for (threads, expected) in [(false, vec![(5, 5, 18)]), (true, vec![(5, 5, 5), (5, 6, 6), (5, 7, 7)])]
         {
-            let (records, layout) = ([7, 5, 6].map(thread), layout());
-            let mut together = Together::new(threads, 3);
-            records.iter().for_each(|record| together.add(Record::new(record, &layout)));
-            let (found, met) = together.all();
-            let told = |one: &Process| (one.tgid.get(), one.stat.pid.get(), one.stat.faults.0);
-            assert_eq!((found.iter().map(told).collect(), met), (expected, 3));
+            let told = |one: Process| (one.tgid.get(), one.stat.pid.get(), one.stat.faults.0);
+            assert_eq!((rows.processes(threads).map(told).collect(), rows.met()), (expected, 3));
         }
+        assert!(rows.has(Pid::new(5).expect("a number")) && !rows.has(Pid::INIT));
     }
 
     #[test]
     fn a_thread_that_was_born_after_other_processes_still_counts_for_its_own() {
-        let mut walked = Walked { bytes: Vec::new(), words: (0..WORDS).collect() };
+        let (mut walked, words) = (Walked::default(), (0..WORDS).collect::<Vec<_>>());
         let record = |(tid, tgid)| record(&[(Word::Tid, tid), (Word::Tgid, tgid), (Word::MinorFaults, tid)]);
-        walked.take(&[(6, 6), (5, 5), (7, 5)].map(record).concat());
+        walked.take(&Rows::new(&[(6, 6), (5, 5), (7, 5)].map(record).concat(), &words));
         // Of several threads only the first says how many there are.
         let at = Word::Threads as usize * 8;
         walked.bytes[at..at + 8].copy_from_slice(&2_u64.to_ne_bytes());
@@ -399,11 +419,11 @@ mod tests {
     proptest! {
         #[test]
         fn no_words_make_it_panic(words in proptest::collection::vec(any::<u64>(), WORDS)) {
-            let (bytes, layout) = (words.into_iter().flat_map(u64::to_ne_bytes).collect::<Vec<u8>>(), layout());
-            for cut in [0, 5, 8] {
-                let mut together = Together::new(false, 1);
-                together.add(Record::new(&bytes[..bytes.len() - cut], &layout));
-                let _ = together.all();
+            let bytes: Vec<u8> = words.into_iter().flat_map(u64::to_ne_bytes).collect();
+            let all: Vec<usize> = (0..WORDS).collect();
+            for words in [&all, &all[..2], &all[..WORDS - 1], &[]] {
+                let rows = Rows::new(&bytes, words);
+                let _ = (rows.processes(false).count(), rows.processes(true).count());
             }
         }
     }
