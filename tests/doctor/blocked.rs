@@ -1,6 +1,6 @@
 //! Blocked states, made on purpose: on what, on whom, and whether SIGKILL would help.
 
-use super::{Made, doctor, doula, object, skipped, soon};
+use super::{Made, as_another, doctor, doula, object, skipped, soon};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -184,4 +184,12 @@ fn who_has_a_file_lock_is_named_also_when_whoever_took_it_has_ended() {
     );
     drop(owner);
     fs::remove_file(&file).expect("our file");
+}
+
+#[test]
+fn another_user_is_told_that_what_somebody_waits_for_is_hidden() {
+    let made = Made::shell("echo here; read x");
+    soon(|| (doctor(&made.pid()).1["state"] == json!("S")).then_some(()));
+    let Some(said) = as_another(&["doctor", &made.pid()]) else { return };
+    assert!(said.code == Some(0) && said.out.contains("waits for what only root sees"), "{said:?}");
 }

@@ -1,6 +1,6 @@
 //! `doula reap`: by signals where they help, and inside of the parent where that is asked for by name.
 
-use super::{Made, doctor, doula, skipped, soon};
+use super::{Made, as_another, doctor, doula, skipped, soon};
 use serde_json::json;
 use std::io::Read as _;
 
@@ -42,6 +42,15 @@ fn signals_alone_do_not_help_against_who_never_waits_and_that_is_told() {
     let made = Made::actor("bad_parent", &["never"]);
     let said = doula(&["reap", &made.pid(), "--yes"]);
     assert!(said.code == Some(1) && said.out.contains("is left, because SIGCHLD does nothing"), "{said:?}");
+}
+
+#[test]
+fn who_may_not_signal_the_parent_is_told_and_the_zombie_stays() {
+    let made = Made::actor("bad_parent", &["once"]);
+    let Some(said) = as_another(&["reap", &made.pid(), "--yes"]) else { return };
+    let told = said.err.contains("could not send SIGCHLD") && said.err.contains("only root or its own user");
+    assert!(said.code == Some(1) && told, "{said:?}");
+    assert_eq!(zombies(&made.pid()), 1);
 }
 
 /// Buries inside of such a parent; then the parent must end well by itself, having said nothing more.

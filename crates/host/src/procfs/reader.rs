@@ -351,8 +351,8 @@ impl Reader {
         told.is_some_and(|told| what_stays(&told) == what_stays(&us))
     }
 
-    /// A kernel can be made to leave some out of the walk whom `/proc` shows, as PID 1. So those who were met are counted: unless
-    /// they were as many as there are, `/proc` is listed too, and whoever is missing is read there.
+    /// A kernel can be made to leave some out of the walk whom `/proc` shows, as PID 1. So those who were met are counted: if
+    /// they were fewer than there were before or after, `/proc` is listed too, and whoever is missing is read there.
     fn left_out(&mut self, rows: &Rows<'_>, count: u64, threads: bool) -> Vec<Process> {
         let mut found = Vec::new();
         if !rows.has(Pid::INIT) {
@@ -360,7 +360,7 @@ impl Reader {
         }
         let of_first =
             if threads { found.len() as u64 } else { found.first().map_or(0, |one| one.stat.threads.into()) };
-        if rows.met() + of_first != count || count != self.task_count() {
+        if rows.met() + of_first < count.max(self.task_count()) {
             let mut missing = self.numbers().unwrap_or_default();
             missing.retain(|pid| !rows.has(*pid));
             found.clear();
