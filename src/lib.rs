@@ -23,6 +23,7 @@
 //! - [`child`]: waiting, signalling, capturing, ending a whole tree;
 //! - [`jobs`]: many commands, a few at a time, with retries and quarantine; [`signals`] to wait for beside them;
 //! - [`pool`]: workers that live on behind an iterator, in any language; one that is killed costs one task;
+//! - [`prefork`]: a server of several processes for a Rust function;
 //! - [`pipeline`]: several commands in a row, each with its own status, times and bytes;
 //! - [`daemonize`]: daemons that tell their launcher whether they are ready;
 //! - [`procfs`]: looking at processes without ever hanging at one;
@@ -42,6 +43,6 @@ pub use doula_host::{
     Zygote, ZygoteError, reap_left,
 };
 pub use doula_host::{
-    aim, child, command, daemonize, diagnosis, inject, jobs, lives, pipeline, pool, procfs, reaper, shutdown,
-    signals, worker, zygote,
+    aim, child, command, daemonize, diagnosis, inject, jobs, lives, pipeline, pool, prefork, procfs, reaper,
+    shutdown, signals, worker, zygote,
 };

@@ -8,7 +8,9 @@ const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 
 fn main() -> io::Result<()> {
     let (worker, shutdown) = (Worker::of_pool()?, Shutdown::new()?);
     let listener = worker.listeners()?.into_iter().next().ok_or(io::ErrorKind::NotConnected)?;
-    while let Some((mut client, _)) = shutdown.stop().accept(&listener)? {
+    let stop = shutdown.stop();
+    std::thread::spawn(move || shutdown.wait());
+    while let Some((mut client, _)) = stop.accept(&listener)? {
         let _work = worker.work();
         // A client that has gone needs no answer.
         let _gone = client.read(&mut [0; 65_536]).and_then(|_| client.write_all(ANSWER));

@@ -57,7 +57,7 @@ pub(crate) const OWN: &[Key] = &[
         name: "pin",
         kind: Kind::Bool,
         default: "false",
-        doc: "One CPU for each slot, in turn: of `affinity`, or of all that doula may use.",
+        doc: "One CPU for each slot, in turn and from one node of memory after the other: of `affinity`, or of all that doula may use.",
         example: "true",
     },
     Key {

@@ -2,7 +2,7 @@
 
 use crate::bounded::PATIENCE;
 use crate::contain::skipped;
-use crate::family::Family;
+use crate::family::{Family, count};
 use crate::pools::{free_port, get, under_load};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -68,7 +68,7 @@ fn writes_and_drains(command: &str, more: &str) {
     assert!(good > 0 && bad == 0, "{good} answered, {bad} not");
     family.expect("web has replaced 2 in ");
     let (code, lines) = family.shut_down();
-    assert_eq!(code, Some(0), "{lines:?}");
+    assert_eq!((code, count(&lines, "did not end in its grace time")), (Some(0), 0), "{lines:?}");
 }
 
 #[test]

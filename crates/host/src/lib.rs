@@ -44,10 +44,14 @@ pub mod lives;
 pub mod logs;
 #[cfg(feature = "supervisor")]
 pub mod notify;
+#[cfg(feature = "std")]
+mod numa;
 #[cfg(feature = "supervisor")]
 mod people;
 #[cfg(feature = "std")]
 pub mod pipeline;
+#[cfg(feature = "std")]
+pub mod prefork;
 #[cfg(feature = "std")]
 pub mod procfs;
 #[cfg(feature = "std")]

@@ -51,7 +51,12 @@ fn some_avg10(text: &str) -> Option<f64> {
 pub fn allowed_cpus() -> Vec<u16> {
     let text = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap_or_default();
-    let ranges = line.trim().split(',').filter_map(|range| {
+    cpu_list(line)
+}
+
+/// `0-3,8` as numbers; what is none is left out.
+pub(crate) fn cpu_list(text: &str) -> Vec<u16> {
+    let ranges = text.trim().split(',').filter_map(|range| {
         let (from, to) = range.split_once('-').unwrap_or((range, range));
         Some(from.parse::<u16>().ok()?..=to.parse::<u16>().ok()?)
     });

@@ -4,12 +4,16 @@
 //! [`crate::shutdown`] says so.
 
 use doula_model::pool::Board;
-use doula_sys::fd::{self, OwnedFd, RawFd};
+use doula_sys::fd::{self, AsFd, OwnedFd, RawFd};
 use doula_sys::socket;
+use std::ffi::OsStr;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::net::TcpListener;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -32,6 +36,8 @@ pub struct Worker {
     sockets: Vec<OwnedFd>,
     board: Option<File>,
     said: Mutex<Said>,
+    /// Where it says that it is ready, if its parent is no supervisor.
+    ready: Mutex<Option<File>>,
 }
 
 /// What is on the scoreboard.
@@ -65,9 +71,34 @@ impl Worker {
     }
 
     pub(crate) fn new(slot: Option<u32>, sockets: Vec<OwnedFd>, board: Option<File>) -> Worker {
-        let worker = Worker { slot, sockets, board, said: Mutex::default() };
+        let worker = Worker { slot, sockets, board, said: Mutex::default(), ready: Mutex::default() };
         worker.write(&Said::default());
         worker
+    }
+
+    /// It says in this pipe that it is ready.
+    pub(crate) fn tells(self, ready: File) -> Worker {
+        Worker { ready: Mutex::new(Some(ready)), ..self }
+    }
+
+    /// It accepts from now on: who waits for that goes on. With `ready = "notify"` the supervisor does (`READY=1` of
+    /// sd_notify(3)), and so does [`crate::prefork`]; nobody else hears it.
+    ///
+    /// # Errors
+    /// When whoever waits cannot be reached.
+    ///
+    /// ```
+    /// # let worker = doula_host::worker::Worker::of_pool()?;
+    /// worker.ready()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn ready(&self) -> io::Result<()> {
+        let pipe = self.ready.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match (pipe, std::env::var_os("NOTIFY_SOCKET").filter(|address| !address.is_empty())) {
+            (Some(mut pipe), _) => pipe.write_all(b"1"),
+            (None, Some(address)) => notify(&address),
+            (None, None) => Ok(()),
+        }
     }
 
     /// Under which number it serves, from 1 on.
@@ -89,8 +120,9 @@ impl Worker {
     /// ```no_run
     /// use doula_host::{shutdown::Shutdown, worker::Worker};
     /// let (worker, shutdown) = (Worker::of_pool()?, Shutdown::new()?);
-    /// let listener = worker.listeners()?.remove(0);
-    /// while let Ok(Some((client, _))) = shutdown.stop().accept(&listener) {
+    /// let (listener, stop) = (worker.listeners()?.remove(0), shutdown.stop());
+    /// std::thread::spawn(move || shutdown.wait());
+    /// while let Some((client, _)) = stop.accept(&listener)? {
     ///     let _work = worker.work();
     ///     drop(client);
     /// }
@@ -159,6 +191,22 @@ impl Drop for Work<'_> {
     }
 }
 
+/// `READY=1`, to a path, or an abstract name behind `@`.
+fn notify(address: &OsStr) -> io::Result<()> {
+    let address = match address.as_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name)?,
+        None => SocketAddr::from_pathname(address)?,
+    };
+    UnixDatagram::unbound()?.send_to_addr(b"READY=1", &address).map(drop)
+}
+
+/// What is written on a scoreboard.
+pub(crate) fn read_board(file: impl AsFd) -> Option<Board> {
+    let mut bytes = [0; 16];
+    let length = fd::read_at(file, &mut bytes, 0).ok()?;
+    (length == bytes.len()).then(|| Board::from_bytes(bytes))
+}
+
 fn number(name: &str) -> io::Result<Option<i64>> {
     std::env::var(name).ok().map(|text| text.parse().map_err(|_| invalid())).transpose()
 }
@@ -176,9 +224,7 @@ mod tests {
     use super::*;
 
     fn written(file: &File) -> Board {
-        let mut bytes = [0; 16];
-        file.read_exact_at(&mut bytes, 0).expect("its whole length");
-        Board::from_bytes(bytes)
+        read_board(file).expect("its whole length")
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! From a recipe to a running child.
 
 use super::home::Home;
-use super::pools::cpu_of_slot;
 use super::services::Service;
 use crate::logs::Stamp;
+use crate::numa::cpu_of_slot;
 use crate::{listen, spawn};
 use doula_model::id::{ChildKey, Pid, Role};
 use doula_model::plan::{ChildPlan, Errno, FdMapping, Resource, Rlimit, Session, SpawnError, Step};

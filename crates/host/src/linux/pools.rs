@@ -211,29 +211,9 @@ fn is_short_of_memory() -> bool {
     room::pressure("memory").is_some_and(|share| share > MEMORY_PRESSURE)
 }
 
-/// The CPU that belongs to this slot: of these, or of all that we may use.
-pub(super) fn cpu_of_slot(slot: u32, among: &[u16]) -> Option<u16> {
-    let allowed;
-    let among = if among.is_empty() {
-        allowed = room::allowed_cpus();
-        &allowed
-    } else {
-        among
-    };
-    let place = usize::try_from(slot.checked_sub(1)?).ok()?;
-    among.get(place.checked_rem(among.len())?).copied()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn slots_go_round_the_cpus_that_may_be_used() {
-        assert_eq!([1, 2, 3].map(|slot| cpu_of_slot(slot, &[4, 6])), [Some(4), Some(6), Some(4)]);
-        assert_eq!(cpu_of_slot(0, &[4]), None);
-        assert!(cpu_of_slot(1, &[]).is_some(), "we run on some CPU");
-    }
 
     #[test]
     fn there_is_memory_for_at_least_one_that_takes_a_page_and_unknown_workers_say_nothing() {

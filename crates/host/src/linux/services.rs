@@ -5,6 +5,7 @@ use crate::keeper::{Held, Ledger, Tag};
 use crate::listen::Sockets;
 use crate::logs::{Collector, Source, SourceId};
 use crate::notify::{Channel, ChannelError, FdStore, Heard, ReadyPipe, ReadySign as Shown};
+use crate::worker::read_board;
 use doula_model::event::{Event, Notice};
 use doula_model::id::{ChildKey, Generation, Pid, Role, ServiceId};
 use doula_model::plan::Errno;
@@ -220,9 +221,7 @@ impl Service {
 
     /// What it has written there.
     pub(super) fn board(&self) -> Option<Board> {
-        let mut bytes = [0; 16];
-        let length = fd::read_at(self.scoreboard.as_ref()?, &mut bytes, 0).ok()?;
-        (length == bytes.len()).then(|| Board::from_bytes(bytes))
+        read_board(self.scoreboard.as_ref()?)
     }
 
     /// Our end of the standard input of this life.
