@@ -5,7 +5,7 @@
 //! what is left finds what is left. Only a stop signal may so come twice.
 //!
 //! Time goes on while nobody looks after a family: pauses and graces end when they would have ended. But nobody is blamed for
-//! what nobody could see: readiness, probes and watchdogs have their whole patience again.
+//! what nobody could see: the patience with those who start stands still meanwhile, and probes and watchdogs begin anew.
 
 use crate::begin::is_step;
 use crate::child::{Child, Children};
@@ -20,12 +20,16 @@ use crate::timers::Alarm;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::time::Duration;
 use doula_model::action::{Action, Cause, State};
 use doula_model::id::{ChildKey, Pid, PoolId, Role, ServiceId};
 use doula_model::record::{Life, Record};
 use doula_model::service::ServiceSpec;
 use doula_model::signal::Signal;
 use doula_model::time::Time;
+
+/// So long is listened at least: what was said meanwhile waits to be heard.
+const SHORTEST_LISTENING: Duration = Duration::from_secs(1);
 
 /// The children that are written down.
 const RECORDED: [Role; 4] = [Role::Main, Role::PreStart, Role::PostStop, Role::Reload];
@@ -36,12 +40,14 @@ impl Engine {
     /// for it alone starts again.
     ///
     /// `born` are the children of whom no record says that they live, and who were born all the same. Whose record says
-    /// that it lives must be told of ([`doula_model::event::Event::Exited`]) if it does not.
+    /// that it lives must be told of ([`doula_model::event::Event::Exited`]) if it does not. `died`: since when nobody looked
+    /// after them, if that is known.
     pub fn resume(
         records: Vec<Record>,
         born: &BTreeMap<ChildKey, Pid>,
         family: Vec<ServiceSpec>,
         (seed, now): (u64, Time),
+        died: Option<Time>,
     ) -> Engine {
         let mut engine = Engine {
             services: Seats::default(),
@@ -62,7 +68,7 @@ impl Engine {
             engine.with_crew(PoolId(number as u32), Crew::go_on);
         }
         for id in engine.ids().collect::<Vec<_>>() {
-            engine.pick_up(id, born);
+            engine.pick_up(id, born, died);
         }
         engine.apply(family);
         engine.settle_crews();
@@ -116,10 +122,10 @@ impl Engine {
     }
 
     /// Goes on with what a service was at.
-    fn pick_up(&mut self, id: ServiceId, born: &BTreeMap<ChildKey, Pid>) {
+    fn pick_up(&mut self, id: ServiceId, born: &BTreeMap<ChildKey, Pid>, died: Option<Time>) {
         let Some(service) = seat(&mut self.services, id) else { return };
         service.settle_births(&mut self.cx, born);
-        service.pick_up(&mut self.cx);
+        service.pick_up(&mut self.cx, died);
         let for_the_shutdown = service.wish == Wish::Down && service.reason == Cause::Shutdown;
         if for_the_shutdown && !service.leaving && service.pool.is_none() {
             self.start(id, Cause::Autostart, false);
@@ -248,12 +254,12 @@ impl Service {
     }
 
     /// Has done what may not have been done, and listens again.
-    fn pick_up(&mut self, cx: &mut Context) {
+    fn pick_up(&mut self, cx: &mut Context, died: Option<Time>) {
         if self.armed {
             cx.act(Action::ArmSchedule { service: self.id });
         }
         match self.state {
-            State::Starting => self.listen_for_readiness(cx),
+            State::Starting => self.listen_for_readiness(cx, died),
             State::Up => {
                 self.feed_watchdog(cx);
                 self.probe_again(cx);
@@ -273,8 +279,12 @@ impl Service {
         }
     }
 
-    fn listen_for_readiness(&mut self, cx: &mut Context) {
-        let limit = self.spec.ready.timeout.map(|limit| cx.now.after(limit));
+    /// The patience goes on where it was when somebody listened last; where nobody knows when that was, it begins anew.
+    fn listen_for_readiness(&mut self, cx: &mut Context, died: Option<Time>) {
+        let left = died
+            .and_then(|died| Some(self.alarms[Alarm::Step as usize]?.since(died).max(SHORTEST_LISTENING)));
+        let limit =
+            self.spec.ready.timeout.map(|whole| cx.now.after(left.map_or(whole, |left| left.min(whole))));
         self.alarm(cx, Alarm::Step, limit);
         if self.children.pid(Role::Main).is_some() {
             self.probe_again(cx);

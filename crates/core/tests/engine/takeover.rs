@@ -8,7 +8,7 @@ use doula_model::event::{Event, Haste};
 use doula_model::exit::ExitStatus;
 use doula_model::id::{ChildKey, Pid, Role};
 use doula_model::record::{Child, Record};
-use doula_model::service::ServiceSpec;
+use doula_model::service::{ReadyBy, ServiceSpec};
 use doula_model::time::Time;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -48,7 +48,7 @@ impl World {
             .map(|it| it.next.as_ref().unwrap_or(&it.spec).as_ref().clone())
             .collect();
         self.tempers.truncate(written.iter().map(|it| it.id.0 as usize + 1).max().unwrap_or(0));
-        self.engine = Engine::resume(written, &self.unseen, specs, (1, self.now)).keep_alive(true);
+        self.engine = Engine::resume(written, &self.unseen, specs, (1, self.now), None).keep_alive(true);
         self.checkers.taken_over(&self.engine, self.now, &std::mem::take(&mut self.unseen));
         let gone: Vec<_> =
             self.engine.living().into_iter().filter(|(key, _)| !self.alive.contains_key(key)).collect();
@@ -112,7 +112,8 @@ impl World {
 /// The same family under another supervisor, so many milliseconds later.
 fn taken_over(stage: Stage, family: Vec<ServiceSpec>, away: u64) -> Stage {
     let now = stage.now.after(Duration::from_millis(away));
-    let engine = Engine::resume(records(&stage.engine), &BTreeMap::new(), family, (1, now));
+    let died = Some(stage.now);
+    let engine = Engine::resume(records(&stage.engine), &BTreeMap::new(), family, (1, now), died);
     stage.go_on(engine, now)
 }
 
@@ -138,6 +139,26 @@ fn a_pause_ends_when_it_would_have_ended_and_the_count_goes_on() {
     after.pass(500);
     after.born("web");
     assert_eq!((after.state("web"), after.view("web").restarts), (State::Up, 1));
+}
+
+#[test]
+fn the_patience_with_one_who_starts_stands_still_while_nobody_listens_and_then_goes_on() {
+    let slow = service("slow", |spec| {
+        spec.ready.by = ReadyBy::Notice;
+        spec.ready.timeout = Some(Duration::from_secs(10));
+    });
+    let mut stage = Stage::new(vec![slow.clone()]);
+    stage.born("slow");
+    stage.pass(4_000);
+    let mut after = taken_over(stage, vec![slow.clone()], 30_000);
+    assert_eq!(after.next(), Some(6_000));
+    after.pass(5_900);
+    assert_eq!(after.state("slow"), State::Starting);
+    // However late it is, what was said while nobody listened is heard first.
+    let mut last = taken_over(after, vec![slow], 30_000);
+    assert_eq!(last.next(), Some(1_000));
+    last.pass(1_000);
+    assert_eq!(last.state("slow"), State::Stopping);
 }
 
 #[test]

@@ -268,7 +268,8 @@ impl Home {
         let born = self.find_children(&records, &numbers, &before.marked);
         before.told = self.account(before, &records);
         let specs = family.into_iter().map(|(spec, _)| spec).collect();
-        Ok(Engine::resume(records, &born, specs, (seed, now)))
+        let died = before.inheritance.as_ref().map(|inheritance| inheritance.died);
+        Ok(Engine::resume(records, &born, specs, (seed, now), died))
     }
 
     /// Gives every service its place: those of before under their numbers, and those that are new behind them.
