@@ -3,12 +3,14 @@
 use crate::bounded::PATIENCE;
 use crate::contain::get;
 use crate::family::{Family, Home, count, expect_end};
-use rustix::process::{Signal, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::collections::BTreeSet;
+use std::io::Read as _;
 use std::net::TcpListener;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 const WEB: &str = "[service.web]\ncommand = \"ACTORS/polite\"\n";
@@ -162,6 +164,30 @@ fn every_line_is_written_though_the_supervisor_is_killed_again_and_again_while_a
 }
 
 #[test]
+fn a_line_of_which_half_was_written_when_the_supervisor_was_killed_is_whole_and_there_once() {
+    for stdin in ["null", "terminal"] {
+        // The half is in one write(2) with a whole line, so that it was read when that is shown.
+        let mut family = Family::up(&format!(
+            "[service.talker]\nshell = true\nstdin = \"{stdin}\"\n\
+             command = \"trap 'echo of it' USR1; printf 'begin\\\\nhalf '; while :; do sleep 1000 & wait $!; done\"\n"
+        ));
+        family.expect("talker | begin");
+        let talker = family.main_of("talker");
+        for _ in 0..2 {
+            family.kill();
+            family.up_again(&[]);
+            family.expect("took over from pid");
+        }
+        family.kill();
+        pidfd_send_signal(&talker, Signal::USR1).expect("it lives");
+        family.up_again(&[]);
+        family.expect("talker | half of it");
+        let (_, lines) = family.shut_down();
+        assert_eq!(count(&lines, "half"), 1, "{stdin}: {lines:?}");
+    }
+}
+
+#[test]
 fn a_torn_journal_is_cut_and_whoever_runs_is_found_by_its_mark() {
     let mut family = Family::up(WEB);
     family.expect("polite: ready");
@@ -308,6 +334,59 @@ fn nothing_is_started_as_long_as_a_keeper_lives_that_does_not_answer() {
 #[test]
 fn nothing_is_started_as_long_as_a_keeper_holds_the_lock_of_its_dead_supervisor() {
     nothing_is_started_beside_a_stopped_keeper(true, "holds on to its lock");
+}
+
+#[test]
+fn a_client_of_the_keeper_that_says_nothing_keeps_nobody_from_taking_over() {
+    let mut family = Family::up(WEB);
+    family.expect("polite: ready");
+    let before = family.status("web")["pid"].clone();
+    family.kill();
+    let mut silent = UnixStream::connect(folder(&family).join("keeper")).expect("the keeper listens");
+    // It is its turn.
+    silent.read_exact(&mut [0; 8]).expect("a greeting");
+    family.up_again(&[]);
+    expect_all_taken_over(&mut family, 1);
+    assert_eq!(family.status("web")["pid"], before);
+    family.shut_down();
+}
+
+/// What is written next into this pipe.
+fn next_written(fifo: &Path) -> String {
+    let (sender, receiver) = channel();
+    let fifo = fifo.to_owned();
+    std::thread::spawn(move || sender.send(std::fs::read_to_string(fifo)));
+    receiver.recv_timeout(PATIENCE).expect("somebody writes").expect("a text")
+}
+
+#[test]
+fn a_probe_that_was_under_way_does_not_outlive_a_take_over_and_leaves_no_fd() {
+    let home = Home::new(
+        "[service.web]\ncommand = \"ACTORS/polite\"\n\
+         liveness = { exec = [\"sh\", \"-c\", \"echo $$$$ > probe; exec sleep 1000\"], interval = \"20ms\", timeout = \"100s\" }\n",
+    );
+    let fifo = home.dir.join("probe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::from_raw_mode(0o600)).expect("a FIFO");
+    let mut family = Family::start(home, &[]);
+    let mut counts = Vec::new();
+    for turn in 0..3 {
+        let text = next_written(&fifo);
+        let pid = text.trim().parse().ok().and_then(Pid::from_raw);
+        let pid = pid.unwrap_or_else(|| panic!("turn {turn}: {text:?}"));
+        let probe = pidfd_open(pid, PidfdFlags::empty()).expect("it lives");
+        let us = family.ask(&["status"])["pid"].clone();
+        counts.push(std::fs::read_dir(format!("/proc/{us}/fd")).expect("it lives").count());
+        if turn == 1 {
+            family.ask(&["upgrade"]);
+        } else {
+            family.kill();
+            family.up_again(&[]);
+        }
+        expect_end(&probe);
+    }
+    next_written(&fifo);
+    assert!(counts.iter().all(|count| count.abs_diff(counts[0]) < 3), "fds: {counts:?}");
+    family.shut_down();
 }
 
 #[test]

@@ -54,6 +54,8 @@ pub(crate) enum Tag {
     Stored(ServiceId, u32),
     /// What a worker writes on in a life.
     Scoreboard(ServiceId, Generation),
+    /// A pipe with the beginning of a line of a life; whether it goes on where a longer line was cut.
+    Begun(ServiceId, Generation, bool),
 }
 
 const ROLES: [Role; 6] =
@@ -76,6 +78,7 @@ impl Tag {
             Tag::Socket(number) => [7, 0, 0, number],
             Tag::Stored(service, number) => [8, service.0, 0, number],
             Tag::Scoreboard(service, generation) => life(9, service, generation),
+            Tag::Begun(service, generation, continued) => [10, service.0, generation.0, continued.into()],
         }
     }
 
@@ -94,6 +97,7 @@ impl Tag {
             (7, _) => Tag::Socket(number),
             (8, _) => Tag::Stored(service, number),
             (9, _) => Tag::Scoreboard(service, generation),
+            (10, _) => Tag::Begun(service, generation, number != 0),
             _ => return None,
         })
     }
@@ -105,7 +109,7 @@ pub(crate) struct Ledger(&'static [AtomicU32]);
 
 impl Ledger {
     /// An empty one, with room for as many fds as we may open.
-    pub(super) fn new() -> Result<Ledger> {
+    pub(crate) fn new() -> Result<Ledger> {
         let most = limits::get(Resource::Nofile)?.hard;
         let most = usize::try_from(most).unwrap_or(MOST).min(MOST);
         Shared::anonymous(HEAD + most * WIDTH).map(|shared| Ledger(shared.words()))
@@ -184,6 +188,12 @@ impl Ledger {
         (inode_of(&self.path()) == Some(high << 32 | low)).then_some(number as RawFd)
     }
 
+    /// Whether another file is at the path of our socket.
+    pub(super) fn is_replaced(self) -> bool {
+        let there = self.0.get(LISTENER).is_some_and(|number| number.load(Ordering::Acquire) > 0);
+        there && self.listener().is_none() && inode_of(&self.path()).is_some()
+    }
+
     /// Where the socket file of the listener is, or was.
     pub(super) fn path(self) -> PathBuf {
         let words =
@@ -193,7 +203,7 @@ impl Ledger {
     }
 
     /// All that is held.
-    pub(super) fn all(self) -> Vec<(RawFd, Tag)> {
+    pub(crate) fn all(self) -> Vec<(RawFd, Tag)> {
         let end = self.0.get(END).map_or(0, |end| end.load(Ordering::Acquire)) as RawFd;
         let held = (0..end).filter_map(|number| {
             let entry = self.entry(number)?;
@@ -244,6 +254,16 @@ impl Held {
     pub(crate) fn outlives_us(&self) -> bool {
         self.mark.is_some()
     }
+
+    /// The ledger that it is in.
+    pub(crate) fn ledger(&self) -> Option<Ledger> {
+        self.mark.as_ref().map(|mark| mark.ledger)
+    }
+
+    /// From now on it does not outlive us.
+    pub(crate) fn release(self) -> OwnedFd {
+        self.fd
+    }
 }
 
 impl AsFd for Held {
@@ -265,7 +285,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn tag() -> impl Strategy<Value = Tag> {
-        (0..9_u8, any::<u32>(), any::<u32>(), 0..ROLES.len()).prop_map(|(kind, one, other, role)| {
+        (0..10_u8, any::<u32>(), any::<u32>(), 0..ROLES.len()).prop_map(|(kind, one, other, role)| {
             let (service, generation) = (ServiceId(one), Generation(other));
             match kind {
                 0 => Tag::Child(ChildKey { service, generation, role: ROLES[role] }, Pid::INIT),
@@ -276,6 +296,7 @@ mod tests {
                 5 => Tag::Notify(service),
                 6 => Tag::Socket(other),
                 7 => Tag::Stored(service, other),
+                8 => Tag::Begun(service, generation, role % 2 == 0),
                 _ => Tag::Scoreboard(service, generation),
             }
         })

@@ -20,6 +20,10 @@ use std::os::unix::net::{UnixListener, UnixStream};
 /// waits in sockets and pipes. Long enough for somebody who was called out of bed, and not for ever.
 const ALONE: Duration = Duration::from_secs(3_600);
 
+/// So long a keeper waits for an answer of who takes over. Shorter than that one waits for it: a client that says nothing is
+/// gone before the next one gives up.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// How many fds go with one message: fewer than the kernel allows, so that the numbers fit in with them.
 pub(super) const BATCH: usize = 200;
 
@@ -50,10 +54,11 @@ pub(super) fn live(life: Life) -> u8 {
     let own = held.iter().filter_map(|(number, tag)| Some((fd::inherited(*number).ok()?, *tag)));
     let (Ok(()), Ok(listener)) = (fd::close_all_but(&kept), fd::inherited(listener)) else { return 1 };
     let estate = Estate { held: own.collect(), died: died.as_nanos() };
-    if heir.is_some_and(|heir| estate.give(&heir).is_some()) {
+    let mut given = false;
+    if heir.is_some_and(|heir| estate.give(&heir, &mut given).is_some()) {
         return 0;
     }
-    estate.keep(&wakes, life, &listener.into())
+    estate.keep(&wakes, life, &listener.into(), given)
 }
 
 /// Leaves the supervisor's session, takes no signal, and looks like what it is.
@@ -98,13 +103,17 @@ struct Estate {
 
 impl Estate {
     /// Keeps it until somebody has taken it, or nobody comes.
-    fn keep(&self, wakes: &Epoll, life: Life, listener: &UnixListener) -> u8 {
+    fn keep(&self, wakes: &Epoll, life: Life, listener: &UnixListener, mut given: bool) -> u8 {
         if let Ok(supervisor) = fd::inherited(life.supervisor) {
             let _ = wakes.delete(&supervisor);
         }
         let mut living = self.watch_children(wakes);
         let place = watch_place(wakes, life.ledger);
         loop {
+            // Who was given all, and has not said so in time, has bound a socket of its own at our path: then it has all.
+            if given && life.ledger.is_replaced() {
+                return 0;
+            }
             if living == 0 {
                 // Nobody loses anything any more, so whoever wants our end (a machine that is switched off) may have it.
                 signal::set_mask(SignalSet::FULL.without(Signal::TERM));
@@ -129,7 +138,7 @@ impl Estate {
                 let _ = poll::changes(place, |_| {});
             }
             if tokens.contains(&LISTENER) {
-                match listener.accept().ok().map(|(stream, _)| self.give(&stream)) {
+                match listener.accept().ok().map(|(stream, _)| self.give(&stream, &mut given)) {
                     Some(Some(())) => return 0,
                     // Whoever takes over binds a socket of its own at our path, and then cannot but have taken all.
                     _ if life.ledger.listener().is_none() => return 0,
@@ -147,8 +156,8 @@ impl Estate {
             .count()
     }
 
-    /// Gives all to this supervisor; `None` unless it says at last that it has taken all.
-    fn give(&self, heir: &UnixStream) -> Option<()> {
+    /// Gives all to this supervisor, which is noted in `given`; `None` unless it says in time that it has taken all.
+    fn give(&self, heir: &UnixStream, given: &mut bool) -> Option<()> {
         let uid = socket::peer(heir).ok()?.uid;
         if uid != 0 && uid != group::users().1 {
             return None;
@@ -164,6 +173,7 @@ impl Estate {
             let fds: Vec<BorrowedFd<'_>> = batch.iter().map(|(fd, _)| fd.as_fd()).collect();
             say(heir, &words.collect::<Vec<u8>>(), &fds)?;
         }
+        *given = true;
         steps::reached("keeper-has-given");
         hear(heir)
     }
@@ -184,13 +194,13 @@ fn say(heir: &UnixStream, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Option<()> {
     hear(heir)
 }
 
-/// One byte is all that the other side says.
+/// One byte is all that the other side says, and soon.
 fn hear(heir: &UnixStream) -> Option<()> {
     loop {
-        match poll::readable(heir, None).and_then(|_| fd::read(heir, &mut [0])) {
-            Ok(1) => return Some(()),
-            Err(Errno::EINTR | Errno::EAGAIN) => {}
-            Ok(_) | Err(_) => return None,
+        match poll::readable(heir, Some(PATIENCE)) {
+            Ok(true) => return (fd::read(heir, &mut [0]) == Ok(1)).then_some(()),
+            Err(Errno::EINTR) => {}
+            Ok(false) | Err(_) => return None,
         }
     }
 }

@@ -8,6 +8,7 @@
 //! - [`services`]: what belongs to one service as long as it is known (recipe, output, sockets)
 //! - [`births`]: from a recipe to a running child
 //! - [`pools`]: what waits at the sockets of a pool, and what its workers do
+//! - `handles`: signals to children, and to nobody else
 //! - [`bounds`]: the limits in force, and by which means they hold
 //! - `takeover`: what a supervisor before us has left
 //! - [`stubborn`]: who was sent SIGKILL and does not end
@@ -16,6 +17,7 @@
 mod births;
 mod bounds;
 mod differences;
+mod handles;
 pub(crate) mod home;
 mod pools;
 pub(crate) mod services;
@@ -274,13 +276,7 @@ impl Kernel for Linux {
     }
 
     fn signal_group(&mut self, pid: Pid, handle: &Held, signal: Signal) -> Result<(), Errno> {
-        // Every child of ours leads a group of its own number. By the handle, because code that waits for any child
-        // may have buried it, and then the number may be a stranger's.
-        gone_is_fine(match pidfd::send_to_group(handle, signal) {
-            Err(Errno::EINVAL) if pidfd::exists(handle) => pidfd::send_group(pid, signal),
-            Err(Errno::EINVAL) => Ok(()),
-            answer => answer,
-        })
+        gone_is_fine(handles::signal_group(pid, handle, signal))
     }
 
     fn next_signal(&mut self) -> Option<Signal> {

@@ -257,7 +257,10 @@ impl Home {
         }
         self.inherited_sockets = open;
         let mut numbers = BTreeMap::new();
-        for (fd, tag) in others {
+        // Beginnings of lines come last: they belong to an output.
+        let (begun, others): (Vec<_>, Vec<_>) =
+            others.into_iter().partition(|(_, tag)| matches!(tag, Tag::Begun(..)));
+        for (fd, tag) in others.into_iter().chain(begun) {
             if let Tag::Child(key, pid) = tag {
                 numbers.insert(key, pid);
                 self.inherited.insert(key, self.ledger.hold(fd, tag));
@@ -338,6 +341,9 @@ impl Home {
                 if let Some(service) = self.services.get_mut(id) {
                     service.store.inherit(fd, number, name);
                 }
+            }
+            Tag::Begun(id, generation, continued) => {
+                self.logs.go_on_with(Stamp::read(), (id, generation), (fd, continued));
             }
             Tag::Child(..) | Tag::Socket(_) => {}
         }
@@ -523,7 +529,7 @@ pub(super) fn shown(handle: &Held) -> Option<ExitStatus> {
 }
 
 /// The number of a process that is not buried yet, by its handle.
-fn number(handle: &Held) -> Option<Pid> {
+pub(super) fn number(handle: &Held) -> Option<Pid> {
     let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", handle.as_raw_fd())).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("Pid:"))?;
     Pid::new(line.trim().parse().ok()?)

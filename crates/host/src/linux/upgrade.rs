@@ -47,7 +47,7 @@ impl Linux {
             return format!("the state of the family cannot be written down: {error}");
         }
         steps::reached("all-written-down");
-        let lines = self.home.logs.hand_over(Stamp::read());
+        self.home.logs.flush(Stamp::read());
         let Some(upgrade) = &self.home.upgrade else { return String::new() };
         let control = fd::duplicate(self.people.door(), 3);
         let lock = self.home.lock.as_ref().map(|lock| fd::duplicate(lock, 3));
@@ -61,16 +61,12 @@ impl Linux {
             asker: self.people.line_to(upgrade.asker),
             from: self.people.version().to_owned(),
             since,
-            lines,
         };
         upgrade.become_it(&baton, &self.home.words, self.home.open_files)
     }
 
     /// We have become this program, and look after the family: tells everybody, and who has asked first.
     pub(crate) fn upgraded(&mut self, mut baton: Baton) {
-        for begun in baton.lines.drain(..) {
-            self.home.logs.go_on_with(begun);
-        }
         let (from, to, pid) = (baton.from.clone(), self.people.version().to_owned(), group::pid());
         let now = time::monotonic();
         let took = now.since(baton.since);

@@ -5,16 +5,16 @@
 //! bytes that we would not read.
 //!
 //! A pipe that outlives us keeps its bytes until they are written out: they are copied from it by tee(2), and taken out of it
-//! after the sinks have them. A supervisor that is killed in between loses nothing; the next one may write a line again.
+//! after the sinks have them, but for the beginning of a line, which is moved elsewhere (`begun`). A supervisor that is killed in
+//! between loses nothing; the next one may write a line again.
 
+use super::begun::{Begun, Given, Place, Spare};
 use super::lines::{Piece, Splitter};
 use super::ring::{Filter, Followed, FollowerId};
 use super::sinks::{Options, Sinks};
 use super::{MAX_LINE, Mark, Stamp};
-use crate::keeper::Held;
-use crate::upgrade::baton::Begun;
+use crate::keeper::{Held, Tag};
 use core::time::Duration;
-use doula_model::control::Bytes;
 use doula_model::id::{Generation, ServiceId};
 use doula_model::plan::Errno;
 use doula_model::recipe::LogPolicy;
@@ -107,8 +107,7 @@ pub struct Lost {
 struct Open {
     source: Source,
     splitter: Splitter,
-    /// So many bytes of the pipe were given out and are in it still.
-    copied: usize,
+    given: Given,
     tapped: bool,
     warned: bool,
 }
@@ -131,8 +130,10 @@ pub struct Collector {
     buffer: Vec<u8>,
     /// A pipe to copy into, once there is a source that outlives us.
     copy: Option<(OwnedFd, OwnedFd)>,
-    /// The sources of which something is copied and not taken out yet.
+    /// The sources of which something was given out and is not taken out yet.
     copied: Vec<SourceId>,
+    /// For beginnings of lines.
+    spare: Spare,
 }
 
 impl AsFd for Collector {
@@ -165,6 +166,7 @@ impl Collector {
             buffer: Vec::new(),
             copy: None,
             copied: Vec::new(),
+            spare: Spare::default(),
         })
     }
 
@@ -193,7 +195,8 @@ impl Collector {
         self.next_source += 1;
         let splitter = Splitter::default();
         self.of.entry(source.service).or_default().push(id);
-        self.open.insert(id, Open { source, splitter, copied: 0, tapped: false, warned: false });
+        self.open
+            .insert(id, Open { source, splitter, given: Given::default(), tapped: false, warned: false });
         Ok(id)
     }
 
@@ -284,24 +287,25 @@ impl Collector {
         self.standstill.is_none() && self.sinks.screen.waiting() == 0 && kept == 0
     }
 
-    /// Writes and takes out of the pipes what was read. The beginnings of lines are for who reads on in our place.
-    pub(crate) fn hand_over(&mut self, stamp: Stamp) -> Vec<Begun> {
-        self.flush(stamp);
-        let begun = self.open.values().filter_map(|open| {
-            let (bytes, continued) = open.splitter.rest()?;
-            let Source { service, generation, .. } = open.source;
-            Some(Begun { service, generation, bytes: Bytes(bytes.to_vec()), continued })
-        });
-        begun.collect()
-    }
-
-    /// Goes on with the beginning of a line that another one has read.
-    pub(crate) fn go_on_with(&mut self, begun: Begun) {
-        let life = (begun.service, begun.generation);
-        let is = |open: &&mut Open| (open.source.service, open.source.generation) == life;
-        if let Some(open) = self.open.values_mut().find(is) {
-            open.splitter = Splitter::begun(begun.bytes.0, begun.continued);
+    /// Goes on with the beginning of a line of this life that somebody before us has left in this pipe; `continued`: it goes on
+    /// where a longer one was cut. Of several the longest is meant: the others were about to be left.
+    pub(crate) fn go_on_with(&mut self, stamp: Stamp, life: (ServiceId, Generation), begun: (OwnedFd, bool)) {
+        let is = |open: &&Open| (open.source.service, open.source.generation) == life;
+        let Some((id, _)) = self.open.iter().find(|(_, open)| is(open)) else { return };
+        let (id, tag) = (*id, Tag::Begun(life.0, life.1, begun.1));
+        self.buffer.resize(READ, 0);
+        let Some((open, copy)) = self.open.get_mut(&id).zip(self.copy.as_ref()) else { return };
+        let Some(reader) = open.source.output.ledger().map(|ledger| ledger.hold(begun.0, tag)) else {
+            return;
+        };
+        let Ok((count, true)) = look(Some(copy), &reader, &mut self.buffer) else { return };
+        if open.splitter.rest().is_some_and(|(bytes, _)| bytes.len() >= count) {
+            return;
         }
+        open.splitter = Splitter::going_on(begun.1);
+        open.given.inherit(Begun::inherit(reader, count));
+        self.copied.push(id);
+        Passing { stamp, open, sinks: &mut self.sinks, news: &mut self.news }.feed(&self.buffer[..count]);
     }
 
     /// Begins to follow the records, with the last `last` of those that are kept and wanted (`None`: with all of
@@ -395,11 +399,11 @@ impl Collector {
         match look(self.copy.as_ref(), &open.source.output, &mut self.buffer) {
             Ok((count, stays)) if count > 0 => {
                 let count = if stays { whole_lines(&self.buffer[..count]) } else { count };
-                if stays {
-                    open.copied = count;
+                let bytes = &self.buffer[..count];
+                if open.source.output.outlives_us() {
+                    open.given.look(bytes, stays);
                     self.copied.push(id);
                 }
-                let bytes = &self.buffer[..count];
                 if open.tapped {
                     self.news.push_back(News::Raw { source: id, bytes: bytes.to_vec() });
                 }
@@ -419,15 +423,9 @@ impl Collector {
     /// Takes out of a pipe what was copied from it: it is written out.
     fn take_out(&mut self, id: SourceId) {
         let Some(open) = self.open.get_mut(&id) else { return };
-        let mut left = std::mem::take(&mut open.copied);
-        while left > 0 {
-            match fd::read(&open.source.output, &mut self.buffer[..left]) {
-                Ok(count) if count > 0 => left -= count,
-                Err(Errno::EINTR) => {}
-                // It was in the pipe, and nobody else reads it.
-                Ok(_) | Err(_) => return,
-            }
-        }
+        let life = (open.source.service, open.source.generation);
+        let mut place = Place { spare: &mut self.spare, buffer: &mut self.buffer, life };
+        open.given.take_out(&open.source.output, &open.splitter, &mut place);
     }
 
     /// Gives out the last unfinished line and closes the source.
@@ -447,7 +445,8 @@ impl Collector {
         self.news.push_back(News::Ended { source: id });
     }
 
-    fn flush(&mut self, stamp: Stamp) {
+    /// Writes what was read, and takes it out of the pipes.
+    pub(crate) fn flush(&mut self, stamp: Stamp) {
         self.sinks.flush(stamp);
         for id in std::mem::take(&mut self.copied) {
             self.take_out(id);

@@ -27,9 +27,9 @@ pub(crate) struct Splitter {
 }
 
 impl Splitter {
-    /// One that has taken the beginning of a line already.
-    pub(crate) fn begun(partial: Vec<u8>, continued: bool) -> Splitter {
-        Splitter { partial, continued }
+    /// One whose first line goes on where a longer one was cut, or not.
+    pub(crate) fn going_on(continued: bool) -> Splitter {
+        Splitter { partial: Vec::new(), continued }
     }
 
     /// What of a line is there and not given out, and whether it goes on where a longer one was cut; `None` between two lines.

@@ -15,6 +15,7 @@
 //! wait in write(2), as they would without us. When the disk is full, services do not wait: lines are kept in
 //! a bounded piece of memory, then counted, and the count is told where they are missing.
 
+mod begun;
 mod collector;
 mod files;
 mod lines;

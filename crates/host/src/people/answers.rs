@@ -13,7 +13,7 @@ use doula_model::id::{PoolId, ServiceId};
 use doula_model::plan::Errno;
 use doula_model::service::{DependencyKind, Scope};
 use doula_model::signal::Signal;
-use doula_sys::{pidfd, time};
+use doula_sys::time;
 use std::collections::BTreeSet;
 
 /// Which client asked, by which request.
@@ -152,9 +152,9 @@ fn send_signal(desk: &mut Desk<'_>, ids: &[ServiceId], signal: Signal, scope: Sc
                 let text = format!("{} does not run: it is {}", view.name, view.state);
                 return Err(refuse(RefusalKind::Unsupported, text));
             }
-            // The number is a child's of ours that is not buried, so it names nobody else.
-            (Scope::Main, Some(pid)) => pidfd::open(pid).and_then(|handle| pidfd::send(&handle, signal)),
-            (Scope::Group, Some(pid)) => pidfd::send_group(pid, signal),
+            (Scope::Main | Scope::Group, Some(pid)) => {
+                desk.home.signal_main((*id, view.generation), pid, (signal, scope))
+            }
         };
         match sent {
             Ok(()) | Err(Errno::ESRCH) => {}

@@ -1,8 +1,7 @@
 //! What a supervisor hands over to the program that it becomes, beside what its keeper holds: a text in memory, and fds by number.
 
 use crate::control::place::Place;
-use doula_model::control::{Bytes, RequestId};
-use doula_model::id::{Generation, ServiceId};
+use doula_model::control::RequestId;
 use doula_model::plan::Errno;
 use doula_model::time::Time;
 use doula_sys::fd::{self, AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
@@ -10,16 +9,6 @@ use serde::{Deserialize, Serialize};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-
-/// The beginning of a line whose end is not there yet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Begun {
-    pub(crate) service: ServiceId,
-    pub(crate) generation: Generation,
-    pub(crate) bytes: Bytes,
-    /// It goes on where a longer line was cut.
-    pub(crate) continued: bool,
-}
 
 /// The words of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,7 +23,6 @@ struct Text {
     from: String,
     /// When it ceased to look after the family, on the monotonic clock in nanoseconds.
     since: u64,
-    lines: Vec<Begun>,
 }
 
 /// See the head of this file.
@@ -46,7 +34,6 @@ pub struct Baton {
     pub(crate) asker: Option<(OwnedFd, RequestId)>,
     pub(crate) from: String,
     pub(crate) since: Time,
-    pub(crate) lines: Vec<Begun>,
 }
 
 impl Baton {
@@ -69,7 +56,6 @@ impl Baton {
             asker,
             from: text.from,
             since: Time::from_nanos(text.since),
-            lines: text.lines,
         })
     }
 
@@ -82,7 +68,6 @@ impl Baton {
             asker: self.asker.as_ref().map(|(stream, request)| (stream.as_raw_fd(), *request)),
             from: self.from.clone(),
             since: self.since.as_nanos(),
-            lines: self.lines.clone(),
         };
         // A path that is no UTF-8 cannot be said.
         let text = serde_json::to_vec(&text).map_err(|_| Errno::EINVAL)?;

@@ -3,7 +3,7 @@
 //! It is a take-over (`linux/takeover.rs`) whose supervisor does not die. At the execve our fd table, which we have together
 //! with our keeper, becomes the keeper's alone: so that holds everything, the program that comes asks it for all, and goes on by the
 //! journal, as after a kill. What a kill would lose is handed over beside: the lock, so that nobody else comes in between,
-//! the control socket with those who wait at it, the connection of the one who asked, and the beginnings of lines.
+//! the control socket with those who wait at it, and the connection of the one who asked.
 //!
 //! The program is asked before, as a child, with our own command line: whether it starts, understands the configuration, and can
 //! read what we have written down. One that cannot is not taken.
