@@ -127,7 +127,9 @@ fn what_a_service_says_and_what_it_left_outlive_the_supervisor() {
         "[service.store]\ncommand = \"ACTORS/fdstore\"\nready = \"notify\"\nfd-store = 4\n\
          [service.late]\ncommand = \"ACTORS/notify_ready\"\nready = \"notify\"\n",
     );
-    family.expect("store is ready");
+    // It takes signals from here on.
+    family.expect("late | notify_ready: started");
+    family.ask(&["wait", "store", "--until", "ready"]);
     let late = family.main_of("late");
     let first = family.status("store")["pid"].clone();
     family.kill();
