@@ -20,6 +20,7 @@ mod logged;
 mod peers;
 mod people;
 mod pools;
+mod pools_go_on;
 mod procfile;
 mod ready;
 mod restart;

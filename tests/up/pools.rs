@@ -40,12 +40,12 @@ fn python_worker() -> Option<String> {
 }
 
 /// The rows of the workers that are up.
-fn up(family: &Family) -> Vec<Value> {
+pub(crate) fn up(family: &Family) -> Vec<Value> {
     let all = family.ask(&["status"])["services"].as_array().cloned().unwrap_or_default();
     all.into_iter().filter(|row| row["state"] == "up").collect()
 }
 
-fn pids(family: &Family) -> BTreeSet<i64> {
+pub(crate) fn pids(family: &Family) -> BTreeSet<i64> {
     up(family).iter().filter_map(|row| row["pid"].as_i64()).collect()
 }
 

@@ -81,6 +81,7 @@ impl Engine {
         let crew = service.pool.and_then(|pool| self.crews.get(pool.0 as usize)?.as_ref());
         let mut record = service.record();
         record.life.slot = crew.and_then(|crew| crew.slot_of(id));
+        record.life.roll = crew.and_then(|crew| crew.roll_of(id));
         Some(record)
     }
 
@@ -172,6 +173,7 @@ impl Service {
             step_until: self.alarms[Alarm::Step as usize],
             reload_until: self.alarms[Alarm::Reload as usize],
             slot: None,
+            roll: None,
         };
         Record { id: self.id, spec: self.spec.clone(), next: self.next.clone(), life }
     }
@@ -217,6 +219,7 @@ impl Service {
             armed: life.armed,
             queued: life.queued,
             slot: life.slot,
+            roll: life.roll,
             ..Service::new(id, spec, life.since)
         }
     }

@@ -19,6 +19,7 @@ use doula_model::action::{Action, Cause, News, State};
 use doula_model::exit::ExitStatus;
 use doula_model::id::{ChildKey, Generation, PoolId, Role, ServiceId};
 use doula_model::plan::SpawnError;
+use doula_model::pool::Roll;
 use doula_model::service::{Kind, ServiceSpec};
 use doula_model::time::Time;
 
@@ -141,6 +142,8 @@ pub(crate) struct Service {
     pub(crate) pool: Option<PoolId>,
     /// The slot that it had under a supervisor before us.
     pub(crate) slot: Option<u32>,
+    /// Why it was to be replaced under that one.
+    pub(crate) roll: Option<Roll>,
     /// How the pool stands to those who need it.
     pub(crate) stands: Standing,
     /// It may have changed since somebody wrote it down.
@@ -188,6 +191,7 @@ impl Service {
             alarms: Alarms::default(),
             pool: None,
             slot: None,
+            roll: None,
             stands: Standing::Gone,
             touched: false,
         }

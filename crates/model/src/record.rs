@@ -9,6 +9,7 @@
 use crate::action::{Cause, State};
 use crate::exit::ExitStatus;
 use crate::id::{Generation, Pid, Role, ServiceId};
+use crate::pool::Roll;
 use crate::service::ServiceSpec;
 use crate::time::Time;
 use alloc::string::String;
@@ -158,6 +159,9 @@ pub struct Life {
     /// The slot of a worker of a pool.
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "is_usual"))]
     pub slot: Option<u32>,
+    /// Why it is to be replaced by another worker of its pool, when its turn comes.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "is_usual"))]
+    pub roll: Option<Roll>,
 }
 
 impl Life {
@@ -197,6 +201,7 @@ impl Life {
             step_until: None,
             reload_until: None,
             slot: None,
+            roll: None,
         }
     }
 }

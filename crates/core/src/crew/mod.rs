@@ -33,7 +33,7 @@ use alloc::vec::Vec;
 use doula_model::action::{Action, Cause, News, Report, State};
 use doula_model::event::Notice;
 use doula_model::id::{Generation, PoolId, ServiceId};
-use doula_model::pool::{Board, Checkup, Measure, PoolNews, PoolSpec, Reason, StartFailure};
+use doula_model::pool::{Board, Checkup, Measure, PoolNews, PoolSpec, Reason, Roll, StartFailure};
 use doula_model::service::ServiceSpec;
 use doula_model::time::Time;
 use leak::Growth;
@@ -587,6 +587,7 @@ impl Crew {
         let serves = self.places.iter().any(|place| place.duty == Duty::Serves);
         if serves || (self.spec.autostart && self.sizer.start() == 0) {
             (self.wish, self.complete) = (Wish::Up, serves);
+            self.go_on_rolling(engine);
             self.look(engine, true);
         }
         self.show_standing(engine);
@@ -596,6 +597,11 @@ impl Crew {
     /// The slot of a worker.
     pub(crate) fn slot_of(&self, worker: ServiceId) -> Option<u32> {
         self.places.iter().find(|place| place.service == worker)?.slot
+    }
+
+    /// Why a worker is to be replaced, when its turn comes.
+    pub(crate) fn roll_of(&self, worker: ServiceId) -> Option<Roll> {
+        self.rolls.awaits(worker)
     }
 
     /// Workers that are no longer part of the family are no longer ours.

@@ -8,12 +8,12 @@
 //!
 //! So there are never fewer that serve than before, and at most [`doula_model::pool::PoolSpec::surge`] more.
 
-use super::{Condition, Crew, Duty, condition_of, name_of};
+use super::{Condition, Crew, Duty, Place, condition_of, name_of};
 use crate::context::has_processes;
 use crate::engine::{Engine, seat};
-use crate::service::Wish;
+use crate::service::{Service, Wish};
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
 use doula_model::action::{Action, Cause, State};
@@ -90,6 +90,11 @@ impl Rolls {
         proving.min()
     }
 
+    /// Why this one is to be replaced, when its turn comes.
+    pub(super) fn awaits(&self, worker: ServiceId) -> Option<Roll> {
+        self.queue.iter().find(|((queued, _), _)| *queued == worker).map(|(_, why)| *why)
+    }
+
     pub(super) fn concerns(&self, worker: ServiceId) -> bool {
         let queued = self.queue.iter().any(|((queued, _), _)| *queued == worker);
         queued || self.steps.iter().any(|step| step.old.0 == worker)
@@ -130,11 +135,55 @@ impl Crew {
         self.roll(engine);
     }
 
+    /// A supervisor before us was replacing workers. Of two that serve in one slot, the one that came later goes on taking the
+    /// place of the other; those whose turn had not come yet come after.
+    pub(super) fn go_on_rolling(&mut self, engine: &mut Engine) {
+        let serving = self.places.iter().filter(|place| place.duty == Duty::Serves);
+        let slots: BTreeSet<u32> = serving.filter_map(|place| place.slot).collect();
+        let steps: Vec<Step> = slots.into_iter().filter_map(|slot| self.step_in(engine, slot)).collect();
+        for step in steps {
+            self.note_turn(engine, step.old, step.why);
+            self.rolls.steps.push(step);
+        }
+        for worker in self.places.iter().map(|place| place.service).collect::<Vec<_>>() {
+            let known = seat(&mut engine.services, worker);
+            let Some((life, why)) = known.and_then(|it| Some((it.generation, it.roll.take()?))) else {
+                continue;
+            };
+            self.note_turn(engine, (worker, life), why);
+            self.rolls.queue.push_back(((worker, life), why));
+        }
+    }
+
+    /// Two that serve in this slot, the later one in the place of the other.
+    fn step_in(&self, engine: &Engine, slot: u32) -> Option<Step> {
+        let sharing = |place: &&Place| place.duty == Duty::Serves && place.slot == Some(slot);
+        let shared = self.places.iter().filter(sharing);
+        let mut both: Vec<&Service> = shared.filter_map(|place| engine.service(place.service)).collect();
+        both.sort_by_key(|service| (service.ready_since.is_none(), service.ready_since, service.since));
+        let [old, new] = both[..] else { return None };
+        let why = if let Cause::Roll { because } = new.reason { because } else { Roll::Asked };
+        let begun = u32::from(new.state != State::Waiting);
+        let from = Generation(new.generation.0.saturating_sub(begun));
+        Some(Step { old: (old.id, old.generation), new: new.id, slot, from, why, phase: Phase::Coming })
+    }
+
+    /// This one was to be replaced, and counts.
+    fn note_turn(&mut self, engine: &Engine, old: Life, why: Roll) {
+        let spec = engine.service(old.0).map(|service| &service.spec);
+        if let Some(spec) = spec.filter(|_| why == Roll::Reconfigured) {
+            self.rolls.keep(spec);
+        }
+        self.rolls.round.get_or_insert(Round { began: engine.cx.now, done: 0, of: 0 }).of += 1;
+    }
+
     /// Whether this worker waits for its replacement now. One that does not serve yet starts anew by itself.
     fn begin_one(&mut self, engine: &mut Engine, worker: ServiceId, why: Roll) -> bool {
         let Some(place) = self.places.iter().find(|place| place.service == worker) else { return false };
         match condition_of(&engine.services, place) {
             Condition::Ready if !self.rolls.concerns(worker) => {
+                // It is written down.
+                seat(&mut engine.services, worker);
                 self.rolls.queue.push_back(((worker, place.life), why));
                 true
             }
@@ -175,7 +224,7 @@ impl Crew {
     fn advance(&mut self, engine: &mut Engine, step: &mut Step) -> Progress {
         // Also in another life: it may have crashed and started again while the new one came.
         let old = step.old.0;
-        let leaves = |place: &super::Place| place.service == old && place.slot == Some(step.slot);
+        let leaves = |place: &Place| place.service == old && place.slot == Some(step.slot);
         let old_is_there = self.places.iter().any(|place| leaves(place) && place.duty != Duty::Free);
         if step.phase == Phase::Going {
             return if old_is_there { Progress::Under } else { Progress::Over };
@@ -223,7 +272,9 @@ impl Crew {
 
     /// A new one did not become ready.
     fn give_up(&mut self, engine: &mut Engine, step: &Step) {
-        self.rolls.queue.clear();
+        for ((worker, _), _) in self.rolls.queue.drain(..) {
+            seat(&mut engine.services, worker);
+        }
         (self.rolls.failed, self.rolls.failed_at) = (true, Some(engine.cx.now));
         let taken_back: Vec<ServiceId> = {
             let unproved = self.rolls.steps.iter().filter(|step| step.phase != Phase::Going);
@@ -270,6 +321,7 @@ impl Crew {
     fn next_steps(&mut self, engine: &mut Engine) {
         while (self.rolls.steps.len() as u64) < u64::from(self.spec.surge.max(1)) {
             let Some((old, why)) = self.rolls.queue.pop_front() else { return };
+            seat(&mut engine.services, old.0);
             let place = self.places.iter().find(|place| place.service == old.0 && place.life == old.1);
             let ready = place.filter(|it| condition_of(&engine.services, it) == Condition::Ready);
             let Some(slot) = ready.and_then(|place| place.slot) else {

@@ -1,6 +1,7 @@
 //! Scenes with a pool: how many workers serve, and how they are replaced.
 
 use crate::stage::{Stage, requiring, service};
+use crate::takeover::taken_over;
 use doula_core::view::{Doing, Rolling};
 use doula_model::action::{News, State};
 use doula_model::event::{Command, Event, Haste, Notice};
@@ -160,6 +161,53 @@ fn a_roll_starts_the_new_one_first_and_drains_the_old_one_when_it_is_ready() {
             "has replaced 2 in 0 µs"
         ]
     );
+}
+
+#[test]
+fn the_next_supervisor_goes_on_with_a_roll_that_was_under_way() {
+    let pool = PoolSpec { min_ready: Duration::from_secs(1), ..fixed(2) };
+    let family = workers(&pool, |_| {});
+    for ready_before in [true, false] {
+        let mut stage = Stage::new(family.clone());
+        stage.all_ready();
+        stage.whole(Command::Restart);
+        stage.did();
+        stage.born("web@3");
+        if ready_before {
+            stage.says("web@3", Notice::Ready);
+        }
+        let mut after = taken_over(stage, family.clone(), 10);
+        if !ready_before {
+            after.says("web@3", Notice::Ready);
+        }
+        after.did();
+        after.pass(1_000);
+        assert_eq!(after.did(), ["web@1: TERM main"], "ready before: {ready_before}");
+        after.gone("web@1", 0);
+        // The other one has its turn.
+        after.all_ready();
+        after.pass(1_000);
+        assert_eq!(after.did(), ["web@2: TERM main"]);
+        after.gone("web@2", 0);
+        assert_eq!(after.doing(), [(1, Doing::Serving), (2, Doing::Serving)]);
+        assert_eq!(after.states(&["web@1", "web@2", "web@3"]), [State::Up, State::Stopped, State::Up]);
+        assert!(after.pool_news().contains(&"has replaced web@2 by web@1 (2 of 2)".to_owned()));
+    }
+}
+
+#[test]
+fn a_new_worker_that_fails_under_the_next_supervisor_is_taken_back() {
+    let family = workers(&fixed(2), |_| {});
+    let mut stage = Stage::new(family.clone());
+    stage.all_ready();
+    stage.whole(Command::Restart);
+    stage.did();
+    stage.born("web@3");
+    let mut after = taken_over(stage, family, 10);
+    after.gone("web@3", 1);
+    after.pass(1_000);
+    assert_eq!(after.doing(), [(1, Doing::Serving), (2, Doing::Serving)]);
+    assert_eq!(after.states(&["web@1", "web@2", "web@3"]), [State::Up, State::Up, State::Stopped]);
 }
 
 #[test]

@@ -110,7 +110,7 @@ impl World {
 }
 
 /// The same family under another supervisor, so many milliseconds later.
-fn taken_over(stage: Stage, family: Vec<ServiceSpec>, away: u64) -> Stage {
+pub(crate) fn taken_over(stage: Stage, family: Vec<ServiceSpec>, away: u64) -> Stage {
     let now = stage.now.after(Duration::from_millis(away));
     let died = Some(stage.now);
     let engine = Engine::resume(records(&stage.engine), &BTreeMap::new(), family, (1, now), died);
