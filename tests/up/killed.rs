@@ -1,5 +1,6 @@
 //! The supervisor is killed at each step of a take-over and of an upgrade, and its keeper in the middle of giving.
 
+use crate::contain::skipped;
 use crate::family::{Family, Home, count, expect_end};
 use rustix::process::{Signal, pidfd_send_signal};
 
@@ -120,6 +121,31 @@ fn a_supervisor_that_is_killed_at_any_step_of_an_upgrade_loses_nothing_and_start
     family.up_again(&[]);
     family.expect("took over from pid");
     conclude(family, steps.len(), &web);
+}
+
+/// Whether the kernel keeps the exit status of a process for its handle (Linux 6.15).
+fn exit_statuses_are_kept() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release.split(['.', '-']).map_while(|word| word.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(6), Some(15))
+}
+
+#[test]
+fn an_end_that_was_seen_and_not_written_down_yet_is_told_by_the_next_supervisor() {
+    if !exit_statuses_are_kept() {
+        return skipped("this kernel keeps no exit status of a process that was buried");
+    }
+    let home = Home::new(
+        "[service.web]\ncommand = \"ACTORS/polite\"\n[service.short]\nshell = true\nrestart = \"never\"\ncommand = \"exit 42\"\n",
+    );
+    let command = die_at(&home, "buried");
+    let mut family = Family::with(home, command);
+    family.expect_killed("buried");
+    family.up_again(&[]);
+    family.expect("took over from pid");
+    family.expect("short exited with code 42");
+    let (_, lines) = family.shut_down();
+    assert_eq!(count(&lines, "nobody saw how"), 0, "{lines:?}");
 }
 
 #[test]

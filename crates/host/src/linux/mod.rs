@@ -31,6 +31,7 @@ use crate::keeper::{Held, Tag};
 use crate::logs::{self, Stamp};
 use crate::notify::Above;
 use crate::people::{Desk, People};
+use crate::steps;
 use crate::upgrade::Upgrade;
 use doula_core::engine::Engine;
 use doula_core::kernel::{Change, Kernel, Tree, Wake};
@@ -74,7 +75,9 @@ pub(crate) struct Linux {
     stops_told: bool,
     /// The family ends.
     ending: bool,
-    /// Handles of the buried, closed at the very end.
+    /// Handles of the buried, closed when their ends are written down: until then only these tell of them, should we be killed.
+    /// When everybody ends they are closed at the very end: that takes a while, and nobody is to wait for it who waits for
+    /// the end of the family.
     parted: Vec<Held>,
     /// There was news since who is above us was told of the family.
     changed: bool,
@@ -196,6 +199,13 @@ impl Linux {
         }
     }
 
+    /// All that happened is written down.
+    fn close_parted(&mut self) {
+        if !self.ending {
+            self.parted.clear();
+        }
+    }
+
     /// When we have to look again though nothing happens.
     fn own_deadline(&self) -> Option<Time> {
         let above = self.home.above.as_ref().and_then(Above::deadline);
@@ -227,6 +237,7 @@ impl Kernel for Linux {
 
     fn write_down(&mut self, engine: &Engine, touched: Vec<ServiceId>) {
         self.home.write_down(engine, &touched);
+        self.close_parted();
     }
 
     fn watch(&mut self, pid: Pid, handle: &Held) -> Result<(), Errno> {
@@ -241,12 +252,9 @@ impl Kernel for Linux {
         }
     }
 
-    /// When everybody ends, the handles are closed by our own end: that takes a while, and nobody is to wait for it who
-    /// waits for the end of the family.
     fn part(&mut self, handle: Held) {
-        if self.ending {
-            self.parted.push(handle);
-        }
+        self.parted.push(handle);
+        steps::reached("buried");
     }
 
     fn obituary(&mut self, handle: &Held) -> ExitStatus {
@@ -301,6 +309,7 @@ impl Kernel for Linux {
 
     fn poll(&mut self, deadline: Option<Time>, wakes: &mut Vec<Wake>) {
         self.home.inherited_sockets.clear();
+        self.close_parted();
         self.home.logs.write_out(Stamp::read());
         if let Some(above) = &mut self.home.above {
             above.turn(time::monotonic());
