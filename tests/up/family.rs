@@ -341,7 +341,7 @@ pub(crate) fn with_actors(configuration: &str) -> String {
 }
 
 /// Sends each line on, without its time and the padding of names.
-fn pass_on(pipe: impl Read + Send + 'static, sender: Sender<String>) {
+pub(crate) fn pass_on(pipe: impl Read + Send + 'static, sender: Sender<String>) {
     let dressing = Regex::new(r"^[0-9]{4}-[^ ]+Z ([^ ]+) +\| ").expect("a regular expression");
     std::thread::spawn(move || {
         for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {

@@ -2,15 +2,17 @@
 
 use crate::bounded::PATIENCE;
 use crate::contain::{get, skipped};
-use crate::family::{Family, Home, count};
+use crate::family::{Family, Home, count, pass_on};
 use crate::terminal::Terminal;
 use rustix::process::{Signal, pidfd_send_signal};
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 
 const WEB: &str = "[service.web]\ncommand = \"ACTORS/polite\"\n";
@@ -192,6 +194,74 @@ fn who_crashed_before_an_upgrade_is_told_of_and_started_once_after_its_pause() {
     let (code, lines) = family.shut_down();
     assert_eq!((code, count(&lines, "web was killed by SIGKILL")), (Some(0), 2), "{lines:?}");
     assert_eq!((count(&lines, "web started"), count(&lines, "nobody saw how")), (3, 0), "{lines:?}");
+}
+
+/// A `doula ctl` that goes on, and its lines.
+struct Asking {
+    child: std::process::Child,
+    lines: Receiver<String>,
+}
+
+impl Asking {
+    fn begin(family: &Family, words: &[&str]) -> Asking {
+        let mut command = family.home.command(OURS);
+        command.args(["ctl", "--name", &family.home.name]).args(words).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("doula starts");
+        let (sender, lines) = channel();
+        pass_on(child.stdout.take().expect("a pipe"), sender);
+        Asking { child, lines }
+    }
+
+    /// The next line.
+    fn next(&self) -> String {
+        self.lines.recv_timeout(PATIENCE).expect("a line")
+    }
+
+    /// All lines up to the one that contains this.
+    fn until(&self, part: &str) -> Vec<String> {
+        let mut lines = Vec::new();
+        while !lines.last().is_some_and(|line: &String| line.contains(part)) {
+            lines.push(self.next());
+        }
+        lines
+    }
+
+    /// Its exit code; its output is at its end.
+    fn end(mut self) -> Option<i32> {
+        while self.lines.recv_timeout(PATIENCE).is_ok() {}
+        self.child.wait().expect("to wait for our own child").code()
+    }
+}
+
+#[test]
+fn who_follows_or_waits_goes_on_over_upgrades_and_misses_nothing_and_the_past_is_remembered() {
+    let mut family = Family::up(
+        "[service.talker]\nshell = true\nready = { log-line = \"^waits$\" }\n\
+         command = \"trap 'echo spoke' USR1; echo waits; while :; do sleep 1000 & wait $!; done\"\n\
+         [service.late]\ncommand = \"ACTORS/notify_ready\"\nready = \"notify\"\n",
+    );
+    family.expect("talker is ready");
+    let raw = Asking::begin(&family, &["logs", "--raw", "-f", "talker"]);
+    let events = Asking::begin(&family, &["events", "-f"]);
+    let waiting = Asking::begin(&family, &["wait", "late", "--until", "ready"]);
+    assert_eq!(raw.next(), "waits");
+    events.until("talker is ready");
+    for _ in 0..3 {
+        family.ask(&["upgrade"]);
+        family.ask(&["signal", "USR1", "talker"]);
+        assert_eq!(raw.next(), "spoke");
+        let seen = events.until("goes on under doula");
+        assert_eq!(count(&seen, "talker"), 0, "nothing is told twice: {seen:?}");
+    }
+    let late = family.main_of("late");
+    pidfd_send_signal(&late, Signal::USR1).expect("it lives");
+    assert_eq!(waiting.end(), Some(0));
+    let logs = family.home.ctl(&["logs", "--raw", "talker"]);
+    assert_eq!(logs.out, "waits\nspoke\nspoke\nspoke\n");
+    let why = family.home.ctl(&["why", "talker"]);
+    assert!(why.out.contains("started as pid"), "{why:?}");
+    let (code, _) = family.shut_down();
+    assert_eq!((code, raw.end(), events.end()), (Some(0), Some(0), Some(0)));
 }
 
 #[test]

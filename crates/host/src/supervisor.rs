@@ -7,7 +7,7 @@ use crate::keeper::heir::Unheard;
 use crate::linux::Linux;
 use crate::linux::home::Home;
 use crate::linux::takeover::{Before, Found};
-use crate::logs::{self, Collector};
+use crate::logs::{self, Collector, Stamp};
 use crate::notify::Above;
 use crate::people::People;
 use crate::upgrade::{Baton, Words};
@@ -123,14 +123,17 @@ pub fn run(options: Options) -> Result<u8, Failed> {
 fn look_after(options: Options, (place, control): (&Place, Option<UnixListener>)) -> Result<u8, Failed> {
     wake_promptly();
     let above = Above::find(|name| std::env::var_os(name)).ok().flatten();
-    let Options { family, reader, logs, version, keep_alive, keeper, words, baton, on_ready } = options;
+    let Options { family, reader, logs, version, keep_alive, keeper, words, mut baton, on_ready } = options;
     // Before anything is taken over: what comes in one message and has no room is lost.
     let open_files = room::raise_open_files();
     let mut before = Before::find(place.dir(), &family.name)?;
     if let Found::Newer(version) = before {
         return Err(Failed::Newer(version));
     }
-    let collector = Collector::new(logs).map_err(Failed::Logs)?;
+    let mut collector = Collector::new(logs).map_err(Failed::Logs)?;
+    if let Some(baton) = &mut baton {
+        collector.remember(Stamp::read(), std::mem::take(&mut baton.past));
+    }
     let null = fd::open(c"/dev/null", Access::ReadWrite).map_err(kernel("open /dev/null"))?;
     let mut home = Home::new(&family.name, place.dir().to_owned(), collector, reader, (null, keeper))
         .map_err(kernel("open our own fds"))?;
@@ -141,8 +144,11 @@ fn look_after(options: Options, (place, control): (&Place, Option<UnixListener>)
     }
     let identity = Identity { family: family.name, pid: group::pid(), version: version.clone() };
     let control = control.map_or_else(|| place.listen(), Ok)?;
-    let people =
+    let mut people =
         People::new(control, identity, home.warnings()).map_err(kernel("serve the control socket"))?;
+    if let Some(baton) = &mut baton {
+        people.take_up(std::mem::take(&mut baton.people.0));
+    }
     let signals = take_signals().map_err(kernel("read signals"))?;
     let mut world = Linux::new(home, people, signals).map_err(kernel("watch our own fds"))?;
     steps::reached("open");
@@ -158,7 +164,7 @@ fn look_after(options: Options, (place, control): (&Place, Option<UnixListener>)
     world.home().let_others_go();
     driver.begin(&mut world);
     if let Some(baton) = baton {
-        world.upgraded(baton);
+        world.upgraded(baton, driver.engine());
     }
     steps::reached("under-way");
     if let Some(tell) = on_ready {

@@ -2,7 +2,7 @@
 
 use super::frame::{self, Frames};
 use doula_model::control::{
-    Asked, PROTOCOL, REPLY_LIMIT, REQUEST_LIMIT, RefusalKind, Reply, Request, RequestId,
+    Asked, Bytes, PROTOCOL, REPLY_LIMIT, REQUEST_LIMIT, RefusalKind, Reply, Request, RequestId,
 };
 use doula_sys::poll::Interest;
 use doula_sys::socket::{self, Peer};
@@ -37,6 +37,16 @@ pub(super) struct Client {
     /// Requests were read that are not looked at yet, because too much waits to be sent.
     stalled: bool,
     /// When it last did something, on the server's own count; for who has to make room.
+    pub(super) active: u64,
+}
+
+/// How far the talk with a client is, for the program that takes our place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Talk {
+    unsent: Bytes,
+    unread: Bytes,
+    greeted: bool,
+    open: Vec<(RequestId, u64)>,
     pub(super) active: u64,
 }
 
@@ -92,6 +102,29 @@ impl Client {
             stalled: false,
             active: 0,
         }
+    }
+
+    /// How far it is; `None` if it ends.
+    pub(super) fn talk(&self) -> Option<Talk> {
+        let talk = || Talk {
+            unsent: Bytes(self.out[self.sent..].to_vec()),
+            unread: Bytes(self.frames.rest().to_vec()),
+            greeted: self.greeted,
+            open: self.open.iter().map(|(id, missed)| (*id, *missed)).collect(),
+            active: self.active,
+        };
+        (self.end == End::Open).then(talk)
+    }
+
+    /// One with whom another program has talked so far.
+    pub(super) fn going_on(stream: UnixStream, peer: Peer, talk: Talk) -> Client {
+        let Talk { unsent, unread, greeted, open, active } = talk;
+        let mut frames = Frames::new(REQUEST_LIMIT);
+        frames.push(&unread.0);
+        let open = open.into_iter().collect();
+        // What was read may hold a whole request.
+        let stalled = true;
+        Client { frames, out: unsent.0, greeted, open, stalled, active, ..Client::new(stream, peer) }
     }
 
     /// It has said hello, and asked this, when we were another program.

@@ -60,6 +60,11 @@ impl Frames {
         Ok(Some(&self.bytes[start..self.taken]))
     }
 
+    /// The bytes that wait here.
+    pub fn rest(&self) -> &[u8] {
+        &self.bytes[self.taken..]
+    }
+
     /// How many bytes wait here.
     pub fn pending(&self) -> usize {
         self.bytes.len() - self.taken

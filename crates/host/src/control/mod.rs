@@ -16,6 +16,7 @@ pub mod place;
 mod server;
 
 pub use client::Passed;
+pub(crate) use client::Talk;
 pub use connection::{Connection, ConnectionError};
 pub use server::{ClientId, Identity, Server};
 

@@ -4,11 +4,12 @@
 //! [`Server::accept`] and [`Server::ready`], carries out the requests and calls [`Server::answer`], now or
 //! later. Waiting must be level-triggered: one call reads a bounded amount.
 
-use super::client::{Client, Passed};
+use super::client::{Client, Passed, Talk};
 use doula_model::control::{PROTOCOL, RefusalKind, Reply, Request, RequestId};
 use doula_model::id::Pid;
 use doula_sys::poll::Interest;
 use doula_sys::socket::{self, Peer};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::ErrorKind;
@@ -21,7 +22,7 @@ pub(super) const CLIENT_LIMIT: usize = 64;
 const ACCEPT_BUDGET: usize = 16;
 
 /// A client; never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ClientId(pub u64);
 
 /// What the supervisor says about itself.
@@ -125,6 +126,20 @@ impl Server {
             client.has_asked(request);
             self.answer(id, request, reply);
         }
+    }
+
+    /// How far the talk with each client is.
+    pub(crate) fn talks(&self) -> impl Iterator<Item = (ClientId, Talk)> + '_ {
+        self.clients.iter().filter_map(|(id, client)| Some((*id, client.talk()?)))
+    }
+
+    /// Goes on with a client that we had when we were another program. One without a connection is gone.
+    pub(crate) fn take_in(&mut self, id: ClientId, stream: Option<UnixStream>, talk: Talk) {
+        let known = stream.and_then(|stream| Some((socket::peer(&stream).ok()?, stream)));
+        let Some((peer, stream)) = known else { return self.gone.push(id) };
+        self.count = self.count.max(id.0).max(talk.active);
+        self.clients.insert(id, Client::going_on(stream, peer, talk));
+        self.changed.insert(id);
     }
 
     /// Ends the connection of the client that is missed least; `false` if each waits for an answer.

@@ -4,6 +4,7 @@ use super::Linux;
 use super::home::Home;
 use crate::keeper::Keeper;
 use crate::logs::Stamp;
+use crate::people::Desk;
 use crate::steps;
 use crate::upgrade::Baton;
 use doula_core::engine::Engine;
@@ -61,12 +62,16 @@ impl Linux {
             asker: self.people.line_to(upgrade.asker),
             from: self.people.version().to_owned(),
             since,
+            people: self.people.hand_over(upgrade.asker.0),
+            past: self.home.logs.past(),
         };
         upgrade.become_it(&baton, &self.home.words, self.home.open_files)
     }
 
     /// We have become this program, and look after the family: tells everybody, and who has asked first.
-    pub(crate) fn upgraded(&mut self, mut baton: Baton) {
+    pub(crate) fn upgraded(&mut self, mut baton: Baton, engine: &Engine) {
+        let mut desk = Desk { engine, home: &mut self.home, events: &mut self.pending };
+        self.people.attach_again(&mut desk);
         let (from, to, pid) = (baton.from.clone(), self.people.version().to_owned(), group::pid());
         let now = time::monotonic();
         let took = now.since(baton.since);

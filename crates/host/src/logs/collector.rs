@@ -10,7 +10,7 @@
 
 use super::begun::{Begun, Given, Place, Spare};
 use super::lines::{Piece, Splitter};
-use super::ring::{Filter, Followed, FollowerId};
+use super::ring::{Filter, Followed, FollowerId, Past};
 use super::sinks::{Options, Sinks};
 use super::{MAX_LINE, Mark, Stamp};
 use crate::keeper::{Held, Tag};
@@ -46,7 +46,7 @@ const SOURCES: u64 = 0;
 const SCREEN: u64 = 1;
 
 /// Names one source. Never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourceId(u64);
 
 /// A pipe (or terminal) that a service writes to.
@@ -306,6 +306,22 @@ impl Collector {
         open.given.inherit(Begun::inherit(reader, count));
         self.copied.push(id);
         Passing { stamp, open, sinks: &mut self.sinks, news: &mut self.news }.feed(&self.buffer[..count]);
+    }
+
+    /// The last records, and who follows them, for the program that takes our place.
+    pub(crate) fn past(&self) -> Past {
+        let mut past = self.sinks.ring.past();
+        past.names = self.sinks.names();
+        past
+    }
+
+    /// Goes on with what the program has handed over that was in our place. Nothing was said yet.
+    pub(crate) fn remember(&mut self, stamp: Stamp, past: Past) {
+        for (service, name) in &past.names {
+            self.sinks.introduce(stamp, *service, name, LogPolicy { flood: None });
+            self.sinks.forget(stamp, *service);
+        }
+        self.sinks.ring.remember(past);
     }
 
     /// Begins to follow the records, with the last `last` of those that are kept and wanted (`None`: with all of

@@ -32,6 +32,7 @@ mod text;
 pub use collector::{Collector, Lost, News, Source, SourceId};
 pub use files::Rotation;
 pub use lines::MAX_LINE;
+pub(crate) use ring::Past;
 pub use ring::{Filter, Followed, FollowerId, Record};
 pub use rotate::{CompressError, compress_file};
 pub use screen::Style;

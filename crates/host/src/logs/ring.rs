@@ -7,6 +7,7 @@
 use super::{Mark, Stamp};
 use core::time::Duration;
 use doula_model::id::ServiceId;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The bytes in front of each record: time, service, mark, length.
@@ -38,7 +39,7 @@ pub enum Followed {
 }
 
 /// Which records are wanted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Filter {
     /// Those of these services; of everybody, the supervisor included, if empty.
     pub services: BTreeSet<ServiceId>,
@@ -54,10 +55,10 @@ impl Filter {
 }
 
 /// Names a follower.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FollowerId(u64);
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Follower {
     filter: Filter,
     position: u64,
@@ -70,6 +71,36 @@ impl Follower {
     /// Whether the record at this position is still to come.
     fn awaits(&self, position: u64) -> bool {
         self.position <= position && self.until.is_none_or(|until| position < until)
+    }
+}
+
+/// A ring, for another program.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Past {
+    /// Its bytes; they go apart from the rest.
+    #[serde(skip)]
+    pub(crate) bytes: Vec<u8>,
+    start: u64,
+    followers: Vec<(FollowerId, Follower)>,
+    next_follower: u64,
+    /// The names of those whose records are in it.
+    pub(crate) names: Vec<(ServiceId, String)>,
+}
+
+impl Past {
+    /// Whether it consists of whole records.
+    fn is_whole(&self) -> bool {
+        let mut rest = self.bytes.as_slice();
+        while let Some((header, after)) = rest.split_first_chunk::<HEADER>() {
+            let [.., mark, one, two, three, four] = *header;
+            let length = u32::from_ne_bytes([one, two, three, four]) as usize;
+            let Some((_, after)) = after.split_at_checked(length) else { return false };
+            if usize::from(mark) >= Mark::ALL.len() {
+                return false;
+            }
+            rest = after;
+        }
+        rest.is_empty()
     }
 }
 
@@ -102,6 +133,30 @@ impl Ring {
     pub(crate) fn new(budget: usize) -> Ring {
         let followers = BTreeMap::new();
         Ring { bytes: VecDeque::new(), budget, start: 0, followers, next_follower: 0 }
+    }
+
+    /// As it is, for another program.
+    pub(crate) fn past(&self) -> Past {
+        Past {
+            bytes: self.bytes.iter().copied().collect(),
+            start: self.start,
+            followers: self.followers.iter().map(|(id, follower)| (*id, follower.clone())).collect(),
+            next_follower: self.next_follower,
+            names: Vec::new(),
+        }
+    }
+
+    /// Goes on with that of another program. What is not understood of it is missing, and followers are there all the same.
+    pub(crate) fn remember(&mut self, past: Past) {
+        let whole = past.is_whole();
+        let Past { bytes, start, followers, next_follower, names: _ } = past;
+        self.start = if whole { start } else { start + bytes.len() as u64 };
+        self.bytes = if whole { bytes.into() } else { VecDeque::new() };
+        self.followers = followers.into_iter().collect();
+        self.next_follower = next_follower;
+        while self.bytes.len() > self.budget {
+            self.evict();
+        }
     }
 
     /// Takes a record in; the oldest ones make room. One that is larger than the whole ring is left out, and
@@ -300,6 +355,42 @@ mod tests {
         assert_eq!((all.len(), texts(&all)[0].as_str()), (10, "190"));
         ring.push(at(1), WEB, Mark::Line, &[0; 10_000]);
         assert_eq!(kept(&mut ring, Filter::default(), None), all, "what fits nowhere displaces nobody");
+    }
+
+    #[test]
+    fn another_program_goes_on_with_the_records_and_with_each_follower_where_it_was() {
+        let mut ring = Ring::new(1_000);
+        (0..3).for_each(|second| ring.push(at(second), WEB, Mark::Line, &[second as u8]));
+        let follower = ring.follow(Filter::default(), None, true);
+        ring.next(follower);
+        let text = serde_json::to_vec(&ring.past()).expect("JSON");
+        let past =
+            || Past { bytes: ring.past().bytes, ..serde_json::from_slice(&text).expect("what was written") };
+        let next = |ring: &mut Ring| match ring.next(follower) {
+            Some(Followed::Record(record)) => Some(record.bytes),
+            Some(Followed::Missed(_)) | None => None,
+        };
+        let mut other = Ring::new(1_000);
+        other.remember(past());
+        assert_eq!(
+            [next(&mut other), next(&mut other), next(&mut other)],
+            [Some(vec![1]), Some(vec![2]), None]
+        );
+        other.push(at(9), WEB, Mark::Line, b"new");
+        assert_eq!(next(&mut other), Some(b"new".to_vec()));
+        assert_eq!(kept(&mut other, Filter::default(), None).len(), 4);
+        // A smaller one has room for the last two.
+        let mut small = Ring::new(2 * (HEADER + 1));
+        small.remember(past());
+        assert_eq!(kept(&mut small, Filter::default(), None).len(), 2);
+        // What is torn is left out, and what comes is not.
+        let mut torn = Ring::new(1_000);
+        let mut bytes = past().bytes;
+        bytes.pop();
+        torn.remember(Past { bytes, ..past() });
+        torn.push(at(9), WEB, Mark::Line, b"new");
+        assert_eq!(next(&mut torn), Some(b"new".to_vec()));
+        assert_eq!(kept(&mut torn, Filter::default(), None).len(), 1);
     }
 
     #[test]

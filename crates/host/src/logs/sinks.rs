@@ -77,6 +77,11 @@ impl Sinks {
         service.map_or(OWN_NAME, |id| self.voices.get(&id).map_or("?", |voice| &voice.name))
     }
 
+    /// The names of all services that were ever introduced.
+    pub(crate) fn names(&self) -> Vec<(ServiceId, String)> {
+        self.voices.iter().map(|(id, voice)| (*id, voice.name.clone())).collect()
+    }
+
     /// One line (or piece) of a service. [`Sinks::end_batch`] must follow before anybody else's line.
     pub(crate) fn line(&mut self, stamp: Stamp, service: ServiceId, mark: Mark, bytes: &[u8]) {
         let flood = self.voices.get_mut(&service).and_then(|voice| voice.flood.as_mut());

@@ -3,13 +3,14 @@
 use doula_model::action::{News, Report};
 use doula_model::control::{EventRecord, Wall};
 use doula_model::id::{Generation, ServiceId};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 /// So many events of the whole family are remembered: a few hundred kB at the most.
 const REMEMBERED: usize = 2_000;
 
 /// Something that happened.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Entry {
     /// One more for each event, for those who follow.
     pub(super) number: u64,
@@ -37,7 +38,7 @@ impl Entry {
 }
 
 /// The last events, the oldest first.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct History {
     entries: VecDeque<Entry>,
     next: u64,

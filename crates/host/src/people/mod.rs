@@ -5,6 +5,7 @@
 //! becomes a [`doula_model::event::Command`] for the engine, what is waited for is compared with the engine's states.
 
 mod answers;
+pub(crate) mod handover;
 mod history;
 mod pools;
 mod streams;

@@ -12,6 +12,7 @@ use doula_model::control::{
 use doula_model::id::ServiceId;
 use doula_model::plan::Errno;
 use doula_sys::fd;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -28,7 +29,8 @@ pub(super) struct Streams {
     open: BTreeMap<Asker, Flow>,
 }
 
-enum Flow {
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) enum Flow {
     Logs {
         follower: FollowerId,
         goes_on: bool,
@@ -41,6 +43,8 @@ enum Flow {
     },
     Attached {
         service: ServiceId,
+        /// Another one for the program that we become.
+        #[serde(skip)]
         source: SourceId,
     },
 }
@@ -148,6 +152,32 @@ impl Streams {
             }
         }
         true
+    }
+
+    /// All of them, as they are.
+    pub(super) fn all(&self) -> Vec<(Asker, Flow)> {
+        self.open.iter().map(|(asker, flow)| (*asker, flow.clone())).collect()
+    }
+
+    /// Goes on with those of the program that we were.
+    pub(super) fn go_on(&mut self, flows: Vec<(Asker, Flow)>) {
+        self.open.extend(flows);
+    }
+
+    /// The services are there again: those who are attached to them read on.
+    pub(super) fn attach_again(&mut self, server: &mut Server, desk: &mut Desk<'_>) {
+        self.open.retain(|(client, request), flow| {
+            let Flow::Attached { service, source } = flow else { return true };
+            let found = desk.home.services.get(*service).and_then(|service| service.source);
+            match found {
+                Some(found) => {
+                    *source = found;
+                    desk.home.logs.tap(found, true);
+                }
+                None => server.answer(*client, *request, &Reply::End),
+            }
+            found.is_some()
+        });
     }
 
     /// A client is gone.

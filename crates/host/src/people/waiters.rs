@@ -7,9 +7,10 @@ use doula_core::view::{Doing, Rolling, ServiceView};
 use doula_model::control::{Goal, Reply, RequestId, Verdict};
 use doula_model::id::ServiceId;
 use doula_model::time::Time;
+use serde::{Deserialize, Serialize};
 
 /// What is waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Until {
     /// A start was asked for: ready, or not started.
     Started,
@@ -22,7 +23,7 @@ pub(super) enum Until {
 }
 
 /// A client that waits.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Waiter {
     pub(super) client: ClientId,
     pub(super) request: RequestId,
