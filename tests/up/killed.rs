@@ -50,6 +50,8 @@ fn end_mortal(family: &mut Family, number: usize, mortals: &[std::os::fd::OwnedF
 fn conclude(mut family: Family, steps: usize, web: &serde_json::Value) {
     assert_eq!(family.status("web")["pid"], *web);
     for number in 0..steps {
+        // What is left of it may be looked for still.
+        family.home.ctl(&["wait", &format!("mortal{number}"), "--until", "stopped"]);
         // The exit code says that it has failed, as it is to.
         let said = family.home.ctl(&["status", &format!("mortal{number}"), "--json"]);
         let status: serde_json::Value = serde_json::from_str(&said.out).expect("an answer in JSON");
