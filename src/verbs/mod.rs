@@ -101,6 +101,7 @@ pub(crate) enum Verb {
     Top(top::Args),
     Tree(tree::Args),
     Up(up::Args),
+    Worker(run::far::WorkerArgs),
 }
 
 impl Verb {
@@ -132,6 +133,7 @@ impl Verb {
             Verb::Top(args) => top::run(args, color, ui),
             Verb::Tree(args) => tree::run(args, ui),
             Verb::Up(args) => up::run(args, ui),
+            Verb::Worker(args) => run::far::work(args, ui),
         }
     }
 }

@@ -7,18 +7,20 @@ use std::process::Command;
 use toml::{Table, Value};
 
 /// Each package: its folder, and the packages of this project that it may use. Lower rows only.
-const ARROWS: [(&str, &str, &[&str]); 8] = [
+const ARROWS: [(&str, &str, &[&str]); 9] = [
     ("doula-model", "crates/model", &[]),
     ("doula-sys", "crates/sys", &["doula-model"]),
     ("doula-core", "crates/core", &["doula-model"]),
     ("doula-host", "crates/host", &["doula-sys", "doula-core", "doula-model"]),
+    ("doula-gateway", "crates/gateway", &["doula-core", "doula-model"]),
     ("doula-sim", "crates/sim", &["doula-core", "doula-model"]),
     ("doula-init", "crates/init", &["doula-host", "doula-sys", "doula-core", "doula-model"]),
-    ("doula", ".", &["doula-host", "doula-sim", "doula-core", "doula-model"]),
+    ("doula", ".", &["doula-host", "doula-gateway", "doula-sim", "doula-core", "doula-model"]),
     ("actors", "actors", &["doula-sim", "doula-sys", "doula-model"]),
 ];
-/// More crates than this in `Cargo.lock` want a discussion first.
-const MOST_CRATES: usize = 150;
+/// More crates than this in `Cargo.lock` want a discussion first. A hundred of them are async-nats (TLS, nkeys, URLs), which only
+/// `doula-gateway` is built from: to speak the protocol and its logins ourselves would be worse.
+const MOST_CRATES: usize = 260;
 /// Licences that `MIT OR Apache-2.0` may be built from: the same list as in `deny.toml`.
 const LICENCES: [&str; 10] = [
     "MIT",

@@ -55,6 +55,8 @@ pub mod prefork;
 #[cfg(feature = "std")]
 pub mod procfs;
 #[cfg(feature = "std")]
+pub mod ready;
+#[cfg(feature = "std")]
 pub mod reaper;
 #[cfg(feature = "std")]
 pub mod room;

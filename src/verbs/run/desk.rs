@@ -4,7 +4,7 @@ use super::bundle::{Bundle, Case};
 use super::journal::{self, Keeper};
 use super::report::{Report, Settled};
 use super::room::Room;
-use super::{Args, code};
+use super::{Args, Many, code};
 use crate::error::{Exit, Failure, Outcome};
 use doula_core::queue::{Counts, SlotId};
 use doula_host::jobs::{Stop, journal::Entry};
@@ -221,9 +221,9 @@ pub(super) struct Manner {
 }
 
 impl Manner {
-    pub(super) fn new(args: &Args, ignored: Vec<Signal>) -> Manner {
-        let cpus = if args.many.pin { allowed_cpus() } else { Vec::new() };
-        Manner { ignored, nice: args.many.nice, cpus }
+    pub(super) fn new(many: &Many, ignored: Vec<Signal>) -> Manner {
+        let cpus = if many.pin { allowed_cpus() } else { Vec::new() };
+        Manner { ignored, nice: many.nice, cpus }
     }
 
     pub(super) fn give(&self, command: &mut Command, slot: SlotId) {

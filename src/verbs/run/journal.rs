@@ -412,7 +412,7 @@ fn learn(attempt: &mut Attempt, ended: &Ended) -> Option<(u8, String)> {
 }
 
 /// An attempt of which nothing is known.
-fn bare(task: TaskId, number: u32) -> Attempt {
+pub(super) fn bare(task: TaskId, number: u32) -> Attempt {
     Attempt {
         task,
         number,

@@ -6,6 +6,7 @@
 
 mod bundle;
 mod desk;
+pub(crate) mod far;
 mod halt;
 mod input;
 mod journal;
@@ -91,6 +92,9 @@ pub(crate) struct Args {
 
     #[command(flatten, next_help_heading = "Going on after an end")]
     journal: JournalArgs,
+
+    #[command(flatten, next_help_heading = "Many machines")]
+    far: far::SubmitArgs,
 }
 
 /// How many jobs there are at once.
@@ -287,6 +291,13 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
     }
     if args.inputs.dry_run {
         return work::dry_run(input, &template, ui);
+    }
+    if args.far.is_lost() {
+        return Err(Failure::usage("--queue is for --submit; `doula worker` works at the jobs of a queue"));
+    }
+    if args.far.submit {
+        let report = Report::open(&args.output, input.total(), false, ui)?;
+        return far::run(&args, &command, template, input, report);
     }
     let keeper = Keeper::open(&args.journal, &args.template(&command), args.slots())?;
     let report = Report::open(&args.output, input.total(), args.journal.resume, ui)?;

@@ -262,6 +262,12 @@ impl<'u> Report<'u> {
         self.events.is_some()
     }
 
+    /// A name that people or programs asked for.
+    pub(super) fn name(&mut self, name: &str) -> io::Result<()> {
+        self.clear();
+        writeln!(self.ui.out(), "{name}")
+    }
+
     /// Tells people something.
     pub(super) fn note(&mut self, text: &str) {
         if !self.quiet {
@@ -317,7 +323,7 @@ fn progress_line(total: Option<u64>, passed: Duration, counts: &Counts, in_work:
 }
 
 /// Why a job failed, in one line.
-fn failure(job: &Settled) -> Option<String> {
+pub(super) fn failure(job: &Settled) -> Option<String> {
     let command = job.words.iter().map(|word| quote(word).to_string_lossy().into_owned());
     let name = format!("job {} ({})", job.task, shortened(&command.collect::<Vec<_>>().join(" ")));
     if let Subject::Inputs { told: Some(told) } = &job.subject {
@@ -368,7 +374,7 @@ pub(super) fn attempt_json(attempt: &Attempt) -> Value {
     })
 }
 
-fn since_epoch(time: SystemTime) -> f64 {
+pub(super) fn since_epoch(time: SystemTime) -> f64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 

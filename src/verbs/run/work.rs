@@ -58,7 +58,7 @@ impl<'u> Jobs<'u> {
             input,
             template,
             desk: Desk::new(args, report)?,
-            manner: Manner::new(args, ignored),
+            manner: Manner::new(&args.many, ignored),
             nothing: null(),
             open: BTreeMap::new(),
             submitted: 0,
@@ -137,7 +137,7 @@ impl Open {
 }
 
 /// Opened once for all jobs.
-fn null() -> Stdio {
+pub(super) fn null() -> Stdio {
     match std::fs::File::open("/dev/null") {
         Ok(file) => Stdio::from(Arc::new(file.into())),
         Err(_) => Stdio::null(),

@@ -65,7 +65,7 @@ impl<'u> Crew<'u> {
             input,
             template,
             desk: Desk::new(args, report)?,
-            manner: Manner::new(args, ignored),
+            manner: Manner::new(&args.many, ignored),
             keeps_errors: args.output.results.is_some(),
             open: BTreeMap::new(),
             submitted: 0,

@@ -11,6 +11,7 @@
 //! When a worker dies that has several tasks, nobody knows which of them it was: they are tried again one by one, each alone
 //! with its worker ([`Policy::deaths`]).
 
+pub mod far;
 mod hiring;
 mod median;
 mod policy;
@@ -40,6 +41,13 @@ pub type SlotId = u32;
 pub enum Event {
     /// There is a task more. Each number once, in rising order.
     Submit(TaskId),
+    /// An attempt at this task may take so long, whatever the policy says. Comes before [`Event::Submit`].
+    Limit {
+        /// Which.
+        task: TaskId,
+        /// How long.
+        time: Duration,
+    },
     /// There is a task more, which was in work before: in another queue, whose end it did not come to.
     Again {
         /// Which.
@@ -232,6 +240,8 @@ pub struct Queue {
     closed: bool,
     phase: Phase,
     throttled: bool,
+    /// Those that tasks have of their own.
+    limits: BTreeMap<TaskId, Duration>,
     /// Nothing is begun before.
     next_start: Time,
     /// Nor before this, because the last slot found no room.
@@ -255,6 +265,7 @@ impl Queue {
             closed: false,
             phase: Phase::Running,
             throttled: false,
+            limits: BTreeMap::new(),
             next_start: Time::ZERO,
             short_until: None,
             times: Median::default(),
@@ -270,6 +281,7 @@ impl Queue {
             Event::Again { task, attempt, deaths } => {
                 self.submit(Attempt { task, number: attempt, deaths, suspect: deaths > 0 });
             }
+            Event::Limit { task, time } => drop(self.limits.insert(task, time)),
             Event::Close => self.closed = true,
             Event::Open(slot) => drop(self.slots.entry(slot).or_default()),
             Event::Ended { slot, task, failure } => self.ended(now, slot, task, failure),
@@ -349,7 +361,7 @@ impl Queue {
         let limit = self.limit();
         let ends = self.leases().filter_map(|lease| match lease.ending {
             Some(ending) => ending.patience,
-            None => Some(lease.since.after(limit?)),
+            None => Some(lease.since.after(self.limits.get(&lease.attempt.task).copied().or(limit)?)),
         });
         ends.chain(resting).chain(start).chain(self.short_until).min()
     }
@@ -519,6 +531,7 @@ impl Queue {
             }
             Verdict::Cancelled | Verdict::Skipped => self.counts.dropped += 1,
         }
+        self.limits.remove(&attempt.task);
         self.actions.push_back(Action::Settled { task: attempt.task, verdict, attempts });
     }
 
@@ -534,6 +547,7 @@ impl Queue {
         for (&slot, place) in &mut self.slots {
             for lease in &mut place.leases {
                 let task = lease.attempt.task;
+                let limit = self.limits.get(&task).copied().or(limit);
                 match lease.ending {
                     None if limit.is_some_and(|limit| lease.since.after(limit) <= now) => {
                         lease.ending = Some(Ending { why: Why::Timeout, patience: Some(now.after(grace)) });

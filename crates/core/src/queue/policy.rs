@@ -203,7 +203,7 @@ pub struct Counts {
 
 impl Halt {
     /// Whether it is time.
-    pub(super) fn reached(self, counts: &Counts) -> bool {
+    pub fn reached(self, counts: &Counts) -> bool {
         let ended = counts.done.saturating_add(counts.failed);
         let counted = match self.on {
             HaltOn::Fail => counts.failed,

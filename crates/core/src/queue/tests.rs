@@ -120,6 +120,17 @@ fn who_takes_too_long_is_asked_to_end_and_then_killed_and_has_failed_so() {
 }
 
 #[test]
+fn a_task_may_have_a_limit_of_its_own() {
+    let mut queue = queue(Policy::PLAIN, 2, 0);
+    queue.handle(at(0), Event::Limit { task: TaskId(1), time: SECOND * 3 });
+    (1..=2).for_each(|task| queue.handle(at(0), Event::Submit(TaskId(task))));
+    actions(&mut queue);
+    assert_eq!(queue.deadline(), Some(at(3)));
+    queue.handle(at(3), Event::Tick);
+    assert_eq!(actions(&mut queue), [Action::Interrupt { slot: 1, task: TaskId(1) }]);
+}
+
+#[test]
 fn a_limit_by_the_median_counts_only_from_three_successes_on() {
     let timeout = Some(Timeout::OfMedian(200));
     let mut queue = queue(Policy { timeout, ..Policy::PLAIN }, 4, 4);

@@ -122,7 +122,11 @@ impl<'w, W: Work> Runner<'w, W> {
             match self.work.next() {
                 Ok(Next::Task) => {
                     self.submitted += 1;
-                    self.tell(Event::Submit(TaskId(self.submitted)));
+                    let task = TaskId(self.submitted);
+                    if let Some(time) = self.work.limit(task) {
+                        self.tell(Event::Limit { task, time });
+                    }
+                    self.tell(Event::Submit(task));
                 }
                 Ok(Next::Behind(task)) => self.submitted = task.0,
                 Ok(Next::Again(before)) => self.tell(before.event()),

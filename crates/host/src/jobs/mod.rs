@@ -187,6 +187,12 @@ pub trait Work {
         None
     }
 
+    /// How long an attempt at a new task may take, if it has a limit of its own.
+    fn limit(&self, task: TaskId) -> Option<Duration> {
+        let _ = task;
+        None
+    }
+
     /// An attempt is about to begin: what must be done before, [`Work::command`] comes next.
     ///
     /// # Errors
