@@ -208,7 +208,7 @@ impl Submitter<'_> {
                 Tell::Stored(_) => self.on_the_way = self.on_the_way.saturating_sub(1),
                 Tell::Result(_) if self.given_up => {}
                 Tell::Result(task) if self.open.contains_key(&TaskId(task)) => {
-                    self.settle(TaskId(task), &body)?
+                    self.settle(TaskId(task), &body)?;
                 }
                 Tell::Result(task) if task > self.submitted => drop(self.early.insert(TaskId(task), body)),
                 Tell::Result(_) | Tell::Withdrawn(_) | Tell::Ready | Tell::Given { .. } => {}
@@ -280,7 +280,7 @@ impl Submitter<'_> {
             Verdict::Done => counts.done += 1,
             Verdict::Failed(_) => counts.failed += 1,
             Verdict::Quarantined(_) => {
-                (counts.failed, counts.quarantined) = (counts.failed + 1, counts.quarantined + 1)
+                (counts.failed, counts.quarantined) = (counts.failed + 1, counts.quarantined + 1);
             }
             Verdict::Cancelled | Verdict::Skipped => counts.dropped += 1,
         }
