@@ -29,7 +29,7 @@ impl Beside {
         let (sender, lines) = channel();
         // It is read to its end, heard or not, so that nobody waits for us.
         std::thread::spawn(move || {
-            said.lines().map_while(Result::ok).for_each(|line| drop(sender.send(line)))
+            said.lines().map_while(Result::ok).for_each(|line| drop(sender.send(line)));
         });
         Beside { child, lines }
     }
