@@ -22,7 +22,7 @@ fn top(args: &[&str]) -> Terminal {
 }
 
 #[test]
-fn at_a_terminal_it_shows_processes_takes_keys_and_gives_the_terminal_back() {
+fn at_a_terminal_it_shows_processes_takes_keys_and_sizes_and_gives_the_terminal_back() {
     let made = Made::shell("echo here; read x");
     let mut terminal = top(&["-f", &format!("pid={}", made.pid()), "-o", "pid,ppid,args"]);
     terminal.expect("read");
@@ -34,6 +34,8 @@ fn at_a_terminal_it_shows_processes_takes_keys_and_gives_the_terminal_back() {
     terminal.expect("environment");
     terminal.types("q");
     terminal.resize(40, 120);
+    // The last line of the new size.
+    terminal.expect("\x1b[40;1H");
     terminal.types("q");
     let (seen, status) = terminal.end();
     assert!(seen.contains(LEFT) && status.success(), "{status:?} {seen:?}");

@@ -204,7 +204,9 @@ fn head(top: &Top, page: &mut Page<'_>) {
         return;
     };
     let of_state = |state| look.processes.iter().filter(|one| one.stat.state == state).count();
-    let mut title = format!("doula top  {} processes", look.processes.len());
+    // First, because a narrow screen cuts the end of the line.
+    let held = if top.held { "  HELD" } else { "" };
+    let mut title = format!("doula top{held}  {} processes", look.processes.len());
     for (state, name) in [
         (ProcState::Running, "running"),
         (ProcState::Blocked, "blocked"),
@@ -226,8 +228,7 @@ fn head(top: &Top, page: &mut Page<'_>) {
         .context
         .interval
         .map_or_else(String::new, |interval| format!("  CPU over {:.1}s", interval.as_secs_f64()));
-    let held = if top.held { "  HELD" } else { "" };
-    page.put(x, 0, &format!("{load}  up {uptime}{interval}{held}"), page.theme.plain);
+    page.put(x, 0, &format!("{load}  up {uptime}{interval}"), page.theme.plain);
     if head_height(top) > 1 {
         cpus(top, page);
         let y = 1 + cpu_rows(top);

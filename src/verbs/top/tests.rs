@@ -207,6 +207,7 @@ fn an_order_that_the_held_picture_does_not_know_comes_with_a_new_one_that_is_hel
     press(&mut state, "p");
     state.handle(Event::Look(Box::new(look(vec![process(20, 1, "server")]))));
     assert_eq!(state.rows.len(), 5, "it is held");
+    assert!(frame(&state).lines().next().is_some_and(|line| line.contains("HELD")), "on a narrow screen too");
     press(&mut state, "M");
     assert!(!state.lacks(), "what is in memory was asked");
     press(&mut state, "s");
