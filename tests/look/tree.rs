@@ -50,6 +50,7 @@ gone, left = os.pipe()
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
+        os.close(left)
         while os.getppid() == int(sys.argv[1]): pass
         os.read(gone, 1)
     os._exit(0)
