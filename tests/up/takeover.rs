@@ -223,6 +223,39 @@ fn without_a_keeper_processes_are_found_and_what_is_lost_is_said() {
     family.shut_down();
 }
 
+/// Whether a process may be asked for its fds that is no descendant (ptrace(2)).
+fn may_trace() -> bool {
+    let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope");
+    rustix::process::geteuid().is_root() || scope.map_or(true, |scope| scope.trim() == "0")
+}
+
+#[test]
+fn without_a_keeper_listening_sockets_are_taken_from_those_who_have_them() {
+    let port =
+        TcpListener::bind("127.0.0.1:0").and_then(|some| some.local_addr()).expect("a free port").port();
+    let mut family = Family::up(&format!(
+        "[service.web]\ncommand = \"ACTORS/web_worker\"\nready = \"notify\"\nrestart = \"always\"\n\
+         sockets = [{{ name = \"http\", tcp = \"127.0.0.1:{port}\" }}]\n"
+    ));
+    family.expect("web is ready");
+    let (web, keeper) = (family.main_of("web"), family.keeper().expect("it has one"));
+    family.signal(Signal::STOP);
+    pidfd_send_signal(&keeper, Signal::KILL).expect("it lives");
+    family.kill();
+    if !may_trace() {
+        let said = family.home.doula(&["up"]);
+        return assert!(said.code != Some(0) && said.err.contains("ptrace(2)"), "{said:?}");
+    }
+    family.up_again(&[]);
+    let told = family.expect("took over from pid");
+    assert!(told.contains("1 processes go on") && told.contains("1 sockets were taken"), "{told}");
+    pidfd_send_signal(&web, Signal::STOP).expect("it lives");
+    let client = std::thread::spawn(move || get(port));
+    pidfd_send_signal(&web, Signal::KILL).expect("it lives");
+    assert!(client.join().expect("no connection was refused").starts_with("HTTP/1."));
+    family.shut_down();
+}
+
 /// Everything was taken over by the one who has come after this, and the service goes on.
 fn expect_all_taken_over(family: &mut Family, services: usize) {
     let told = family.expect("took over from pid");

@@ -4,6 +4,7 @@
 //! Names of hosts are looked up in `/etc/hosts` only: asking a name server could take longer than anybody
 //! wants to wait, and a socket listens on an address of this machine anyway.
 
+pub(crate) mod borrowed;
 mod holder;
 
 use crate::holder::Holder;

@@ -2,7 +2,7 @@
 //!
 //! A pidfd is readable ([`crate::poll`]) as soon as the process has ended.
 
-use crate::fd::{AsFd, AsRawFd, OwnedFd};
+use crate::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use crate::{Result, fd, raw};
 use doula_model::exit::{Evidence, ExitStatus};
 use doula_model::id::Pid;
@@ -29,6 +29,17 @@ pub fn open(pid: Pid) -> Result<OwnedFd> {
 #[doc(alias = "pidfd_send_signal")]
 pub fn send(pidfd: impl AsFd, signal: Signal) -> Result<()> {
     send_signal(pidfd, signal.number(), 0)
+}
+
+/// `pidfd_getfd(pidfd, number, 0)`—an fd of ours for the open file that this process has under this number. EPERM when we may
+/// not trace it (ptrace(2)), EBADF when it has none, ESRCH when it has ended.
+///
+/// <https://man7.org/linux/man-pages/man2/pidfd_getfd.2.html>
+#[doc(alias = "pidfd_getfd")]
+pub fn get_fd(pidfd: impl AsFd, number: RawFd) -> Result<OwnedFd> {
+    let args = [pidfd.as_fd().as_raw_fd() as usize, number as usize, 0, 0, 0, 0];
+    // SAFETY: numbers only; the fd that comes back is ours alone.
+    unsafe { raw::call(libc::SYS_pidfd_getfd, args) }.map(fd::adopt)
 }
 
 /// `pidfd_send_signal(pidfd, signal, PIDFD_SIGNAL_PROCESS_GROUP)`—sends a signal to the group whose leader is

@@ -109,6 +109,14 @@ pub fn listen(socket: impl AsFd, backlog: u32) -> Result<()> {
     rustix::net::listen(socket, i32::try_from(backlog).unwrap_or(i32::MAX)).map_err(errno)
 }
 
+/// `getsockopt(SO_ACCEPTCONN)`—whether a socket listens.
+///
+/// <https://man7.org/linux/man-pages/man7/socket.7.html>
+#[doc(alias = "SO_ACCEPTCONN")]
+pub fn listens(socket: impl AsFd) -> Result<bool> {
+    rustix::net::sockopt::socket_acceptconn(socket).map_err(errno)
+}
+
 /// `shutdown(socket, how)`—ends a connection, or the listening, for everybody who has this open socket, and wakes who waits
 /// on it: reading gives the end, accepting EINVAL. To read only (`SHUT_RD`) or both ways (`SHUT_RDWR`).
 ///

@@ -12,6 +12,7 @@ use crate::journal::write::Journal;
 use crate::journal::{self, Entry, Head, Place};
 use crate::keeper::heir::{Inheritance, Unheard};
 use crate::keeper::{Held, Tag};
+use crate::listen::{Inherited, borrowed};
 use crate::logs::{Source, Stamp};
 use crate::notify::{Channel, ReadyPipe};
 use crate::{steps, sweep};
@@ -40,6 +41,10 @@ pub(crate) struct Before {
     marked: Vec<Marked>,
     /// What people should know about it.
     told: String,
+    /// How many sockets were taken from those who have them.
+    taken: usize,
+    /// One who has sockets of the family and may not be asked for them.
+    denied: Option<Pid>,
 }
 
 /// A process that carries the mark of a family.
@@ -116,7 +121,14 @@ impl Before {
         if inheritance.is_none() && marked.is_empty() {
             return Ok(Found::Useless("nothing of it lives any more".to_owned()));
         }
-        Ok(Found::Alive(Box::new(Before { written, inheritance, marked, told: String::new() })))
+        Ok(Found::Alive(Box::new(Before {
+            written,
+            inheritance,
+            marked,
+            told: String::new(),
+            taken: 0,
+            denied: None,
+        })))
     }
 }
 
@@ -242,7 +254,11 @@ impl Home {
         let fds = before.inheritance.as_mut().map(|all| std::mem::take(&mut all.fds));
         let (sockets, others): (Vec<_>, Vec<_>) =
             fds.into_iter().flatten().partition(|(_, tag)| matches!(tag, Tag::Socket(_)));
-        let open: Vec<_> = sockets
+        let kept: BTreeSet<u32> = sockets
+            .iter()
+            .filter_map(|(_, tag)| if let Tag::Socket(number) = tag { Some(*number) } else { None })
+            .collect();
+        let mut open: Vec<_> = sockets
             .into_iter()
             .filter_map(|(fd, tag)| {
                 let Tag::Socket(number) = tag else { return None };
@@ -250,7 +266,14 @@ impl Home {
                 Some(self.sockets.inherit(fd, (number, address.clone(), *slot)))
             })
             .collect();
+        open.extend(self.take_from_holders(before, &records, &kept));
         if let Err(error) = self.seat_services(before, &records, &family) {
+            let error = match before.denied {
+                Some(pid) => format!(
+                    "{error}; it is of this family, its keeper is gone, and the kernel does not let us have the socket of pid {pid} (pidfd_getfd(2), ptrace(2)): stop that one, or be root"
+                ),
+                None => error,
+            };
             // Dropped, they would take the socket files from the next one.
             std::mem::forget(open);
             return Err(error);
@@ -273,6 +296,49 @@ impl Home {
         let specs = family.into_iter().map(|(spec, _)| spec).collect();
         let died = before.inheritance.as_ref().map(|inheritance| inheritance.died);
         Ok(Engine::resume(records, &born, specs, (seed, now), died))
+    }
+
+    /// The sockets that no keeper holds any more, from processes of the family that have them.
+    fn take_from_holders(
+        &self,
+        before: &mut Before,
+        records: &[Record],
+        kept: &BTreeSet<u32>,
+    ) -> Vec<Inherited> {
+        if before.inheritance.as_ref().is_some_and(|inheritance| inheritance.whole) {
+            return Vec::new();
+        }
+        let place_of = |number: &u32| before.written.sockets.get(number);
+        let mut known: Vec<_> = kept.iter().filter_map(place_of).collect();
+        let (mut taken, mut denied) = (Vec::new(), None);
+        // The latest first: one that was closed may be written down still.
+        for (number, place) in before.written.sockets.iter().rev() {
+            let (address, slot) = place;
+            if known.contains(&place) {
+                continue;
+            }
+            let holders = records.iter().filter(|record| slot.is_none() || record.life.slot == *slot);
+            for (life, pid) in
+                holders.filter_map(|record| Some(((record.id, record.life.generation), main_of(record)?)))
+            {
+                let Ok(holder) = pidfd::open(pid) else { continue };
+                // Looked at while we hold it: its number may be a stranger's by now.
+                if !before.is_member(life, pid) {
+                    continue;
+                }
+                match borrowed::take(&holder, pid, address) {
+                    Ok(Some(fd)) => {
+                        known.push(place);
+                        taken.push(self.sockets.inherit(fd, (*number, address.clone(), *slot)));
+                        break;
+                    }
+                    Ok(None) => {}
+                    Err(_) => denied = Some(pid),
+                }
+            }
+        }
+        (before.taken, before.denied) = (taken.len(), denied);
+        taken
     }
 
     /// Gives every service its place: those of before under their numbers, and those that are new behind them.
@@ -420,7 +486,12 @@ impl Home {
             told.push_str("; the keeper was killed in the middle of it: some sockets and output may be lost");
         }
         if before.inheritance.is_none() {
-            told.push_str("; no keeper was left: what was written meanwhile and waited in sockets is lost, and nobody knows how those ended");
+            told.push_str(
+                "; no keeper was left: what was written meanwhile is lost, and nobody knows how those ended",
+            );
+        }
+        if before.taken > 0 {
+            told.push_str(&format!("; {} sockets were taken from those who have them", before.taken));
         }
         if before.written.cut > 0 {
             let cut = before.written.cut;
@@ -433,6 +504,11 @@ impl Home {
 }
 
 impl Before {
+    /// Whether this process is of this life, by its mark.
+    fn is_member(&self, (id, generation): (ServiceId, Generation), pid: Pid) -> bool {
+        self.marked.iter().any(|marked| (marked.pid, marked.id, marked.generation) == (pid, id, generation))
+    }
+
     /// Where the processes of a service are.
     fn place(&self, record: &Record) -> Option<Place> {
         let by_mark = || {
