@@ -181,6 +181,10 @@ pub trait Kernel {
         None
     }
 
+    /// Whom a supervisor before us gave birth to, and nobody has asked for by [`Kernel::inherit`], is of no use to anybody:
+    /// it is ended. Most are probes.
+    fn end_the_rest(&mut self) {}
+
     /// The world's own business (logs, sockets, people), one event at a time until there is none.
     fn attend(&mut self, engine: &Engine) -> Option<Event>;
 }

@@ -30,6 +30,15 @@ pub struct Record {
     pub life: Life,
 }
 
+impl Record {
+    /// Whether the main process of this life, or of a later one, was asked for as far as is written here.
+    pub fn has_begun(&self, generation: Generation) -> bool {
+        let main = self.life.children.iter().any(|(role, _)| *role == Role::Main);
+        let before = matches!(self.life.state, State::Waiting | State::Preparing);
+        self.life.generation > generation || (self.life.generation == generation && (main || !before))
+    }
+}
+
 /// A child between the wish for it and its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]

@@ -12,12 +12,16 @@ use crate::engine::Engine;
 use crate::kernel::{Change, Kernel, Tree, Wake};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::time::Duration;
 use doula_model::action::Action;
 use doula_model::event::Event;
 use doula_model::exit::ExitStatus;
 use doula_model::id::{ChildKey, Generation, Pid, Role, ServiceId};
 use doula_model::service::Scope;
 use doula_model::signal::Signal;
+
+/// So often those are looked at of whose end nothing tells.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// The loop over a world.
 pub struct Driver<K: Kernel> {
@@ -35,6 +39,8 @@ struct Child<H> {
     handle: H,
     /// Its end wakes us by itself.
     watched: bool,
+    /// A supervisor before us gave birth to it: it is no child of ours, and no SIGCHLD tells of it.
+    inherited: bool,
 }
 
 /// A generation that is being proven empty.
@@ -63,13 +69,14 @@ impl<K: Kernel> Driver<K> {
     pub fn take_over(&mut self, world: &mut K) {
         for (key, pid) in self.engine.living() {
             match world.inherit(key, pid) {
-                Some(handle) => self.look_after(world, (key, pid), handle),
+                Some(handle) => self.look_after(world, (key, pid), (handle, true)),
                 None => {
                     let now = world.now();
                     self.engine.handle(now, Event::Exited { key, status: ExitStatus::UNKNOWN });
                 }
             }
         }
+        world.end_the_rest();
     }
 
     /// The decisions, for looking at.
@@ -105,11 +112,16 @@ impl<K: Kernel> Driver<K> {
             return self.quit;
         }
         let mut wakes = core::mem::take(&mut self.wakes);
-        world.poll(self.engine.deadline(), &mut wakes);
+        let blind = self.blind();
+        let look = (!blind.is_empty()).then(|| world.now().after(LOOK_EVERY));
+        world.poll(self.engine.deadline().into_iter().chain(look).min(), &mut wakes);
         for wake in wakes.drain(..) {
             self.wake(world, wake);
         }
         self.wakes = wakes;
+        for pid in blind {
+            self.reap(world, pid);
+        }
         while let Some(event) = world.attend(&self.engine) {
             self.tell(world, event);
         }
@@ -189,16 +201,21 @@ impl<K: Kernel> Driver<K> {
         match world.spawn(key) {
             Err(error) => Event::Stillborn { key, error },
             Ok((pid, handle)) => {
-                self.look_after(world, (key, pid), handle);
+                self.look_after(world, (key, pid), (handle, false));
                 Event::Born { key, pid }
             }
         }
     }
 
-    fn look_after(&mut self, world: &mut K, (key, pid): (ChildKey, Pid), handle: K::Handle) {
+    fn look_after(
+        &mut self,
+        world: &mut K,
+        (key, pid): (ChildKey, Pid),
+        (handle, inherited): (K::Handle, bool),
+    ) {
         // Failing to watch costs speed only: after a SIGCHLD who is not watched is looked at.
         let watched = world.watch(pid, &handle).is_ok();
-        let before = self.children.insert(pid, Child { key, handle, watched });
+        let before = self.children.insert(pid, Child { key, handle, watched, inherited });
         if let Some(before) = before {
             self.was_buried(world, before);
         }
@@ -209,9 +226,16 @@ impl<K: Kernel> Driver<K> {
     fn was_buried(&mut self, world: &mut K, child: Child<K::Handle>) {
         let status = world.obituary(&child.handle);
         self.pids.remove(&child.key);
-        world.part(child.handle);
         let now = world.now();
         self.engine.handle(now, Event::Exited { key: child.key, status });
+        self.write_down(world);
+        world.part(child.handle);
+    }
+
+    /// Those of whose end neither a handle nor SIGCHLD tells.
+    fn blind(&self) -> Vec<Pid> {
+        let blind = self.children.iter().filter(|(_, child)| child.inherited && !child.watched);
+        blind.map(|(pid, _)| *pid).collect()
     }
 
     fn signal(&mut self, world: &mut K, of: (ServiceId, Generation), signal: Signal, scope: Scope) {
@@ -340,8 +364,9 @@ impl<K: Kernel> Driver<K> {
         };
         if let Some(child) = self.children.remove(&pid) {
             self.pids.remove(&child.key);
-            world.part(child.handle);
             self.tell(world, Event::Exited { key: child.key, status });
+            // Last: if we are killed before the end is written down, the handle tells the next supervisor how it was.
+            world.part(child.handle);
         }
         true
     }

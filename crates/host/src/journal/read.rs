@@ -2,10 +2,13 @@
 
 use super::line::next;
 use super::{Entry, Head, Place};
-use doula_model::id::ServiceId;
+use crate::cgroup::Leaf;
+use crate::keeper::Tag;
+use doula_model::id::{Role, ServiceId};
 use doula_model::recipe::SocketAddress;
 use doula_model::record::{Life, Record};
 use doula_model::service::ServiceSpec;
+use doula_sys::fd::OwnedFd;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -68,6 +71,31 @@ impl Written {
             Some(Record { id: *id, spec, next: service.next.clone(), life })
         });
         known.collect()
+    }
+
+    /// Whether all main processes that a keeper holds are of lives that have begun as far as we know. Else what is written is
+    /// behind: the last of it found no room.
+    pub(crate) fn knows_mains(&self, held: &[(OwnedFd, Tag)]) -> bool {
+        let records = self.records();
+        let begun = |id: ServiceId, generation| {
+            records.iter().any(|record| record.id == id && record.has_begun(generation))
+        };
+        held.iter().all(|(_, tag)| match tag {
+            Tag::Child(key, _) => key.role != Role::Main || begun(key.service, key.generation),
+            Tag::Output(..)
+            | Tag::Writer(..)
+            | Tag::Console(..)
+            | Tag::ReadyPipe(..)
+            | Tag::Notify(_)
+            | Tag::Socket(_)
+            | Tag::Stored(..) => true,
+        })
+    }
+
+    /// Whether somebody lives in the cgroup of the family.
+    pub(crate) fn is_populated(&self) -> bool {
+        let cgroup = self.head.as_ref().and_then(|head| head.cgroup.clone());
+        cgroup.is_some_and(|path| Leaf::at(path).is_empty().is_ok_and(|empty| !empty))
     }
 
     /// Where the processes of a service are in the life that goes on.

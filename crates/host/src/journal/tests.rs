@@ -166,3 +166,18 @@ fn a_journal_that_has_grown_is_written_anew_with_the_same_in_it() {
     let place = read(&path).place(ServiceId(0)).expect("known");
     assert_eq!((place.token, place.leaf), ("t.1.2".to_owned(), Some("/cgroup/family/web".into())));
 }
+
+/// A directory in which no file can be made stands for a disk without room.
+#[test]
+fn what_found_no_room_is_written_with_all_others_as_soon_as_there_is_room() {
+    let scratch = Scratch::new();
+    let directory = scratch.path("later");
+    let mut journal = Journal::new(directory.join("state"), head());
+    let web = Record::newborn(Generation(1), State::Up);
+    journal.begin(vec![web.clone()]).expect_err("there is no such directory");
+    assert!(journal.is_full(), "it is to be begun at the next news");
+    fs::create_dir(&directory).expect("room");
+    journal.begin(vec![web.clone()]).expect("to write");
+    assert!(!journal.is_full());
+    assert_eq!(read(&directory.join("state")).records(), vec![web]);
+}

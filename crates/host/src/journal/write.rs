@@ -69,7 +69,8 @@ impl Journal {
     /// Writes these services, if they are not as they were written last. Nothing is done before [`Journal::begin`].
     ///
     /// # Errors
-    /// Those of write(2); then nothing of it counts, and the next call writes all anew.
+    /// Those of write(2); then nothing of it counts, and [`Journal::is_full`] until all is written anew: what could not be
+    /// written may concern services of which nothing more is to be told for long.
     pub(crate) fn write(&mut self, records: impl Iterator<Item = Record>) -> io::Result<()> {
         for record in records {
             self.add(record);
@@ -125,9 +126,9 @@ impl Journal {
         self.fixed.insert(about, line);
     }
 
-    /// Whether it has grown so much that it should be written anew, by [`Journal::begin`].
+    /// Whether it has grown so much that it should be written anew, by [`Journal::begin`], or could not be written.
     pub(crate) fn is_full(&self) -> bool {
-        self.file.is_some() && self.size > self.limit
+        self.file.is_none() || self.size > self.limit
     }
 
     /// Writes the whole file anew, and puts it in the place of the old one.
@@ -159,9 +160,9 @@ impl Journal {
         let Some(file) = self.file.as_mut().filter(|_| !text.is_empty()) else { return Ok(()) };
         if let Err(error) = file.write_all(&text) {
             // A torn line would hide all that come after it.
-            let torn = file.set_len(self.size as u64).is_err();
+            let _ = file.set_len(self.size as u64);
             self.known.clear();
-            self.limit = if torn { 0 } else { self.limit };
+            self.limit = 0;
             return Err(error);
         }
         self.size += text.len();

@@ -2,6 +2,7 @@
 
 use super::home::Home;
 use super::services::Service;
+use super::takeover;
 use crate::logs::Stamp;
 use crate::numa::cpu_of_slot;
 use crate::{listen, spawn};
@@ -88,6 +89,9 @@ impl Home {
             wiring.say("DOULA_SLOT", slot.to_string());
         }
         let main = key.role == Role::Main;
+        if let Some(role) = takeover::word(key.role) {
+            wiring.say(takeover::ROLE, role.to_owned());
+        }
         if matches!(key.role, Role::ReadyProbe | Role::LiveProbe) {
             wiring.nothing(self.null.as_raw_fd());
             return Ok(());

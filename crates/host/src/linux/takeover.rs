@@ -6,6 +6,7 @@
 use super::home::Home;
 use super::services::Service;
 use super::token::Token;
+use crate::cgroup::Leaf;
 use crate::control::place::Place as FamilyPlace;
 use crate::journal::read::Written;
 use crate::journal::write::Journal;
@@ -24,6 +25,7 @@ use doula_model::id::{ChildKey, Generation, Pid, Role, ServiceId};
 use doula_model::recipe::Recipe;
 use doula_model::record::{Child, Life, Record};
 use doula_model::service::ServiceSpec;
+use doula_model::signal::Signal;
 use doula_model::time::Time;
 use doula_sys::fd::{AsRawFd, OwnedFd};
 use doula_sys::poll::Interest;
@@ -55,6 +57,31 @@ struct Marked {
     token: String,
     id: ServiceId,
     generation: Generation,
+    role: Role,
+}
+
+/// The variable by which a process that is no main process, and its children, say what they are.
+pub(super) const ROLE: &str = "DOULA_ROLE";
+
+/// The words for roles there.
+const WORDS: [(Role, &str); 5] = [
+    (Role::PreStart, "pre-start"),
+    (Role::PostStop, "post-stop"),
+    (Role::Reload, "reload"),
+    (Role::ReadyProbe, "ready-probe"),
+    (Role::LiveProbe, "live-probe"),
+];
+
+/// The word for a role; main processes have none.
+pub(super) fn word(role: Role) -> Option<&'static str> {
+    WORDS.iter().find(|(of, _)| *of == role).map(|(_, word)| *word)
+}
+
+/// What a process, or the one that it descends from, was started for.
+fn role_of(pid: Pid) -> Role {
+    let said = sweep::mark(pid, ROLE);
+    let found = WORDS.iter().find(|(_, word)| said.as_deref() == Some(*word));
+    found.map_or(Role::Main, |(role, _)| *role)
 }
 
 /// What was found.
@@ -117,8 +144,9 @@ impl Before {
         }
         let all = inheritance.as_ref().is_some_and(|inheritance| inheritance.whole);
         let whole = written.head.is_some() && written.cut == 0 && all;
+        let whole = whole && inheritance.iter().all(|inheritance| written.knows_mains(&inheritance.fds));
         let marked = if whole { Vec::new() } else { marked(name) };
-        if inheritance.is_none() && marked.is_empty() {
+        if inheritance.is_none() && marked.is_empty() && !written.is_populated() {
             return Ok(Found::Useless("nothing of it lives any more".to_owned()));
         }
         Ok(Found::Alive(Box::new(Before {
@@ -144,7 +172,14 @@ fn marked(name: &str) -> Vec<Marked> {
         // `name.pid.start`.
         let family = token.rsplitn(3, '.').nth(2)?;
         let service = sweep::mark(pid, "DOULA_SERVICE")?;
-        (family == name).then(|| Marked { pid, service, token: token.clone(), id, generation })
+        (family == name).then(|| Marked {
+            pid,
+            service,
+            token: token.clone(),
+            id,
+            generation,
+            role: role_of(pid),
+        })
     });
     found.collect()
 }
@@ -360,10 +395,14 @@ impl Home {
                 service.generation = record.life.generation;
             }
             let life = (record.id, record.life.generation);
-            if let Some(place) = before.place(record).filter(|_| has_processes(record.life.state)) {
-                self.trees.inherit(life, place, main_of(record));
+            match before.place(record) {
+                Some(place) if has_processes(record.life.state) => {
+                    self.trees.inherit(life, place, main_of(record));
+                }
+                place => end_all_in(place.and_then(|place| place.leaf)),
             }
         }
+        before.end_strays(records);
         let fresh = family.iter().filter(|(spec, _)| !known.contains(spec.name.as_str()));
         self.admit(fresh.map(|(spec, recipe)| (spec.name.clone(), recipe.clone())).collect())
     }
@@ -434,21 +473,23 @@ impl Home {
         marked: &[Marked],
     ) -> BTreeMap<ChildKey, Pid> {
         let mut born = BTreeMap::new();
+        // A service's other children lead sessions in its leaf too.
+        let mut taken: BTreeSet<Pid> = records.iter().flat_map(alive).collect();
         for record in records {
             for &(role, child) in &record.life.children {
                 let (service, generation) = (record.id, record.life.generation);
                 let key = ChildKey { service, generation, role };
                 let pid = match child {
                     Child::Alive { pid, .. } => Some(pid),
-                    Child::Asked { .. } => numbers
-                        .get(&key)
-                        .copied()
-                        .or_else(|| self.trees.leader(key))
-                        .or_else(|| oldest(marked, key)),
+                    Child::Asked { .. } => numbers.get(&key).copied().or_else(|| {
+                        let can_be = |pid| !taken.contains(&pid) && role_of(pid) == role;
+                        self.trees.leader(service, can_be).or_else(|| oldest(marked, key))
+                    }),
                 };
                 let Some(pid) = pid.filter(|pid| self.has_handle(key, *pid)) else { continue };
                 if matches!(child, Child::Asked { .. }) {
                     born.insert(key, pid);
+                    taken.insert(pid);
                 }
             }
         }
@@ -525,15 +566,34 @@ impl Before {
             .or_else(by_mark)
     }
 
+    /// Ends those that carry the mark of a life of which nothing is known.
+    fn end_strays(&self, records: &[Record]) {
+        let goes_on = |marked: &&Marked| {
+            records.iter().any(|record| {
+                (record.id, record.life.generation) == (marked.id, marked.generation)
+                    && has_processes(record.life.state)
+            })
+        };
+        for stray in self.marked.iter().filter(|marked| !goes_on(marked)) {
+            let Ok(handle) = pidfd::open(stray.pid) else { continue };
+            // Read again while we hold it: the number may have been given to somebody else before.
+            let mark = format!("{}/{}/{}", stray.token, stray.id.0, stray.generation.0);
+            if sweep::mark(stray.pid, sweep::MARK).as_deref() == Some(mark.as_str()) {
+                let _ = pidfd::send(&handle, Signal::KILL);
+                end_all_in(leaf_of(stray.pid));
+            }
+        }
+    }
+
     /// Makes records of those that have none, or one of an earlier life: they run, and that is all that is known.
     fn add_marked(&self, records: &mut Vec<Record>, family: &[(ServiceSpec, Recipe)]) {
-        for marked in &self.marked {
+        for marked in self.marked.iter().filter(|marked| marked.role == Role::Main) {
             let life = (marked.id, marked.generation);
             if oldest_of(&self.marked, life) != Some(marked) {
                 continue;
             }
             let found = records.iter().position(|record| record.spec.name == marked.service);
-            if found.is_some_and(|at| records[at].life.generation >= marked.generation) {
+            if found.is_some_and(|at| records[at].has_begun(marked.generation)) {
                 continue;
             }
             let spec = match found {
@@ -559,13 +619,28 @@ impl Marked {
     }
 }
 
+/// The main process of a life, or the oldest of its descendants that is known.
 fn oldest_of(marked: &[Marked], life: (ServiceId, Generation)) -> Option<&Marked> {
-    let of = marked.iter().filter(|marked| (marked.id, marked.generation) == life);
+    oldest_as(marked, ChildKey { service: life.0, generation: life.1, role: Role::Main })
+}
+
+fn oldest_as(marked: &[Marked], key: ChildKey) -> Option<&Marked> {
+    let of = marked.iter().filter(|marked| {
+        (marked.id, marked.generation, marked.role) == (key.service, key.generation, key.role)
+    });
     of.min_by_key(|marked| (sweep::start_ticks(marked.pid), marked.pid))
 }
 
 fn oldest(marked: &[Marked], key: ChildKey) -> Option<Pid> {
-    oldest_of(marked, (key.service, key.generation)).map(|marked| marked.pid)
+    oldest_as(marked, key).map(|marked| marked.pid)
+}
+
+/// Nobody knows of those who live here: the last of what was to be written down found no room.
+fn end_all_in(leaf: Option<PathBuf>) {
+    if let Some(leaf) = leaf.map(Leaf::at).filter(|leaf| leaf.is_empty().is_ok_and(|empty| !empty)) {
+        // Whom this does not reach, nothing would.
+        let _ = leaf.kill();
+    }
 }
 
 /// The cgroup of a process, if it looks like a leaf of ours.
@@ -580,6 +655,13 @@ fn note_stored(journal: &mut Journal, service: Option<&mut Service>) -> bool {
         journal.note(&Entry::Stored(*number, name.clone()));
     }
     !fresh.is_empty()
+}
+
+fn alive(record: &Record) -> impl Iterator<Item = Pid> {
+    record.life.children.iter().filter_map(|(_, child)| match child {
+        Child::Alive { pid, .. } => Some(*pid),
+        Child::Asked { .. } => None,
+    })
 }
 
 fn main_of(record: &Record) -> Option<Pid> {

@@ -148,10 +148,10 @@ impl Trees {
         self.tokens.iter().map(place).collect()
     }
 
-    /// The oldest process in the leaf of a life that leads a session, as our children do.
-    pub(super) fn leader(&self, key: ChildKey) -> Option<Pid> {
-        let leads = |pid: &Pid| doula_sys::group::getsid(Some(*pid)) == Ok(*pid);
-        let leaders = self.leaves.get(&key.service)?.leaf.members().into_iter().filter(leads);
+    /// The oldest process in the leaf of a service that leads a session, as our children do, and can be the one.
+    pub(super) fn leader(&self, service: ServiceId, can_be: impl Fn(Pid) -> bool) -> Option<Pid> {
+        let leads = |pid: &Pid| doula_sys::group::getsid(Some(*pid)) == Ok(*pid) && can_be(*pid);
+        let leaders = self.leaves.get(&service)?.leaf.members().into_iter().filter(leads);
         leaders.min_by_key(|pid| (start_ticks(*pid), *pid))
     }
 

@@ -255,6 +255,13 @@ impl Kernel {
         slots.filter(|(_, slot)| slot.is_some()).map(|(fd, _)| fd as i32).collect()
     }
 
+    /// A descriptor of another task of the same open file, close-on-exec, as a message over a socket brings it (unix(7),
+    /// `SCM_RIGHTS`); `None` when there is none, or no room.
+    pub fn pass_descriptor(&mut self, (from, fd): (TaskId, i32), to: TaskId) -> Option<i32> {
+        let open = self.open_of(from, fd).ok()?;
+        self.add_fd(to, open, true, 0).ok()
+    }
+
     pub(crate) fn first_files(&mut self) -> FilesId {
         self.files.insert(Files { users: 1, slots: Vec::new() })
     }

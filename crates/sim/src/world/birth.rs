@@ -63,6 +63,9 @@ impl World<'_> {
         let child = self.clone_child(leaf).map_err(|errno| SpawnError { step: Step::Clone, errno })?;
         let birth = self.kernel.birth(child);
         let came = self.through_plan(key, child, birth, leaf);
+        if matches!(came, Came::Through | Came::Killed) {
+            self.checks.born(key, birth, self.now);
+        }
         let born = match self.result_of_call(None) {
             Ok(Value::Number(number)) => number,
             _ => return Err(SpawnError { step: Step::Clone, errno: Errno::EINTR }),
@@ -86,11 +89,12 @@ impl World<'_> {
             self.after_burial(pid);
             return Err(error);
         }
-        self.checks.born(key, birth, self.now);
+        let handle = Handle { pid, fd, birth };
+        self.hold_child(key, handle);
         if self.faults.fires(Fault::ChildFirst) {
             self.play();
         }
-        Ok((pid, Handle { pid, fd, birth }))
+        Ok((pid, handle))
     }
 
     /// The control group of a service; a new one if the last was killed as a whole.
@@ -99,14 +103,13 @@ impl World<'_> {
             return Err(Errno::ENOSPC);
         }
         self.step();
-        let at = key.service.0 as usize;
+        let at = self.place(key.service);
         let Seat { leaf, killed, life } = self.seats[at];
-        let kept = leaf.filter(|leaf| !killed || self.kernel.remove_cgroup(*leaf).is_err());
+        let kept = leaf.filter(|leaf| !killed || !self.remove_leaf(*leaf));
         let leaf = match kept {
             Some(leaf) => leaf,
             None => {
-                let leaf = self.kernel.make_cgroup(self.family)?;
-                self.kernel.limit_cgroup(leaf, self.scenario.members[at].most);
+                let leaf = self.make_leaf(at)?;
                 self.seats[at] = Seat { leaf: Some(leaf), killed: false, life };
                 leaf
             }
@@ -169,12 +172,32 @@ impl World<'_> {
             _ if !self.kernel.lives(child, birth) => Came::Killed,
             _ => {
                 self.checks.executed(&self.kernel, child, leaf);
-                let member = &self.scenario.members[key.service.0 as usize];
+                let at = self.place(key.service);
+                let member = &self.scenario.members[at];
                 let script = if key.role == Role::Main { &member.main } else { &member.helper };
-                let voice = Voice { life: self.life, key };
+                let voice = Voice { life: self.life, member: at, key };
                 self.stage.enter(&self.kernel, child, script, voice);
+                if key.role == Role::Main {
+                    self.is_the_only_one(at, child, birth);
+                }
                 Came::Through
             }
+        }
+    }
+
+    /// No service has two main processes, whoever is its supervisor.
+    fn is_the_only_one(&mut self, member: usize, child: TaskId, birth: u64) {
+        let before = self.mains.insert(member, (child, birth));
+        let Some((task, birth)) = before else { return };
+        // A supervisor that was killed between a birth and its note, while the disk had no room: nobody can know of this one.
+        let no_room = self.faults.fired[Fault::DiskFull as usize] > 0;
+        if no_room && self.life > 1 && !self.handles_left.contains(&birth) {
+            return;
+        }
+        if self.kernel.lives(task, birth) && self.kernel.end_of(task).is_none() {
+            let number = self.kernel.look(task).map_or(0, |look| look.pid);
+            self.checks
+                .fail("twice", alloc::format!("member {member} runs as process {number}, and once more"));
         }
     }
 

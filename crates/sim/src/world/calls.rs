@@ -26,7 +26,7 @@ use alloc::vec::Vec;
 /// The descriptor of `/dev/null`.
 pub(super) const NULL: i32 = 0;
 /// The end of the pipe of output that is read, and the one that children get.
-const READS: i32 = 1;
+pub(super) const READS: i32 = 1;
 pub(super) const OUTPUT: i32 = 2;
 /// So often output is read, and so much: whoever writes more than that sleeps.
 const READS_EVERY: Duration = Duration::from_secs(1);
@@ -107,7 +107,7 @@ impl World<'_> {
     }
 
     pub(super) fn is_populated(&self, service: ServiceId) -> bool {
-        let leaf = self.seats[service.0 as usize].leaf;
+        let leaf = self.seats[self.place(service)].leaf;
         leaf.is_some_and(|leaf| self.kernel.cgroup_is_populated(leaf))
     }
 
@@ -180,7 +180,7 @@ impl World<'_> {
 
     /// Somebody of the family gets a signal from nowhere.
     fn strike(&mut self, fault: Fault, signal: Signal) -> Option<TaskId> {
-        let members = self.kernel.cgroup_members(self.family);
+        let members = self.kernel.cgroup_members(self.families);
         if members.is_empty() {
             return None;
         }
@@ -202,7 +202,7 @@ impl World<'_> {
 
     /// Signals all members of a group, also those who are born meanwhile.
     fn signal_all(&mut self, service: ServiceId, signal: Signal) {
-        let Some(leaf) = self.seats[service.0 as usize].leaf else { return };
+        let Some(leaf) = self.seats[self.place(service)].leaf else { return };
         let mut reached: Vec<u64> = Vec::new();
         for _ in 0..PASSES {
             let mut members = self.kernel.cgroup_members(leaf);
@@ -230,8 +230,16 @@ impl World<'_> {
     fn read_output(&mut self) {
         if !self.killed && self.now >= self.reads {
             self.reads = self.now.after(READS_EVERY);
-            let _ = self.call(Call::Read(READS, READS_AT_ONCE));
+            for fd in self.outputs.clone() {
+                let _ = self.call(Call::Read(fd, READS_AT_ONCE));
+            }
         }
+    }
+
+    /// How somebody ended whom nobody has buried yet, as `/proc` shows it.
+    fn shown(&self, handle: &Handle) -> Option<ExitStatus> {
+        let status = self.kernel.end_of(self.child(handle.pid, handle.birth)?)?;
+        ExitStatus::from_wait(status, Evidence::Procfs)
     }
 
     fn buried_child(&mut self, pid: Pid) {
@@ -250,7 +258,8 @@ impl Kernel for World<'_> {
     fn spawn(&mut self, key: ChildKey) -> Result<(Pid, Handle), SpawnError> {
         self.steal_a_wait();
         if key.role == Role::Main {
-            self.seats[key.service.0 as usize].life = key.generation;
+            let at = self.place(key.service);
+            self.seats[at].life = key.generation;
         }
         let born = self.bear(key);
         if let Err(error) = &born {
@@ -276,7 +285,15 @@ impl Kernel for World<'_> {
         self.steal_a_wait();
         let wait = Wait::any().no_hang();
         self.burying = self.child(handle.pid, handle.birth);
-        let Value::Waited(waited) = self.call(Call::WaitidPidfd(handle.fd, wait))? else { return Ok(None) };
+        let answer = self.call(Call::WaitidPidfd(handle.fd, wait));
+        // A child of a supervisor before us: only the handle tells of it.
+        if answer == Err(Errno::ECHILD)
+            && !self.killed
+            && !self.kernel.pidfd_is_readable(self.supervisor, handle.fd)
+        {
+            return Ok(None);
+        }
+        let Value::Waited(waited) = answer? else { return Ok(None) };
         self.buried_child(handle.pid);
         if self.options.broken == Some(Breakage::BuriesTwice) {
             self.play();
@@ -287,6 +304,11 @@ impl Kernel for World<'_> {
 
     fn part(&mut self, handle: Handle) {
         self.watched.retain(|watched| watched.birth != handle.birth);
+        self.step();
+        if self.killed {
+            return;
+        }
+        self.let_go_of(handle.birth);
         let _ = self.call(Call::Close(handle.fd));
     }
 
@@ -295,7 +317,7 @@ impl Kernel for World<'_> {
             Ok(Value::Number(status)) => {
                 ExitStatus::from_wait(status, Evidence::Pidfd).unwrap_or(ExitStatus::UNKNOWN)
             }
-            _ => ExitStatus::UNKNOWN,
+            _ => self.shown(handle).unwrap_or(ExitStatus::UNKNOWN),
         }
     }
 
@@ -374,7 +396,7 @@ impl Kernel for World<'_> {
         }
         if self.faults.fires(Fault::SpuriousWake) {
             wakes.push(Wake::Signals);
-            wakes.extend((0..self.seats.len()).map(|at| Wake::Tree(ServiceId(at as u32), Generation(1))));
+            wakes.extend((0..self.seats.len()).map(|at| Wake::Tree(self.checks.service(at), Generation(1))));
             wakes.extend(self.watched.iter().map(|watched| Wake::Child(watched.pid)));
         }
         // Who is stopped in a wait does not come out of it before it goes on.
@@ -397,7 +419,7 @@ impl Kernel for World<'_> {
         if !self.looked.contains(&(service, generation)) {
             self.looked.push((service, generation));
         }
-        let leaf = self.seats[service.0 as usize].leaf;
+        let leaf = self.seats[self.place(service)].leaf;
         Tree::Populated(leaf.map_or(0, |leaf| self.kernel.cgroup_members(leaf).len() as u32))
     }
 
@@ -409,7 +431,8 @@ impl Kernel for World<'_> {
         if signal != Signal::KILL || self.faults.fires(Fault::NoGroupKill) {
             return self.signal_all(service, signal);
         }
-        let seat = &mut self.seats[service.0 as usize];
+        let at = self.place(service);
+        let seat = &mut self.seats[at];
         if let Some(leaf) = seat.leaf {
             seat.killed = true;
             self.kernel.kill_cgroup(leaf);
@@ -428,7 +451,7 @@ impl Kernel for World<'_> {
 
     fn arm_schedule(&mut self, service: ServiceId) {
         let wait = Duration::from_millis(self.dice.below(20_000) + 1);
-        self.later(wait, Happening::Due(service));
+        self.later(wait, Happening::Due(service, self.life));
     }
 
     fn seat(&mut self, service: ServiceId, slot: Option<u32>) {
@@ -451,10 +474,35 @@ impl Kernel for World<'_> {
     }
 
     fn forget(&mut self, service: ServiceId) {
-        let seat = core::mem::take(&mut self.seats[service.0 as usize]);
-        if let Some(leaf) = seat.leaf {
-            let _ = self.kernel.remove_cgroup(leaf);
+        self.step();
+        if self.killed {
+            return;
         }
+        self.journal.forget(service);
+        let at = self.place(service);
+        let seat = core::mem::take(&mut self.seats[at]);
+        if let Some(leaf) = seat.leaf {
+            self.remove_leaf(leaf);
+        }
+    }
+
+    fn write_down(&mut self, engine: &Engine, touched: Vec<ServiceId>) {
+        if !self.killed {
+            self.note_services(engine, &touched);
+        }
+    }
+
+    fn inherit(&mut self, key: ChildKey, _: Pid) -> Option<Handle> {
+        self.inherited.remove(&key)
+    }
+
+    fn end_the_rest(&mut self) {
+        for handle in core::mem::take(&mut self.inherited).into_values() {
+            let _ = self.signal_group(handle.pid, &handle, Signal::KILL);
+            let _ = self.signal(&handle, Signal::KILL);
+            self.part(handle);
+        }
+        self.bury_by_init();
     }
 
     fn buried(&mut self, pid: Pid, _: ExitStatus) {
@@ -477,6 +525,7 @@ impl Kernel for World<'_> {
     }
 
     fn attend(&mut self, engine: &Engine) -> Option<Event> {
+        self.heard = None;
         self.read_output();
         if self.killed {
             return None;
@@ -491,12 +540,16 @@ impl Kernel for World<'_> {
                 calm,
                 last_deed: self.last_deed.as_ref(),
                 now: self.now,
+                unheard: &self.unheard,
             };
             self.checks.settled(engine, &self.kernel, self.supervisor, &of);
             self.pools_at_rest(engine);
             self.later(Duration::from_millis(10), Happening::End(Haste::Orderly));
         }
         let event = self.pending.pop_front()?;
+        if let Event::Noticed { service, .. } = &event {
+            self.heard = Some(self.place(*service));
+        }
         self.log.note(self.now, ("event", self.pending.len()));
         self.log.say(self.now, "event", format_args!("{event:?}"));
         let command = matches!(event, Event::Command(_));

@@ -5,6 +5,7 @@
 //! | `aim` | a signal by number meets nobody but processes of the family |
 //! | `stranger` | nobody outside of the family dies of a signal |
 //! | `birth` | no key has two children at a time |
+//! | `twice` | no service has two main processes, also if one of them is of a supervisor that is dead |
 //! | `end` | each birth has one end, with the status that the kernel gave it, and at last the family ends |
 //! | `zombie` | whoever ended is buried within a few turns |
 //! | `inherited` | a program starts with what its plan says: mask, ignored signals, descriptors, session, group |
@@ -13,6 +14,7 @@
 //! | `leftover` | who is said to be at rest has no process |
 //! | `release` | only an empty tree is released |
 //! | `up` | who is said to be up lives; who was stopped last does not; after a kill -9 all who can be are up again |
+//! | `forgotten` | after a kill -9 everybody of whom something lives is looked after |
 //! | `last` | the supervisor ends after all its children and all processes of the family |
 //! | `tree` | every process has a living parent, up to init |
 //! | `stuck`, `hang` | the supervisor never waits for what cannot happen |
@@ -57,6 +59,18 @@ struct Child {
     birth: u64,
     /// The wait status that the kernel gave it, and whether somebody else took it.
     end: Option<(i32, bool)>,
+    /// In which life of the supervisor its end was told.
+    told: Option<u32>,
+    /// It was born under a supervisor that is dead.
+    inherited: bool,
+    /// No handle of it was left. Who is found in its place may be a descendant, and nobody knows how it ended.
+    lost: bool,
+}
+
+impl Child {
+    const fn new(birth: u64) -> Child {
+        Child { birth, end: None, told: None, inherited: false, lost: false }
+    }
 }
 
 /// What is remembered of a service.
@@ -76,6 +90,12 @@ struct Past {
 pub(crate) struct Checks {
     violation: Option<Violation>,
     children: BTreeMap<ChildKey, Child>,
+    /// How many supervisors there have been.
+    life: u32,
+    /// The last supervisor could not write everything down.
+    no_room: bool,
+    /// The places of services in the scenario, if they are not their numbers.
+    places: BTreeMap<ServiceId, usize>,
     pasts: Vec<Past>,
     watched: Vec<u64>,
     dead: Vec<(u64, u32, Time)>,
@@ -100,6 +120,9 @@ impl Checks {
         Checks {
             violation: None,
             children: BTreeMap::new(),
+            life: 0,
+            no_room: false,
+            places: BTreeMap::new(),
             pasts: scenario.members.iter().map(|member| past(&member.spec)).collect(),
             watched: Vec::new(),
             dead: Vec::new(),
@@ -123,15 +146,48 @@ impl Checks {
         self.violation
     }
 
-    /// Another supervisor begins; it knows nothing of the children of the one before.
-    pub(crate) fn begin_life(&mut self) {
-        self.children.clear();
+    /// Another supervisor begins. It goes on with the children of the one before, or knows nothing of them.
+    pub(crate) fn begin_life(&mut self, takes_over: bool, (left, no_room): (&[u64], bool)) {
+        (self.life, self.no_room) = (self.life + 1, no_room);
         self.watched.clear();
         self.dead.clear();
+        if takes_over {
+            for child in self.children.values_mut() {
+                child.inherited = true;
+                child.lost |= !left.contains(&child.birth);
+            }
+            for past in &mut self.pasts {
+                // A birth that was asked for and did not happen is asked for once more.
+                (past.free, past.timed) = (past.free.max(1), None);
+                if no_room {
+                    // What was to be written down may be missing.
+                    past.free = 2;
+                    past.births.clear();
+                }
+            }
+            return;
+        }
+        self.children.clear();
         for past in &mut self.pasts {
             (past.free, past.ended, past.timed) = (1, None, None);
             past.births.clear();
         }
+    }
+
+    /// The services have these places in the scenario, if any is named; else their numbers.
+    pub(crate) fn number_members(&mut self, places: BTreeMap<ServiceId, usize>) {
+        self.places = places;
+    }
+
+    /// The place of a service in the scenario.
+    pub(crate) fn place(&self, service: ServiceId) -> usize {
+        self.places.get(&service).copied().unwrap_or(service.0 as usize)
+    }
+
+    /// The number of the service that has this place in the scenario.
+    pub(crate) fn service(&self, place: usize) -> ServiceId {
+        let found = self.places.iter().find(|(_, other)| **other == place);
+        found.map_or(ServiceId(place as u32), |(service, _)| *service)
     }
 
     /// For so long the supervisor could not do its work.
@@ -171,8 +227,14 @@ impl Checks {
     }
 
     pub(crate) fn born(&mut self, key: ChildKey, birth: u64, now: Time) {
-        let before = self.children.insert(key, Child { birth, end: None });
-        if before.is_some_and(|before| before.end.is_none()) {
+        let before = self.children.insert(key, Child::new(birth));
+        // A probe of which no handle was left goes on until its service ends, and nobody waits for it.
+        // Nor is anybody known who was born just before, while the disk had no room.
+        let no_room = self.no_room;
+        let forgotten = |before: &Child| {
+            before.lost && (no_room || matches!(key.role, Role::ReadyProbe | Role::LiveProbe))
+        };
+        if before.is_some_and(|before| before.end.is_none() && !forgotten(&before)) {
             self.fail("birth", alloc::format!("{key:?} is born again before its end"));
         }
         if key.role == Role::Main {
@@ -181,7 +243,8 @@ impl Checks {
     }
 
     fn keeps_budget(&mut self, service: ServiceId, now: Time) {
-        let past = &mut self.pasts[service.0 as usize];
+        let place = self.place(service);
+        let past = &mut self.pasts[place];
         let spec = &past.spec;
         // A worker is also started by its pool, which has pauses of its own.
         let alone = spec.deps.is_empty() && spec.kind == Kind::Daemon && spec.pool.is_none();
@@ -240,6 +303,7 @@ impl Checks {
     }
 
     pub(crate) fn buried_by_init(&mut self, kernel: &Kernel, task: TaskId, stranger: bool) {
+        self.will_bury(kernel, Some(task), true);
         let status = kernel.end_of(task).unwrap_or_default();
         if stranger && status != 0 {
             self.fail("stranger", alloc::format!("a stranger ended with the wait status {status:#x}"));
@@ -296,7 +360,8 @@ impl Checks {
         if let News::Exited { role, status, .. } = &report.news {
             let key = ChildKey { service, generation: report.generation, role: *role };
             if *role == Role::Main {
-                self.pasts[service.0 as usize].ended = Some(now);
+                let place = self.place(service);
+                self.pasts[place].ended = Some(now);
             }
             self.end_is_true(key, *status, old);
         }
@@ -310,23 +375,35 @@ impl Checks {
     }
 
     fn end_is_true(&mut self, key: ChildKey, told: ExitStatus, old: bool) {
-        let end = self.children.remove(&key).and_then(|child| child.end);
-        let truth = match end {
-            None => None,
-            Some((_, true)) if old => Some(ExitStatus::UNKNOWN),
-            Some((status, true)) => ExitStatus::from_wait(status, Evidence::Pidfd),
-            Some((status, false)) => ExitStatus::from_wait(status, Evidence::Waited),
+        let life = self.life;
+        let Some(child) = self.children.get_mut(&key) else {
+            return self.fail("end", alloc::format!("{key:?}: told that it {told}, and it was never born"));
         };
-        if truth != Some(told) {
-            let truth = truth.map_or_else(|| "was not ended".into(), |truth| alloc::format!("{truth}"));
+        // Once in each life of a supervisor: the one before may have been killed before it wrote the end down.
+        let twice = child.told.replace(life) == Some(life);
+        let Child { end, inherited, lost, .. } = *child;
+        let Some((status, stolen)) = end.filter(|_| !twice) else {
+            let what = if twice { "that was told before" } else { "it was not ended" };
+            return self.fail("end", alloc::format!("{key:?}: told that it {told}, and {what}"));
+        };
+        let by = |evidence| ExitStatus::from_wait(status, evidence);
+        let unseen = stolen || inherited;
+        let is_true = lost
+            || (!stolen && by(Evidence::Waited) == Some(told))
+            || (unseen && !old && by(Evidence::Pidfd) == Some(told))
+            || (unseen && by(Evidence::Procfs) == Some(told))
+            || (unseen && old && told == ExitStatus::UNKNOWN);
+        if !is_true {
+            let truth = by(Evidence::Waited)
+                .map_or_else(|| "was not ended".into(), |truth| alloc::format!("{truth}"));
             self.fail("end", alloc::format!("{key:?}: told that it {told}, and it {truth}"));
         }
     }
 
     /// Stops end in time. Time in which the supervisor could do nothing does not count.
     fn keeps_time(&mut self, service: ServiceId, from: State, to: State, now: Time) {
-        let fair = self.fair(now);
-        let past = &mut self.pasts[service.0 as usize];
+        let (fair, place) = (self.fair(now), self.place(service));
+        let past = &mut self.pasts[place];
         let policy = past.spec.stop;
         let grace = [(State::Stopping, policy.grace), (State::Clearing, policy.leftover_grace)];
         let grace = grace.iter().find(|(state, _)| *state == from).map(|(_, grace)| *grace);
@@ -348,14 +425,14 @@ impl Checks {
     /// Nothing has gone wrong for a while: everything should be as it was asked for.
     pub(crate) fn settled(&mut self, engine: &Engine, kernel: &Kernel, supervisor: TaskId, of: &Settled<'_>) {
         for (at, member) in of.members.iter().enumerate() {
-            let id = ServiceId(at as u32);
+            let id = self.service(at);
             let Some(view) = engine.status(id) else { continue };
             let lives = view.pid.is_some_and(|pid| kernel.find_as(supervisor, pid.get()).is_some());
             if view.state == State::Up && member.spec.kind == Kind::Daemon && !lives {
                 self.fail("up", alloc::format!("s{at} is said to be up and does not live"));
             }
             let scheduled = matches!(member.spec.kind, Kind::Scheduled { .. });
-            if view.state == State::Up && of.stopped_last(id) && !scheduled {
+            if view.state == State::Up && of.stopped_last(ServiceId(at as u32)) && !scheduled {
                 self.fail("up", alloc::format!("s{at} was stopped and is up"));
             }
             let spec = &member.spec;
@@ -366,7 +443,8 @@ impl Checks {
                 && (spec.ready.by != ReadyBy::Notice || member.habit.says_ready())
                 && !matches!(spec.ready.by, ReadyBy::Probe(_))
                 && spec.pre_start.is_none()
-                && spec.liveness.is_none();
+                && spec.liveness.is_none()
+                && !of.unheard.contains(&at);
             if of.calm && sure && view.state != State::Up {
                 self.fail("up", alloc::format!("s{at} should be up and is {:?}", view.state));
             }
@@ -396,6 +474,8 @@ pub(crate) struct Settled<'a> {
     /// What people asked for last.
     pub(crate) last_deed: Option<&'a (Time, &'a Deed)>,
     pub(crate) now: Time,
+    /// Whose readiness a supervisor heard that was killed before it wrote that down.
+    pub(crate) unheard: &'a [usize],
 }
 
 impl Settled<'_> {

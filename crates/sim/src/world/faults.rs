@@ -63,6 +63,9 @@ sites! {
     SupervisorStopped = "supervisor-stopped", 10, "the supervisor is stopped for a while by SIGSTOP";
     TimerLate = "timer-late", 100, "a deadline is noticed seconds late";
     ClockJumps = "clock-jumps", 10, "nobody runs for hours, and the clock goes on";
+    DiskFull = "disk-full", 100, "the state file finds no room: ENOSPC, in the middle of a write";
+    DiskBroken = "disk-broken", 500, "what is torn of the state file cannot be cut off: EIO";
+    KeeperLost = "keeper-lost", 500, "the keeper of a supervisor is killed together with it";
     OutOfMemory = "out-of-memory", 30, "the kernel kills a process of a service for want of memory";
     StoppedFromOutside = "stopped-from-outside", 30, "somebody stops a main process, and continues it later";
     KilledFromOutside = "killed-from-outside", 20, "somebody kills a process of a service";

@@ -20,6 +20,7 @@ mod birth;
 mod breakage;
 mod calls;
 mod checks;
+mod disk;
 mod faults;
 mod habit;
 mod log;
@@ -28,6 +29,7 @@ mod pool;
 mod scenario;
 mod shrink;
 mod stage;
+mod takeover;
 
 pub use breakage::Breakage;
 pub use checks::Violation;
@@ -43,32 +45,40 @@ use crate::kernel::version::{Config, KernelVersion};
 use crate::kernel::{CgroupId, Kernel, Outcome, TaskId};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
+use calls::Handle;
 use checks::Checks;
 use core::time::Duration;
+use disk::{Disk, Journal, Place};
+use doula_core::engine::Engine;
 use doula_core::random::Random;
 use doula_model::event::{Command, Event, Haste};
-use doula_model::id::{Generation, Pid, PoolId, ServiceId};
+use doula_model::id::{ChildKey, Generation, Pid, PoolId, ServiceId};
 use doula_model::plan::Errno;
+use doula_model::service::ServiceSpec;
 use doula_model::signal::Signal;
 use doula_model::time::Time;
 use faults::Faults;
 use log::Log;
 use stage::Stage;
+use takeover::Keeper;
 
 /// When the machine was switched on.
 const BEGINNING: Time = Time::from_nanos(1_000_000_000);
 /// What a call of the supervisor costs.
 const CALL: Duration = Duration::from_micros(1);
 
+/// How soon people ask for something again.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// What happens at a time, whoever brings it.
 #[derive(Clone, Debug)]
 enum Happening {
     /// People do something.
     Deed(usize),
-    /// A schedule comes due.
-    Due(ServiceId),
+    /// A schedule comes due that this life of the supervisor has armed.
+    Due(ServiceId, u32),
     /// A connection waits for a pool.
-    Knock(PoolId),
+    Knock(PoolId, u32),
     /// Who was stopped from outside goes on.
     Continue(TaskId, u64),
     /// Nothing goes wrong any more.
@@ -115,9 +125,41 @@ struct World<'a> {
     supervisor: TaskId,
     /// Which life of the supervisor this is.
     life: u32,
-    /// The control group of the family.
+    /// The control groups of all families that supervisors have made, and of the last one.
+    families: CgroupId,
     family: CgroupId,
+    old_families: Vec<CgroupId>,
+    /// The directories in them: which family, and whose.
+    leaves: BTreeMap<(CgroupId, usize), CgroupId>,
+    /// By the place of a service in the scenario.
     seats: Vec<Seat>,
+    /// The last main process of each.
+    mains: BTreeMap<usize, (TaskId, u64)>,
+    disk: Disk,
+    journal: Journal,
+    /// Where lives are that an earlier supervisor began.
+    held: BTreeMap<ServiceId, Place>,
+    keeper: Option<Keeper>,
+    /// Whether who looks for a keeper finds ours.
+    keeper_is_found: bool,
+    /// The keeper of a supervisor that is dead.
+    left: Option<Keeper>,
+    /// Whose notice was read last and may not be written down yet.
+    heard: Option<usize>,
+    /// Whose notices were lost so with a supervisor.
+    unheard: Vec<usize>,
+    /// Nobody kept the sockets open to which services speak.
+    sockets_are_lost: bool,
+    /// When the last supervisor died.
+    died: Time,
+    /// The births of those of whom the last supervisor has left handles.
+    handles_left: Vec<u64>,
+    /// The handles that were taken over, until they are asked for.
+    inherited: BTreeMap<ChildKey, Handle>,
+    /// Where output comes in.
+    outputs: Vec<i32>,
+    /// What the configuration says now.
+    file: Vec<ServiceSpec>,
     /// What is known of a pool.
     known: pool::Known,
     watched: Vec<Watched>,
@@ -145,8 +187,9 @@ impl<'a> World<'a> {
     fn new(scenario: &'a Scenario, options: &Options) -> World<'a> {
         let version =
             if scenario.machine.old { KernelVersion { major: 5, minor: 10 } } else { KernelVersion::V6_18 };
-        let kernel = Kernel::with(Config { version, ..Config::default() });
+        let mut kernel = Kernel::with(Config { version, ..Config::default() });
         let init = kernel.init();
+        let families = kernel.make_cgroup(CgroupId::ROOT).unwrap_or(CgroupId::ROOT);
         let mut world = World {
             scenario,
             options: *options,
@@ -161,8 +204,26 @@ impl<'a> World<'a> {
             agenda_count: 0,
             supervisor: init,
             life: 0,
-            family: CgroupId::ROOT,
+            families,
+            family: families,
+            old_families: Vec::new(),
+            leaves: BTreeMap::new(),
             seats: Vec::new(),
+            mains: BTreeMap::new(),
+            disk: Disk::default(),
+            journal: Journal::default(),
+            held: BTreeMap::new(),
+            keeper: None,
+            keeper_is_found: false,
+            left: None,
+            heard: None,
+            unheard: Vec::new(),
+            sockets_are_lost: false,
+            died: BEGINNING,
+            handles_left: Vec::new(),
+            inherited: BTreeMap::new(),
+            outputs: Vec::new(),
+            file: scenario.members.iter().map(|member| member.spec.clone()).collect(),
             known: pool::Known::default(),
             watched: Vec::new(),
             looked: Vec::new(),
@@ -215,30 +276,58 @@ impl<'a> World<'a> {
         (self.supervisor, self.killed) = (task, false);
         self.life += 1;
         self.clear_stale_groups();
-        self.family = self.kernel.make_cgroup(CgroupId::ROOT).unwrap_or(CgroupId::ROOT);
+        self.family = self.kernel.make_cgroup(self.families).unwrap_or(self.families);
+        self.old_families.push(self.family);
         self.seats = alloc::vec![Seat::default(); self.scenario.members.len()];
-        self.watched.clear();
-        self.looked.clear();
-        self.pending.clear();
-        (self.signal_since, self.stops_told, self.last_deed) = (None, false, None);
-        self.checks.begin_life();
-        self.known = pool::Known::default();
+        self.forget_last_life();
         if self.scenario.machine.nohup {
             let ignore = crate::kernel::sigset::Action::IGNORE;
             self.kernel.call(task, Call::Sigaction(Signal::HUP, ignore));
         }
+        self.make_keeper();
         for call in calls::first_calls() {
             let _ = self.call(call);
         }
+        self.hold_output(calls::READS);
     }
 
-    /// As `doula up` does at its start: what a dead supervisor left is removed, if nobody lives in it.
-    fn clear_stale_groups(&mut self) {
-        if self.family != CgroupId::ROOT {
-            for leaf in self.seats.iter().filter_map(|seat| seat.leaf) {
-                let _ = self.kernel.remove_cgroup(leaf);
-            }
-            let _ = self.kernel.remove_cgroup(self.family);
+    /// What a supervisor knew is gone with it.
+    fn forget_last_life(&mut self) {
+        self.watched.clear();
+        self.looked.clear();
+        self.outputs.clear();
+        self.inherited.clear();
+        self.held.clear();
+        self.journal = Journal::default();
+        self.keeper_is_found = false;
+        (self.signal_since, self.stops_told, self.last_deed) = (None, false, None);
+        // What services have said waits in their sockets, if somebody keeps those open.
+        let kept = self.left.is_some();
+        self.pending.retain(|event| kept && matches!(event, Event::Noticed { .. }));
+    }
+
+    /// The supervisor has looked what there is.
+    fn begin_life(&mut self, engine: &Engine, takes_over: bool) {
+        let no_room = self.faults.fired[Fault::DiskFull as usize] > 0;
+        self.checks.begin_life(takes_over, (&self.handles_left, no_room));
+        self.known = if takes_over { pool::Known::of(engine, &self.known) } else { pool::Known::default() };
+        if !takes_over {
+            self.checks.number_members(BTreeMap::new());
+        }
+    }
+
+    /// A while goes by before there is another one.
+    fn go_on_without_supervisor(&mut self) {
+        let pause = Duration::from_millis(self.dice.below(2_000));
+        self.checks.excuse(pause);
+        let until = self.now.after(pause);
+        while self.now < until && self.let_time_pass(Some(until)) {}
+        // Who has asked for the end asks again.
+        let asked = |what: &Happening| matches!(what, Happening::End(_) | Happening::Overdue);
+        let before = self.agenda.len();
+        self.agenda.retain(|_, what| !asked(what));
+        if self.agenda.len() < before {
+            self.later(PAUSE, Happening::End(Haste::Orderly));
         }
     }
 
@@ -252,7 +341,7 @@ impl<'a> World<'a> {
         if let Some(task) = self.burying.take() {
             self.checks.will_bury(&self.kernel, Some(task), false);
         }
-        self.checks.aim(&self.kernel, self.supervisor, self.family, &call);
+        self.checks.aim(&self.kernel, self.supervisor, self.families, &call);
         let text = self.log.is_read().then(|| alloc::format!("{call}"));
         let task = self.supervisor;
         self.kernel.enter(task, call);
@@ -291,7 +380,9 @@ impl<'a> World<'a> {
             return;
         }
         self.steps += 1;
-        if self.options.kill_at == Some(self.steps) {
+        let at = self.options.kill_at;
+        let again = at.zip(self.options.kill_again).map(|(at, more)| at.saturating_add(more));
+        if at == Some(self.steps) || again == Some(self.steps) {
             return self.kill_supervisor();
         }
         if self.faults.fires(Fault::Preempted) {
@@ -307,7 +398,9 @@ impl<'a> World<'a> {
             format_args!("kill -9 of the supervisor at its step {}", self.steps),
         );
         self.kernel.signal_from_kernel(self.supervisor, Signal::KILL);
-        self.killed = true;
+        (self.killed, self.died) = (true, self.now);
+        self.unheard.extend(self.heard.take());
+        self.leave_estate();
         self.bury_by_init();
     }
 
@@ -366,8 +459,13 @@ impl<'a> World<'a> {
     fn happen(&mut self, what: Happening) {
         match what {
             Happening::Deed(at) => self.deed(at),
-            Happening::Knock(pool) => self.pending.push_back(Event::Knocked { pool }),
-            Happening::Due(service) => self.pending.push_back(Event::Due { service }),
+            Happening::Knock(pool, life) if life == self.life => {
+                self.pending.push_back(Event::Knocked { pool });
+            }
+            Happening::Due(service, life) if life == self.life => {
+                self.pending.push_back(Event::Due { service });
+            }
+            Happening::Knock(..) | Happening::Due(..) => {}
             Happening::Continue(task, birth) => {
                 if self.kernel.lives(task, birth) {
                     self.kernel.signal_from_kernel(task, Signal::CONT);
@@ -407,8 +505,12 @@ impl<'a> World<'a> {
         self.last_deed = Some((self.now, deed));
         match deed {
             Deed::Command(command) => {
+                if let Command::Apply(family) = command {
+                    self.file.clone_from(family);
+                }
                 self.checks.asked();
-                self.pending.push_back(Event::Command(command.clone()));
+                let command = self.numbered(command);
+                self.pending.push_back(Event::Command(command));
             }
             Deed::Signal(signal) => {
                 self.checks.asked();
@@ -417,13 +519,25 @@ impl<'a> World<'a> {
         }
     }
 
+    /// A command with the numbers that services have now.
+    fn numbered(&self, command: &Command) -> Command {
+        let number = |ids: &Vec<ServiceId>| ids.iter().map(|id| self.checks.service(id.0 as usize)).collect();
+        match command {
+            Command::Start(ids) => Command::Start(number(ids)),
+            Command::Stop(ids) => Command::Stop(number(ids)),
+            Command::Restart(ids) => Command::Restart(number(ids)),
+            Command::Reload(ids) => Command::Reload(number(ids)),
+            Command::Apply(_) | Command::Shutdown(_) => command.clone(),
+        }
+    }
+
     /// Everybody but the supervisor does what there is to do now.
     fn play(&mut self) {
         let mut said = core::mem::take(&mut self.stage.said);
         self.stage.play(&mut self.kernel, self.now, &mut self.log, &mut said);
         for (life, event) in said.drain(..) {
-            // Who was born under an earlier supervisor speaks to a socket that is closed.
-            if life == self.life {
+            // Who was born under an earlier supervisor speaks to a socket that is closed, if nobody kept it open.
+            if life == self.life || !self.sockets_are_lost {
                 self.pending.push_back(event);
             }
         }

@@ -34,13 +34,15 @@ pub struct Options {
     pub keep_lines: bool,
     /// The step of the supervisor before which it gets SIGKILL.
     pub kill_at: Option<u64>,
+    /// So many steps later the next one gets it too.
+    pub kill_again: Option<u64>,
     /// How the supervisor is broken on purpose.
     pub broken: Option<Breakage>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { most_events: 1_000, keep_lines: false, kill_at: None, broken: None }
+        Options { most_events: 1_000, keep_lines: false, kill_at: None, kill_again: None, broken: None }
     }
 }
 
@@ -71,6 +73,9 @@ pub fn run(scenario: &Scenario, options: &Options) -> Report {
     while code.is_none() && !world.checks.has_failed() {
         world.boot();
         code = live(&mut world);
+        if code.is_none() && world.killed {
+            world.go_on_without_supervisor();
+        }
     }
     if let Some(code) = code {
         world.end(code);
@@ -80,11 +85,21 @@ pub fn run(scenario: &Scenario, options: &Options) -> Report {
 
 /// One life of a supervisor; the exit code unless it was killed.
 fn live(world: &mut World<'_>) -> Option<u8> {
-    let specs: Vec<ServiceSpec> =
-        world.scenario.members.iter().map(|member| spec(world, &member.spec)).collect();
+    let specs: Vec<ServiceSpec> = world.file.iter().map(|of| spec(world, of)).collect();
     let keeps = world.options.kill_at.is_some() || world.scenario.machine.keep_alive;
-    let engine = Engine::new(specs, world.scenario.seed, world.now).keep_alive(keeps);
+    let before = world.take_over(&specs);
+    let takes_over = before.is_some();
+    let engine = before.unwrap_or_else(|| Engine::new(specs, world.scenario.seed, world.now));
+    let mut engine = engine.keep_alive(keeps);
+    world.begin_life(&engine, takes_over);
+    world.prepare_end(&mut engine);
     let mut driver = Driver::new(engine);
+    if !world.killed && takes_over {
+        driver.take_over(world);
+    }
+    if world.killed {
+        return None;
+    }
     loop {
         let code = driver.turn(world);
         if world.checks.has_failed() {
@@ -98,7 +113,8 @@ fn live(world: &mut World<'_>) -> Option<u8> {
             return None;
         }
         if code.is_some() {
-            return code;
+            world.end_keeper();
+            return code.filter(|_| !world.killed);
         }
     }
 }
@@ -116,7 +132,7 @@ fn spec(world: &World<'_>, spec: &ServiceSpec) -> ServiceSpec {
 impl World<'_> {
     /// The supervisor ends, then the machine: nobody may be left but init.
     fn end(&mut self, code: u8) {
-        self.checks.over(&self.kernel, self.supervisor, self.family);
+        self.checks.over(&self.kernel, self.supervisor, self.families);
         self.log.note(self.now, ("over", code));
         self.log.say(self.now, "supervisor", format_args!("ends with code {code}"));
         if self.kernel.is_in_program(self.supervisor) {

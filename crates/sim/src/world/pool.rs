@@ -131,6 +131,15 @@ fn deed(random: &mut Random, members: &[Member]) -> (Duration, Deed) {
     (at, Deed::Command(command))
 }
 
+impl Known {
+    /// What a supervisor knows that goes on: as it was written down.
+    pub(super) fn of(engine: &Engine, before: &Known) -> Known {
+        let states = engine.ids().filter_map(|id| Some((id, engine.status(id)?.state))).collect();
+        let slots = engine.ids().filter_map(|id| Some((id, engine.record(id)?.life.slot?))).collect();
+        Known { slots, states, rolled: before.rolled }
+    }
+}
+
 impl World<'_> {
     /// So many wait, and these have work.
     pub(super) fn load(&mut self, workers: &[ServiceId]) -> Measure {
@@ -138,7 +147,7 @@ impl World<'_> {
         let mut busy = Vec::new();
         for worker in workers {
             let has_work = !self.quiet && self.dice.below(2) == 0;
-            busy.push((*worker, self.seats[worker.0 as usize].life, has_work));
+            busy.push((*worker, self.seats[self.place(*worker)].life, has_work));
         }
         Measure { queue, busy, ..Measure::default() }
     }
@@ -147,7 +156,7 @@ impl World<'_> {
     pub(super) fn expect_connection(&mut self, pool: PoolId, workers: &[ServiceId]) {
         if !self.quiet && !workers.is_empty() {
             let wait = Duration::from_millis(self.dice.below(3_000) + 1);
-            self.later(wait, Happening::Knock(pool));
+            self.later(wait, Happening::Knock(pool, self.life));
         }
     }
 
@@ -173,7 +182,7 @@ impl World<'_> {
         let (Some(worker), News::Turned { from, to, because }) = (report.service, &report.news) else {
             return;
         };
-        let Some(pool) = self.scenario.members[worker.0 as usize].spec.pool.clone() else { return };
+        let Some(pool) = self.scenario.members[self.place(worker)].spec.pool.clone() else { return };
         self.known.states.insert(worker, *to);
         let replaced = matches!(because, Cause::Roll { because } if *because != Roll::Reverted);
         if replaced && (*from, *to) == (State::Up, State::Stopping) && !self.has_successor(worker) {

@@ -132,7 +132,11 @@ impl Scenario {
                 ids.iter_mut().for_each(|id| *id = renumber(*id));
                 !ids.is_empty()
             }
-            Deed::Command(Command::Apply(_) | Command::Shutdown(_)) | Deed::Signal(_) => true,
+            Deed::Command(Command::Apply(family)) => {
+                family.retain(|spec| !gone.contains(&spec.name));
+                true
+            }
+            Deed::Command(Command::Shutdown(_)) | Deed::Signal(_) => true,
         });
         left
     }

@@ -23,6 +23,8 @@ const SLICE: Duration = Duration::from_millis(100);
 pub(crate) struct Voice {
     /// Under which supervisor it was born.
     pub(crate) life: u32,
+    /// The place of its service in the scenario.
+    pub(crate) member: usize,
     pub(crate) key: ChildKey,
 }
 
@@ -78,6 +80,12 @@ impl Stage {
 
     pub(crate) fn is_stranger(&self, kernel: &Kernel, task: TaskId) -> bool {
         self.strangers.contains(&kernel.birth(task))
+    }
+
+    /// On whose behalf this one speaks.
+    pub(crate) fn voice_of(&self, kernel: &Kernel, task: TaskId) -> Option<Voice> {
+        let birth = kernel.birth(task);
+        self.actors.iter().find(|actor| (actor.task, actor.birth) == (task, birth))?.voice
     }
 
     /// When somebody wakes up next. Who is stopped does not.
@@ -171,7 +179,7 @@ impl Turn<'_> {
             "STOPPING=1" => Notice::Stopping,
             _ => return,
         };
-        let Some(Voice { life, key }) = actor.voice else { return };
+        let Some(Voice { life, key, .. }) = actor.voice else { return };
         self.log.note(self.now, ("says", key.service.0));
         if self.log.is_read() {
             self.log.say(self.now, self.number(actor), format_args!("says {text}"));

@@ -38,6 +38,13 @@ fn whatever_goes_wrong_in_a_seed_all_checks_hold() {
             fired[fault as usize] += u64::from(times);
         }
     }
+    // The one that needs the death of a supervisor.
+    for seed in 0..200 {
+        let report = run(&Scenario::of(seed), &Options { kill_at: Some(100), ..Options::default() });
+        for (fault, times) in report.fired {
+            fired[fault as usize] += u64::from(times);
+        }
+    }
     let never: Vec<&str> = Fault::ALL
         .iter()
         .filter(|fault| fired[**fault as usize] == 0)

@@ -1,0 +1,486 @@
+//! What a killed supervisor leaves and how the next one goes on with it, as in `crates/host/src/keeper`, `journal` and
+//! `linux/takeover.rs`: a keeper that has the table of descriptors together with it, its file ([`super::disk`]), and its processes.
+//!
+//! The keeper is a task of the kernel. So it holds what the supervisor holds, no more and no less, and how somebody ended who was
+//! buried by init is told by a handle or by nothing. Marks stand for the environment: a process has them from its program on, and
+//! leaves them to its children.
+
+use super::calls::Handle;
+use super::disk::{Entry, Head, Journal, Place, Written};
+use super::faults::Fault;
+use super::{Seat, World};
+use crate::kernel::call::{Call, Clone as How, Value, Wait};
+use crate::kernel::{CgroupId, TaskId};
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use doula_core::engine::Engine;
+use doula_core::view::has_processes;
+use doula_model::id::{ChildKey, Generation, Pid, Role, ServiceId};
+use doula_model::record::{Child, Life, Record};
+use doula_model::service::ServiceSpec;
+use doula_model::signal::Signal;
+
+/// A process that holds the descriptors of a supervisor, and what it knows of them.
+#[derive(Clone, Debug)]
+pub(super) struct Keeper {
+    task: TaskId,
+    birth: u64,
+    /// The handles of children.
+    children: BTreeMap<ChildKey, Handle>,
+    /// Where their output comes in.
+    outputs: Vec<i32>,
+}
+
+/// A process that carries the mark of a family.
+#[derive(Clone, Copy, Debug)]
+struct Marked {
+    pid: Pid,
+    task: TaskId,
+    birth: u64,
+    /// The place of its service in the scenario, which stands for the name.
+    member: usize,
+    service: ServiceId,
+    generation: Generation,
+    role: Role,
+}
+
+/// What was found of a family.
+struct Found {
+    written: Written,
+    handles: BTreeMap<ChildKey, Handle>,
+    marked: Vec<Marked>,
+}
+
+impl World<'_> {
+    /// The supervisor makes its keeper, as the first thing that it does.
+    pub(super) fn make_keeper(&mut self) {
+        let Ok(Value::Number(number)) = self.call(Call::Clone(How { files: true, ..How::FORK })) else {
+            return;
+        };
+        let task = Some(self.supervisor).filter(|_| !self.killed);
+        let Some(task) = task.and_then(|task| self.kernel.find_as(task, number)) else { return };
+        // It takes no signal of terminals and none but SIGKILL.
+        self.kernel.call(task, Call::Setsid);
+        let birth = self.kernel.birth(task);
+        self.keeper = Some(Keeper { task, birth, children: BTreeMap::new(), outputs: Vec::new() });
+    }
+
+    /// The family is over.
+    pub(super) fn end_keeper(&mut self) {
+        let Some(keeper) = self.keeper.take().filter(|_| !self.killed) else { return };
+        let number = self.kernel.look_as(self.supervisor, keeper.task).map_or(0, |look| look.pid);
+        if self.kernel.lives(keeper.task, keeper.birth)
+            && let Ok(Value::Number(fd)) = self.call(Call::PidfdOpen(number))
+        {
+            let _ = self.call(Call::PidfdSend(fd, Signal::KILL.number()));
+            let _ = self.call(Call::WaitidPidfd(fd, Wait::any()));
+        }
+    }
+
+    pub(super) fn hold_child(&mut self, key: ChildKey, handle: Handle) {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.children.insert(key, handle);
+        }
+    }
+
+    pub(super) fn hold_output(&mut self, fd: i32) {
+        self.outputs.push(fd);
+        if let Some(keeper) = &mut self.keeper {
+            keeper.outputs.push(fd);
+        }
+    }
+
+    pub(super) fn let_go_of(&mut self, birth: u64) {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.children.retain(|_, handle| handle.birth != birth);
+        }
+    }
+
+    /// The supervisor is dead. Its keeper goes on if it can be found; else it ends, and an earlier one goes on if there is one.
+    pub(super) fn leave_estate(&mut self) {
+        let own = self.keeper.take().filter(|keeper| self.kernel.lives(keeper.task, keeper.birth));
+        let unheard = if self.keeper_is_found { core::mem::replace(&mut self.left, own) } else { own };
+        self.end_by_itself(unheard);
+        if self.faults.fires(Fault::KeeperLost) {
+            let left = self.left.take();
+            self.end_by_itself(left);
+        }
+        self.left = self.left.take().filter(|keeper| self.kernel.lives(keeper.task, keeper.birth));
+        self.sockets_are_lost = self.left.is_none();
+        let handles = self.left.iter().flat_map(|keeper| keeper.children.values());
+        self.handles_left = handles.map(|handle| handle.birth).collect();
+    }
+
+    fn end_by_itself(&mut self, keeper: Option<Keeper>) {
+        if let Some(keeper) = keeper.filter(|keeper| self.kernel.lives(keeper.task, keeper.birth)) {
+            self.kernel.signal_from_kernel(keeper.task, Signal::KILL);
+        }
+    }
+
+    /// The PID namespace in which the supervisor is.
+    fn own_world(&self) -> u32 {
+        if self.scenario.machine.pid_one { self.life } else { 0 }
+    }
+
+    /// An engine that goes on with what is left, or `None`: nothing is. The second half of the start of `doula up`.
+    pub(super) fn take_over(&mut self, family: &[ServiceSpec]) -> Option<Engine> {
+        let Found { written, handles, marked } = self.find()?;
+        let mut records = written.records();
+        self.add_marked(&mut records, &marked, family);
+        self.seat_again(&records, &written, &marked);
+        self.end_strays(&records, &marked);
+        self.inherited = handles;
+        let born = self.find_children(&records, &marked);
+        self.log.note(self.now, ("takes over", self.inherited.len()));
+        let count = self.inherited.len();
+        self.log.say(self.now, "supervisor", format_args!("takes over {count} processes"));
+        let engine =
+            Engine::resume(records, &born, family.to_vec(), (self.scenario.seed, self.now), Some(self.died));
+        self.number_members(&engine);
+        Some(engine)
+    }
+
+    /// What is left.
+    fn find(&mut self) -> Option<Found> {
+        self.step();
+        let mut written = self.disk.read();
+        if written.head.is_none_or(|head| head.world != self.own_world()) {
+            written = Written::default();
+        }
+        let kept = self.left.is_some();
+        let handles = self.claim();
+        let records = written.records();
+        let begun = |key: &ChildKey| {
+            records.iter().any(|record| record.id == key.service && record.has_begun(key.generation))
+        };
+        let known = handles.keys().all(|key| key.role != Role::Main || begun(key));
+        let whole = written.head.is_some() && !written.torn && kept && known;
+        let marked = if whole { Vec::new() } else { self.marked() };
+        let populated = written.head.is_some_and(|head| self.kernel.cgroup_is_populated(head.family));
+        (kept || !marked.is_empty() || populated).then_some(Found { written, handles, marked })
+    }
+
+    /// What the keeper of before holds, one message after the other.
+    fn claim(&mut self) -> BTreeMap<ChildKey, Handle> {
+        let mut handles = BTreeMap::new();
+        let Some(left) = self.left.clone() else { return handles };
+        for fd in &left.outputs {
+            self.step();
+            if let Some(fd) = self.pass(&left, *fd) {
+                self.hold_output(fd);
+            }
+        }
+        for (key, handle) in &left.children {
+            self.step();
+            if let Some(fd) = self.pass(&left, handle.fd) {
+                let handle = Handle { fd, ..*handle };
+                self.hold_child(*key, handle);
+                handles.insert(*key, handle);
+            }
+        }
+        handles
+    }
+
+    fn pass(&mut self, left: &Keeper, fd: i32) -> Option<i32> {
+        if self.killed { None } else { self.kernel.pass_descriptor((left.task, fd), self.supervisor) }
+    }
+
+    /// Those who lead a session and carry a mark, in the order of their births.
+    fn marked(&mut self) -> Vec<Marked> {
+        self.step();
+        let mut found = Vec::new();
+        if self.killed {
+            return found;
+        }
+        for task in self.kernel.cgroup_members(self.families) {
+            let (Some(look), Some(voice)) =
+                (self.kernel.look_as(self.supervisor, task), self.stage.voice_of(&self.kernel, task))
+            else {
+                continue;
+            };
+            if let (true, Some(pid)) = (look.sid == look.pid, Pid::new(look.pid)) {
+                let ChildKey { service, generation, role } = voice.key;
+                let (member, birth) = (voice.member, self.kernel.birth(task));
+                found.push(Marked { pid, task, birth, member, service, generation, role });
+            }
+        }
+        found.sort_by_key(|marked| marked.birth);
+        found
+    }
+
+    /// Makes records of those that have none, or one of an earlier life: they run, and that is all that is known.
+    fn add_marked(&self, records: &mut Vec<Record>, marked: &[Marked], family: &[ServiceSpec]) {
+        let mains: Vec<&Marked> = marked.iter().filter(|one| one.role == Role::Main).collect();
+        for (at, one) in mains.iter().enumerate() {
+            let life = (one.service, one.generation);
+            if mains[..at].iter().any(|other| (other.service, other.generation) == life) {
+                continue;
+            }
+            let name = &self.scenario.members[one.member].spec.name;
+            let found = records.iter().position(|record| record.spec.name == *name);
+            if found.is_some_and(|at| records[at].has_begun(one.generation)) {
+                continue;
+            }
+            let spec = match found {
+                Some(at) => records.swap_remove(at).spec,
+                None => Arc::new(family[one.member].clone()),
+            };
+            records.retain(|record| record.id != one.service);
+            let up = Child::Alive { pid: one.pid, born: self.now };
+            let life = Life::going_on(one.generation, (Role::Main, up), self.now);
+            records.push(Record { id: one.service, spec, next: None, life });
+        }
+        records.sort_by_key(|record| record.id);
+    }
+
+    /// Gives every service of before its leaf again.
+    fn seat_again(&mut self, records: &[Record], written: &Written, marked: &[Marked]) {
+        for record in records {
+            let member = self.place(record.id);
+            let generation = record.life.generation;
+            self.seats[member].life = generation;
+            if !has_processes(record.life.state) {
+                let family = written.family_of(record.id);
+                self.end_all_in(family.and_then(|family| self.leaves.get(&(family, member)).copied()));
+                continue;
+            }
+            let of = |one: &&Marked| (one.service, one.generation) == (record.id, generation);
+            let by_mark = || self.leaf_of(marked.iter().find(of)?);
+            let written = written.family_of(record.id).map(|family| (family, member));
+            let leaf = match written {
+                Some(place) => self.leaves.get(&place).copied(),
+                None => by_mark(),
+            };
+            self.seats[member] = Seat { leaf, killed: true, life: generation };
+            let found = self.leaves.iter().find(|(_, other)| Some(**other) == leaf);
+            if let Some((&(family, _), _)) = found {
+                self.held.insert(record.id, Place { generation, family });
+            }
+        }
+    }
+
+    /// The group of one that may have ended since it was found.
+    fn leaf_of(&self, of: &Marked) -> Option<CgroupId> {
+        self.kernel.lives(of.task, of.birth).then(|| self.kernel.cgroup_of(of.task))
+    }
+
+    /// Nobody knows of those who live here.
+    fn end_all_in(&mut self, leaf: Option<CgroupId>) {
+        self.step();
+        if let Some(leaf) = leaf.filter(|leaf| !self.killed && self.kernel.cgroup_is_populated(*leaf)) {
+            self.kernel.kill_cgroup(leaf);
+            self.bury_by_init();
+        }
+    }
+
+    /// Ends those that carry the mark of a life of which nothing is known.
+    fn end_strays(&mut self, records: &[Record], marked: &[Marked]) {
+        let goes_on = |one: &&Marked| {
+            records.iter().any(|record| {
+                (record.id, record.life.generation) == (one.service, one.generation)
+                    && has_processes(record.life.state)
+            })
+        };
+        let strays = marked.iter().filter(|one| !goes_on(one));
+        let leaves: Vec<CgroupId> = strays.filter_map(|stray| self.leaf_of(stray)).collect();
+        for leaf in leaves.into_iter().filter(|leaf| *leaf != CgroupId::ROOT) {
+            self.end_all_in(Some(leaf));
+        }
+    }
+
+    /// Finds the children of whom no handle was left, and tells who of those was born whose birth nobody has written down.
+    fn find_children(&mut self, records: &[Record], marked: &[Marked]) -> BTreeMap<ChildKey, Pid> {
+        let mut born = BTreeMap::new();
+        let alive = |(_, child): &(Role, Child)| match child {
+            Child::Alive { pid, .. } => Some(*pid),
+            Child::Asked { .. } => None,
+        };
+        // A service's other children lead sessions in its leaf too.
+        let mut taken: Vec<Pid> =
+            records.iter().flat_map(|record| record.life.children.iter().filter_map(alive)).collect();
+        for record in records {
+            for &(role, child) in &record.life.children {
+                let key = ChildKey { service: record.id, generation: record.life.generation, role };
+                let (pid, is_asked) = match child {
+                    Child::Alive { pid, .. } => (Some(pid), false),
+                    Child::Asked { .. } => (self.number_of(key, marked, &taken), true),
+                };
+                let Some(pid) = pid.filter(|pid| self.has_handle(key, *pid)) else { continue };
+                if is_asked {
+                    born.insert(key, pid);
+                    taken.push(pid);
+                }
+            }
+        }
+        born
+    }
+
+    /// Who was born to this key, though nobody has written down that he was.
+    fn number_of(&mut self, key: ChildKey, marked: &[Marked], taken: &[Pid]) -> Option<Pid> {
+        let held = self.inherited.get(&key).map(|handle| handle.pid);
+        let of = |one: &&Marked| {
+            (one.service, one.generation, one.role) == (key.service, key.generation, key.role)
+        };
+        let oldest = || marked.iter().find(of).map(|one| one.pid);
+        held.or_else(|| self.leader(key, taken)).or_else(oldest)
+    }
+
+    /// The oldest process in the leaf of a service that leads a session, as our children do, and can be the one.
+    fn leader(&mut self, key: ChildKey, taken: &[Pid]) -> Option<Pid> {
+        let leaf = self.seats[self.place(key.service)].leaf.filter(|_| !self.killed)?;
+        let is_free = |number: i32| Pid::new(number).is_some_and(|pid| !taken.contains(&pid));
+        let leads = |task: &TaskId| {
+            let role = self.stage.voice_of(&self.kernel, *task).map_or(Role::Main, |voice| voice.key.role);
+            let look = self.kernel.look_as(self.supervisor, *task);
+            role == key.role && look.is_some_and(|look| look.sid == look.pid && is_free(look.pid))
+        };
+        let members = self.kernel.cgroup_members(leaf);
+        let oldest = members.into_iter().filter(leads).min_by_key(|task| self.kernel.birth(*task))?;
+        Pid::new(self.kernel.look_as(self.supervisor, oldest)?.pid)
+    }
+
+    /// Whether there is a handle of this child, if it can be had.
+    fn has_handle(&mut self, key: ChildKey, pid: Pid) -> bool {
+        if self.inherited.contains_key(&key) {
+            return true;
+        }
+        let Ok(Value::Number(fd)) = self.call(Call::PidfdOpen(pid.get())) else { return false };
+        let task = self.kernel.find_as(self.supervisor, pid.get());
+        let leaf = self.seats[self.place(key.service)].leaf;
+        let Some(task) = task.filter(|task| leaf == Some(self.kernel.cgroup_of(*task))) else {
+            let _ = self.call(Call::Close(fd));
+            return false;
+        };
+        let handle = Handle { pid, fd, birth: self.kernel.birth(task) };
+        self.hold_child(key, handle);
+        self.inherited.insert(key, handle);
+        true
+    }
+
+    /// Services that were not written down have got other numbers than they have in the scenario.
+    fn number_members(&mut self, engine: &Engine) {
+        let members = &self.scenario.members;
+        let numbered = engine.ids().filter_map(|id| {
+            let name = engine.status(id)?.name;
+            Some((id, members.iter().position(|member| member.spec.name == name)?))
+        });
+        self.checks.number_members(numbered.collect());
+    }
+
+    /// From now on another supervisor can take over from this one. When nothing can fail any more: what was left is ours then.
+    pub(super) fn prepare_end(&mut self, engine: &mut Engine) {
+        let head = Head { world: self.own_world(), family: self.family };
+        self.journal = Journal::new(head, core::mem::take(&mut self.held));
+        engine.take_touched();
+        self.write_anew(engine);
+        self.step();
+        if self.killed || self.keeper.is_none() {
+            return;
+        }
+        // rename(2) of its socket: the one moment in which our keeper takes the place of the other one.
+        self.keeper_is_found = true;
+        self.step();
+        if !self.killed {
+            let before = self.left.take();
+            self.end_by_itself(before);
+        }
+    }
+
+    /// Writes down these services.
+    pub(super) fn note_services(&mut self, engine: &Engine, touched: &[ServiceId]) {
+        if self.journal.is_full() {
+            return self.write_anew(engine);
+        }
+        let lines = self.journal.news(touched.iter().filter_map(|id| engine.record(*id)));
+        self.append(lines);
+    }
+
+    /// Everything anew, beside the old file, which it then replaces.
+    fn write_anew(&mut self, engine: &Engine) {
+        self.step();
+        if self.killed {
+            return;
+        }
+        let lines = self.journal.anew(engine.ids().filter_map(|id| engine.record(id)));
+        // A supervisor that finds no room for its first file says so: what it does is not known to the next one.
+        if self.journal.size > 0 && self.faults.fires(Fault::DiskFull) {
+            return self.log.note(self.now, "no room for a file");
+        }
+        self.step();
+        if self.killed {
+            return;
+        }
+        self.journal.begins(lines.len());
+        self.disk.replace(lines);
+        self.log.note(self.now, "state written anew");
+    }
+
+    /// One write(2). Its writer can be killed before it, and in each of its lines.
+    fn append(&mut self, lines: Vec<Entry>) {
+        if lines.is_empty() || self.journal.size == 0 {
+            return;
+        }
+        self.step();
+        let ends_at = self
+            .faults
+            .fires(Fault::DiskFull)
+            .then(|| self.faults.below(Fault::DiskFull, lines.len() as u64) as usize);
+        let count = lines.len();
+        for (at, line) in lines.into_iter().enumerate() {
+            if self.killed {
+                return;
+            }
+            self.step();
+            if self.killed || ends_at == Some(at) {
+                self.disk.tear();
+                return self.write_failed();
+            }
+            self.disk.put(line);
+        }
+        self.journal.size += count;
+        self.log.note(self.now, ("state", count));
+    }
+
+    fn write_failed(&mut self) {
+        if self.killed {
+            return;
+        }
+        if !self.faults.fires(Fault::DiskBroken) {
+            self.disk.cut(self.journal.size);
+        }
+        self.journal.failed();
+        self.log.note(self.now, "the state is not written");
+    }
+
+    /// A leaf for a service of this family, as a directory by its name.
+    pub(super) fn make_leaf(&mut self, member: usize) -> Result<CgroupId, doula_model::plan::Errno> {
+        let leaf = self.kernel.make_cgroup(self.family)?;
+        self.kernel.limit_cgroup(leaf, self.scenario.members[member].most);
+        self.leaves.insert((self.family, member), leaf);
+        Ok(leaf)
+    }
+
+    /// As `doula up` does at its start: what dead supervisors left is removed, if nobody lives in it.
+    pub(super) fn clear_stale_groups(&mut self) {
+        for leaf in self.leaves.values().copied().collect::<Vec<_>>() {
+            self.remove_leaf(leaf);
+        }
+        let kernel = &mut self.kernel;
+        self.old_families.retain(|family| kernel.remove_cgroup(*family).is_err());
+    }
+
+    /// Whether nobody lived in it.
+    pub(super) fn remove_leaf(&mut self, leaf: CgroupId) -> bool {
+        let removed = self.kernel.remove_cgroup(leaf).is_ok();
+        if removed {
+            self.leaves.retain(|_, other| *other != leaf);
+        }
+        removed
+    }
+
+    /// The place of a service in the scenario.
+    pub(super) fn place(&self, service: ServiceId) -> usize {
+        self.checks.place(service)
+    }
+}
