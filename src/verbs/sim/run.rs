@@ -32,6 +32,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "STEP")]
     kill_at: Option<u64>,
 
+    /// So many steps later kill the one that takes over, too
+    #[arg(long, value_name = "STEPS", requires = "kill_at")]
+    kill_again: Option<u64>,
+
     /// Leave these services (s0), deeds of people (d0) and faults out
     #[arg(long, value_name = "LIST", default_value = "", hide_default_value = true, value_parser = cut)]
     without: Cut,
@@ -64,6 +68,7 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
         most_events: args.steps,
         keep_lines: args.trace,
         kill_at: args.kill_at,
+        kill_again: args.kill_again,
         broken: args.broken,
     };
     if args.trace && !args.json {

@@ -72,6 +72,9 @@ pub(super) fn replay(seed: u64, options: &Options, calm: bool, cut: &Cut) -> Str
     if let Some(step) = options.kill_at {
         words += &format!(" --kill-at {step}");
     }
+    if let Some(steps) = options.kill_again {
+        words += &format!(" --kill-again {steps}");
+    }
     if let Some(broken) = options.broken {
         words += &format!(" --broken {}", broken.name());
     }

@@ -88,6 +88,7 @@ impl Written {
             | Tag::ReadyPipe(..)
             | Tag::Notify(_)
             | Tag::Socket(_)
+            | Tag::Scoreboard(..)
             | Tag::Stored(..) => true,
         })
     }
