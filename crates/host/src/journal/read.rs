@@ -89,6 +89,7 @@ impl Written {
             | Tag::Notify(_)
             | Tag::Socket(_)
             | Tag::Scoreboard(..)
+            | Tag::Begun(..)
             | Tag::Stored(..) => true,
         })
     }
