@@ -1,6 +1,6 @@
 //! `doula-gateway`: the process that speaks to the network for `doula`, which starts it and looks for it beside itself.
 //!
-//! A program of its own, so that `doula` is no larger by it, and has neither its threads nor its secrets.
+//! A program of its own, so that `doula` has neither its threads nor its secrets.
 
 use std::process::ExitCode;
 

@@ -161,7 +161,6 @@ fn look_after(options: Options, (place, control): (&Place, Option<UnixListener>)
     steps::reached("settled");
     let mut driver = Driver::new(engine);
     driver.take_over(&mut world);
-    world.home().let_others_go();
     driver.begin(&mut world);
     if let Some(baton) = baton {
         world.upgraded(baton, driver.engine());

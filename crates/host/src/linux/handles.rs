@@ -3,7 +3,7 @@
 use super::home::Home;
 use super::takeover::number;
 use super::trees::Life;
-use doula_model::id::{Pid, Role};
+use doula_model::id::Pid;
 use doula_model::plan::Errno;
 use doula_model::service::Scope;
 use doula_model::signal::Signal;
@@ -45,14 +45,15 @@ impl Home {
         }
     }
 
-    /// Lets those go whom the driver does not look after: the probes of a supervisor before us. Their answers are for nobody,
-    /// so they need not go on; there are others soon.
-    pub(crate) fn let_others_go(&mut self) {
-        for (key, handle) in std::mem::take(&mut self.inherited) {
-            if let (Role::ReadyProbe | Role::LiveProbe, Some(pid)) = (key.role, number(&handle)) {
-                // One that has just ended is as good.
+    /// See [`Kernel::end_the_rest`](doula_core::kernel::Kernel::end_the_rest). The answers of probes of a supervisor before us are
+    /// for nobody, and there are others soon.
+    pub(super) fn end_the_rest(&mut self) {
+        for handle in std::mem::take(&mut self.inherited).into_values() {
+            // One that has just ended is as good.
+            if let Some(pid) = number(&handle) {
                 let _ = signal_group(pid, &handle, Signal::KILL);
             }
+            let _ = pidfd::send(&handle, Signal::KILL);
         }
     }
 }

@@ -236,11 +236,7 @@ impl Kernel for Linux {
     }
 
     fn end_the_rest(&mut self) {
-        for (_, handle) in std::mem::take(&mut self.home.inherited) {
-            // Whoever has ended needs no signal, and on an older kernel its group is reached by its service's end.
-            let _ = pidfd::send_to_group(&handle, Signal::KILL);
-            let _ = pidfd::send(&handle, Signal::KILL);
-        }
+        self.home.end_the_rest();
     }
 
     fn write_down(&mut self, engine: &Engine, touched: Vec<ServiceId>) {

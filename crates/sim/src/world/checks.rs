@@ -14,7 +14,6 @@
 //! | `leftover` | who is said to be at rest has no process |
 //! | `release` | only an empty tree is released |
 //! | `up` | who is said to be up lives; who was stopped last does not; after a kill -9 all who can be are up again |
-//! | `forgotten` | after a kill -9 everybody of whom something lives is looked after |
 //! | `last` | the supervisor ends after all its children and all processes of the family |
 //! | `tree` | every process has a living parent, up to init |
 //! | `stuck`, `hang` | the supervisor never waits for what cannot happen |
