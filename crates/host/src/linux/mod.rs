@@ -252,13 +252,18 @@ impl Kernel for Linux {
         match wait::waitid(Who::Pidfd(handle.as_fd()), For::END) {
             // A child of a supervisor before us. It is not ours to bury, so that nobody but the handle tells of it.
             Err(Errno::ECHILD) if poll::readable(handle, Some(Duration::ZERO)) == Ok(false) => Ok(None),
-            news => Ok(news?.and_then(|news| ended(news.change))),
+            news => {
+                let end = news?.and_then(|news| ended(news.change));
+                if end.is_some() {
+                    steps::reached("buried");
+                }
+                Ok(end)
+            }
         }
     }
 
     fn part(&mut self, handle: Held) {
         self.parted.push(handle);
-        steps::reached("buried");
     }
 
     fn obituary(&mut self, handle: &Held) -> ExitStatus {
