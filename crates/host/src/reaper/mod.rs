@@ -246,6 +246,8 @@ impl Reaper {
     /// ```
     pub fn unknown(&mut self, policy: Unknown) -> &mut Reaper {
         self.policy = policy;
+        // Who waits since before is judged by it at once. A timer of our own can always be set.
+        let _ = time::set_timer(&self.timer, Some(Time::ZERO));
         self
     }
 
