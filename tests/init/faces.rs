@@ -1,7 +1,7 @@
 //! Started under the name of tini or dumb-init it behaves as they do.
 
 use crate::end::orphan;
-use crate::harness::{DOULA, Folder, as_pid_1, code, complaint, text};
+use crate::harness::{DOULA, Folder, as_pid_1, code, complaint, echo_of_hup, text};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Output;
@@ -33,8 +33,7 @@ const NONE: &str = "UNRELATED=1";
 
 /// Sends SIGHUP to PID 1; the command and a child of its group echo what they hear.
 fn who_hears(folder: &Folder) -> String {
-    let member = "trap 'echo member' HUP; trap exit USR1; echo > $1; while :; do :; done";
-    let member = folder.script("member", member);
+    let member = folder.script("member", &echo_of_hup("member"));
     let fifo = folder.fifo("ready");
     format!(
         "trap 'h=1; echo main' HUP; trap 'w=1' WINCH; h=; w=

@@ -63,6 +63,16 @@ pub(crate) fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
 }
 
+/// A script that tells `$1` when it listens, and ends on SIGUSR1 with its name if it has heard SIGHUP before. Its traps
+/// only note what came: dash begins a second trap before the first one's first command, so that one which ends the
+/// script can swallow what an earlier one was about to say.
+pub(crate) fn echo_of_hup(name: &str) -> String {
+    format!(
+        "h=; u=; trap 'h=1' HUP; trap 'u=1' USR1; echo > $1
+         while [ -z $u ]; do :; done; [ -z $h ] || echo {name}"
+    )
+}
+
 /// A fresh directory for one test.
 pub(crate) struct Folder(PathBuf);
 
