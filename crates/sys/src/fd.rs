@@ -217,6 +217,46 @@ pub fn memory_of(name: &CStr, length: u64) -> Result<OwnedFd> {
     Ok(file)
 }
 
+/// `memfd_create`, `write` and `fcntl(F_ADD_SEALS)`—a file in memory with these bytes, which nobody can change any more.
+///
+/// <https://man7.org/linux/man-pages/man2/memfd_create.2.html>
+pub fn frozen(name: &CStr, bytes: &[u8]) -> Result<OwnedFd> {
+    use rustix::fs::{MemfdFlags, SealFlags};
+    let file =
+        rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).map_err(errno)?;
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let written = write(&file, rest)?;
+        rest = rest.get(written..).unwrap_or_default();
+    }
+    let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+    rustix::fs::fcntl_add_seals(&file, seals).map_err(errno)?;
+    Ok(file)
+}
+
+/// `fcntl(F_GET_SEALS)` and `fstat`—the length of a file in memory that cannot become shorter; EINVAL if it can.
+///
+/// <https://man7.org/linux/man-pages/man2/fcntl.2.html>
+pub fn sealed_length(file: impl AsFd) -> Result<u64> {
+    length_with(file, rustix::fs::SealFlags::SHRINK)
+}
+
+/// The same of one whose bytes cannot change either.
+///
+/// <https://man7.org/linux/man-pages/man2/fcntl.2.html>
+pub fn frozen_length(file: impl AsFd) -> Result<u64> {
+    length_with(file, rustix::fs::SealFlags::SHRINK | rustix::fs::SealFlags::WRITE)
+}
+
+fn length_with(file: impl AsFd, wanted: rustix::fs::SealFlags) -> Result<u64> {
+    let has = rustix::fs::fcntl_get_seals(&file).map_err(errno)?;
+    if !has.contains(wanted) {
+        return Err(Errno::EINVAL);
+    }
+    let stat = rustix::fs::fstat(&file).map_err(errno)?;
+    u64::try_from(stat.st_size).map_err(|_| Errno::EINVAL)
+}
+
 /// `fallocate(file, FALLOC_FL_KEEP_SIZE, from, bytes)`—takes room on the disk, also behind the end of the file, which does not
 /// move. ENOSPC when there is not so much; EOPNOTSUPP where the file system cannot.
 ///

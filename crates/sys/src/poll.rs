@@ -162,7 +162,19 @@ fn milliseconds(timeout: Option<Duration>) -> i32 {
 /// <https://man7.org/linux/man-pages/man2/poll.2.html>
 #[doc(alias = "poll")]
 pub fn readable(fd: impl AsFd, timeout: Option<Duration>) -> Result<bool> {
-    let mut entry = libc::pollfd { fd: fd.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    happens(fd, libc::POLLIN, timeout)
+}
+
+/// `poll(fd, POLLOUT, timeout)`—whether an fd gets room to write (or nobody reads it) in time; `None` waits for ever.
+///
+/// <https://man7.org/linux/man-pages/man2/poll.2.html>
+#[doc(alias = "poll")]
+pub fn writable(fd: impl AsFd, timeout: Option<Duration>) -> Result<bool> {
+    happens(fd, libc::POLLOUT, timeout)
+}
+
+fn happens(fd: impl AsFd, events: i16, timeout: Option<Duration>) -> Result<bool> {
+    let mut entry = libc::pollfd { fd: fd.as_fd().as_raw_fd(), events, revents: 0 };
     let limit = timeout.map(|timeout| libc::timespec {
         tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: i64::from(timeout.subsec_nanos()),

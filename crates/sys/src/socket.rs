@@ -117,14 +117,30 @@ pub fn listens(socket: impl AsFd) -> Result<bool> {
     rustix::net::sockopt::socket_acceptconn(socket).map_err(errno)
 }
 
+/// Which ways of a connection end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ways {
+    /// To us: reading gives the end (`SHUT_RD`).
+    In,
+    /// From us: the other side reads what is under way, and then the end (`SHUT_WR`).
+    Out,
+    /// Both (`SHUT_RDWR`).
+    Both,
+}
+
 /// `shutdown(socket, how)`—ends a connection, or the listening, for everybody who has this open socket, and wakes who waits
-/// on it: reading gives the end, accepting EINVAL. To read only (`SHUT_RD`) or both ways (`SHUT_RDWR`).
+/// on it: reading gives the end, accepting EINVAL.
 ///
 /// <https://man7.org/linux/man-pages/man2/shutdown.2.html>
 #[doc(alias = "shutdown")]
-pub fn shut_down(socket: impl AsFd, both_ways: bool) -> Result<()> {
+pub fn shut_down(socket: impl AsFd, ways: Ways) -> Result<()> {
     use rustix::net::{Shutdown, shutdown};
-    shutdown(socket, if both_ways { Shutdown::Both } else { Shutdown::Read }).map_err(errno)
+    let how = match ways {
+        Ways::In => Shutdown::Read,
+        Ways::Out => Shutdown::Write,
+        Ways::Both => Shutdown::Both,
+    };
+    shutdown(socket, how).map_err(errno)
 }
 
 /// `setsockopt(SO_PASSCRED)`—every message tells who sent it, proven by the kernel.

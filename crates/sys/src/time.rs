@@ -14,6 +14,12 @@ pub fn monotonic() -> Time {
     nanos(rx::clock_gettime(rx::ClockId::Monotonic))
 }
 
+/// `clock_gettime(CLOCK_MONOTONIC_COARSE)`—the same as it was at the last tick of the kernel, some milliseconds ago: cheaper.
+#[doc(alias = "clock_gettime")]
+pub fn roughly() -> Time {
+    nanos(rx::clock_gettime(rx::ClockId::MonotonicCoarse))
+}
+
 /// `clock_gettime(CLOCK_BOOTTIME)`—like [`monotonic`], but goes on while the machine sleeps. The start ticks
 /// in `/proc/PID/stat` are on this clock.
 #[doc(alias = "clock_gettime")]

@@ -312,7 +312,7 @@ impl Shutdown {
     /// ```
     pub fn hang_up(&self, phase: Phase, name: &str, socket: impl AsFd) -> io::Result<()> {
         let socket = fd::duplicate(socket, 0).map_err(os_error)?;
-        let hook = move || match socket::shut_down(&socket, false) {
+        let hook = move || match socket::shut_down(&socket, socket::Ways::In) {
             // Its other end was quicker.
             Ok(()) | Err(Errno::ENOTCONN) => Ok(()),
             Err(errno) => Err(os_error(errno)),
