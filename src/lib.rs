@@ -22,7 +22,7 @@
 //! - [`command`]: giving birth, with the whole context of the child as data;
 //! - [`child`]: waiting, signalling, capturing, ending a whole tree;
 //! - [`jobs`]: many commands, a few at a time, with retries and quarantine; [`signals`] to wait for beside them;
-//! - [`pool`]: workers that live on behind an iterator, in any language; one that is killed costs one task;
+//! - [`pool`]: workers that live on behind an iterator, in any language or for a Rust function; one that is killed costs one task;
 //! - [`prefork`]: a server of several processes for a Rust function;
 //! - [`pipeline`]: several commands in a row, each with its own status, times and bytes;
 //! - [`daemonize`]: daemons that tell their launcher whether they are ready;

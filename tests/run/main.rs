@@ -5,6 +5,7 @@ mod actors;
 mod bounded;
 mod ending;
 mod failing;
+mod frames;
 mod inputs;
 mod journal;
 mod output;

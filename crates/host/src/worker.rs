@@ -207,7 +207,7 @@ pub(crate) fn read_board(file: impl AsFd) -> Option<Board> {
     (length == bytes.len()).then(|| Board::from_bytes(bytes))
 }
 
-fn number(name: &str) -> io::Result<Option<i64>> {
+pub(crate) fn number(name: &str) -> io::Result<Option<i64>> {
     std::env::var(name).ok().map(|text| text.parse().map_err(|_| invalid())).transpose()
 }
 
@@ -215,7 +215,7 @@ fn invalid() -> io::Error {
     io::ErrorKind::InvalidInput.into()
 }
 
-fn inherited(number: RawFd) -> io::Result<OwnedFd> {
+pub(crate) fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     fd::inherited(number).map_err(|errno| io::Error::from_raw_os_error(errno.0))
 }
 

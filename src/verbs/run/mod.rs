@@ -133,9 +133,19 @@ struct Many {
 #[derive(Debug, clap::Args)]
 struct Workers {
     /// Start the command as a worker, as many as there are jobs at once, and ask each for one job after the other: `lines` of
-    /// JSON, {"id":7,"input":"…"} answered by {"id":7,"output":…} or {"id":7,"error":"…"}
+    /// JSON, {"id":7,"input":"…"} answered by {"id":7,"output":…} or {"id":7,"error":"…"}; `frames` of bytes over a socket, or
+    /// the same through a `ring` of memory
     #[arg(long, value_name = "PROTOCOL", conflicts_with_all = ["ungroup", "line_buffer"])]
     workers: Option<Protocol>,
+
+    /// So many jobs may be with one worker, by frames: the next is there when one is done. When a worker dies that has several,
+    /// they are tried again one by one
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "workers", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    window: u32,
+
+    /// So many of them are given to it together
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "workers", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    batch: u32,
 
     /// Replace a worker when it has answered so many jobs
     #[arg(long, value_name = "N", requires = "workers")]
@@ -147,6 +157,10 @@ struct Workers {
 enum Protocol {
     /// A line of JSON for each job on standard input, and one for its answer on standard output.
     Lines,
+    /// A frame for each job over a socket, whose number is in `DOULA_FRAMES`, and one for its answer.
+    Frames,
+    /// The same through memory: for workers that use `doula::pool::serve`.
+    Ring,
 }
 
 /// Where inputs come from.
@@ -285,9 +299,10 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
         [] => Template::of_line(args.inputs.shell),
         command => Template::new(command, &args.inputs.replace, args.inputs.shell),
     };
+    args.workers.check()?;
     let input = Input::new(lists, args.inputs.grouping())?;
     if args.inputs.dry_run && workers {
-        return workers::dry_run(input, ui);
+        return workers::dry_run(input, args.workers.is_lines(), ui);
     }
     if args.inputs.dry_run {
         return work::dry_run(input, &template, ui);
@@ -308,7 +323,8 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
     if workers {
         let mut crew = Crew::new(input, template, &args, ignored, report)?;
         let max_tasks = args.workers.max_tasks;
-        let rules = Rules { max_tasks, skips_blank: true, ..Rules::new(settings(&args)) };
+        let protocol = args.workers.protocol();
+        let rules = Rules { max_tasks, skips_blank: true, protocol, ..Rules::new(settings(&args)) };
         let ended = jobs::workers::run(rules, &mut crew, &held);
         return crew.finish(ended);
     }
@@ -340,6 +356,31 @@ impl Args {
     }
 }
 
+impl Workers {
+    fn is_lines(&self) -> bool {
+        matches!(self.workers, Some(Protocol::Lines))
+    }
+
+    fn protocol(&self) -> jobs::workers::Protocol {
+        match self.workers {
+            Some(Protocol::Lines) | None => jobs::workers::Protocol::Lines,
+            Some(Protocol::Frames) => jobs::workers::Protocol::Frames,
+            Some(Protocol::Ring) => jobs::workers::Protocol::Ring,
+        }
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        if self.is_lines() && (self.window > 1 || self.batch > 1) {
+            return Err(Failure::usage("a worker that is asked by lines has one job at a time")
+                .hint("with `--workers frames` it may have several"));
+        }
+        if self.batch > self.window {
+            return Err(Failure::usage("--batch is a part of --window, and cannot be larger"));
+        }
+        Ok(())
+    }
+}
+
 impl Inputs {
     fn grouping(&self) -> Grouping {
         let end = if self.null { 0 } else { self.delimiter.unwrap_or(b'\n') };
@@ -357,7 +398,8 @@ fn settings(args: &Args) -> Settings {
         &args.failures;
     let longest = Duration::from_secs(60).max(*retry_delay);
     let policy = Policy {
-        window: 1,
+        window: args.workers.window,
+        batch: args.workers.batch,
         retries: *retries,
         retry_on: retry_on.unwrap_or(RetryOn::ALL),
         pause: Pause { first: *retry_delay, most: longest },

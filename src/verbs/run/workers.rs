@@ -1,4 +1,4 @@
-//! `--workers lines`: jobs that are done by workers that live on, each asked and answered by lines ([`protocol`]).
+//! `--workers`: jobs that are done by workers that live on, each asked and answered by lines ([`protocol`]) or by frames.
 
 use super::Args;
 use super::bundle::Case;
@@ -10,7 +10,7 @@ use super::template::{Inputs, Place, Template};
 use crate::error::{Exit, Failure, Kind, Outcome};
 use crate::ui::Ui;
 use doula_core::queue::{Counts, SlotId};
-use doula_host::jobs::workers::{Answer, Death, NoAnswer, Tasks};
+use doula_host::jobs::workers::{Answer, Death, NoAnswer, Protocol, Tasks};
 use doula_host::jobs::{Attempt, Next, Stop, Stream};
 use doula_host::signals::Arrival;
 use doula_host::{Command, CommandError, ExitStatus, Signal, Usage};
@@ -46,6 +46,10 @@ pub(super) struct Crew<'u> {
     manner: Manner,
     /// Inputs are lists.
     many: bool,
+    /// They are asked by lines.
+    lines: bool,
+    /// Their protocol, as it is called.
+    called: &'static str,
     keeps_errors: bool,
     open: BTreeMap<TaskId, Open>,
     submitted: u64,
@@ -62,6 +66,8 @@ impl<'u> Crew<'u> {
         report.put_off();
         Ok(Crew {
             many: input.is_many(),
+            lines: args.workers.is_lines(),
+            called: if args.workers.protocol() == Protocol::Ring { "ring" } else { "frames" },
             input,
             template,
             desk: Desk::new(args, report)?,
@@ -81,12 +87,23 @@ impl<'u> Crew<'u> {
     /// Keeps a job that ended its workers, to do it again.
     fn keep(&mut self, task: TaskId, job: &Open) -> io::Result<()> {
         let mut input = Vec::new();
-        protocol::ask(task.0, &job.inputs, self.many, &mut input);
+        self.say(task, &job.inputs, &mut input);
         let slot = job.deaths.last().map(|death| death.slot);
-        let argv = self.words(slot.unwrap_or(1));
+        let mut argv = self.words(slot.unwrap_or(1));
+        if !self.lines {
+            argv = by_frames(argv, self.called, job.inputs.len())?;
+        }
         let ends = job.deaths.iter().map(|death| (Some(death.pid), death.status, death.to_string()));
         let ends: Vec<_> = ends.collect();
         self.desk.bundle(&Case { task, argv: &argv, slot, input: &input, ends: &ends })
+    }
+
+    /// Appends what a worker is asked.
+    fn say(&self, task: TaskId, inputs: &Inputs, to: &mut Vec<u8>) {
+        match self.lines {
+            true => protocol::ask(task.0, inputs, self.many, to),
+            false => to.extend_from_slice(&inputs.join(&0)),
+        }
     }
 
     pub(super) fn finish(self, ended: io::Result<Counts>) -> Outcome {
@@ -125,12 +142,15 @@ impl Tasks for Crew<'_> {
 
     fn ask(&mut self, task: TaskId, line: &mut Vec<u8>) {
         if let Some(job) = self.open.get(&task) {
-            protocol::ask(task.0, &job.inputs, self.many, line);
+            self.say(task, &job.inputs, line);
         }
     }
 
     fn answer(&mut self, task: TaskId, line: &[u8]) -> Result<Answer, NoAnswer> {
-        let reply = protocol::read(line).ok_or_else(|| NoAnswer::garbage(line))?;
+        let reply = match self.lines {
+            true => protocol::read(line).ok_or_else(|| NoAnswer::garbage(line))?,
+            false => Reply { id: task.0, output: line.to_vec(), error: None },
+        };
         if reply.id != task.0 {
             let why = format!("it answered job {} instead", reply.id);
             return Err(NoAnswer { why, of: Some(TaskId(reply.id)) });
@@ -140,6 +160,13 @@ impl Tasks for Crew<'_> {
             job.reply = Some(reply);
         }
         Ok(answer)
+    }
+
+    fn failed(&mut self, task: TaskId, why: &[u8]) {
+        if let Some(job) = self.open.get_mut(&task) {
+            let error = Some(String::from_utf8_lossy(why).into_owned());
+            job.reply = Some(Reply { id: task.0, output: Vec::new(), error });
+        }
     }
 
     fn began(&mut self, task: TaskId, attempt: u32, slot: SlotId) {
@@ -163,10 +190,11 @@ impl Tasks for Crew<'_> {
     }
 
     fn died(&mut self, death: &Death) {
-        let Death { slot, pid, task, status, why } = death;
+        let Death { slot, pid, task, suspects, status, why } = death;
         if self.desk.report.has_events() {
             let event = json!({
                 "event": "died", "slot": slot, "pid": pid.get(), "task": task.map(|(task, _)| task.0), "why": why,
+                "suspects": suspects,
                 "code": status.and_then(ExitStatus::exit_code),
                 "signal": status.and_then(ExitStatus::killed_by).map(|signal| signal.to_string()),
             });
@@ -176,6 +204,11 @@ impl Tasks for Crew<'_> {
             Some(job) => {
                 job.deaths.push(death.clone());
                 job.death = Some(death.clone());
+            }
+            None if *suspects > 0 => {
+                self.desk.report.note(&format!(
+                    "worker {slot} {death}: each of its {suspects} jobs is tried again by itself"
+                ));
             }
             // Whoever has had enough may go.
             None if why.is_none() && status.is_some_and(|status| status.killed_by().is_none()) => {}
@@ -257,8 +290,19 @@ impl Tasks for Crew<'_> {
     }
 }
 
+/// The words that do a job of a worker by frames again, with its inputs on standard input.
+fn by_frames(worker: Vec<OsString>, called: &str, inputs: usize) -> io::Result<Vec<OsString>> {
+    let mut words = vec![std::env::current_exe()?.into_os_string()];
+    let count = inputs.to_string();
+    words.extend(
+        ["run", "--workers", called, "-j1", "--quarantine=1", "-0", "-n", &count].map(OsString::from),
+    );
+    words.extend(worker);
+    Ok(words)
+}
+
 /// Shows what workers would be asked.
-pub(super) fn dry_run(mut input: Input, ui: &mut Ui) -> Outcome {
+pub(super) fn dry_run(mut input: Input, lines: bool, ui: &mut Ui) -> Outcome {
     let (many, mut number, mut line) = (input.is_many(), 0, Vec::new());
     loop {
         let (next, inputs) = input.next().map_err(|error| Failure::doula(error.to_string()))?;
@@ -270,7 +314,10 @@ pub(super) fn dry_run(mut input: Input, ui: &mut Ui) -> Outcome {
         }
         number += 1;
         line.clear();
-        protocol::ask(number, &inputs, many, &mut line);
+        match lines {
+            true => protocol::ask(number, &inputs, many, &mut line),
+            false => line = [inputs.join(&0), b"\n".to_vec()].concat(),
+        }
         ui.bytes(&line)?;
     }
 }

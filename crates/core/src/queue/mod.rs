@@ -8,8 +8,11 @@
 //! No result is given to a wrong task: an end names its slot *and* its task, and is believed only while the slot has that
 //! lease.
 //!
-//! When a worker dies that has several tasks, nobody knows which of them it was: they are tried again one by one, each alone
-//! with its worker ([`Policy::deaths`]).
+//! A worker may have several tasks at once ([`Policy::window`]), and get some of them in one lease ([`Policy::batch`]). It does
+//! them in the order in which it got them: the time of a task runs from the end of the one before.
+//!
+//! When a worker dies that has several tasks, or takes too long, nobody knows which of them it was: they are tried again one by one, each alone
+//! with its worker ([`Policy::deaths`]); for that, one worker gets nothing else.
 
 pub mod far;
 mod hiring;
@@ -41,6 +44,13 @@ pub type SlotId = u32;
 pub enum Event {
     /// There is a task more. Each number once, in rising order.
     Submit(TaskId),
+    /// There are so many more, with the numbers from this one on: they may be given to one worker together.
+    SubmitMany {
+        /// The first.
+        first: TaskId,
+        /// How many.
+        count: u32,
+    },
     /// An attempt at this task may take so long, whatever the policy says. Comes before [`Event::Submit`].
     Limit {
         /// Which.
@@ -69,6 +79,15 @@ pub enum Event {
         task: TaskId,
         /// How it failed.
         failure: Option<Failure>,
+    },
+    /// A worker succeeded at so many tasks, with the numbers from this one on.
+    Done {
+        /// In which slot.
+        slot: SlotId,
+        /// The first.
+        first: TaskId,
+        /// How many.
+        count: u32,
     },
     /// An attempt could not begin, because the machine has no room for one more. It waits for its turn again, and the slot is
     /// closed; the last one stays, and tries again after [`SHORTAGE`].
@@ -109,12 +128,14 @@ pub enum Event {
 /// What to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Give this task to the worker of this slot.
+    /// Give this task to the worker of this slot, and those behind it if there are several.
     Lease {
         /// Which slot.
         slot: SlotId,
-        /// Which task.
+        /// Which task, or the first.
         task: TaskId,
+        /// How many: more than one only with [`Policy::batch`].
+        count: u32,
         /// The n-th attempt at it, from 1.
         attempt: u32,
     },
@@ -143,10 +164,12 @@ pub enum Action {
         /// How long the pause is.
         pause: Duration,
     },
-    /// A task came to its end. Once for each task that was submitted.
+    /// A task came to its end, or several did in the same way. Once for each task that was submitted.
     Settled {
-        /// Which.
+        /// Which, or the first.
         task: TaskId,
+        /// How many, with the numbers from this one on.
+        count: u32,
         /// What became of it.
         verdict: Verdict,
         /// How many attempts it took.
@@ -156,20 +179,42 @@ pub enum Action {
     Halted,
 }
 
-/// One attempt at a task, made or to be made.
+/// One attempt at a task, made or to be made; or at several of the same past.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Attempt {
     task: TaskId,
+    count: u32,
     number: u32,
+    /// So many of the attempts before were cut off by the death of a worker that had others too.
+    excused: u32,
     /// So many workers died while it was the only one they had.
     deaths: u32,
     /// A worker died that had it: it is tried alone.
     suspect: bool,
 }
 
+impl Attempt {
+    const fn new(task: TaskId, count: u32) -> Attempt {
+        Attempt { task, count, number: 1, excused: 0, deaths: 0, suspect: false }
+    }
+
+    fn has(&self, task: TaskId) -> bool {
+        task.0.checked_sub(self.task.0).is_some_and(|behind| behind < u64::from(self.count))
+    }
+
+    /// The first `most` of them, and those behind.
+    fn split(self, most: u32) -> (Attempt, Option<Attempt>) {
+        let count = most.min(self.count);
+        let rest =
+            Attempt { task: TaskId(self.task.0 + u64::from(count)), count: self.count - count, ..self };
+        (Attempt { count, ..self }, Some(rest).filter(|rest| rest.count > 0))
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Lease {
     attempt: Attempt,
+    /// When its worker came to it, if those before are done.
     since: Time,
     ending: Option<Ending>,
 }
@@ -190,7 +235,10 @@ enum Why {
 
 #[derive(Clone, Debug, Default)]
 struct Slot {
-    leases: Vec<Lease>,
+    /// In the order in which they are done.
+    leases: VecDeque<Lease>,
+    /// So many tasks are in them.
+    tasks: usize,
     /// Its worker is alone with its task.
     alone: bool,
     /// Its worker gets no more.
@@ -198,8 +246,28 @@ struct Slot {
 }
 
 impl Slot {
-    fn has_room(&self, window: usize) -> bool {
-        !self.alone && !self.leaves && self.leases.len() < window
+    /// Whether so many tasks more may be in its worker's hands.
+    fn has_room(&self, count: usize, window: usize) -> bool {
+        !self.alone && !self.leaves && self.tasks + count <= window
+    }
+
+    /// Takes so many tasks from this one on out of the lease that has them; the others of it stay.
+    fn take(&mut self, now: Time, task: TaskId, count: u32) -> Option<Lease> {
+        let at = self.leases.iter().position(|lease| lease.attempt.has(task))?;
+        let lease = self.leases.remove(at)?;
+        let before = u32::try_from(task.0 - lease.attempt.task.0).unwrap_or(u32::MAX);
+        let (head, rest) = lease.attempt.split(before);
+        let (taken, tail) = rest?.split(count);
+        let left = [Some(head).filter(|head| head.count > 0), tail];
+        for attempt in left.into_iter().rev().flatten() {
+            self.leases.insert(at, Lease { attempt, ..lease });
+        }
+        if let Some(next) = self.leases.front_mut().filter(|_| at == 0 && before == 0) {
+            next.since = next.since.max(now);
+        }
+        self.alone = false;
+        self.tasks -= taken.count as usize;
+        Some(Lease { attempt: taken, ..lease })
     }
 }
 
@@ -220,9 +288,9 @@ enum Phase {
 /// let (task, now) = (TaskId(1), Time::ZERO);
 /// queue.handle(now, Event::Open(1));
 /// queue.handle(now, Event::Submit(task));
-/// assert_eq!(queue.poll_action(), Some(Action::Lease { slot: 1, task, attempt: 1 }));
+/// assert_eq!(queue.poll_action(), Some(Action::Lease { slot: 1, task, count: 1, attempt: 1 }));
 /// queue.handle(now, Event::Ended { slot: 1, task, failure: None });
-/// assert_eq!(queue.poll_action(), Some(Action::Settled { task, verdict: Verdict::Done, attempts: 1 }));
+/// assert_eq!(queue.poll_action(), Some(Action::Settled { task, count: 1, verdict: Verdict::Done, attempts: 1 }));
 /// ```
 #[derive(Clone, Debug)]
 pub struct Queue {
@@ -231,12 +299,14 @@ pub struct Queue {
     /// Those whose worker is ready.
     slots: BTreeMap<SlotId, Slot>,
     ready: VecDeque<Attempt>,
-    /// To be tried alone.
+    /// To be tried alone, each a single task.
     suspects: VecDeque<Attempt>,
     /// To be tried again later.
     resting: BTreeMap<(Time, TaskId), Attempt>,
-    /// So many leases there are.
+    /// So many tasks are being worked at.
     leased: usize,
+    /// Somebody was asked to end.
+    asked: bool,
     closed: bool,
     phase: Phase,
     throttled: bool,
@@ -262,6 +332,7 @@ impl Queue {
             suspects: VecDeque::new(),
             resting: BTreeMap::new(),
             leased: 0,
+            asked: false,
             closed: false,
             phase: Phase::Running,
             throttled: false,
@@ -277,16 +348,19 @@ impl Queue {
     /// Takes in what happened.
     pub fn handle(&mut self, now: Time, event: Event) {
         match event {
-            Event::Submit(task) => self.submit(Attempt { task, number: 1, deaths: 0, suspect: false }),
-            Event::Again { task, attempt, deaths } => {
-                self.submit(Attempt { task, number: attempt, deaths, suspect: deaths > 0 });
+            Event::Submit(task) => self.submit(Attempt::new(task, 1)),
+            Event::SubmitMany { count: 0, .. } | Event::Done { count: 0, .. } => {}
+            Event::SubmitMany { first, count } => self.submit(Attempt::new(first, count)),
+            Event::Again { task, attempt: number, deaths } => {
+                self.submit(Attempt { number, deaths, suspect: deaths > 0, ..Attempt::new(task, 1) });
             }
             Event::Limit { task, time } => drop(self.limits.insert(task, time)),
             Event::Close => self.closed = true,
             Event::Open(slot) => drop(self.slots.entry(slot).or_default()),
             Event::Ended { slot, task, failure } => self.ended(now, slot, task, failure),
+            Event::Done { slot, first, count } => self.done(now, slot, first, count),
             Event::Refused { slot, task } => self.refused(now, slot, task),
-            Event::Returned { slot, task } => self.returned(slot, task),
+            Event::Returned { slot, task } => self.returned(now, slot, task),
             Event::Died { slot, failure } => self.died(now, slot, failure),
             Event::Leaves(slot) => {
                 if let Some(place) = self.slots.get_mut(&slot) {
@@ -315,8 +389,13 @@ impl Queue {
 
     /// The same, if `another` slot is opened for it.
     pub fn wants_more_with(&self, another: bool) -> bool {
-        let room = || another || self.slots.values().any(|slot| slot.has_room(self.window()));
+        let room = || another || self.slots.values().any(|slot| slot.has_room(self.batch(), self.window()));
         self.phase == Phase::Running && !self.closed && self.ready.is_empty() && room()
+    }
+
+    /// So many tasks are best submitted at once: as many as a worker gets at once.
+    pub fn wanted(&self) -> u32 {
+        self.policy.batch.clamp(1, self.policy.window.max(1))
     }
 
     /// Whether this slot is open.
@@ -342,14 +421,9 @@ impl Queue {
         &self.counts
     }
 
-    /// So many tasks are being worked at.
+    /// So many tasks are being worked at, or wait at a worker.
     pub fn in_work(&self) -> usize {
         self.leased
-    }
-
-    /// The median time of the attempts that succeeded.
-    pub fn median(&self) -> Option<Duration> {
-        self.times.get()
     }
 
     /// When a [`Event::Tick`] is due at the latest.
@@ -359,19 +433,28 @@ impl Queue {
         let waits = some_wait && !self.throttled;
         let start = Some(self.next_start).filter(|_| waits && !self.policy.delay.is_zero());
         let limit = self.limit();
-        let ends = self.leases().filter_map(|lease| match lease.ending {
-            Some(ending) => ending.patience,
-            None => Some(lease.since.after(self.limits.get(&lease.attempt.task).copied().or(limit)?)),
-        });
-        ends.chain(resting).chain(start).chain(self.short_until).min()
+        let late = |lease: &Lease| Some(lease.since.after(self.limit_of(lease, limit)?));
+        let first = self.slots.values().filter_map(|slot| slot.leases.front());
+        let ends = first.filter(|lease| lease.ending.is_none()).filter_map(late);
+        let asked = self.slots.values().filter(|_| self.asked).flat_map(|slot| &slot.leases);
+        let asked = asked.filter_map(|lease| lease.ending?.patience);
+        ends.chain(asked).chain(resting).chain(start).chain(self.short_until).min()
+    }
+
+    /// How long those of a lease may take together, from when its worker came to it.
+    fn limit_of(&self, lease: &Lease, limit: Option<Duration>) -> Option<Duration> {
+        let Attempt { task, count, .. } = lease.attempt;
+        let own = self.limits.get(&task).copied().filter(|_| count == 1);
+        own.or_else(|| limit.map(|limit| limit.saturating_mul(count)))
     }
 
     fn window(&self) -> usize {
         self.policy.window.max(1) as usize
     }
 
-    fn leases(&self) -> impl Iterator<Item = &Lease> {
-        self.slots.values().flat_map(|slot| &slot.leases)
+    /// So many tasks are in a lease, where so many wait.
+    fn batch(&self) -> usize {
+        self.wanted() as usize
     }
 
     /// How long an attempt may take, by what is known now.
@@ -407,44 +490,79 @@ impl Queue {
             let Some((slot, attempt)) = self.next_pair() else { return };
             self.next_start = now.after(self.policy.delay);
             let Some(place) = self.slots.get_mut(&slot) else { return };
+            let Attempt { task, count, number, .. } = attempt;
             place.alone = attempt.suspect;
-            place.leases.push(Lease { attempt, since: now, ending: None });
-            self.leased += 1;
-            let Attempt { task, number, .. } = attempt;
-            self.actions.push_back(Action::Lease { slot, task, attempt: number });
+            place.leases.push_back(Lease { attempt, since: now, ending: None });
+            place.tasks += count as usize;
+            self.leased += count as usize;
+            self.actions.push_back(Action::Lease { slot, task, count, attempt: number });
         }
     }
 
-    /// A task, and the lowest slot that has room for it. Suspects go first, to workers that have nothing else.
+    /// Tasks, and the slot that gets them. Suspects go first, to workers that have nothing else; if there is none, one of them
+    /// gets nothing more until it is such a worker.
     fn next_pair(&mut self) -> Option<(SlotId, Attempt)> {
-        let window = self.window();
-        let found = |has_room: &dyn Fn(&Slot) -> bool, row: &mut VecDeque<Attempt>| {
-            row.front()?;
-            let slot = self.slots.iter().find(|(_, slot)| has_room(slot)).map(|(id, _)| *id)?;
-            row.pop_front().map(|attempt| (slot, attempt))
+        let empty = |slot: &Slot| slot.leases.is_empty() && !slot.leaves;
+        if !self.suspects.is_empty()
+            && let Some(slot) = self.slots.iter().find(|(_, slot)| empty(slot)).map(|(id, _)| *id)
+        {
+            return self.suspects.pop_front().map(|attempt| (slot, attempt));
+        }
+        let (window, batch) = (self.window(), self.wanted());
+        let count = batch.min(self.ready.front()?.count);
+        let spared = self.slot_for_suspects();
+        let rooms = self.slots.iter().filter(|(id, _)| Some(**id) != spared);
+        let mut rooms = rooms.filter(|(_, slot)| slot.has_room(count as usize, window));
+        let slot = match window {
+            1 => rooms.next(),
+            // Nobody shall wait behind others while a worker has less to do.
+            _ => rooms.min_by_key(|(_, slot)| slot.tasks),
         };
-        let alone = found(&|slot| slot.leases.is_empty() && !slot.leaves, &mut self.suspects);
-        alone.or_else(|| found(&|slot| slot.has_room(window), &mut self.ready))
+        let slot = *slot?.0;
+        let (attempt, rest) = self.ready.pop_front()?.split(count);
+        if let Some(rest) = rest {
+            self.ready.push_front(rest);
+        }
+        Some((slot, attempt))
     }
 
-    /// Takes a lease back, if the slot has it.
-    fn take_back(&mut self, slot: SlotId, task: TaskId) -> Option<Lease> {
-        let place = self.slots.get_mut(&slot)?;
-        let at = place.leases.iter().position(|lease| lease.attempt.task == task)?;
-        place.alone = false;
-        self.leased -= 1;
-        Some(place.leases.swap_remove(at))
+    /// Which slot comes to its end of what it has for those who wait to be alone, if none does so already.
+    fn slot_for_suspects(&self) -> Option<SlotId> {
+        let serves = |slot: &Slot| slot.alone && !slot.leases.is_empty();
+        if self.suspects.is_empty() || self.slots.values().any(serves) {
+            return None;
+        }
+        self.slots.iter().min_by_key(|(_, slot)| slot.tasks).map(|(id, _)| *id)
+    }
+
+    /// Takes a lease back, if the slot has it: so many tasks from this one on.
+    fn take_back(&mut self, now: Time, slot: SlotId, task: TaskId, count: u32) -> Option<Lease> {
+        let lease = self.slots.get_mut(&slot)?.take(now, task, count)?;
+        self.leased -= lease.attempt.count as usize;
+        Some(lease)
     }
 
     fn ended(&mut self, now: Time, slot: SlotId, task: TaskId, failure: Option<Failure>) {
-        if let Some(lease) = self.take_back(slot, task) {
+        if let Some(lease) = self.take_back(now, slot, task, 1) {
             self.conclude(now, lease, failure, false);
+        }
+    }
+
+    /// They may be of several leases.
+    fn done(&mut self, now: Time, slot: SlotId, first: TaskId, count: u32) {
+        let (mut task, mut left) = (first, count);
+        while left > 0
+            && let Some(lease) = self.take_back(now, slot, task, left)
+        {
+            let taken = lease.attempt.count;
+            self.conclude(now, lease, None, false);
+            (task, left) = (TaskId(task.0 + u64::from(taken)), left - taken);
         }
     }
 
     fn refused(&mut self, now: Time, slot: SlotId, task: TaskId) {
         let had = self.leased;
-        self.returned(slot, task);
+        self.returned(now, slot, task);
         if self.leased == had || self.phase == Phase::Stopping {
             return;
         }
@@ -454,8 +572,8 @@ impl Queue {
         }
     }
 
-    fn returned(&mut self, slot: SlotId, task: TaskId) {
-        let Some(Lease { attempt, .. }) = self.take_back(slot, task) else { return };
+    fn returned(&mut self, now: Time, slot: SlotId, task: TaskId) {
+        let Some(Lease { attempt, .. }) = self.take_back(now, slot, task, u32::MAX) else { return };
         if self.phase == Phase::Stopping {
             return self.settle(attempt, Verdict::Skipped);
         }
@@ -466,18 +584,24 @@ impl Queue {
 
     fn died(&mut self, now: Time, slot: SlotId, failure: Failure) {
         let Some(place) = self.slots.remove(&slot) else { return };
-        self.leased -= place.leases.len();
-        // Whom we ended did not die of a task.
-        let ours = place.leases.iter().any(|lease| lease.ending.is_some());
-        let alone = place.leases.len() == 1;
+        self.leased -= place.tasks;
+        let alone = place.tasks == 1;
         for lease in place.leases {
-            if alone || lease.ending.is_some() {
-                self.conclude(now, lease, Some(failure), true);
-            } else {
-                // One of these may have done it: from now on each is tried alone.
-                let suspect = lease.attempt.suspect || !ours;
-                self.again(now, Attempt { suspect, ..lease.attempt }, Duration::ZERO);
+            let stops = lease.ending.is_some_and(|ending| ending.why == Why::Stop);
+            match alone || stops {
+                true => self.conclude(now, lease, Some(failure), true),
+                // It was one of these, or took too long: from now on each is tried alone.
+                false => self.suspect(now, lease.attempt),
             }
+        }
+    }
+
+    fn suspect(&mut self, now: Time, attempts: Attempt) {
+        let mut rest = Some(attempts);
+        while let Some(several) = rest {
+            let (one, behind) = several.split(1);
+            self.again(now, Attempt { suspect: true, excused: one.excused + 1, ..one }, Duration::ZERO);
+            rest = behind;
         }
     }
 
@@ -486,7 +610,9 @@ impl Queue {
         let mut attempt = lease.attempt;
         let failure = match (lease.ending.map(|ending| ending.why), failure) {
             (_, None) => {
-                self.times.add(now.since(lease.since));
+                if self.policy.needs_times() {
+                    self.times.add(now.since(lease.since));
+                }
                 return self.settle(attempt, Verdict::Done);
             }
             (Some(Why::Stop), Some(_)) => return self.settle(attempt, Verdict::Cancelled),
@@ -500,7 +626,8 @@ impl Queue {
         if deadly && attempt.deaths >= self.policy.deaths {
             return self.settle(attempt, Verdict::Quarantined(failure));
         }
-        let granted = self.policy.retry_on.has(failure) && (deadly || attempt.number <= self.policy.retries);
+        let granted = self.policy.retry_on.has(failure)
+            && (deadly || attempt.number - attempt.excused <= self.policy.retries);
         if !granted || self.phase == Phase::Stopping {
             return self.settle(attempt, Verdict::Failed(failure));
         }
@@ -522,17 +649,19 @@ impl Queue {
     fn settle(&mut self, attempt: Attempt, verdict: Verdict) {
         let begun = !matches!(verdict, Verdict::Skipped);
         let attempts = if begun { attempt.number } else { attempt.number - 1 };
+        let Attempt { task, count, .. } = attempt;
+        let counted = u64::from(count);
         match verdict {
-            Verdict::Done => self.counts.done += 1,
-            Verdict::Failed(_) => self.counts.failed += 1,
+            Verdict::Done => self.counts.done += counted,
+            Verdict::Failed(_) => self.counts.failed += counted,
             Verdict::Quarantined(_) => {
-                self.counts.failed += 1;
-                self.counts.quarantined += 1;
+                self.counts.failed += counted;
+                self.counts.quarantined += counted;
             }
-            Verdict::Cancelled | Verdict::Skipped => self.counts.dropped += 1,
+            Verdict::Cancelled | Verdict::Skipped => self.counts.dropped += counted,
         }
-        self.limits.remove(&attempt.task);
-        self.actions.push_back(Action::Settled { task: attempt.task, verdict, attempts });
+        self.limits.remove(&task);
+        self.actions.push_back(Action::Settled { task, count, verdict, attempts });
     }
 
     /// Asks those to end who have been at it for too long, and kills those who did not hear.
@@ -544,15 +673,21 @@ impl Queue {
             self.stop(now, halt.now);
         }
         let (limit, grace) = (self.limit(), self.policy.grace);
+        if limit.is_none() && self.limits.is_empty() && !self.asked {
+            return;
+        }
+        let late: Vec<SlotId> = self.late(now, limit).collect();
+        for slot in late {
+            let first = self.slots.get_mut(&slot).and_then(|place| place.leases.front_mut());
+            let Some(lease) = first else { continue };
+            lease.ending = Some(Ending { why: Why::Timeout, patience: Some(now.after(grace)) });
+            self.actions.push_back(Action::Interrupt { slot, task: lease.attempt.task });
+            self.asked = true;
+        }
         for (&slot, place) in &mut self.slots {
             for lease in &mut place.leases {
                 let task = lease.attempt.task;
-                let limit = self.limits.get(&task).copied().or(limit);
                 match lease.ending {
-                    None if limit.is_some_and(|limit| lease.since.after(limit) <= now) => {
-                        lease.ending = Some(Ending { why: Why::Timeout, patience: Some(now.after(grace)) });
-                        self.actions.push_back(Action::Interrupt { slot, task });
-                    }
                     Some(Ending { why, patience: Some(until) }) if until <= now => {
                         lease.ending = Some(Ending { why, patience: None });
                         self.actions.push_back(Action::Kill { slot, task });
@@ -561,6 +696,16 @@ impl Queue {
                 }
             }
         }
+    }
+
+    /// The slots whose worker is at its task for too long.
+    fn late(&self, now: Time, limit: Option<Duration>) -> impl Iterator<Item = SlotId> {
+        let is_late = move |lease: &Lease| {
+            let until = self.limit_of(lease, limit).map(|limit| lease.since.after(limit));
+            lease.ending.is_none() && until.is_some_and(|until| until <= now)
+        };
+        let late = self.slots.iter().filter(move |(_, slot)| slot.leases.front().is_some_and(is_late));
+        late.map(|(id, _)| *id)
     }
 
     fn stop(&mut self, now: Time, at_once: bool) {
@@ -575,6 +720,7 @@ impl Queue {
             return;
         }
         let patience = Some(now.after(self.policy.grace));
+        self.asked = true;
         for (&slot, place) in &mut self.slots {
             for lease in place.leases.iter_mut().filter(|lease| lease.ending.is_none()) {
                 lease.ending = Some(Ending { why: Why::Stop, patience });

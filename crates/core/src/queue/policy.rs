@@ -9,6 +9,8 @@ use doula_model::task::Failure;
 pub struct Policy {
     /// So many tasks may be with one worker at once; at least 1.
     pub window: u32,
+    /// So many of them, one behind the other, are given to it together where so many wait; at least 1, at most the window.
+    pub batch: u32,
     /// So many more attempts after the first one.
     pub retries: u32,
     /// After which failures there is another attempt.
@@ -32,6 +34,7 @@ impl Policy {
     /// One attempt, no limit, and a second to end when asked to.
     pub const PLAIN: Policy = Policy {
         window: 1,
+        batch: 1,
         retries: 0,
         retry_on: RetryOn::ALL,
         pause: Pause { first: Duration::ZERO, most: Duration::ZERO },
@@ -41,6 +44,11 @@ impl Policy {
         halt: None,
         delay: Duration::ZERO,
     };
+
+    /// Whether it must be known how long attempts take.
+    pub(super) const fn needs_times(&self) -> bool {
+        matches!(self.timeout, Some(Timeout::OfMedian(_)))
+    }
 }
 
 /// How long an attempt may take.

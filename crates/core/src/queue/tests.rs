@@ -20,13 +20,23 @@ fn queue(policy: Policy, slots: u32, tasks: u64) -> Queue {
     queue
 }
 
+/// The same, where most tasks come together.
+fn queue_of_many(policy: Policy, slots: u32, tasks: u64) -> Queue {
+    let mut queue = Queue::new(policy, 1);
+    (1..=slots).for_each(|slot| queue.handle(at(0), Event::Open(slot)));
+    queue.handle(at(0), Event::SubmitMany { first: TaskId(1), count: tasks.saturating_sub(3) as u32 });
+    (tasks.saturating_sub(3) + 1..=tasks).for_each(|task| queue.handle(at(0), Event::Submit(TaskId(task))));
+    queue.handle(at(0), Event::Close);
+    queue
+}
+
 fn actions(queue: &mut Queue) -> Vec<Action> {
     core::iter::from_fn(|| queue.poll_action()).collect()
 }
 
 fn leases(queue: &mut Queue) -> Vec<(SlotId, u64, u32)> {
     let found = actions(queue).into_iter().filter_map(|action| match action {
-        Action::Lease { slot, task, attempt } => Some((slot, task.0, attempt)),
+        Action::Lease { slot, task, attempt, .. } => Some((slot, task.0, attempt)),
         Action::Interrupt { .. }
         | Action::Kill { .. }
         | Action::Retry { .. }
@@ -38,7 +48,7 @@ fn leases(queue: &mut Queue) -> Vec<(SlotId, u64, u32)> {
 
 fn verdicts(actions: &[Action]) -> Vec<(u64, Verdict, u32)> {
     let found = actions.iter().filter_map(|action| match *action {
-        Action::Settled { task, verdict, attempts } => Some((task.0, verdict, attempts)),
+        Action::Settled { task, verdict, attempts, .. } => Some((task.0, verdict, attempts)),
         Action::Lease { .. }
         | Action::Interrupt { .. }
         | Action::Kill { .. }
@@ -168,6 +178,95 @@ fn a_task_that_kills_two_workers_is_put_into_quarantine_and_its_companions_are_n
     settled.sort_by_key(|(task, ..)| *task);
     let poison = Verdict::Quarantined(Failure::Signal(Signal::SEGV));
     assert_eq!(settled, [(1, Verdict::Done, 2), (2, poison, 3), (3, Verdict::Done, 2)]);
+}
+
+#[test]
+fn a_worker_gets_several_at_once_and_who_has_least_gets_the_next() {
+    let policy = Policy { window: 4, batch: 2, ..Policy::PLAIN };
+    let mut queue = Queue::new(policy, 1);
+    assert_eq!(queue.wanted(), 2);
+    (1..=2).for_each(|slot| queue.handle(at(0), Event::Open(slot)));
+    queue.handle(at(0), Event::SubmitMany { first: TaskId(1), count: 7 });
+    let lease = |(slot, task, count)| Action::Lease { slot, task: TaskId(task), count, attempt: 1 };
+    assert_eq!(actions(&mut queue), [(1, 1, 2), (2, 3, 2), (1, 5, 2), (2, 7, 1)].map(lease));
+    assert!(!queue.wants_more());
+    // Any of them may end by itself, and several of several leases together.
+    queue.handle(at(1), end(1, 2, Some(Failure::Answered)));
+    queue.handle(at(1), end(1, 1, None));
+    queue.handle(at(1), Event::Done { slot: 1, first: TaskId(5), count: 2 });
+    let failed = Verdict::Failed(Failure::Answered);
+    assert_eq!(
+        verdicts(&actions(&mut queue)),
+        [(2, failed, 1), (1, Verdict::Done, 1), (5, Verdict::Done, 1)]
+    );
+    assert_eq!((queue.counts().done, queue.in_work()), (3, 3));
+    assert!(queue.wants_more());
+}
+
+#[test]
+fn the_time_of_a_task_begins_when_the_one_before_it_is_done() {
+    let policy = Policy { window: 3, timeout: Some(Timeout::After(SECOND * 5)), ..Policy::PLAIN };
+    let mut queue = queue(policy, 1, 3);
+    actions(&mut queue);
+    assert_eq!(queue.deadline(), Some(at(5)));
+    queue.handle(at(4), end(1, 1, None));
+    assert_eq!(queue.deadline(), Some(at(9)));
+    queue.handle(at(9), Event::Tick);
+    assert!(actions(&mut queue).contains(&Action::Interrupt { slot: 1, task: TaskId(2) }));
+    // Its answer may have been on its way, and the other one take too long: each is tried alone.
+    queue.handle(at(9), Event::Died { slot: 1, failure: Failure::Lost });
+    assert_eq!(actions(&mut queue), []);
+    queue.handle(at(9), Event::Open(1));
+    assert_eq!(leases(&mut queue), [(1, 2, 2)]);
+    queue.handle(at(10), end(1, 2, None));
+    assert_eq!(verdicts(&actions(&mut queue)), [(2, Verdict::Done, 2)]);
+    queue.handle(at(15), Event::Tick);
+    queue.handle(at(15), Event::Died { slot: 1, failure: Failure::Lost });
+    let failed = Verdict::Failed(Failure::TimedOut);
+    assert_eq!(verdicts(&actions(&mut queue)).last(), Some(&(3, failed, 2)));
+}
+
+#[test]
+fn of_a_batch_that_took_too_long_or_killed_its_worker_each_is_tried_alone() {
+    for late in [false, true] {
+        let timeout = Some(Timeout::After(SECOND));
+        let mut queue = Queue::new(Policy { window: 9, batch: 3, timeout, ..Policy::PLAIN }, 1);
+        queue.handle(at(0), Event::Open(1));
+        queue.handle(at(0), Event::SubmitMany { first: TaskId(1), count: 3 });
+        assert_eq!(queue.deadline(), Some(at(3)), "time for each");
+        if late {
+            queue.handle(at(3), Event::Tick);
+        }
+        actions(&mut queue);
+        queue.handle(at(3), Event::Died { slot: 1, failure: Failure::Lost });
+        for task in 1..=3 {
+            queue.handle(at(3), Event::Open(1));
+            assert_eq!(leases(&mut queue), [(1, task, 2)], "alone");
+            queue.handle(at(3), end(1, task, None));
+        }
+        assert_eq!(queue.counts().done, 3);
+    }
+}
+
+#[test]
+fn suspects_come_to_their_turn_also_while_there_is_always_more_to_do_and_lose_no_attempt_by_others() {
+    let mut queue = Queue::new(Policy { window: 2, retries: 1, deaths: 2, ..Policy::PLAIN }, 1);
+    (1..=2).for_each(|slot| queue.handle(at(0), Event::Open(slot)));
+    (1..=8).for_each(|task| queue.handle(at(0), Event::Submit(TaskId(task))));
+    assert_eq!(leases(&mut queue), [(1, 1, 1), (2, 2, 1), (1, 3, 1), (2, 4, 1)]);
+    // Its slot stays closed, and the other one is never empty by itself.
+    queue.handle(at(1), Event::Died { slot: 1, failure: Failure::Lost });
+    queue.handle(at(1), end(2, 2, None));
+    assert_eq!(leases(&mut queue), []);
+    queue.handle(at(1), end(2, 4, None));
+    assert_eq!(leases(&mut queue), [(2, 1, 2)]);
+    // A failure of its own is the first one.
+    queue.handle(at(2), end(2, 1, Some(Failure::Answered)));
+    assert_eq!(leases(&mut queue), [(2, 3, 2)]);
+    queue.handle(at(2), end(2, 3, None));
+    assert_eq!(leases(&mut queue), [(2, 1, 3)]);
+    queue.handle(at(2), end(2, 1, Some(Failure::Answered)));
+    assert_eq!(verdicts(&actions(&mut queue)), [(1, Verdict::Failed(Failure::Answered), 3)]);
 }
 
 #[test]
@@ -311,11 +410,11 @@ proptest! {
     /// Whatever happens in whatever order: each task comes to exactly one end, and to the right one.
     #[test]
     fn every_task_is_settled_once_and_rightly(
-        slots in 1..5_u32, window in 1..4_u32, tasks in 0..40_u64, retries in 0..3_u32, choices in
+        slots in 1..5_u32, window in 1..6_u32, batch in 1..5_u32, tasks in 0..40_u64, retries in 0..3_u32, choices in
         proptest::collection::vec(any::<u8>(), 600), stop_at in proptest::option::of(0..300_usize), at_once: bool,
     ) {
         let mut play = Play {
-            queue: queue(Policy { window, retries, deaths: 2, ..Policy::PLAIN }, slots, tasks),
+            queue: queue_of_many(Policy { window, batch, retries, deaths: 2, ..Policy::PLAIN }, slots, tasks),
             held: BTreeMap::new(), settled: BTreeMap::new(), now: at(0), window: window as usize, interrupted: BTreeSet::new(),
         };
         play.drain();
@@ -361,13 +460,17 @@ impl Play {
     fn drain(&mut self) {
         while let Some(action) = self.queue.poll_action() {
             match action {
-                Action::Lease { slot, task, .. } => {
+                Action::Lease { slot, task, count, .. } => {
                     let held = self.held.entry(slot).or_default();
-                    held.push(task.0);
-                    assert!(held.len() <= self.window && !self.settled.contains_key(&task.0));
+                    let tasks = task.0..task.0 + u64::from(count);
+                    assert!(tasks.clone().all(|task| !self.settled.contains_key(&task)));
+                    held.extend(tasks);
+                    assert!(held.len() <= self.window);
                 }
-                Action::Settled { task, verdict, attempts } => {
-                    assert_eq!(self.settled.insert(task.0, (verdict, attempts)), None);
+                Action::Settled { task, count, verdict, attempts } => {
+                    for task in task.0..task.0 + u64::from(count) {
+                        assert_eq!(self.settled.insert(task, (verdict, attempts)), None);
+                    }
                 }
                 Action::Interrupt { slot, .. } | Action::Kill { slot, .. } => {
                     self.interrupted.insert(slot);
@@ -392,8 +495,16 @@ impl Play {
             self.tell(Event::Died { slot, failure: Failure::Lost });
             return self.tell(Event::Open(slot));
         }
+        if choice > 200 && nature(held[0]).is_none() {
+            // All that it can do one after the other, told at once.
+            let first = held[0];
+            let mut row = (first..).zip(held.iter()).take_while(|(task, held)| task == *held);
+            let count = row.by_ref().take_while(|(task, _)| nature(*task).is_none()).count();
+            held.drain(..count);
+            return self.tell(Event::Done { slot, first: TaskId(first), count: count as u32 });
+        }
         held.retain(|other| *other != task);
-        if choice > 240 && held.is_empty() {
+        if choice > 180 && held.is_empty() {
             self.tell(Event::Leaves(slot));
             self.tell(Event::Returned { slot, task: TaskId(task) });
             self.tell(Event::Died { slot, failure: Failure::Lost });

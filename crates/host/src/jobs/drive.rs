@@ -190,7 +190,8 @@ impl<'w, W: Work> Runner<'w, W> {
 
     fn act(&mut self, action: Action) -> io::Result<()> {
         match action {
-            Action::Lease { slot, task, attempt } => self.begin(slot, task, attempt),
+            // They are submitted one by one.
+            Action::Lease { slot, task, attempt, count: _ } => self.begin(slot, task, attempt),
             Action::Interrupt { slot, .. } => {
                 if let Some(place) = self.places.get_mut(&slot) {
                     place.interrupt();
@@ -202,7 +203,9 @@ impl<'w, W: Work> Runner<'w, W> {
                 self.work.retries(task, attempt, failure, pause);
                 Ok(())
             }
-            Action::Settled { task, verdict, attempts } => self.work.settled(task, verdict, attempts),
+            Action::Settled { task, verdict, attempts, count: _ } => {
+                self.work.settled(task, verdict, attempts)
+            }
             Action::Halted => {
                 self.work.halted();
                 Ok(())

@@ -3,7 +3,8 @@
 
 use super::super::memory::Deaths;
 use super::super::{Next, Settings, Stop};
-use super::worker::{Has, Worker, WorkerError};
+use super::hands::Has;
+use super::worker::{Worker, WorkerError};
 use super::{Rules, Tasks};
 use crate::child::os_error;
 use crate::room;
@@ -110,6 +111,8 @@ pub(super) struct Shop<W> {
     next_look: Option<Instant>,
     /// The limit of open files that workers get.
     given: Option<Rlimit>,
+    /// Those that were given something that was not sent yet.
+    unsent: Vec<SlotId>,
 }
 
 impl<W> Shop<W>
@@ -134,6 +137,7 @@ where
             source: Source::Asked,
             next_look: None,
             given: room::raise_open_files(),
+            unsent: Vec::new(),
         })
     }
 
@@ -151,9 +155,19 @@ where
     fn go_on(&mut self) -> io::Result<()> {
         loop {
             self.fill()?;
-            let Some(action) = self.queue.poll_action() else { return Ok(()) };
+            let Some(action) = self.queue.poll_action() else { return self.send() };
             self.act(action)?;
         }
+    }
+
+    /// Sends what workers are asked: several tasks of one at once.
+    fn send(&mut self) -> io::Result<()> {
+        while let Some(slot) = self.unsent.pop() {
+            if !self.workers.get_mut(&slot).map_or(Ok(true), Worker::write)? {
+                self.await_room(slot)?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether there are any, alive or dying.
@@ -175,25 +189,36 @@ where
             if !asks || !self.queue.wants_more_with(may_hire) {
                 return Ok(());
             }
-            match self.work.next() {
-                Ok(Next::Task) => {
-                    self.submitted += 1;
-                    self.tell(Event::Submit(TaskId(self.submitted)));
-                }
-                Ok(Next::Behind(task)) => self.submitted = task.0,
-                Ok(Next::Again(before)) => self.tell(before.event()),
-                Ok(Next::Wait) => {
-                    if self.await_source() {
-                        return Ok(());
-                    }
-                }
-                Ok(Next::End) => {
-                    self.source = Source::Ended;
-                    self.tell(Event::Close);
-                }
-                Err(error) => self.give_up(error),
+            if !self.take_in() {
+                return Ok(());
             }
         }
+    }
+
+    /// Takes as many tasks as a worker gets at once; whether there may be more.
+    fn take_in(&mut self) -> bool {
+        let (first, wanted) = (TaskId(self.submitted + 1), self.queue.wanted());
+        let (mut count, mut behind) = (0, None);
+        while count < wanted && behind.is_none() {
+            match self.work.next() {
+                Ok(Next::Task) => count += 1,
+                other => behind = Some(other),
+            }
+        }
+        self.submitted += u64::from(count);
+        self.tell(Event::SubmitMany { first, count });
+        match behind {
+            None | Some(Ok(Next::Task)) => {}
+            Some(Ok(Next::Behind(task))) => self.submitted = task.0,
+            Some(Ok(Next::Again(before))) => self.tell(before.event()),
+            Some(Ok(Next::Wait)) => return !self.await_source(),
+            Some(Ok(Next::End)) => {
+                self.source = Source::Ended;
+                self.tell(Event::Close);
+            }
+            Some(Err(error)) => self.give_up(error),
+        }
+        true
     }
 
     /// The lowest slot that has no worker, if one may be started now.
@@ -229,7 +254,7 @@ where
         let once = Interest::READ.and(Interest::ONCE);
         let watch = |fd, interest, part| self.epoll.add(fd, interest, token(&worker, part)).map_err(os_error);
         watch(worker.child.as_fd(), once, Part::Process)?;
-        watch(worker.output.as_fd(), Interest::READ, Part::Output)?;
+        watch(worker.wire.output(), Interest::READ, Part::Output)?;
         watch(worker.error.as_fd(), Interest::READ, Part::Error)?;
         self.workers.insert(slot, worker);
         self.tell(Event::Open(slot));
@@ -271,7 +296,9 @@ where
 
     fn act(&mut self, action: Action) -> io::Result<()> {
         match action {
-            Action::Lease { slot, task, attempt } => return self.give(slot, Has { task, attempt }),
+            Action::Lease { slot, task, count, attempt } => {
+                return self.give(slot, Has { task, count, attempt });
+            }
             Action::Interrupt { slot, .. } => {
                 // Whatever it still answers, it will be gone.
                 self.tell(Event::Leaves(slot));
@@ -283,25 +310,38 @@ where
             Action::Retry { task, attempt, failure, pause } => {
                 self.work.retries(task, attempt, failure, pause);
             }
-            Action::Settled { task, verdict, attempts } => return self.work.settled(task, verdict, attempts),
+            Action::Settled { task: TaskId(first), count, verdict, attempts } => {
+                for task in first..first + u64::from(count) {
+                    self.work.settled(TaskId(task), verdict, attempts)?;
+                }
+            }
             Action::Halted => self.work.halted(),
         }
         Ok(())
     }
 
-    /// Gives a task to a worker.
+    /// Gives tasks to a worker.
     fn give(&mut self, slot: SlotId, has: Has) -> io::Result<()> {
-        self.work.began(has.task, has.attempt, slot);
+        has.tasks().for_each(|task| self.work.began(task, has.attempt, slot));
         let Some(worker) = self.workers.get_mut(&slot) else { return Ok(()) };
-        self.work.ask(has.task, worker.line());
-        worker.has = Some(has);
-        if worker.write()? { Ok(()) } else { self.await_room(slot) }
+        let work = &mut *self.work;
+        worker.wire.ask(has, &mut |task, line| work.ask(task, line))?;
+        worker.hands.add(has);
+        self.send_to(slot);
+        Ok(())
+    }
+
+    /// What there is for this worker is sent when all is given out.
+    pub(super) fn send_to(&mut self, slot: SlotId) {
+        if self.unsent.last() != Some(&slot) {
+            self.unsent.push(slot);
+        }
     }
 
     /// Has the epoll tell when a worker's pipe has room again.
     fn await_room(&self, slot: SlotId) -> io::Result<()> {
         let Some(worker) = self.workers.get(&slot) else { return Ok(()) };
-        let Some(input) = &worker.input else { return Ok(()) };
+        let Some(input) = worker.wire.input() else { return Ok(()) };
         let (once, token) = (Interest::WRITE.and(Interest::ONCE), token(worker, Part::Input));
         match self.epoll.add(input, once, token) {
             Err(Errno::EEXIST) => self.epoll.modify(input, once, token).map_err(os_error),
@@ -312,7 +352,8 @@ where
     /// Sleeps until something happens, and takes it in.
     pub(super) fn wait(&mut self, held: Option<&Held>) -> io::Result<()> {
         let mut happened = [Happening::EMPTY; AT_ONCE];
-        let timeout = self.timeout()?;
+        let awake = self.awake();
+        let timeout = if awake.is_empty() { self.timeout()? } else { Some(Duration::ZERO) };
         let happened = match self.epoll.wait(&mut happened, timeout) {
             Ok(happened) => happened,
             Err(Errno::EINTR) => return Ok(()),
@@ -320,6 +361,10 @@ where
         };
         if happened.is_empty() {
             self.tell(Event::Tick);
+        }
+        for token in awake {
+            self.heard(token)?;
+            self.go_on()?;
         }
         let mut tokens = [0; AT_ONCE];
         let tokens = &mut tokens[..happened.len()];
@@ -337,6 +382,12 @@ where
             }
         }
         self.lose_patience()
+    }
+
+    /// The tokens of those who said something of which nothing tells that sleeps.
+    fn awake(&self) -> Vec<u64> {
+        let awake = self.workers.values().filter(|worker| !worker.wire.may_sleep());
+        awake.map(|worker| token(worker, Part::Output)).collect()
     }
 
     /// How long may be slept.

@@ -1,8 +1,10 @@
 //! What workers say, and how they leave: what comes of an answer that is none, of a death, and of what is left then.
 
-use super::super::SlotId;
+use super::super::{SlotId, TaskId};
 use super::drive::{Part, Shop, token};
-use super::worker::{Heard, Worker};
+use super::hands::Run;
+use super::wire::{Heard, Said};
+use super::worker::Worker;
 use super::{Answer, Death, NoAnswer, Tasks};
 use crate::child::os_error;
 use doula_core::queue::Event;
@@ -26,6 +28,60 @@ enum Leave {
     LiedBefore,
 }
 
+/// What a worker said.
+enum Answered {
+    Nothing,
+    /// Success at a task that is not behind those of the run.
+    Done(TaskId),
+    Failed(TaskId),
+    Leaves,
+    /// It is not believed any more.
+    Wrong(String, Leave),
+}
+
+/// Takes in what a worker said, up to something that is no success at the task behind those of `run`.
+fn hear(worker: &mut Worker, work: &mut (impl Tasks + ?Sized), run: &mut Run) -> Answered {
+    loop {
+        let done = match hear_one(worker, work) {
+            Ok(Some(Answered::Done(done))) => done,
+            Ok(Some(other)) => return other,
+            Ok(None) => return Answered::Nothing,
+            Err(NoAnswer { why, of }) => {
+                let before = of.is_some() && of == worker.last;
+                return Answered::Wrong(why, if before { Leave::LiedBefore } else { Leave::Lied });
+            }
+        };
+        if run.count == 0 {
+            run.first = done;
+        } else if done.0 != run.first.0 + u64::from(run.count) {
+            return Answered::Done(done);
+        }
+        run.count += 1;
+    }
+}
+
+fn hear_one(worker: &mut Worker, work: &mut (impl Tasks + ?Sized)) -> Result<Option<Answered>, NoAnswer> {
+    let Some(said) = worker.wire.next()? else { return Ok(None) };
+    let (task, answer) = match said {
+        Said::Leaves => return Ok(Some(Answered::Leaves)),
+        Said::Line(line) => {
+            let task = worker.hands.first().ok_or_else(|| NoAnswer::unasked(line))?;
+            (task, work.answer(task, line)?)
+        }
+        Said::Done(task, output) if worker.hands.has(task) => (task, work.answer(task, output)?),
+        Said::Failed(task, why) if worker.hands.has(task) => {
+            work.failed(task, why);
+            (task, Answer::Failed)
+        }
+        Said::Done(task, _) | Said::Failed(task, _) => return Err(NoAnswer::stray(task)),
+    };
+    if worker.wire.is_lines() && worker.wire.has_more() {
+        return Err(NoAnswer::twice());
+    }
+    worker.has_answered(task);
+    Ok(Some(if answer == Answer::Done { Answered::Done(task) } else { Answered::Failed(task) }))
+}
+
 /// How long those may take to be gone who were killed.
 const GONE_WITHIN: Duration = Duration::from_secs(10);
 const UNFINISHED: &str = "in the middle of an answer";
@@ -36,7 +92,7 @@ where
 {
     pub(super) fn hear(&mut self, slot: SlotId) -> io::Result<()> {
         let Some(worker) = self.workers.get_mut(&slot) else { return Ok(()) };
-        let task = worker.has.map(|has| has.task);
+        let task = worker.hands.first();
         let work = &mut *self.work;
         if !worker.hear(&mut |line| work.said(slot, task, line))? {
             // Its end would be reported for ever.
@@ -48,55 +104,70 @@ where
     /// Takes in what a worker answered.
     pub(super) fn answers(&mut self, slot: SlotId) -> io::Result<()> {
         let Some(worker) = self.workers.get_mut(&slot) else { return Ok(()) };
-        if worker.read(&mut self.buffer)? == Heard::End {
-            self.epoll.delete(&worker.output).map_err(os_error)?;
+        if let Heard::End(_) = worker.read(&mut self.buffer)? {
+            self.epoll.delete(worker.wire.output()).map_err(os_error)?;
             self.tell(Event::Leaves(slot));
             return Ok(());
         }
+        // Who was read from may have room again.
+        self.send_to(slot);
         self.take_answers(slot)
     }
 
     fn take_answers(&mut self, slot: SlotId) -> io::Result<()> {
-        while let Some(worker) = self.workers.get_mut(&slot) {
-            let (has, last) = (worker.has, worker.last);
-            let answered = match (worker.answers.line(), has) {
-                (Ok(None), _) => return Ok(()),
-                (Ok(Some(line)), Some(has)) => self.work.answer(has.task, line).map(|answer| (has, answer)),
-                (Ok(Some(line)), None) => Err(NoAnswer::unasked(line)),
-                (Err(why), _) => Err(why.into()),
-            };
-            let answered = match answered {
-                Ok(_) if !worker.answers.is_empty() => Err(NoAnswer::twice()),
-                answered => answered,
-            };
-            match answered {
-                Ok((has, answer)) => {
-                    worker.has_answered();
+        let mut run = Run { slot, first: TaskId(0), count: 0 };
+        loop {
+            let Some(worker) = self.workers.get_mut(&slot) else { return Ok(()) };
+            let heard = hear(worker, &mut *self.work, &mut run);
+            // What succeeded so far counts, whatever comes now.
+            let Run { slot, first, count } = run;
+            run.count = 0;
+            if count > 0 {
+                self.hiring.served();
+                self.renew(slot);
+                self.tell(Event::Done { slot, first, count });
+            }
+            match heard {
+                Answered::Nothing => return Ok(()),
+                Answered::Done(first) => run = Run { slot, first, count: 1 },
+                Answered::Failed(task) => {
                     self.hiring.served();
                     self.renew(slot);
-                    let failure = (answer == Answer::Failed).then_some(Failure::Answered);
-                    self.tell(Event::Ended { slot, task: has.task, failure });
+                    self.tell(Event::Ended { slot, task, failure: Some(Failure::Answered) });
                 }
-                Err(NoAnswer { why, of }) => {
-                    let before = of.is_some() && of == last;
-                    return self.banish(slot, why, if before { Leave::LiedBefore } else { Leave::Lied });
-                }
+                Answered::Leaves => self.let_go(slot),
+                Answered::Wrong(why, leave) => return self.banish(slot, why, leave),
             }
         }
-        Ok(())
     }
 
     /// A worker that has answered enough is told to end; one that was asked to end does not get around it by an answer.
     fn renew(&mut self, slot: SlotId) {
         let most = self.rules.max_tasks;
-        let absent = self.workers.values().filter(|worker| worker.dismissed || worker.answered == 0).count();
+        let absent = self.workers.values().filter(|worker| worker.worn || worker.answered == 0).count();
         let absent = SlotId::try_from(absent).unwrap_or(SlotId::MAX);
         let Some(worker) = self.workers.get_mut(&slot) else { return };
-        let worn = most.is_some_and(|most| worker.answered >= most.get());
-        if worn && absent < self.rules.absent() || worker.interrupted {
-            worker.dismiss(self.rules.settings.policy.grace);
-            self.tell(Event::Leaves(slot));
+        let enough = most.is_some_and(|most| worker.answered >= most.get());
+        worker.worn |= enough && absent < self.rules.absent() || worker.interrupted;
+        if !worker.worn {
+            return;
         }
+        if worker.hands.is_empty() {
+            worker.dismiss(self.rules.settings.policy.grace);
+        }
+        self.tell(Event::Leaves(slot));
+    }
+
+    /// A worker leaves by itself: others do what it has.
+    fn let_go(&mut self, slot: SlotId) {
+        let Some(worker) = self.workers.get_mut(&slot) else { return };
+        worker.dismiss(self.rules.settings.policy.grace);
+        worker.worn = true;
+        // Who did nothing before it left is as one that died at its start.
+        worker.dismissed = worker.answered > 0;
+        let left = worker.hands.take_all();
+        self.tell(Event::Leaves(slot));
+        left.for_each(|has| self.tell(Event::Returned { slot, task: has.task }));
     }
 
     fn banish(&mut self, slot: SlotId, why: String, leave: Leave) -> io::Result<()> {
@@ -132,19 +203,21 @@ where
         let by_itself = leave == Leave::Ended && !killed;
         if by_itself {
             // Its pipes were closed by its end.
-            worker.fault = worker.has.filter(|_| !worker.answers.is_empty()).map(|_| UNFINISHED.to_owned());
+            let torn = worker.wire.has_more() && !worker.hands.is_empty();
+            worker.fault = torn.then(|| UNFINISHED.to_owned());
         }
         // What is not read yet is counted while its pipe is whole; whoever is killed may not fill the other one for ever.
-        let innocent = worker.never_took_it() || leave == Leave::LiedBefore;
+        let innocent = worker.wire.took_nothing() || leave == Leave::LiedBefore;
         worker.kill()?;
-        let (slot, has) = (worker.slot, worker.has);
+        let (slot, first) = (worker.slot, worker.hands.first());
         let work = &mut *self.work;
-        let hear = &mut |line: &[u8]| work.said(slot, has.map(|has| has.task), line);
-        worker.error.finish(&mut |_, line| hear(line))?;
+        worker.error.finish(&mut |_, line| work.said(slot, first, line))?;
         self.unwatch(&worker);
-        let blamed = has.filter(|_| !innocent || worker.interrupted);
+        let innocent = innocent && !worker.interrupted;
+        let (count, single) = (worker.hands.count(), worker.hands.single());
+        let blamed = if innocent { 0 } else { count };
         let status = worker.child.try_wait();
-        let in_vain = worker.answered == 0 && blamed.is_none() && !worker.dismissed;
+        let in_vain = worker.answered == 0 && blamed == 0 && !worker.dismissed;
         let failure = match status.map(Failure::of) {
             _ if leave != Leave::Ended => Failure::Protocol,
             Some(Some(Failure::Signal(Signal::KILL))) if killed => Failure::Lost,
@@ -152,9 +225,10 @@ where
             Some(Some(failure)) => failure,
             Some(None) | None => Failure::Lost,
         };
-        let task = blamed.map(|has| (has.task, has.attempt));
+        let task = single.filter(|_| blamed > 0);
         let (pid, why) = (worker.child.pid(), worker.fault.clone());
-        let death = Death { slot, pid, task, status: status.filter(|_| by_itself), why };
+        let death = Death { slot, pid, task, suspects: blamed, status: status.filter(|_| by_itself), why };
+        let left = if innocent { worker.hands.take_all().collect() } else { Vec::new() };
         let (born, dismissed, number) = (worker.born, worker.dismissed, worker.number);
         worker.until = Some(Instant::now() + GONE_WITHIN);
         worker.gone_by = worker.until;
@@ -164,12 +238,9 @@ where
             self.work.died(&death);
         }
         self.tell(Event::Leaves(slot));
-        match (has, blamed) {
-            (Some(has), None) => self.tell(Event::Returned { slot, task: has.task }),
-            (_, Some(has)) if failure == Failure::Protocol => {
-                self.tell(Event::Ended { slot, task: has.task, failure: Some(failure) });
-            }
-            _ => {}
+        left.into_iter().for_each(|has| self.tell(Event::Returned { slot, task: has.task }));
+        if let Some((task, _)) = task.filter(|_| failure == Failure::Protocol) {
+            self.tell(Event::Ended { slot, task, failure: Some(failure) });
         }
         self.tell(Event::Died { slot, failure });
         if in_vain && self.hiring.in_vain(time::monotonic(), born) {
@@ -180,9 +251,9 @@ where
     }
     /// Its pipes are heard no more. Those that the epoll does not have are none of its errors.
     fn unwatch(&self, worker: &Worker) {
-        let _ = self.epoll.delete(&worker.output);
+        let _ = self.epoll.delete(worker.wire.output());
         let _ = self.epoll.delete(&worker.error);
-        if let Some(input) = &worker.input {
+        if let Some(input) = worker.wire.input() {
             let _ = self.epoll.delete(input);
         }
     }

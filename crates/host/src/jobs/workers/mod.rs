@@ -44,18 +44,27 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Several tasks in flight with one worker are not here: the loop gives one at a time ([`window`](super::Policy::window) is not looked at).
+//! Lines are one [`Protocol`] of three. By frames a worker may have several tasks at once ([`window`](super::Policy::window), and
+//! [`batch`](super::Policy::batch) of them in one frame); [`serve()`] is the other side of these, for workers in Rust.
 
 mod answers;
 mod drive;
 mod ends;
+mod frames;
+mod functions;
+mod hands;
 pub mod pool;
+mod ring;
+mod serve;
+mod wire;
 mod worker;
 
 #[cfg(test)]
 mod tests;
 
 pub use drive::run;
+pub use functions::{Function, functions};
+pub use serve::serve;
 
 use super::{Failure, Next, Settings, SlotId, Stop, TaskId, Verdict};
 use crate::signals::Arrival;
@@ -82,13 +91,28 @@ pub struct Rules {
     pub max_tasks: Option<NonZeroU64>,
     /// A line of nothing but white space is no answer: many print one more.
     pub skips_blank: bool,
+    /// How they are asked and answer.
+    pub protocol: Protocol,
+}
+
+/// How a worker is asked and answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// By lines on its standard input and output, one task at a time: [`window`](super::Policy::window) must be 1.
+    Lines,
+    /// By frames over a socket, whose number is in `DOULA_FRAMES`. Its standard input is empty, and its standard output is
+    /// heard as its standard error is.
+    Frames,
+    /// By the same frames through memory that both have (`DOULA_RING`): for workers that use [`serve()`]. Where all CPUs are
+    /// awake, no system call is needed for a task.
+    Ring,
 }
 
 impl Rules {
     /// Workers that live as long as they can.
     #[must_use]
     pub fn new(settings: Settings) -> Rules {
-        Rules { settings, max_tasks: None, skips_blank: false }
+        Rules { settings, max_tasks: None, skips_blank: false, protocol: Protocol::Lines }
     }
 
     /// So many may be away at once.
@@ -132,6 +156,10 @@ impl NoAnswer {
         format!("it said `{}` without being asked", shown(line)).into()
     }
 
+    fn stray(task: TaskId) -> NoAnswer {
+        NoAnswer { why: format!("it answered task {task}, which it does not have"), of: Some(task) }
+    }
+
     fn twice() -> NoAnswer {
         "it answered more than once".to_owned().into()
     }
@@ -155,8 +183,10 @@ pub struct Death {
     pub slot: SlotId,
     /// Its number, for people.
     pub pid: Pid,
-    /// The task that it had taken, and the n-th attempt at it.
+    /// The task that it had taken, if it was one, and the n-th attempt at it.
     pub task: Option<(TaskId, u32)>,
+    /// So many it had taken. Several are tried again one by one: nobody knows which it was.
+    pub suspects: u64,
     /// How its process ended by itself; `None` when we ended it.
     pub status: Option<ExitStatus>,
     /// What it did wrong.
@@ -191,15 +221,20 @@ pub trait Tasks {
     /// The command of the worker of this slot. It gets pipes as its standard streams.
     fn worker(&mut self, slot: SlotId) -> Command;
 
-    /// Appends the line that asks for this task, with its end.
+    /// Appends what asks for this task: the line with its end, or the payload of its frame.
     fn ask(&mut self, task: TaskId, line: &mut Vec<u8>);
 
-    /// Takes the line (without its end) that the worker of this task answered.
+    /// Takes the line (without its end) that the worker of this task answered, or the payload of its frame.
     ///
     /// # Errors
     /// Why it is no answer to it. The worker is killed then, and the task has failed by [`Failure::Protocol`]. That it has
     /// also so when the worker said more behind its answer: [`Tasks::settled`] has the last word.
     fn answer(&mut self, task: TaskId, line: &[u8]) -> Result<Answer, NoAnswer>;
+
+    /// By frames the worker of this task answered that it failed, for this reason.
+    fn failed(&mut self, task: TaskId, why: &[u8]) {
+        let _ = (task, why);
+    }
 
     /// A worker has a task now.
     fn began(&mut self, task: TaskId, attempt: u32, slot: SlotId) {

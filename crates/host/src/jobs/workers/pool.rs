@@ -31,30 +31,64 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
+//! Rust functions are tasks too ([`functions`]): their workers are this program once more. They are asked by
+//! frames, where a worker may have several tasks at once:
+//!
+//! ```no_run
+//! # use doula_host::pool::{Pool, Protocol};
+//! let mut pool = Pool::function(2, "square");
+//! pool.at_once(512, 64);                              // tasks that take next to no time
+//! pool.rules().protocol = Protocol::Ring;             // through memory, if that is worth it
+//! ```
+//!
+//! When a worker dies that has several tasks, those are tried again one by one: the one that does it fails, and the others are
+//! done, perhaps for the second time.
+//!
 //! Inputs are taken one by one, as they can be worked at: they may be without end. No more answers than [`AHEAD`] wait for
 //! their turn or for whoever takes them. All happens while somebody asks for the next answer; there is no thread. Whoever
 //! drops the iterator in the middle ends all that was begun, with all descendants.
 //!
-//! Not here: functions of this program as tasks; those are children of a [`Zygote`](crate::Zygote).
+//! Not here: closures, which cannot be handed to another program; and a process for each call, which is a child of a
+//! [`Zygote`](crate::Zygote).
+
+pub use super::functions::{Function, functions};
+pub use super::serve::serve;
+pub use super::{Answer, Death, Protocol, Rules};
 
 use super::drive::Shop;
-use super::{Answer, Death, NoAnswer, Rules, Tasks};
+use super::functions::command;
+use super::{NoAnswer, Tasks};
 use crate::child::os_error;
 use crate::jobs::{Failure, Next, Policy, Settings, SlotId, TaskId, Verdict};
 use crate::{Command, CommandError};
 use doula_core::queue::Event;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io;
 
-/// No more answers wait.
+/// No more answers wait, but for those of tasks that workers have already.
 pub const AHEAD: usize = 1024;
+/// So many that were taken may stay behind one that takes long, before that one is put elsewhere.
+const BEHIND: usize = 4096;
 
 /// Workers that are started when there is something to do. See the [module](self).
 #[derive(Debug)]
 pub struct Pool<C> {
     rules: Rules,
     command: C,
+}
+
+impl Pool<Box<dyn FnMut() -> Command>> {
+    /// At most so many workers for a Rust function that [`functions`] knows by this name. Each is this program, executed again,
+    /// and is asked by frames.
+    ///
+    /// See [`functions`] for an example.
+    pub fn function(workers: u32, name: &str) -> Pool<Box<dyn FnMut() -> Command>> {
+        let name = name.to_owned();
+        let mut pool = Pool::new(workers, Box::new(move || command(&name)) as Box<dyn FnMut() -> Command>);
+        pool.rules.protocol = Protocol::Frames;
+        pool
+    }
 }
 
 impl<C: FnMut() -> Command> Pool<C> {
@@ -86,7 +120,22 @@ impl<C: FnMut() -> Command> Pool<C> {
         &mut self.rules
     }
 
-    /// The answers in the order of the inputs, each a line without its end. An input must not have an end of a line in it.
+    /// A worker may have so many tasks at once, and gets up to `batch` of them together. By lines it has one.
+    ///
+    /// ```
+    /// use doula_host::{Command, pool::{Pool, Protocol}};
+    /// let mut pool = Pool::new(1, || Command::new("my-worker"));
+    /// pool.rules().protocol = Protocol::Frames;
+    /// pool.at_once(64, 1);
+    /// ```
+    pub fn at_once(&mut self, window: u32, batch: u32) -> &mut Pool<C> {
+        let policy = &mut self.rules.settings.policy;
+        (policy.window, policy.batch) = (window, batch);
+        self
+    }
+
+    /// The answers in the order of the inputs. By lines, each is one without its end, and an input must not have an end of a
+    /// line in it.
     ///
     /// # Errors
     /// EMFILE.
@@ -125,10 +174,12 @@ impl<C: FnMut() -> Command> Pool<C> {
             command: &mut self.command,
             inputs,
             ordered,
-            submitted: 0,
-            open: BTreeMap::new(),
-            ready: BTreeMap::new(),
-            turn: 0,
+            lines: self.rules.protocol == Protocol::Lines,
+            items: VecDeque::new(),
+            first: 0,
+            old: BTreeMap::new(),
+            settled: VecDeque::new(),
+            waiting: 0,
             trouble: None,
         };
         let shop = Shop::new(self.rules.clone(), Box::new(feed))?;
@@ -145,6 +196,8 @@ pub enum PoolError {
         task: u64,
         /// How its last attempt failed.
         failure: Failure,
+        /// The reason that its worker gave (by frames).
+        why: Option<String>,
         /// How the workers ended that it ended.
         deaths: Vec<Death>,
     },
@@ -161,7 +214,8 @@ pub enum PoolError {
 impl fmt::Display for PoolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            PoolError::Failed { task, failure, deaths } => match deaths.as_slice() {
+            PoolError::Failed { task, why: Some(why), .. } => write!(f, "task {task} failed: {why}"),
+            PoolError::Failed { task, failure, deaths, why: None } => match deaths.as_slice() {
                 [] => write!(f, "task {task} {failure}"),
                 [death] => write!(f, "task {task} {failure}: its worker {death}"),
                 [.., last] => write!(f, "task {task} ended {} workers: the last one {last}", deaths.len()),
@@ -269,7 +323,7 @@ impl<C: FnMut() -> Command, I: Iterator<Item = Vec<u8>>> Work<'_, C, I> {
             };
             if let Err(error) = stepped {
                 self.phase = Phase::Over;
-                return Some((self.shop.work.turn, Err(PoolError::Broken(error))));
+                return Some((self.shop.work.first, Err(PoolError::Broken(error))));
             }
         }
     }
@@ -285,12 +339,31 @@ impl<C: FnMut() -> Command, I: Iterator<Item = Vec<u8>>> Work<'_, C, I> {
     }
 }
 
-/// A task that came to no end yet.
+/// A task whose answer was not taken yet.
 #[derive(Debug, Default)]
-struct Open {
+struct Item {
     input: Vec<u8>,
     answer: Vec<u8>,
+    why: Option<String>,
     deaths: Vec<Death>,
+    /// It came to its end.
+    verdict: Option<Verdict>,
+    taken: bool,
+}
+
+impl Item {
+    /// What comes out for this input.
+    fn result(self, task: u64) -> Option<Result<Vec<u8>, PoolError>> {
+        let Item { answer, why, deaths, verdict, .. } = self;
+        Some(match verdict? {
+            Verdict::Done => Ok(answer),
+            Verdict::Failed(failure) | Verdict::Quarantined(failure) => {
+                let why = why.filter(|_| failure == Failure::Answered);
+                Err(PoolError::Failed { task, failure, why, deaths })
+            }
+            Verdict::Cancelled | Verdict::Skipped => Err(PoolError::Cancelled { task }),
+        })
+    }
 }
 
 /// What goes in, and what comes out.
@@ -298,42 +371,92 @@ struct Feed<'p, C, I> {
     command: &'p mut C,
     inputs: I,
     ordered: bool,
-    submitted: u64,
-    open: BTreeMap<TaskId, Open>,
-    ready: BTreeMap<u64, Result<Vec<u8>, PoolError>>,
-    /// So many were taken.
-    turn: u64,
+    /// An input is a line.
+    lines: bool,
+    /// One behind the other, with the numbers from `first` on.
+    items: VecDeque<Item>,
+    first: u64,
+    /// Those before that came to no end yet.
+    old: BTreeMap<u64, Item>,
+    /// Those that came to their end, if their order is what counts.
+    settled: VecDeque<u64>,
+    /// So many came to their end and were not taken.
+    waiting: usize,
     trouble: Option<io::Error>,
 }
 
 impl<C, I> Feed<'_, C, I> {
+    fn item(&mut self, task: TaskId) -> Option<&mut Item> {
+        let number = task.0 - 1;
+        match number.checked_sub(self.first) {
+            Some(at) => self.items.get_mut(usize::try_from(at).ok()?),
+            None => self.old.get_mut(&number),
+        }
+    }
+
     /// Whether an answer can be taken.
     fn has_one(&self) -> bool {
-        if self.ordered { self.ready.contains_key(&self.turn) } else { !self.ready.is_empty() }
+        match self.ordered {
+            true => self.items.front().is_some_and(|item| item.verdict.is_some()),
+            false => !self.settled.is_empty(),
+        }
     }
 
     fn take(&mut self) -> Option<(u64, Result<Vec<u8>, PoolError>)> {
+        if !self.has_one() {
+            return None;
+        }
+        self.waiting -= 1;
         let taken = match self.ordered {
-            true => self.ready.remove_entry(&self.turn),
-            false => self.ready.pop_first(),
+            true => (self.first, self.pop()?),
+            false => {
+                let number = self.settled.pop_front()?;
+                (number, self.take_out(number)?)
+            }
         };
-        self.turn += u64::from(taken.is_some());
-        taken
+        taken.1.result(taken.0).map(|result| (taken.0, result))
+    }
+
+    fn pop(&mut self) -> Option<Item> {
+        self.first += 1;
+        self.items.pop_front()
+    }
+
+    /// Takes one from wherever it is.
+    fn take_out(&mut self, number: u64) -> Option<Item> {
+        let item = match number < self.first {
+            true => self.old.remove(&number)?,
+            false => {
+                let item = std::mem::take(self.item(TaskId(number + 1))?);
+                self.item(TaskId(number + 1))?.taken = true;
+                item
+            }
+        };
+        while self.items.front().is_some_and(|item| item.taken) {
+            self.pop();
+        }
+        while self.items.len() > BEHIND + AHEAD {
+            let (number, item) = (self.first, self.pop()?);
+            if !item.taken {
+                self.old.insert(number, item);
+            }
+        }
+        Some(item)
     }
 }
 
 impl<C: FnMut() -> Command, I: Iterator<Item = Vec<u8>>> Tasks for Feed<'_, C, I> {
     fn next(&mut self) -> io::Result<Next> {
-        if self.ready.len() >= AHEAD {
+        if self.waiting >= AHEAD {
             return Ok(Next::Wait);
         }
         let Some(input) = self.inputs.next() else { return Ok(Next::End) };
-        if input.contains(&b'\n') {
-            let text = format!("input {} has an end of a line in it", self.submitted);
+        if self.lines && input.contains(&b'\n') {
+            let number = self.first + self.items.len() as u64;
+            let text = format!("input {number} has an end of a line in it");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
-        self.submitted += 1;
-        self.open.insert(TaskId(self.submitted), Open { input, ..Open::default() });
+        self.items.push_back(Item { input, ..Item::default() });
         Ok(Next::Task)
     }
 
@@ -342,22 +465,30 @@ impl<C: FnMut() -> Command, I: Iterator<Item = Vec<u8>>> Tasks for Feed<'_, C, I
     }
 
     fn ask(&mut self, task: TaskId, line: &mut Vec<u8>) {
-        if let Some(open) = self.open.get(&task) {
-            line.extend_from_slice(&open.input);
+        if let Some(item) = self.item(task) {
+            line.extend_from_slice(&item.input);
         }
-        line.push(b'\n');
+        if self.lines {
+            line.push(b'\n');
+        }
     }
 
     fn answer(&mut self, task: TaskId, line: &[u8]) -> Result<Answer, NoAnswer> {
-        if let Some(open) = self.open.get_mut(&task) {
-            open.answer = line.to_vec();
+        if let Some(item) = self.item(task) {
+            item.answer = line.to_vec();
         }
         Ok(Answer::Done)
     }
 
+    fn failed(&mut self, task: TaskId, why: &[u8]) {
+        if let Some(item) = self.item(task) {
+            item.why = Some(String::from_utf8_lossy(why).into_owned());
+        }
+    }
+
     fn died(&mut self, death: &Death) {
-        if let Some(open) = death.task.and_then(|(task, _)| self.open.get_mut(&task)) {
-            open.deaths.push(death.clone());
+        if let Some(item) = death.task.and_then(|(task, _)| self.item(task)) {
+            item.deaths.push(death.clone());
         }
     }
 
@@ -371,16 +502,14 @@ impl<C: FnMut() -> Command, I: Iterator<Item = Vec<u8>>> Tasks for Feed<'_, C, I
     }
 
     fn settled(&mut self, task: TaskId, verdict: Verdict, _attempts: u32) -> io::Result<()> {
-        let Some(Open { answer, deaths, .. }) = self.open.remove(&task) else { return Ok(()) };
-        let task = task.0 - 1;
-        let result = match verdict {
-            Verdict::Done => Ok(answer),
-            Verdict::Failed(failure) | Verdict::Quarantined(failure) => {
-                Err(PoolError::Failed { task, failure, deaths })
-            }
-            Verdict::Cancelled | Verdict::Skipped => Err(PoolError::Cancelled { task }),
-        };
-        self.ready.insert(task, result);
+        let ordered = self.ordered;
+        let Some(item) = self.item(task) else { return Ok(()) };
+        item.verdict = Some(verdict);
+        item.input = Vec::new();
+        self.waiting += 1;
+        if !ordered {
+            self.settled.push_back(task.0 - 1);
+        }
         Ok(())
     }
 }

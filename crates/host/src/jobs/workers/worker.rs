@@ -1,15 +1,16 @@
-//! One worker: its process, its three pipes, and the task that it has.
+//! One worker: its process, how it is asked and answers, and the tasks that it has.
 
 use super::super::fence::Fence;
 use super::super::lines::Lines;
 use super::super::{SlotId, Stream, TaskId};
 use super::Rules;
-use super::answers::Answers;
-use crate::child::{Child, os_error};
-use crate::{Command, CommandError, OnDrop, Signal, Stdio};
+use super::hands::Hands;
+use super::wire::{Ends, Heard, Sent, Wire};
+use crate::child::Child;
+use crate::{Command, CommandError, OnDrop, Signal};
 use doula_model::time::Time;
-use doula_sys::{fd, poll, time};
-use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read as _, Write as _};
+use doula_sys::{poll, time};
+use std::io;
 use std::time::{Duration, Instant};
 
 /// Who closed a pipe is about to end by itself; so long it is waited for, so that its end can be told.
@@ -19,22 +20,6 @@ const PATIENCE: Duration = Duration::from_millis(100);
 const LOOK: Duration = Duration::from_millis(50);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// A task that a worker has.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Has {
-    pub(super) task: TaskId,
-    pub(super) attempt: u32,
-}
-
-/// What came of reading.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Heard {
-    Some,
-    Nothing,
-    /// Nobody can say anything any more.
-    End,
-}
-
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) slot: SlotId,
@@ -42,18 +27,13 @@ pub(super) struct Worker {
     pub(super) number: u32,
     pub(super) born: Time,
     pub(super) child: Child,
-    pub(super) input: Option<PipeWriter>,
-    pub(super) output: PipeReader,
+    pub(super) wire: Wire,
     pub(super) error: Lines,
     pub(super) fence: Option<Fence>,
     contain: bool,
-    /// The line that asks for the task, and how much of it is in the pipe.
-    line: Vec<u8>,
-    written: usize,
-    /// It closed its end of a pipe: it is given nothing more.
+    /// It closed its end: it is given nothing more.
     broken: bool,
-    pub(super) answers: Answers,
-    pub(super) has: Option<Has>,
+    pub(super) hands: Hands,
     /// Whose task it answered last, and how many it answered.
     pub(super) last: Option<TaskId>,
     pub(super) answered: u64,
@@ -63,6 +43,8 @@ pub(super) struct Worker {
     pub(super) until: Option<Instant>,
     /// It was asked to end its work.
     pub(super) interrupted: bool,
+    /// It gets no more, and is told to end when it has answered what it has.
+    pub(super) worn: bool,
     /// It was told that there is no more work for it.
     pub(super) dismissed: bool,
     pub(super) killed: bool,
@@ -77,7 +59,7 @@ impl Worker {
         mut command: Command,
         rules: &Rules,
     ) -> Result<Worker, WorkerError> {
-        command.stdin(Stdio::pipe_in()).stdout(Stdio::pipe_out()).stderr(Stdio::pipe_out());
+        let ends = Ends::new(rules, &mut command)?;
         let contain = rules.settings.contain;
         let fence = if contain { Fence::new() } else { None };
         match &fence {
@@ -87,92 +69,65 @@ impl Worker {
         }
         command.on_drop(OnDrop::Kill);
         let mut child = command.spawn()?;
-        let missing = || io::Error::other("the pipes of a worker are missing");
-        let input = child.stdin.take().ok_or_else(missing)?;
-        let output = child.stdout.take().ok_or_else(missing)?;
+        let missing = || io::Error::other("the standard error of a worker is missing");
         let error = Lines::new(child.stderr.take().ok_or_else(missing)?, Stream::Err);
-        fd::set_nonblocking(&input, true).map_err(os_error)?;
-        fd::set_nonblocking(&output, true).map_err(os_error)?;
+        let wire = ends.joined(&mut child, rules)?;
         Ok(Worker {
             slot,
             number,
             born: time::monotonic(),
             child,
-            input: Some(input),
-            output,
+            wire,
             error,
             fence,
             contain,
-            line: Vec::new(),
-            written: 0,
             broken: false,
-            answers: Answers::new(rules.skips_blank),
-            has: None,
+            hands: Hands::default(),
             last: None,
             answered: 0,
             fault: None,
             until: None,
             interrupted: false,
+            worn: false,
             dismissed: false,
             killed: false,
             gone_by: None,
         })
     }
 
-    /// The place for the line that asks for its next task.
-    pub(super) fn line(&mut self) -> &mut Vec<u8> {
-        self.line.clear();
-        self.written = 0;
-        &mut self.line
-    }
-
-    /// Writes what the pipe has room for; whether that was all.
+    /// Writes what it is asked, as far as there is room; whether that was all.
     pub(super) fn write(&mut self) -> io::Result<bool> {
-        while let (Some(input), false, Some(rest)) =
-            (&mut self.input, self.broken, self.line.get(self.written..).filter(|rest| !rest.is_empty()))
-        {
-            match input.write(rest) {
-                Ok(count) => self.written += count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::BrokenPipe => {
-                    self.broken = true;
-                    self.blame("it closed its standard input");
-                }
-                Err(error) => return Err(error),
+        if self.broken {
+            return Ok(true);
+        }
+        match self.wire.send()? {
+            Sent::All => Ok(true),
+            Sent::Some => Ok(false),
+            Sent::Broken(why) => {
+                self.broken = true;
+                self.blame(why);
+                Ok(true)
             }
         }
-        Ok(true)
-    }
-
-    /// Whether it has a task of which it has not read a byte: whatever it dies of, it is not that.
-    pub(super) fn never_took_it(&self) -> bool {
-        let unread = self.input.as_ref().and_then(|input| fd::unread(input).ok()).unwrap_or(0);
-        self.has.is_some() && unread >= self.written as u64
     }
 
     /// Reads what is there.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Heard> {
-        match self.output.read(buffer) {
-            Ok(0) => {
-                self.blame("it closed its standard output");
-                Ok(Heard::End)
-            }
-            Ok(count) => {
-                self.answers.add(buffer.get(..count).unwrap_or_default());
-                Ok(Heard::Some)
-            }
-            Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {
-                Ok(Heard::Nothing)
-            }
-            Err(error) => Err(error),
+        let heard = self.wire.read(buffer)?;
+        if let Heard::End(what) = heard {
+            self.blame(what);
         }
+        Ok(heard)
     }
 
-    /// It answered its task.
-    pub(super) fn has_answered(&mut self) {
-        self.last = self.has.take().map(|has| has.task);
-        self.answered += 1;
+    /// It answered this task; whether it had it.
+    pub(super) fn has_answered(&mut self, task: TaskId) -> bool {
+        let had = self.hands.take(task);
+        if had {
+            self.last = Some(task);
+            self.answered += 1;
+        }
+        had
     }
 
     /// Hears what it says on standard error, without waiting; `false` at the end.
@@ -191,10 +146,10 @@ impl Worker {
         }
     }
 
-    /// Tells it by the end of its standard input that there is no more work; it has this long.
+    /// Tells it by the end of what it is asked that there is no more work; it has this long.
     pub(super) fn dismiss(&mut self, grace: Duration) {
         self.dismissed = true;
-        self.input = None;
+        self.wire.finish();
         self.until = Some(Instant::now() + grace);
     }
 
