@@ -6,7 +6,6 @@ use crate::ui::Ui;
 use doula_host::daemonize::{Daemon, DaemonError, Readiness};
 use doula_host::{Command, Credentials};
 use std::ffi::OsString;
-use std::net::ToSocketAddrs;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use std::time::Duration;
 ///
 /// The daemon has no terminal and can get none, its input is /dev/null, and its output a log or /dev/null. Its process number is
 /// printed when it is ready. Exit codes: 0 ready; that of the daemon when it ended before; 1 not ready in time (it is then
-/// ended), or the pid file is held by another; 126 and 127 when the command cannot be executed.
+/// ended), or the pid file is held by another; 126 and 127 when the command cannot be executed; 125 when a step before that failed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// When it is ready
@@ -23,7 +22,7 @@ pub(crate) struct Args {
         default_value = "exec",
         value_parser = readiness,
         value_name = "HOW",
-        help = "When it is ready: exec (at once), notify (sd_notify), fd (a line on its fd 3), tcp:HOST:PORT (something listens)"
+        help = "When it is ready: exec (at once), notify (sd_notify), fd (a line on its fd 3), tcp:HOST:PORT (something listens there that did not before)"
     )]
     ready: How,
 
@@ -91,7 +90,8 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
         How::Exec => Readiness::Exec,
         How::Notify => Readiness::Notify,
         How::Fd => Readiness::Fd,
-        How::Tcp(address) => Readiness::Tcp(find(address)?),
+        How::Tcp(address) => Readiness::tcp(address.as_str())
+            .map_err(|error| Failure::usage(format!("`{address}` is no HOST:PORT: {error}")))?,
     };
     let mut daemon = Daemon::new(&command(&args)?).ready(readiness).timeout(args.timeout);
     if let Some(path) = &args.pid_file {
@@ -108,12 +108,6 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
             Ok(Exit(error.exit_code()))
         }
     }
-}
-
-fn find(address: &str) -> Result<std::net::SocketAddr, Failure> {
-    let unknown = |why: &str| Failure::usage(format!("`{address}` is no HOST:PORT: {why}"));
-    let mut found = address.to_socket_addrs().map_err(|error| unknown(&error.to_string()))?;
-    found.next().ok_or_else(|| unknown("it has no address"))
 }
 
 fn command(args: &Args) -> Result<Command, Failure> {

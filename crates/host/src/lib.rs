@@ -39,6 +39,8 @@ mod linux;
 #[cfg(feature = "supervisor")]
 pub mod listen;
 #[cfg(feature = "std")]
+mod listening;
+#[cfg(feature = "std")]
 pub mod lives;
 #[cfg(feature = "supervisor")]
 pub mod logs;

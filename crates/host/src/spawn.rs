@@ -101,6 +101,9 @@ impl fmt::Display for Explained {
 #[must_use]
 pub fn explain(plan: &ChildPlan, error: SpawnError) -> Explained {
     let (what, hint) = match error.step {
+        Step::Exec if plan.programs.iter().all(Vec::is_empty) => {
+            ("there is no program to run".to_owned(), None)
+        }
         Step::Exec => return explain_exec(plan, error.errno),
         Step::Prepare if plan.programs.is_empty() => ("there is no program to run".to_owned(), None),
         Step::Directory => (directory_problem(plan, error.errno), None),
@@ -186,7 +189,8 @@ fn hint_for(error: SpawnError) -> Option<&'static str> {
             "a capability can only be passed on by who holds it, and taken away for ever by root"
         }
         (Step::Terminal, Errno::EPERM) => "the terminal belongs to another session",
-        (Step::Fds, Errno::EMFILE | Errno::EBADF) => "the number is above the limit of open files (`nofile`)",
+        (Step::Fds, Errno::EMFILE) => "the number is above the limit of open files (`nofile`)",
+        (Step::Fds, Errno::EBADF) => "an fd is not open here, or its number is above the limit of open files (`nofile`)",
         _ => return None,
     })
 }

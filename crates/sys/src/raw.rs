@@ -145,16 +145,15 @@ pub(crate) unsafe fn clone(
     answer
 }
 
-/// Makes `clone(flags, NULL, at)`, and goes on in the new child only: whoever called ends by `exit_group(0)`, once the child
-/// has executed a program or ended (`CLONE_VFORK`). `at` gets the number of the child (`CLONE_PARENT_SETTID`). Returns in the caller
-/// only to say why there is no child.
+/// Makes `clone` or `clone3` (`number`), and goes on in the new child only: whoever called ends by `exit_group(0)`, once the child
+/// has executed a program or ended (`CLONE_VFORK`). Returns in the caller only to say why there is no child.
 ///
 /// # Safety
-/// The flags must have `CLONE_VM`, `CLONE_VFORK` and `CLONE_PARENT_SETTID`, and `at` be valid. The caller must be a process whose
-/// end by itself is right.
+/// The flags must have `CLONE_VM` and `CLONE_VFORK`, no stack be given, and the addresses be valid. The caller must be a process
+/// whose end by itself is right.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-pub(crate) unsafe fn go_on_in_a_child(flags: usize, at: usize) -> Result<()> {
+pub(crate) unsafe fn go_on_in_a_child(number: i64, args: Args) -> Result<()> {
     let answer: isize;
     // SAFETY: the child has our stack, as after vfork(2), and we use it no more: once the child lets us go on, only registers
     // are used until our end.
@@ -169,25 +168,24 @@ pub(crate) unsafe fn go_on_in_a_child(flags: usize, at: usize) -> Result<()> {
             "ud2",
             "2:",
             exit = const libc::SYS_exit_group,
-            inlateout("rax") libc::SYS_clone as isize => answer,
-            inlateout("rdi") flags => _,
-            in("rsi") 0, in("rdx") at, in("r10") 0, in("r8") 0,
+            inlateout("rax") number as isize => answer,
+            inlateout("rdi") args[0] => _,
+            in("rsi") args[1], in("rdx") args[2], in("r10") args[3], in("r8") args[4],
             lateout("rcx") _, lateout("r11") _,
         );
     }
     check(answer).map(drop)
 }
 
-/// Makes `clone(flags, NULL, at)`, and goes on in the new child only: whoever called ends by `exit_group(0)`, once the child
-/// has executed a program or ended (`CLONE_VFORK`). `at` gets the number of the child (`CLONE_PARENT_SETTID`). Returns in the caller
-/// only to say why there is no child.
+/// Makes `clone` or `clone3` (`number`), and goes on in the new child only: whoever called ends by `exit_group(0)`, once the child
+/// has executed a program or ended (`CLONE_VFORK`). Returns in the caller only to say why there is no child.
 ///
 /// # Safety
-/// The flags must have `CLONE_VM`, `CLONE_VFORK` and `CLONE_PARENT_SETTID`, and `at` be valid. The caller must be a process whose
-/// end by itself is right.
+/// The flags must have `CLONE_VM` and `CLONE_VFORK`, no stack be given, and the addresses be valid. The caller must be a process
+/// whose end by itself is right.
 #[cfg(target_arch = "aarch64")]
 #[inline(always)]
-pub(crate) unsafe fn go_on_in_a_child(flags: usize, at: usize) -> Result<()> {
+pub(crate) unsafe fn go_on_in_a_child(number: i64, args: Args) -> Result<()> {
     let answer: isize;
     // SAFETY: the child has our stack, as after vfork(2), and we use it no more: once the child lets us go on, only registers
     // are used until our end.
@@ -202,9 +200,9 @@ pub(crate) unsafe fn go_on_in_a_child(flags: usize, at: usize) -> Result<()> {
             "brk #1",
             "2:",
             exit = const libc::SYS_exit_group,
-            inlateout("x8") libc::SYS_clone => _,
-            inlateout("x0") flags as isize => answer,
-            in("x1") 0, in("x2") at, in("x3") 0, in("x4") 0,
+            inlateout("x8") number => _,
+            inlateout("x0") args[0] as isize => answer,
+            in("x1") args[1], in("x2") args[2], in("x3") args[3], in("x4") args[4],
         );
     }
     check(answer).map(drop)

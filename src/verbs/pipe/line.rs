@@ -52,6 +52,10 @@ fn stage(line: &str, span: Range<usize>, both: bool) -> Result<Stage, Refusal> {
         let complaint = Complaint::new("a stage is empty", "no program is named");
         return Err((span, complaint.help("write a command on both sides of each `|`")));
     };
+    if first.is_empty() {
+        let complaint = Complaint::new("a stage has no program", "its first word is empty");
+        return Err((span, complaint.help("write the name of a program first")));
+    }
     if first.split_once('=').is_some_and(|(name, _)| config::is_variable(name)) {
         let complaint = Complaint::new(format!("`{first}` is an assignment, not a program"), "no shell here");
         return Err((
@@ -106,7 +110,8 @@ fn bars(line: &str) -> Result<Vec<Range<usize>>, Refusal> {
 }
 
 fn refuse(line: &str, span: Range<usize>, what: &str) -> Refusal {
-    let written = line[span.clone()].escape_debug();
+    let newline = |c: char| if c == '\n' { "\\n".to_owned() } else { c.to_string() };
+    let written: String = line[span.clone()].chars().map(newline).collect();
     let complaint =
         Complaint::new(format!("`{written}` {what}, and no shell reads this line"), "needs a shell");
     let cure =
@@ -121,6 +126,9 @@ fn needs_a_shell(c: char, rest: &str, quote: Quote, word_begins: bool) -> Option
     match c {
         '`' => return Some((1, "runs a command")),
         '$' if rest.starts_with('(') => return Some((2, "runs a command")),
+        '$' if quote == Quote::None && rest.starts_with(['\'', '"']) => {
+            return Some((2, "is a quote of some shells"));
+        }
         '$' if rest.starts_with(expands) => return Some((1 + name(rest), "is a variable")),
         _ if quote == Quote::Double => return None,
         _ => {}
@@ -198,6 +206,8 @@ mod tests {
             ("echo ${HOME}", 6, "`${` is a variable"),
             ("echo $(date)", 6, "`$(` runs a command"),
             ("echo \"`date`\"", 7, "``` runs a command"),
+            ("echo $'a\\tb'", 6, "`$'` is a quote of some shells"),
+            ("echo $\"a\"", 6, "`$\"` is a quote of some shells"),
             ("ls *.txt", 4, "`*` is a pattern"),
             ("ls [a-z]x", 4, "`[` is a pattern"),
             ("ls ~/x", 4, "`~` is a home directory"),
@@ -208,6 +218,7 @@ mod tests {
             ("ls | | wc", 5, "a stage is empty"),
             ("ls |", 5, "a stage is empty"),
             ("", 1, "a stage is empty"),
+            ("ls | '' x", 6, "a stage has no program"),
             ("cat | A=1 wc", 7, "`A=1` is an assignment"),
         ] {
             let problems = parse(line).expect_err(line);

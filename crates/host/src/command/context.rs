@@ -70,6 +70,12 @@ impl Command {
         free
     }
 
+    /// The first fd from this number on that is not given.
+    pub(crate) fn give_from(&mut self, first: RawFd, stdio: Stdio) {
+        let free = (first..RawFd::MAX).find(|number| !self.fds.contains_key(number));
+        self.fds.insert(free.unwrap_or(RawFd::MAX), stdio);
+    }
+
     /// The child also inherits every other fd of ours that is not close-on-exec, as it would by execve(2) alone.
     ///
     /// ```

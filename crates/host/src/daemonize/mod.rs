@@ -60,7 +60,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const DEATH: Duration = Duration::from_secs(5);
 /// So much of a log is told of a daemon that failed: its last words.
 const LAST_WORDS: u64 = 2048;
-/// The number of the lock in the daemon: after the one of readiness.
+/// The number of the lock in the daemon, or the next one that is free: after the one of readiness.
 const LOCK: i32 = 4;
 
 /// A program to be started as a daemon. See the [module](self).
@@ -143,7 +143,8 @@ pub enum DaemonError {
 }
 
 impl DaemonError {
-    /// The code for a launcher: that of the daemon if it ended, 126 and 127 as shells do, else 1.
+    /// The code for a launcher: that of the daemon if it ended, 126 and 127 as shells do, 125 if it could not be born for
+    /// another reason, else 1.
     ///
     /// ```
     /// use doula_host::Command;
@@ -214,8 +215,8 @@ impl Daemon {
     ///
     /// ```
     /// # use doula_host::{Command, daemonize::{Daemon, Readiness}};
-    /// let daemon = Daemon::new(&Command::new("nginx")).ready(Readiness::Tcp("127.0.0.1:80".parse()?));
-    /// # Ok::<(), std::net::AddrParseError>(())
+    /// let daemon = Daemon::new(&Command::new("nginx")).ready(Readiness::tcp("127.0.0.1:80")?);
+    /// # Ok::<(), std::io::Error>(())
     /// ```
     #[must_use]
     pub fn ready(mut self, readiness: Readiness) -> Daemon {
@@ -284,7 +285,7 @@ impl Daemon {
         let log = self.streams(&mut command)?;
         if let Some(file) = &mut pid_file {
             let held = file.file().map_err(DaemonError::Own)?;
-            command.fd(LOCK, Stdio::from(OwnedFd::from(held)));
+            command.give_from(LOCK, Stdio::from(OwnedFd::from(held)));
         }
         let listener = Listener::for_daemon(&self.readiness, &mut command).map_err(DaemonError::Own)?;
         command.new_session_unled().on_drop(OnDrop::Kill);

@@ -2,7 +2,7 @@
 
 use crate::child::{Child, os_error};
 use crate::command::{Command, Stdio};
-use crate::sweep;
+use crate::{holder, listening, sweep};
 use doula_model::exit::ExitStatus;
 use doula_model::id::Pid;
 use doula_model::plan::Errno;
@@ -10,9 +10,10 @@ use doula_sys::poll::{self, Epoll, Happening, Interest};
 use doula_sys::socket::Peer;
 use doula_sys::{fd, socket};
 use std::io::{self, PipeReader};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// When a daemon is ready.
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant};
 /// use doula_host::daemonize::Readiness;
 /// assert_eq!(Readiness::default(), Readiness::Exec);
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Readiness {
     /// As soon as its program is executed.
     #[default]
@@ -30,8 +31,30 @@ pub enum Readiness {
     Notify,
     /// When it writes a line to its fd 3 (s6 does so); closing it without is a failure.
     Fd,
-    /// When something listens there.
-    Tcp(SocketAddr),
+    /// When something listens at one of these addresses that did not before, or that the daemon was given: another program that
+    /// has the port makes no daemon ready.
+    Tcp(Vec<SocketAddr>),
+}
+
+impl Readiness {
+    /// When something listens there: at any address of that name, as a name may have one that the daemon does not know of.
+    ///
+    /// # Errors
+    /// The name has no address, or there is no such port.
+    ///
+    /// ```
+    /// use doula_host::daemonize::Readiness;
+    /// assert_eq!(Readiness::tcp("127.0.0.1:80")?, Readiness::Tcp(vec!["127.0.0.1:80".parse().expect("an address")]));
+    /// assert!(Readiness::tcp("127.0.0.1:100000").is_err());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn tcp(place: impl ToSocketAddrs) -> io::Result<Readiness> {
+        let addresses: Vec<SocketAddr> = place.to_socket_addrs()?.collect();
+        if addresses.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "it has no address"));
+        }
+        Ok(Readiness::Tcp(addresses))
+    }
 }
 
 /// What became of a daemon.
@@ -54,7 +77,37 @@ pub(super) enum Listener {
     /// And the user of the daemon.
     Notify(UnixDatagram, u32),
     Fd(Option<PipeReader>),
-    Tcp(SocketAddr),
+    Tcp(Port),
+}
+
+/// Where something is to listen.
+pub(super) struct Port {
+    addresses: Vec<SocketAddr>,
+    /// The sockets that listened there before the daemon was born.
+    before: Vec<PathBuf>,
+}
+
+impl Port {
+    fn new(addresses: &[SocketAddr]) -> Port {
+        Port { addresses: addresses.to_vec(), before: listening::tcp(addresses) }
+    }
+
+    /// Whether somebody listens, and that not since before; unless the daemon was given that socket.
+    fn is_open(&self, daemon: Pid) -> bool {
+        let now = listening::tcp(&self.addresses);
+        let new = now.iter().any(|socket| !self.before.contains(socket));
+        // Nothing is seen of what listens on another machine or in another network namespace.
+        let theirs = new || now.is_empty() || holder::of(&now, |_| true).any(|one| is_of(one.pid, daemon));
+        theirs
+            && self.addresses.iter().any(|address| TcpStream::connect_timeout(address, ATTEMPT).is_ok())
+    }
+
+    /// Who has it, if it is not the daemon.
+    fn taken(&self) -> Option<String> {
+        let holder = holder::of(&self.before, |_| true).next()?;
+        let address = self.addresses.first()?;
+        Some(format!("{address} is held by {holder}"))
+    }
 }
 
 impl Listener {
@@ -62,9 +115,12 @@ impl Listener {
     pub(super) fn for_daemon(readiness: &Readiness, command: &mut Command) -> io::Result<Listener> {
         Ok(match readiness {
             Readiness::Exec => Listener::Exec,
-            Readiness::Tcp(address) => Listener::Tcp(*address),
+            Readiness::Tcp(addresses) => Listener::Tcp(Port::new(addresses)),
             Readiness::Fd => {
-                command.fd(PIPE, Stdio::pipe_out());
+                if !command.give(PIPE, Stdio::pipe_out()) {
+                    let what = format!("its fd {PIPE} is given already: it is to tell by it when it is ready");
+                    return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+                }
                 Listener::Fd(None)
             }
             Readiness::Notify => {
@@ -89,7 +145,11 @@ impl Listener {
         if let Listener::Fd(pipe) = &mut self {
             *pipe = child.take_reader(PIPE);
         }
-        (self.wait(child, Instant::now().checked_add(time), &mut said), said)
+        let outcome = self.wait(child, Instant::now().checked_add(time), &mut said);
+        if let (Listener::Tcp(port), Ok(Outcome::Ended(_) | Outcome::Timeout)) = (&self, &outcome) {
+            said = said.or_else(|| port.taken());
+        }
+        (outcome, said)
     }
 
     fn wait(
@@ -132,7 +192,7 @@ impl Listener {
     fn heard(&mut self, watch: &Epoll, daemon: Pid, said: &mut Option<String>) -> io::Result<bool> {
         Ok(match self {
             Listener::Exec => true,
-            Listener::Tcp(address) => TcpStream::connect_timeout(address, ATTEMPT).is_ok(),
+            Listener::Tcp(port) => port.is_open(daemon),
             Listener::Fd(slot) => {
                 let Some(pipe) =
                     slot.as_ref().filter(|pipe| poll::readable(pipe, Some(Duration::ZERO)) == Ok(true))
@@ -169,11 +229,13 @@ impl Listener {
 /// Whether it is one of the daemon's family: a descendant, or one in its session. Of a helper that is gone by now nothing is known
 /// but its user.
 fn speaks_for(sender: Peer, daemon: Pid, user: u32) -> bool {
-    match sender.pid.and_then(|pid| Some((pid, sweep::stat(pid)?))) {
-        Some((pid, stat)) => {
-            let session = || sweep::stat(daemon).map(|daemon| daemon.session);
-            sweep::descends(pid, daemon) || session() == Some(stat.session)
-        }
+    match sender.pid.filter(|pid| sweep::stat(*pid).is_some()) {
+        Some(pid) => is_of(pid, daemon),
         None => [user, 0].contains(&sender.uid),
     }
+}
+
+fn is_of(pid: Pid, daemon: Pid) -> bool {
+    let session = |pid| sweep::stat(pid).map(|stat| stat.session);
+    sweep::descends(pid, daemon) || session(pid).is_some_and(|its| session(daemon) == Some(its))
 }

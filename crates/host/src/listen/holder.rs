@@ -3,20 +3,17 @@
 //! Best effort, for the text of an error: without the right to look into other processes it finds nobody.
 
 use crate::holder::{self, Holder};
+use crate::listening;
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// The states of `/proc/net/tcp` and `/proc/net/udp` in which a socket has its port for itself.
-const TCP_LISTEN: &str = "0A";
-const UDP_UNCONNECTED: &str = "07";
-
 pub(super) fn of_tcp(places: &[SocketAddr]) -> Option<Holder> {
-    of_net(&["/proc/net/tcp", "/proc/net/tcp6"], TCP_LISTEN, places)
+    process_with(&listening::tcp(places))
 }
 
 pub(super) fn of_udp(places: &[SocketAddr]) -> Option<Holder> {
-    of_net(&["/proc/net/udp", "/proc/net/udp6"], UDP_UNCONNECTED, places)
+    process_with(&listening::udp(places))
 }
 
 pub(super) fn of_unix(path: &str) -> Option<Holder> {
@@ -25,78 +22,12 @@ pub(super) fn of_unix(path: &str) -> Option<Holder> {
     let inodes = table.lines().filter_map(|line| {
         let mut words = line.split_whitespace();
         let inode = words.nth(6)?;
-        (line.ends_with(path) && words.next()?.len() <= path.len()).then(|| inode.to_owned())
+        (line.ends_with(path) && words.next()?.len() <= path.len()).then(|| listening::name(inode))
     });
     process_with(&inodes.collect::<Vec<_>>())
 }
 
-fn of_net(tables: &[&str], state: &str, places: &[SocketAddr]) -> Option<Holder> {
-    let tables: Vec<String> = tables.iter().filter_map(|table| fs::read_to_string(table).ok()).collect();
-    let inodes = tables.iter().flat_map(|table| table.lines()).filter_map(|line| inode(line, state, places));
-    process_with(&inodes.collect::<Vec<_>>())
-}
-
-/// The inode of the socket in this line, if it stands in the way of one of these places.
-fn inode(line: &str, state: &str, places: &[SocketAddr]) -> Option<String> {
-    // sl local_address rem_address st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let (local, found, inode) = (words.get(1)?, words.get(3)?, words.get(9)?);
-    let (host, port) = local.split_once(':')?;
-    let port = u16::from_str_radix(port, 16).ok()?;
-    let host = address(host)?;
-    let in_the_way = |place: &SocketAddr| {
-        let same = host.to_canonical() == place.ip().to_canonical();
-        place.port() == port && (same || host.is_unspecified() || place.ip().is_unspecified())
-    };
-    (*found == state && places.iter().any(in_the_way)).then(|| (*inode).to_owned())
-}
-
-/// An address of `/proc/net`: words of four bytes, each in the order of the machine.
-fn address(text: &str) -> Option<IpAddr> {
-    let mut bytes = Vec::new();
-    for place in (0..text.len()).step_by(8) {
-        let word = u32::from_str_radix(text.get(place..place + 8)?, 16).ok()?;
-        bytes.extend(word.to_ne_bytes());
-    }
-    let four = <[u8; 4]>::try_from(bytes.as_slice()).map(IpAddr::from);
-    four.or_else(|_| <[u8; 16]>::try_from(bytes.as_slice()).map(IpAddr::from)).ok()
-}
-
 /// The first process that has one of these sockets open.
-fn process_with(inodes: &[String]) -> Option<Holder> {
-    let sockets: Vec<PathBuf> = inodes.iter().map(|inode| format!("socket:[{inode}]").into()).collect();
-    holder::of(&sockets, |_| true).next()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_of_the_kernels_table_is_matched_by_port_and_address() {
-        let line = |local: &str, state: &str| {
-            format!(
-                "   0: {local} 00000000:0000 {state} 00000000:00000000 00:00000000 00000000  0 0 4711 1 x"
-            )
-        };
-        let loopback = format!("{:08X}:1F90", u32::from_ne_bytes([127, 0, 0, 1]));
-        let any = "00000000:1F90";
-        let cases = [
-            (loopback.as_str(), "0A", "127.0.0.1:8080", true),
-            (any, "0A", "127.0.0.1:8080", true),
-            (&loopback, "0A", "[::]:8080", true),
-            (&loopback, "0A", "127.0.0.2:8080", false),
-            (&loopback, "0A", "127.0.0.1:8081", false),
-            (&loopback, "01", "127.0.0.1:8080", false),
-        ];
-        for (local, state, place, matches) in cases {
-            let place = place.parse().expect("an address");
-            assert_eq!(
-                inode(&line(local, state), TCP_LISTEN, &[place]).is_some(),
-                matches,
-                "{local} {place}"
-            );
-        }
-        assert_eq!(inode("sl local_address", TCP_LISTEN, &[]), None);
-    }
+fn process_with(sockets: &[PathBuf]) -> Option<Holder> {
+    holder::of(sockets, |_| true).next()
 }

@@ -84,7 +84,7 @@ fn traced(test: &str) -> Option<Vec<String>> {
     let first =
         text.lines().find(|line| line.contains("CLONE_PARENT|")).and_then(|line| line.split(' ').next());
     let mut calls: Vec<_> = first.map(|first| calls_of(&text, first)).unwrap_or_default();
-    calls.truncate(calls.iter().position(|call| call == "clone").map_or(0, |clone| clone + 1));
+    calls.truncate(calls.iter().position(|call| call.starts_with("clone")).map_or(0, |clone| clone + 1));
     calls.extend(calls_of(&text, child));
     calls.dedup();
     let end = calls.iter().position(|call| call == "execve")?;
@@ -137,6 +137,10 @@ fn an_explanation_of_nonsense_is_the_error_of_the_birth() {
     command.env("A=B", "c");
     let error = command.explain().expect_err("no name");
     assert_eq!(error.to_string(), "a variable of `true` cannot have the name `A=B`");
+    let error = Command::exact("").spawn().expect_err("no name");
+    assert_eq!(error.to_string(), "there is no program to run");
+    let error = Command::new("true").fd(900, Stdio::inherit()).spawn().expect_err("nothing is 900");
+    assert!(error.hint().is_some_and(|hint| hint.starts_with("an fd is not open here")), "{error}");
     let error = Command::new("true").fd(5, Stdio::same_as(6)).spawn().expect_err("nothing is 6");
     assert_eq!(error.to_string(), "fd 5 of `true` cannot be the same as fd 6, which is not given");
 }

@@ -11,6 +11,7 @@ use doula_sys::{pidfd, poll};
 use harness::{Actor, Folder, compile, os_error, role, say, tests};
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
@@ -27,6 +28,9 @@ fn main() -> ExitCode {
         a_daemon_that_fails_leaves_nothing_and_tells_why,
         a_daemon_that_is_not_ready_in_time_is_ended_with_its_children,
         the_notice_of_a_stranger_makes_no_daemon_ready,
+        the_port_of_a_stranger_makes_no_daemon_ready_and_he_is_named,
+        a_daemon_is_ready_at_any_of_its_addresses_and_by_a_socket_that_it_was_given,
+        what_the_command_has_given_itself_is_not_taken_away,
         a_daemon_of_this_program_announces_itself_and_removes_its_file_at_its_end,
         a_daemon_of_this_program_that_fails_tells_why_with_its_code,
     ];
@@ -174,6 +178,44 @@ fn the_notice_of_a_stranger_makes_no_daemon_ready() {
     let error = daemon.start().expect_err("it never said so");
     stranger.join().expect("it has spoken");
     assert_eq!(error.to_string(), "it exited with code 3 before it was ready");
+}
+
+fn the_port_of_a_stranger_makes_no_daemon_ready_and_he_is_named() {
+    let stranger = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = stranger.local_addr().expect("an address");
+    let daemon = |script| Daemon::new(&shell(script)).ready(Readiness::Tcp(vec![address]));
+    let held = format!("{address} is held by {} (", std::process::id());
+    // One that ends because of it, and one that does not.
+    let error = daemon("exit 3").start().expect_err("it fails");
+    assert!(error.to_string().starts_with("it exited with code 3 before it was ready"), "{error}");
+    assert!(error.to_string().contains(&held), "{error}");
+    let error = daemon("exec sleep 1000").timeout(Duration::from_millis(200)).start();
+    let error = error.expect_err("it never listens");
+    assert!(matches!(&error, DaemonError::Silent { words, .. } if words.starts_with(&held)), "{error}");
+}
+
+fn a_daemon_is_ready_at_any_of_its_addresses_and_by_a_socket_that_it_was_given() {
+    let silent = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
+    let given = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = given.local_addr().expect("an address");
+    let mut program = shell("exec sleep 1000");
+    program.fd(5, OwnedFd::from(given));
+    let started = Daemon::new(&program).ready(Readiness::Tcp(vec![silent, address])).start();
+    end(started.expect("it has the socket").pid);
+}
+
+fn what_the_command_has_given_itself_is_not_taken_away() {
+    let folder = Folder::new("given");
+    let (pid_file, log) = (folder.path().join("it.pid"), folder.path().join("it.log"));
+    let mut program = shell("cat <&4; ls -l /proc/$$/fd/5; echo >&3; exec sleep 1000");
+    program.fd(4, Stdio::read("/proc/sys/kernel/ostype"));
+    let started = Daemon::new(&program).ready(Readiness::Fd).pid_file(&pid_file).log(&log).start();
+    let text = std::fs::read_to_string(&log).expect("a log");
+    assert!(text.starts_with("Linux\n") && text.trim_end().ends_with("it.pid"), "{text}");
+    end(started.expect("it is ready").pid);
+    program.fd(3, Stdio::null());
+    let error = Daemon::new(&program).ready(Readiness::Fd).start().expect_err("two uses of one fd");
+    assert_eq!(error.to_string(), "its fd 3 is given already: it is to tell by it when it is ready");
 }
 
 fn a_daemon_that_is_not_ready_in_time_is_ended_with_its_children() {

@@ -2,9 +2,12 @@
 //! has several. It says `ok` for each fact, as a harness does.
 #![expect(clippy::print_stdout, reason = "it is its own harness, and what is printed is looked at")]
 
-use doula_host::Command;
 use doula_host::fork::{Threads, fork};
+use doula_host::{Command, Errno, Resource, Rlimit};
+use doula_sys::limits;
+use std::fs::File;
 use std::io::{ErrorKind, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::channel;
 
@@ -19,7 +22,8 @@ fn main() {
     a_copy_changes_nothing_of_ours();
     what_was_printed_before_a_fork_is_printed_once();
     a_process_with_threads_is_refused_unless_that_is_accepted();
-    println!("\ntest result: ok. 4 passed; 0 failed; 0 ignored");
+    a_copy_of_which_we_get_no_handle_has_not_run_and_is_buried();
+    println!("\ntest result: ok. 5 passed; 0 failed; 0 ignored");
 }
 
 fn ok(name: &str) {
@@ -75,4 +79,22 @@ fn a_process_with_threads_is_refused_unless_that_is_accepted() {
     drop(stop);
     assert!(other.join().is_ok());
     ok("a_process_with_threads_is_refused_unless_that_is_accepted");
+}
+
+/// There is no free number for the pipe that the copy waits at, one for half of it, or none for its handle.
+fn a_copy_of_which_we_get_no_handle_has_not_run_and_is_buried() {
+    let trace = std::env::temp_dir().join(format!("doula-fork-{}", std::process::id()));
+    let before = limits::get(Resource::Nofile).expect("getrlimit");
+    for free in 0..=2 {
+        let next = File::open("/").expect("a free number").as_raw_fd();
+        let soft = u64::try_from(next).expect("a number") + free;
+        limits::set(Rlimit { soft, ..before }).expect("setrlimit");
+        let forked = fork(Threads::Accept, || u8::from(std::fs::write(&trace, "").is_err()));
+        limits::set(before).expect("setrlimit");
+        assert_eq!(forked.err().and_then(|error| error.raw_os_error()), Some(Errno::EMFILE.0), "{free}");
+        let children = std::fs::read_to_string("/proc/thread-self/children").expect("/proc");
+        assert_eq!(children, "", "{free}: a child is left");
+        assert!(!trace.exists(), "{free}: it has run");
+    }
+    ok("a_copy_of_which_we_get_no_handle_has_not_run_and_is_buried");
 }

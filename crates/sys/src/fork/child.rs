@@ -3,6 +3,7 @@
 //! It shares the memory of its parent, whose calling thread stands still; other threads of it may hold any
 //! lock. So nothing here allocates, locks, panics or calls a C library.
 
+use super::clone::{CloneArgs, SIZE_WITHOUT_CGROUP};
 use super::prepared::{PID_DIGITS, Prepared};
 use crate::signal::Action;
 use crate::{Result, raw, signal};
@@ -29,8 +30,11 @@ pub(super) extern "C" fn main(prepared: usize) -> ! {
 
 fn become_program(prepared: &mut Prepared<'_>) -> Done {
     let plan = prepared.plan;
-    own_fd_table(prepared.fds.shared_up_to).or_fail(Step::CloseRest)?;
-    leave_a_session_without_leader(prepared)?;
+    if prepared.fds.session == Session::NewSessionUnled {
+        leave_a_session_without_leader(prepared)?;
+    } else {
+        own_fd_table(prepared.fds.shared_up_to).or_fail(Step::CloseRest)?;
+    }
     parent_death_signal(prepared).or_fail(Step::ParentDeathSignal)?;
     join_cgroups(prepared).or_fail(Step::Cgroup)?;
     stand_in_session(prepared.fds.session)?;
@@ -88,17 +92,43 @@ fn own_fd_table(shared_up_to: Option<u32>) -> Result<()> {
     call(libc::SYS_close_range, highest as usize + 1, u32::MAX as usize, CLOSE_RANGE_UNSHARE).map(drop)
 }
 
-/// Makes a session, and goes on as a sibling of its leader, who ends. It is a child of our parent too.
+/// Makes a session, and goes on as a sibling of its leader, who ends. It is a child of our parent too, and has a handle there from
+/// its birth where the fds are still those of the parent.
 fn leave_a_session_without_leader(prepared: &mut Prepared<'_>) -> Done {
-    if prepared.fds.session != Session::NewSessionUnled {
-        return Ok(());
-    }
     call(libc::SYS_setsid, 0, 0, 0).or_fail(Step::Session)?;
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PARENT | libc::CLONE_PARENT_SETTID;
-    let at = &raw mut prepared.sibling as usize;
+    let shared = prepared.fds.shared_up_to;
+    if shared.is_some() && go_on_with_a_handle(prepared).is_ok() {
+        return own_fd_table(shared).or_fail(Step::CloseRest);
+    }
+    own_fd_table(shared).or_fail(Step::CloseRest)?;
+    let flags = SIBLING | libc::CLONE_PARENT_SETTID;
+    let list = [flags as usize, 0, &raw mut prepared.sibling as usize, 0, 0, 0];
     // SAFETY: the flags are as they must be, the number goes into memory that our parent keeps for us, and we have nothing
     // else to do.
-    unsafe { raw::go_on_in_a_child(flags as usize, at) }.or_fail(Step::Session)
+    unsafe { raw::go_on_in_a_child(libc::SYS_clone, list) }.or_fail(Step::Session)
+}
+
+const SIBLING: i32 = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PARENT;
+
+/// As a sibling whose handle is made in the fd table that it and we share with our parent: so it is there also when the sibling
+/// ends at once, and the kernel or another thread buries it. It may fail for want of a number, or of clone3(2).
+fn go_on_with_a_handle(prepared: &mut Prepared<'_>) -> Result<()> {
+    let flags = SIBLING | libc::CLONE_PARENT_SETTID | libc::CLONE_PIDFD | libc::CLONE_FILES;
+    let args = CloneArgs {
+        flags: flags as u64,
+        pidfd: &raw mut prepared.sibling_handle as u64,
+        parent_tid: &raw mut prepared.sibling as u64,
+        ..CloneArgs::default()
+    };
+    let list = [&raw const args as usize, SIZE_WITHOUT_CGROUP, 0, 0, 0, 0];
+    // SAFETY: the flags are as they must be, the addresses are in memory that our parent keeps for us, and we have nothing
+    // else to do.
+    let gone_on = unsafe { raw::go_on_in_a_child(libc::SYS_clone3, list) };
+    if gone_on.is_err() {
+        // The kernel may have written it before it failed.
+        prepared.sibling_handle = -1;
+    }
+    gone_on
 }
 
 /// The signal is bound to the parent's thread, which cannot die by anything but SIGKILL while it waits for us;

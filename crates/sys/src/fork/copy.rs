@@ -5,7 +5,8 @@
 //! By the C library's fork(3), which puts its own locks and its idea of the thread right in the child.
 
 use super::Born;
-use crate::fd::{self, Access};
+use crate::fd::{self, Access, OwnedFd};
+use crate::wait::{self, Who};
 use crate::{Result, pidfd};
 use doula_model::id::Pid;
 use doula_model::plan::Errno;
@@ -24,8 +25,9 @@ pub enum Threads {
 const PANICKED: u8 = 101;
 
 /// `fork()`—runs `child` in a copy of this process and ends it by `_exit` with the code that comes back, so
-/// that no exit handler of ours runs twice. EBUSY when there are other threads and they are refused; ESRCH
-/// when somebody else reaped the child before we had its handle.
+/// that no exit handler of ours runs twice. EBUSY when there are other threads and they are refused.
+///
+/// The copy waits until we have its handle, so that it has not run, and nothing is left of it, when we get none (EMFILE).
 ///
 /// What is buffered for a C stream is written before, so that it is not written twice; buffers of Rust are the
 /// caller's business.
@@ -35,15 +37,50 @@ pub fn fork(threads: Threads, child: impl FnOnce() -> u8) -> Result<Born> {
     if threads == Threads::Refuse && count_threads()? > 1 {
         return Err(Errno::EBUSY);
     }
+    let (hear, tell) = fd::pipe()?;
     flush();
     // SAFETY: the child has a consistent copy of all that this thread sees. What other threads were changing is
     // behind locks that they hold in the copy too: it cannot be seen broken, only waited for.
     match unsafe { libc::fork() } {
-        0 => run(child),
+        0 => {
+            drop(tell);
+            if !may_run(&hear) {
+                // SAFETY: takes a number, and does not return.
+                unsafe { libc::_exit(i32::from(PANICKED)) };
+            }
+            drop(hear);
+            run(child)
+        }
         -1 => Err(last_error()),
         number => {
             let pid = Pid::new(number).ok_or(Errno::ESRCH)?;
-            pidfd::open(pid).map(|pidfd| Born { pid, pidfd })
+            let handle = pidfd::open(pid);
+            // There is room, and somebody to read it: our own end.
+            let told = fd::write(&tell, &[if handle.is_ok() { RUN } else { END }]);
+            match handle.and_then(|pidfd| told.map(|_| Born { pid, pidfd })) {
+                Ok(born) => Ok(born),
+                Err(errno) => {
+                    drop(tell);
+                    // ECHILD: somebody else buried it.
+                    let _ = wait::end(Who::Pid(pid));
+                    Err(errno)
+                }
+            }
+        }
+    }
+}
+
+/// What a copy is told.
+const RUN: u8 = b'+';
+const END: u8 = b'-';
+
+/// Whether our original has our handle. If it says nothing it is dead, and nobody wants us.
+fn may_run(hear: &OwnedFd) -> bool {
+    let mut word = [END];
+    loop {
+        match fd::read(hear, &mut word) {
+            Err(Errno::EINTR) => {}
+            answer => return answer == Ok(1) && word == [RUN],
         }
     }
 }

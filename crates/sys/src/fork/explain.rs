@@ -49,15 +49,18 @@ impl Calls {
             flags.push_str("|CLONE_INTO_CGROUP");
         }
         self.say(format!("clone3({flags}, exit_signal=SIGCHLD{})", cgroup.unwrap_or_default()));
-        if let Some(highest) = fds.shared_up_to {
-            self.say(format!("close_range({}, ~0, CLOSE_RANGE_UNSHARE)", highest + 1));
-        }
         if fds.session == Session::NewSessionUnled {
             self.say("setsid()".to_owned());
-            self.say(
-                "clone(CLONE_VM|CLONE_VFORK|CLONE_PARENT|CLONE_PARENT_SETTID); the first child ends"
-                    .to_owned(),
-            );
+            let (call, more) = match fds.shared_up_to {
+                Some(_) => ("clone3", "|CLONE_PIDFD|CLONE_FILES"),
+                None => ("clone", ""),
+            };
+            self.say(format!(
+                "{call}(CLONE_VM|CLONE_VFORK|CLONE_PARENT|CLONE_PARENT_SETTID{more}); the first child ends"
+            ));
+        }
+        if let Some(highest) = fds.shared_up_to {
+            self.say(format!("close_range({}, ~0, CLOSE_RANGE_UNSHARE)", highest + 1));
         }
     }
 

@@ -165,9 +165,9 @@ fn spawn_with(plan: &ChildPlan, fds: &Fds, way: Way) -> core::result::Result<Bor
         bury(&born);
         return Err(Failure::KilledAtBirth);
     }
-    let born = match Pid::new(prepared.sibling) {
+    let born = match prepared.sibling() {
         None => born,
-        Some(sibling) => replaced(born, sibling).map_err(failed)?,
+        Some((sibling, handle)) => replaced(born, sibling, handle).map_err(failed)?,
     };
     match prepared.failure() {
         None => Ok(born),
@@ -178,11 +178,14 @@ fn spawn_with(plan: &ChildPlan, fds: &Fds, way: Way) -> core::result::Result<Bor
     }
 }
 
-/// The first child has made a session and ended; the one that goes on is a child of ours as well, and gets the number of the
-/// first one's handle, so that one free number is enough for a birth.
-fn replaced(leader: Born, sibling: Pid) -> Result<Born> {
+/// The first child has made a session and ended; the one that goes on is a child of ours as well. Where it was not born with a
+/// handle, it gets the number of the first one's, so that one free number is enough for a birth.
+fn replaced(leader: Born, sibling: Pid, handle: Option<OwnedFd>) -> Result<Born> {
     bury(&leader);
     drop(leader);
+    if let Some(pidfd) = handle {
+        return Ok(Born { pid: sibling, pidfd });
+    }
     pidfd::open(sibling).map(|pidfd| Born { pid: sibling, pidfd }).inspect_err(|_| {
         // Without a handle nobody could end it. The number is its own while nobody but us can bury it.
         let _ = pidfd::send_number(sibling, Signal::KILL);

@@ -1,10 +1,12 @@
 //! Everything a child needs, laid out before it is born: it may allocate nothing.
 
 use super::slots::Fds;
+use crate::fd::{self, OwnedFd};
 use crate::Result;
 use crate::limits::MAX_CPUS;
 use crate::signal::SignalSet;
 use alloc::vec::Vec;
+use doula_model::id::Pid;
 use doula_model::plan::{ChildPlan, Errno, FdMapping, Resource, SpawnError};
 
 /// A plan in the form in which the kernel takes it. The child reads it, and writes [`Prepared::fail`].
@@ -41,6 +43,8 @@ pub(super) struct Prepared<'a> {
     ///
     /// [`Session::NewSessionUnled`]: doula_model::plan::Session::NewSessionUnled
     pub(super) sibling: i32,
+    /// Its handle among our fds; -1 if it could not be made with it.
+    pub(super) sibling_handle: i32,
     /// The child finds every real-time signal with its default action already.
     pub(super) real_time_is_clean: bool,
     failure: Option<SpawnError>,
@@ -105,6 +109,7 @@ impl<'a> Prepared<'a> {
             blocked: plan.blocked_signals.iter().copied().collect(),
             parent: plan.parent_death_signal.map_or(0, |_| crate::group::pid().get()),
             sibling: 0,
+            sibling_handle: -1,
             real_time_is_clean: false,
             failure: None,
             begun: false,
@@ -189,6 +194,15 @@ impl<'a> Prepared<'a> {
     pub(super) fn has_begun(&self) -> bool {
         // SAFETY: as in `failure`.
         unsafe { (&raw const self.begun).read_volatile() }
+    }
+
+    /// The number of the child that went on for the first one, and its handle if it has one.
+    pub(super) fn sibling(&self) -> Option<(Pid, Option<OwnedFd>)> {
+        // SAFETY: as in `failure`.
+        let number = unsafe { (&raw const self.sibling).read_volatile() };
+        // SAFETY: as in `failure`.
+        let handle = unsafe { (&raw const self.sibling_handle).read_volatile() };
+        Some((Pid::new(number)?, usize::try_from(handle).ok().map(fd::adopt)))
     }
 
     /// Called in the child: what we find when we go on.

@@ -36,11 +36,32 @@ fn a_second_child_without_a_handle_is_killed_and_buried() {
             return;
         }
         let before = open_fds();
-        let error = spawn(&unled("exec sleep 1000")).expect_err("nobody could end it");
+        // With a copy of our whole fd table, so that its handle is not made by the call that makes it.
+        let plan = ChildPlan { keep_fds: true, ..unled("exec sleep 1000") };
+        let error = spawn(&plan).expect_err("nobody could end it");
         assert_eq!(error, SpawnError { step: Step::Prepare, errno: Errno::EMFILE });
         expect_no_child();
         assert_eq!(open_fds(), before);
     });
+}
+
+/// Whoever ignores SIGCHLD has its children buried by the kernel, before anybody could look for them by number.
+#[test]
+fn a_second_child_that_is_buried_at_once_has_its_handle_all_the_same() {
+    alone(
+        "fork::tests::unled::a_second_child_that_is_buried_at_once_has_its_handle_all_the_same",
+        |_| {},
+        || {
+            crate::signal::ignore(Signal::CHLD).expect("sigaction");
+            for code in 0..50 {
+                let born = spawn_in_place(&unled(&std::format!("exit {code}"))).expect("a birth");
+                crate::poll::readable(&born.pidfd, None).expect("its end");
+                let end = pidfd::exit_status(&born.pidfd);
+                // Before Linux 6.15 nobody knows.
+                assert!(end.is_none_or(|end| end.exit_code() == Some(code)), "{end:?}");
+            }
+        },
+    );
 }
 
 /// The handle of the leader is closed before that of the second child is opened.
