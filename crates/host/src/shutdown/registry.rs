@@ -7,6 +7,7 @@ use doula_sys::catch;
 use doula_sys::fork::mark;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub(super) type Work = Box<dyn FnOnce() -> io::Result<()> + Send>;
@@ -35,6 +36,9 @@ static REGISTRY: Mutex<Registry> = Mutex::new(Registry {
     entries: Vec::new(),
     of_our_original: Vec::new(),
 });
+
+/// The process that has registered something, known without the lock.
+static OWNER: AtomicU64 = AtomicU64::new(0);
 
 /// That nobody of this process can register anything meanwhile.
 pub(crate) struct Still(#[expect(dead_code, reason = "held, not read")] MutexGuard<'static, Registry>);
@@ -142,6 +146,7 @@ pub fn on_exit(name: &str, run: impl FnOnce() -> io::Result<()> + Send + 'static
     }
     registry.last += 1;
     let (id, owner) = (registry.last, registry.owner);
+    OWNER.store(owner, Ordering::Release);
     registry.entries.push(Entry { name: name.to_owned(), run: Box::new(run), id });
     Ok(OnExit { id, owner })
 }
@@ -160,5 +165,8 @@ pub(crate) fn finish() {
 }
 
 extern "C" fn at_exit() {
-    finish();
+    // A copy that somebody else made may have the registry as another thread held it, for ever.
+    if OWNER.load(Ordering::Acquire) == mark::identity() {
+        finish();
+    }
 }

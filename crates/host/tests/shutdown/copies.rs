@@ -1,10 +1,15 @@
 //! Copies of a process end: nothing of their original is done twice, and nothing of theirs is left undone.
 
-use crate::harness::{Actor, compile, role, say};
+use crate::harness::{Actor, compile, os_error, role, say};
 use doula_host::fork::{Threads, fork};
-use doula_host::shutdown::{Shutdown, TempFile, on_exit};
+use doula_host::shutdown::{OnExit, Shutdown, TempFile, on_exit};
 use doula_host::{Command, ExitStatus, Signal};
+use doula_sys::fd::AsFd as _;
+use doula_sys::fork::copy;
+use doula_sys::wait::{self, Who};
+use doula_sys::{pidfd, poll};
 use std::io;
+use std::time::Duration;
 
 /// The chapter's worker ends by `exit(0)`.
 const ORIGINAL: &str = r#"
@@ -99,5 +104,29 @@ pub(crate) fn play_worker() -> io::Result<u8> {
     let mut second = fork(Threads::Refuse, worker("of the worker that panics", true))?;
     assert!(!second.wait().success());
     assert!(file.path().exists());
+    Ok(0)
+}
+
+pub(crate) fn a_copy_that_somebody_else_made_ends_though_a_thread_was_registering_meanwhile() {
+    assert_eq!(role("busy").output().expect("a capture").status, ExitStatus::code(0));
+}
+
+pub(crate) fn play_busy() -> io::Result<u8> {
+    /// So many that one of them is made in the middle of a registration.
+    const COPIES: u32 = 100;
+    std::thread::spawn(|| {
+        loop {
+            let entries: Vec<_> = (0..100).map(|_| on_exit("entry", || Ok(())).expect("memory")).collect();
+            entries.into_iter().map(OnExit::cancel).for_each(drop);
+        }
+    });
+    for _ in 0..COPIES {
+        let copy = copy::fork(Threads::Accept, || end_as_the_chapter(0)).map_err(os_error)?;
+        let ended = poll::readable(&copy.pidfd, Some(Duration::from_secs(20))).map_err(os_error)?;
+        if !ended {
+            pidfd::send(&copy.pidfd, Signal::KILL).map_err(os_error)?;
+        }
+        assert_eq!(wait::end(Who::Pidfd(copy.pidfd.as_fd())), Ok(ExitStatus::code(0)));
+    }
     Ok(0)
 }

@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         a_signal_that_was_ignored_at_the_start_stays_ignored,
         children_have_no_mask_and_no_handler,
         copies::a_copy_that_exits_runs_no_handler_of_its_parent_where_atexit_does,
+        copies::a_copy_that_somebody_else_made_ends_though_a_thread_was_registering_meanwhile,
         copies::a_worker_does_at_its_end_what_it_registered_itself,
         load::no_request_is_lost_when_a_server_ends_and_the_next_one_begins,
     ];

@@ -25,6 +25,7 @@ pub(crate) fn play(role: &str) -> io::Result<u8> {
         "server" => fd::inherited(3).map_err(os_error).and_then(|fd| server::serve(TcpListener::from(fd))),
         "copies" => copies::play(),
         "worker" => copies::play_worker(),
+        "busy" => copies::play_busy(),
         unknown => panic!("{unknown} is no role"),
     }
 }
