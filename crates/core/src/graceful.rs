@@ -14,6 +14,12 @@ use doula_model::event::Haste;
 use doula_model::time::Time;
 
 /// What is done at the end of a program, in this order.
+///
+/// ```
+/// use doula_core::graceful::Phase;
+/// let all = Phase::ALL.map(|phase| phase.to_string()).join(", ");
+/// assert_eq!(all, "stop accepting, finish pending, close connections, flush, remove files");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
     /// Nothing new is taken: listening sockets, queues.
@@ -39,6 +45,10 @@ impl Phase {
     ];
 
     /// The words for it.
+    ///
+    /// ```
+    /// assert_eq!(doula_core::graceful::Phase::Flush.name(), "flush");
+    /// ```
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -62,6 +72,15 @@ impl core::fmt::Display for Phase {
 }
 
 /// How long the phases may take.
+///
+/// ```
+/// use doula_core::graceful::{Limits, Phase};
+/// use std::time::Duration;
+/// let mut limits = Limits::default();
+/// limits.phases[Phase::FinishPending as usize] = Duration::from_secs(25);
+/// // The longest that it takes, but for the least time of each hook: less than a container engine's patience.
+/// assert!(Limits::default().phases.iter().sum::<Duration>() < Duration::from_secs(10));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Each phase, in the order of [`Phase::ALL`].

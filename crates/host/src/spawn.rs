@@ -190,7 +190,9 @@ fn hint_for(error: SpawnError) -> Option<&'static str> {
         }
         (Step::Terminal, Errno::EPERM) => "the terminal belongs to another session",
         (Step::Fds, Errno::EMFILE) => "the number is above the limit of open files (`nofile`)",
-        (Step::Fds, Errno::EBADF) => "an fd is not open here, or its number is above the limit of open files (`nofile`)",
+        (Step::Fds, Errno::EBADF) => {
+            "an fd is not open here, or its number is above the limit of open files (`nofile`)"
+        }
         _ => return None,
     })
 }

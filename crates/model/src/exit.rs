@@ -4,6 +4,12 @@ use crate::signal::Signal;
 use core::fmt;
 
 /// What ended the process.
+///
+/// ```
+/// use doula_model::{exit::{ExitStatus, Outcome}, signal::Signal};
+/// assert_eq!(ExitStatus::code(3).outcome, Outcome::Code(3));
+/// assert_eq!(ExitStatus::signal(Signal::KILL).outcome, Outcome::Signal { signal: Signal::KILL, core: false });
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Outcome {
@@ -21,6 +27,12 @@ pub enum Outcome {
 }
 
 /// How we know.
+///
+/// ```
+/// use doula_model::exit::{Evidence, ExitStatus};
+/// assert_eq!(ExitStatus::code(0).evidence, Evidence::Waited);
+/// assert_eq!(ExitStatus::UNKNOWN.evidence, Evidence::None);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Evidence {
@@ -60,20 +72,44 @@ pub struct ExitStatus {
 
 impl ExitStatus {
     /// An end that nobody saw.
+    ///
+    /// ```
+    /// use doula_model::exit::ExitStatus;
+    /// assert_eq!(format!("the worker {}", ExitStatus::UNKNOWN), "the worker ended, nobody saw how");
+    /// assert!(!ExitStatus::UNKNOWN.success());
+    /// ```
     pub const UNKNOWN: ExitStatus = ExitStatus { outcome: Outcome::Unknown, evidence: Evidence::None };
 
     /// A normal end that was waited for.
+    ///
+    /// ```
+    /// use doula_model::exit::ExitStatus;
+    /// assert_eq!(ExitStatus::code(3).to_string(), "exited with code 3");
+    /// ```
     pub const fn code(code: u8) -> ExitStatus {
         ExitStatus { outcome: Outcome::Code(code), evidence: Evidence::Waited }
     }
 
     /// A death by signal, without a core, that was waited for.
+    ///
+    /// ```
+    /// use doula_model::{exit::ExitStatus, signal::Signal};
+    /// assert_eq!(ExitStatus::signal(Signal::TERM).to_string(), "was killed by SIGTERM");
+    /// ```
     pub const fn signal(signal: Signal) -> ExitStatus {
         ExitStatus { outcome: Outcome::Signal { signal, core: false }, evidence: Evidence::Waited }
     }
 
     /// Decodes the status word of wait4(2), or of `PIDFD_GET_INFO`. `None` for a stop or a continue, which
     /// are no ends.
+    ///
+    /// ```
+    /// use doula_model::{exit::{Evidence, ExitStatus}, signal::Signal};
+    /// let decoded = |status| ExitStatus::from_wait(status, Evidence::Waited);
+    /// assert_eq!(decoded(42 << 8), Some(ExitStatus::code(42)));
+    /// assert_eq!(decoded(9), Some(ExitStatus::signal(Signal::KILL)));
+    /// assert_eq!(decoded(0x137f), None);  // stopped by SIGSTOP
+    /// ```
     pub const fn from_wait(status: i32, evidence: Evidence) -> Option<ExitStatus> {
         let low = status & 0x7f;
         if status & 0xffff == 0xffff || low == 0x7f {
@@ -87,6 +123,11 @@ impl ExitStatus {
     }
 
     /// Exit code 0, and known to be.
+    ///
+    /// ```
+    /// use doula_model::exit::ExitStatus;
+    /// assert!(ExitStatus::code(0).success() && !ExitStatus::code(1).success());
+    /// ```
     pub const fn success(self) -> bool {
         matches!(self.outcome, Outcome::Code(0))
     }
@@ -132,6 +173,12 @@ impl ExitStatus {
 
     /// The number a shell would show: the code, or 128 plus the signal. An unknown end is 125 (our own
     /// failure to know).
+    ///
+    /// ```
+    /// use doula_model::{exit::ExitStatus, signal::Signal};
+    /// assert_eq!(ExitStatus::code(7).shell_code(), 7);
+    /// assert_eq!(ExitStatus::signal(Signal::TERM).shell_code(), 143);
+    /// ```
     pub const fn shell_code(self) -> u8 {
         match self.outcome {
             Outcome::Code(code) => code,

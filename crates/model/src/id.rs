@@ -7,6 +7,12 @@ use core::fmt;
 use core::num::NonZeroI32;
 
 /// A process number. For display and look-up only: after the process was reaped it may name a stranger.
+///
+/// ```
+/// use doula_model::id::Pid;
+/// let pid = Pid::new(4711).expect("a number");
+/// assert_eq!(format!("/proc/{pid}/stat"), "/proc/4711/stat");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Pid(NonZeroI32);
@@ -16,6 +22,12 @@ impl Pid {
     pub const INIT: Pid = Pid(NonZeroI32::new(1).unwrap());
 
     /// A process number, or `None` for zero and below (which mean groups to `kill(2)`).
+    ///
+    /// ```
+    /// use doula_model::id::Pid;
+    /// assert_eq!(Pid::new(1), Some(Pid::INIT));
+    /// assert_eq!((Pid::new(0), Pid::new(-1)), (None, None));
+    /// ```
     pub const fn new(raw: i32) -> Option<Pid> {
         match NonZeroI32::new(raw) {
             Some(number) if raw > 0 => Some(Pid(number)),
@@ -24,6 +36,10 @@ impl Pid {
     }
 
     /// The number.
+    ///
+    /// ```
+    /// assert_eq!(doula_model::id::Pid::INIT.get(), 1);
+    /// ```
     pub const fn get(self) -> i32 {
         self.0.get()
     }

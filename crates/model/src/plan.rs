@@ -92,6 +92,11 @@ pub enum Session {
 }
 
 /// User and groups, by number.
+///
+/// ```
+/// use doula_model::plan::Credentials;
+/// let nobody = Credentials { uid: 65534, gid: 65534, groups: vec![] };
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Credentials {
@@ -104,6 +109,14 @@ pub struct Credentials {
 }
 
 /// Capability sets, one bit for each capability number (capabilities(7)).
+///
+/// ```
+/// use doula_model::plan::Capabilities;
+/// /// capabilities(7).
+/// const CAP_NET_BIND_SERVICE: u64 = 10;
+/// // An ordinary user who may listen on port 80, and can never get more.
+/// let web = Capabilities { bounding: 1 << CAP_NET_BIND_SERVICE, ambient: 1 << CAP_NET_BIND_SERVICE };
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Capabilities {
@@ -114,6 +127,11 @@ pub struct Capabilities {
 }
 
 /// A resource limit.
+///
+/// ```
+/// use doula_model::plan::{Resource, Rlimit};
+/// let limit = Rlimit { resource: Resource::Nofile, soft: 1024, hard: u64::MAX };   // the program may raise it
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Rlimit {
@@ -128,6 +146,11 @@ pub struct Rlimit {
 macro_rules! resources {
     ($($name:ident = $number:literal, $text:literal;)*) => {
         /// What a resource limit limits (setrlimit(2)), with the numbers of x86-64 and arm64.
+        ///
+        /// ```
+        /// use doula_model::plan::Resource;
+        /// assert_eq!(Resource::Nofile.name(), "nofile");
+        /// ```
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Resource {
             $(#[doc = concat!("`", $text, "` of setrlimit(2)")] $name = $number,)*
@@ -138,6 +161,10 @@ macro_rules! resources {
             pub const ALL: &[Resource] = &[$(Resource::$name),*];
 
             /// The name in lower case, as in `ulimit`-like configuration: `nofile`.
+            ///
+            /// ```
+            /// assert_eq!(doula_model::plan::Resource::Core.name(), "core");
+            /// ```
             pub const fn name(self) -> &'static str {
                 match self { $(Resource::$name => $text,)* }
             }
@@ -165,6 +192,11 @@ resources! {
 }
 
 /// The steps of a birth in the order in which they are taken; an error names the one that failed.
+///
+/// ```
+/// use doula_model::plan::{Resource, Step};
+/// assert_eq!(Step::Rlimit(Resource::Nofile).to_string(), "setrlimit(nofile)");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Step {
@@ -232,6 +264,11 @@ mod as_text {
 }
 
 /// An error number of the kernel (errno(3)).
+///
+/// ```
+/// use doula_model::plan::Errno;
+/// assert_eq!(Errno::EACCES.to_string(), "EACCES: permission denied");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Errno(pub i32);
@@ -242,17 +279,31 @@ macro_rules! errnos {
             $(#[doc = $what] pub const $name: Errno = Errno($number);)*
 
             /// The symbolic name, `None` for the ones that doula never meets on purpose.
+            ///
+            /// ```
+            /// use doula_model::plan::Errno;
+            /// assert_eq!((Errno(2).name(), Errno(9999).name()), (Some("ENOENT"), None));
+            /// ```
             pub const fn name(self) -> Option<&'static str> {
                 match self.0 { $($number => Some(stringify!($name)),)* _ => None }
             }
 
             /// What it means, in words for people.
+            ///
+            /// ```
+            /// assert_eq!(doula_model::plan::Errno::EMFILE.what(), Some("too many open files"));
+            /// ```
             pub const fn what(self) -> Option<&'static str> {
                 match self.0 { $($number => Some($what),)* _ => None }
             }
 
             /// Whether something ran short that may come back by itself: processes, memory, descriptors, room.
             /// Everything else is a mistake that stays one until somebody mends it.
+            ///
+            /// ```
+            /// use doula_model::plan::Errno;
+            /// assert!(Errno::EAGAIN.is_shortage() && !Errno::ENOENT.is_shortage());
+            /// ```
             pub const fn is_shortage(self) -> bool {
                 matches!(
                     self,

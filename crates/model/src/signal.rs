@@ -8,6 +8,13 @@ use core::str::FromStr;
 /// A signal number that exists on Linux: 1 to 64.
 ///
 /// The numbers of x86-64, arm64, riscv and most others; alpha, mips and sparc differ and are not supported.
+///
+/// ```
+/// use doula_model::signal::Signal;
+/// assert_eq!(Signal::TERM.to_string(), "SIGTERM");
+/// assert_eq!("sigterm".parse(), Ok(Signal::TERM));
+/// assert_eq!("RTMIN+3".parse(), Ok(Signal::new(37).expect("it exists")));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Signal(u8);
 
@@ -57,16 +64,32 @@ impl Signal {
     pub const RTMAX: u8 = 64;
 
     /// The signal with this number, or `None` outside of 1 to 64.
+    ///
+    /// ```
+    /// use doula_model::signal::Signal;
+    /// assert_eq!(Signal::new(9), Some(Signal::KILL));
+    /// assert_eq!((Signal::new(0), Signal::new(65)), (None, None));
+    /// ```
     pub const fn new(number: i32) -> Option<Signal> {
         if number >= 1 && number <= Signal::RTMAX as i32 { Some(Signal(number as u8)) } else { None }
     }
 
     /// The number.
+    ///
+    /// ```
+    /// assert_eq!(doula_model::signal::Signal::KILL.number(), 9);
+    /// ```
     pub const fn number(self) -> i32 {
         self.0 as i32
     }
 
     /// Every signal, in the order of the numbers.
+    ///
+    /// ```
+    /// use doula_model::signal::Signal;
+    /// assert_eq!(Signal::all().next(), Some(Signal::HUP));
+    /// assert_eq!(Signal::all().count(), 64);
+    /// ```
     pub fn all() -> impl Iterator<Item = Signal> {
         (1..=Signal::RTMAX).map(Signal)
     }

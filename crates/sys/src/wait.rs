@@ -71,6 +71,13 @@ pub struct News {
 }
 
 /// What a child and its own reaped children have used (getrusage(2)).
+///
+/// ```
+/// use doula_sys::wait::Usage;
+/// use std::time::Duration;
+/// let usage = Usage { user: Duration::from_millis(30), system: Duration::from_millis(12), max_rss_kb: 2048 };
+/// assert_eq!(usage.user + usage.system, Duration::from_millis(42));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// CPU time in its own code.

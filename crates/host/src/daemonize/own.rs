@@ -136,6 +136,16 @@ impl Announce {
     ///
     /// # Errors
     /// Those of dup3(2).
+    ///
+    /// ```no_run
+    /// use doula_host::daemonize::{Own, run};
+    /// let log = Own::new().log("/var/log/mine.log");
+    /// run(&log, |announce| {
+    ///     println!("still to the terminal of the launcher");
+    ///     u8::from(announce.ready().is_err())     // and from here on to the log
+    /// })?;
+    /// # Ok::<(), doula_host::daemonize::DaemonError>(())
+    /// ```
     pub fn ready(self) -> io::Result<()> {
         io::stdout().flush()?;
         for number in [1, 2] {
@@ -147,6 +157,12 @@ impl Announce {
     }
 
     /// It cannot do its work: the launcher returns with this text. Returns the code, for the end of the closure.
+    ///
+    /// ```no_run
+    /// use doula_host::daemonize::{Own, run};
+    /// let error = run(&Own::new(), |announce| announce.failed("no socket", 3)).unwrap_err();
+    /// assert_eq!(error.to_string(), "it exited with code 3 before it was ready: no socket");
+    /// ```
     #[must_use]
     pub fn failed(self, why: &str, code: u8) -> u8 {
         let _ = fd::write(&self.launcher, &[&[FAILED], why.as_bytes()].concat());

@@ -98,8 +98,7 @@ impl Port {
         let new = now.iter().any(|socket| !self.before.contains(socket));
         // Nothing is seen of what listens on another machine or in another network namespace.
         let theirs = new || now.is_empty() || holder::of(&now, |_| true).any(|one| is_of(one.pid, daemon));
-        theirs
-            && self.addresses.iter().any(|address| TcpStream::connect_timeout(address, ATTEMPT).is_ok())
+        theirs && self.addresses.iter().any(|address| TcpStream::connect_timeout(address, ATTEMPT).is_ok())
     }
 
     /// Who has it, if it is not the daemon.
@@ -118,7 +117,8 @@ impl Listener {
             Readiness::Tcp(addresses) => Listener::Tcp(Port::new(addresses)),
             Readiness::Fd => {
                 if !command.give(PIPE, Stdio::pipe_out()) {
-                    let what = format!("its fd {PIPE} is given already: it is to tell by it when it is ready");
+                    let what =
+                        format!("its fd {PIPE} is given already: it is to tell by it when it is ready");
                     return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
                 }
                 Listener::Fd(None)

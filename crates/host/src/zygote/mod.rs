@@ -64,12 +64,37 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The exit code of a child whose function panicked (where panics do not abort: there it is killed by SIGABRT).
+///
+/// ```no_run
+/// use doula_host::zygote::{PANICKED, Zygote};
+/// let zygote = Zygote::start(|_| panic!("told on standard error"))?;
+/// assert_eq!(zygote.spawn(b"", &[])?.wait().exit_code(), Some(PANICKED));
+/// # Ok::<(), doula_host::ZygoteError>(())
+/// ```
 pub const PANICKED: u8 = 101;
 
 /// The longest request. A child has its own copy of it; what is larger belongs into a file whose fd is handed over.
+///
+/// ```
+/// use doula_host::zygote::{MAX_REQUEST, Zygote, ZygoteError};
+/// let zygote = Zygote::start(|_| 0)?;
+/// let error = zygote.spawn(&vec![0; MAX_REQUEST + 1], &[]).unwrap_err();
+/// assert!(matches!(error, ZygoteError::TooLarge(_)));
+/// # Ok::<(), ZygoteError>(())
+/// ```
 pub const MAX_REQUEST: usize = 64 << 20;
 
 /// The most fds that can be handed over at once: what the kernel takes with one message, but for one of ours.
+///
+/// ```
+/// use doula_host::zygote::{MAX_FDS, Zygote, ZygoteError};
+/// use std::os::fd::AsFd as _;
+/// let zygote = Zygote::start(|_| 0)?;
+/// let file = std::fs::File::open("/dev/null")?;
+/// let error = zygote.spawn(b"", &vec![file.as_fd(); MAX_FDS + 1]).unwrap_err();
+/// assert!(matches!(error, ZygoteError::TooManyFds(_)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub const MAX_FDS: usize = doula_sys::socket::MAX_FDS - 1;
 
 type Work = dyn Fn(Task) -> u8 + Send + Sync;

@@ -12,6 +12,12 @@ use doula_model::id::Pid;
 use doula_model::plan::Errno;
 
 /// What is done when the process has other threads.
+///
+/// ```no_run
+/// use doula_sys::fork::copy::{Threads, fork};
+/// let born = fork(Threads::Refuse, || 42)?;
+/// # Ok::<(), doula_model::plan::Errno>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Threads {
     /// EBUSY.

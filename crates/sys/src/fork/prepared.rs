@@ -1,8 +1,8 @@
 //! Everything a child needs, laid out before it is born: it may allocate nothing.
 
 use super::slots::Fds;
-use crate::fd::{self, OwnedFd};
 use crate::Result;
+use crate::fd::{self, OwnedFd};
 use crate::limits::MAX_CPUS;
 use crate::signal::SignalSet;
 use alloc::vec::Vec;
