@@ -43,6 +43,6 @@ pub use doula_host::{
     Zygote, ZygoteError, reap_left,
 };
 pub use doula_host::{
-    aim, child, command, daemonize, diagnosis, inject, jobs, lives, pipeline, pool, prefork, procfs, reaper,
-    shutdown, signals, worker, zygote,
+    aim, child, command, daemonize, diagnosis, fork, inject, jobs, lives, pipeline, pool, prefork, procfs,
+    reaper, shutdown, signals, worker, zygote,
 };

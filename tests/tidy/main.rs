@@ -5,6 +5,7 @@
 //! exception is named in the rule, with its reason.
 
 mod documents;
+mod examples;
 mod layers;
 mod sizes;
 mod tree;

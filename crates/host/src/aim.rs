@@ -18,6 +18,18 @@ use std::io;
 use std::time::{Duration, Instant};
 
 /// A process that is meant, and no other.
+///
+/// ```
+/// use doula_host::{Command, Signal, aim::Target, procfs::Reader};
+/// let mut child = Command::new("sleep").arg("1000").spawn()?;
+/// let mut reader = Reader::open()?;
+/// let stat = reader.stat(child.pid()).expect("it lives");
+/// child.kill()?;
+/// child.wait();
+/// // Buried meanwhile: whoever gets the number next is not hit.
+/// assert!(Target::take(&mut reader, &stat).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Target {
     identity: Identity,
@@ -26,6 +38,12 @@ pub struct Target {
 }
 
 /// Why a process was not reached.
+///
+/// ```
+/// use doula_host::{Errno, aim::Missed};
+/// assert_eq!(Missed::from(Errno::ESRCH), Missed::Gone);
+/// assert_eq!(Missed::Denied.to_string(), "only root or its own user may do that");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missed {
     /// It has ended and was buried; its number may be somebody else's now.
@@ -327,6 +345,19 @@ pub fn wait(targets: &[Target], time: Duration) -> io::Result<bool> {
 ///
 /// Who is born between two looks and whose parent ends before the second is not found: he has another parent then. A tree
 /// that is frozen has nobody like that.
+///
+/// ```
+/// use doula_host::{Command, Signal, aim::Tree, procfs::Reader};
+/// use std::time::Duration;
+/// let mut child = Command::new("sh").args(["-c", "sleep 1000 & sleep 1000 & wait"]).spawn()?;
+/// let mut reader = Reader::open()?;
+/// let mut tree = Tree::below(&[reader.stat(child.pid()).expect("it lives").identity()]);
+/// // Nobody of it can be born or get away any more.
+/// assert!(tree.freeze(&mut reader, Duration::from_secs(60))?);
+/// tree.members.iter().try_for_each(|member| member.signal(Signal::KILL))?;
+/// assert_eq!(child.wait().killed_by(), Some(Signal::KILL));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Tree {
     roots: Vec<Identity>,
@@ -360,6 +391,17 @@ impl Tree {
     ///
     /// # Errors
     /// When `/proc` cannot be listed.
+    ///
+    /// ```
+    /// # use doula_host::{Command, aim::Tree, procfs::Reader};
+    /// let mut child = Command::new("sleep").arg("1000").spawn()?;
+    /// let mut reader = Reader::open()?;
+    /// let mut tree = Tree::below(&[reader.stat(child.pid()).expect("it lives").identity()]);
+    /// assert!(!tree.look(&mut reader, None)?);        // somebody is new
+    /// assert_eq!(tree.members[0].pid(), child.pid());
+    /// # child.kill()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn look(&mut self, reader: &mut Reader, signal: Option<Signal>) -> io::Result<bool> {
         let processes = reader.scan(&Want::default())?;
         let mut settled = true;
@@ -386,6 +428,19 @@ impl Tree {
     ///
     /// # Errors
     /// When `/proc` cannot be listed.
+    ///
+    /// ```
+    /// # use doula_host::{Command, Signal, aim::Tree, procfs::{ProcState, Reader}};
+    /// # use std::time::Duration;
+    /// let mut child = Command::new("sleep").arg("1000").spawn()?;
+    /// let mut reader = Reader::open()?;
+    /// let mut tree = Tree::below(&[reader.stat(child.pid()).expect("it lives").identity()]);
+    /// assert!(tree.freeze(&mut reader, Duration::from_secs(60))?);
+    /// assert_eq!(tree.members[0].state(&mut reader), Some(ProcState::Stopped));
+    /// tree.members[0].signal(Signal::CONT)?;
+    /// # child.kill()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn freeze(&mut self, reader: &mut Reader, within: Duration) -> io::Result<bool> {
         let end = Instant::now() + within;
         for member in &self.members {

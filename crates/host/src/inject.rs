@@ -20,6 +20,10 @@ use std::time::Duration;
 const STOPS_WITHIN: Duration = Duration::from_secs(2);
 
 /// Why nobody was buried.
+///
+/// ```
+/// assert_eq!(doula_host::inject::Refused::Gone.to_string(), "it is gone");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
     /// The parent is gone.

@@ -54,6 +54,13 @@ impl Worker {
     ///
     /// # Errors
     /// `AlreadyExists` the second time; EBADF when there is no such fd, EINVAL when a number is none.
+    ///
+    /// ```
+    /// use doula_host::worker::Worker;
+    /// let worker = Worker::of_pool()?;
+    /// println!("worker {:?} has {} sockets", worker.slot(), worker.sockets().len());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn of_pool() -> io::Result<Worker> {
         static TAKEN: AtomicBool = AtomicBool::new(false);
         if TAKEN.swap(true, Ordering::AcqRel) {
@@ -102,11 +109,23 @@ impl Worker {
     }
 
     /// Under which number it serves, from 1 on.
+    ///
+    /// ```
+    /// let worker = doula_host::worker::Worker::of_pool()?;
+    /// let port = 9100 + worker.slot().unwrap_or(0);       // one for the figures of each worker
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub const fn slot(&self) -> Option<u32> {
         self.slot
     }
 
     /// The sockets that it was passed, in their order.
+    ///
+    /// ```
+    /// let worker = doula_host::worker::Worker::of_pool()?;
+    /// assert!(worker.sockets().is_empty(), "started by hand");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn sockets(&self) -> &[OwnedFd] {
         &self.sockets
     }

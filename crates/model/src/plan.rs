@@ -11,6 +11,17 @@ use alloc::vec::Vec;
 use core::fmt;
 
 /// The whole context of a child. All strings are bytes without NUL, as execve(2) takes them.
+///
+/// ```
+/// use doula_model::plan::ChildPlan;
+/// let plan = ChildPlan {
+///     programs: vec![b"/usr/bin/sleep".to_vec(), b"/bin/sleep".to_vec()],
+///     args: vec![b"sleep".to_vec(), b"1".to_vec()],
+///     umask: Some(0o027),
+///     ..ChildPlan::default()
+/// };
+/// assert_eq!(plan.clone(), plan);     // data, that can be compared and explained
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChildPlan {
     /// The files to try in order: one exact path, or the candidates of a `PATH` search.
@@ -61,6 +72,11 @@ pub struct ChildPlan {
 }
 
 /// One fd of the child.
+///
+/// ```
+/// use doula_model::plan::FdMapping;
+/// let to_a_log = FdMapping { from: 7, to: 1 };    // our fd 7 is the child's standard output
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FdMapping {
     /// Its number in the parent.
@@ -70,6 +86,11 @@ pub struct FdMapping {
 }
 
 /// Where the child stands among groups, sessions and terminals.
+///
+/// ```
+/// use doula_model::plan::{ChildPlan, Session};
+/// assert_eq!(ChildPlan::default().session, Session::Inherit);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Session {
     /// In the group and session of its parent.
@@ -158,6 +179,11 @@ macro_rules! resources {
 
         impl Resource {
             /// Every resource, in the order of the numbers.
+            ///
+            /// ```
+            /// use doula_model::plan::Resource;
+            /// assert!(Resource::ALL.iter().any(|resource| resource.name() == "nofile"));
+            /// ```
             pub const ALL: &[Resource] = &[$(Resource::$name),*];
 
             /// The name in lower case, as in `ulimit`-like configuration: `nofile`.
@@ -380,6 +406,12 @@ impl fmt::Display for Errno {
 impl core::error::Error for Errno {}
 
 /// Why no child was born: the step that failed, and the kernel's reason.
+///
+/// ```
+/// use doula_model::plan::{Errno, Resource, SpawnError, Step};
+/// let error = SpawnError { step: Step::Rlimit(Resource::Nofile), errno: Errno::EPERM };
+/// assert_eq!(error.to_string(), "setrlimit(nofile): EPERM: operation not permitted");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct SpawnError {
@@ -401,6 +433,14 @@ impl core::error::Error for SpawnError {}
 impl SpawnError {
     /// The exit code a shell gives for it: 127 when the program is missing, 126 when it cannot be executed,
     /// 125 when something before exec failed.
+    ///
+    /// ```
+    /// use doula_model::plan::{Errno, SpawnError, Step};
+    /// let code = |step, errno| SpawnError { step, errno }.shell_code();
+    /// assert_eq!(code(Step::Exec, Errno::ENOENT), 127);
+    /// assert_eq!(code(Step::Exec, Errno::EACCES), 126);
+    /// assert_eq!(code(Step::Directory, Errno::ENOENT), 125);
+    /// ```
     pub const fn shell_code(self) -> u8 {
         match (self.step, self.errno) {
             (Step::Exec, Errno::ENOENT | Errno::ENOTDIR) => 127,

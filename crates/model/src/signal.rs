@@ -59,8 +59,19 @@ signals! {
 
 impl Signal {
     /// The first real-time signal that programs may use; glibc keeps 32 and 33 for its threads.
+    ///
+    /// ```
+    /// use doula_model::signal::Signal;
+    /// let first = Signal::new(i32::from(Signal::RTMIN)).expect("it exists");
+    /// assert_eq!(first.to_string(), "SIGRTMIN");
+    /// ```
     pub const RTMIN: u8 = 34;
     /// The last real-time signal.
+    ///
+    /// ```
+    /// use doula_model::signal::Signal;
+    /// assert_eq!(Signal::all().last().map(Signal::number), Some(i32::from(Signal::RTMAX)));
+    /// ```
     pub const RTMAX: u8 = 64;
 
     /// The signal with this number, or `None` outside of 1 to 64.
@@ -109,6 +120,11 @@ impl fmt::Display for Signal {
 }
 
 /// A text that names no signal.
+///
+/// ```
+/// use doula_model::signal::{Signal, UnknownSignal};
+/// assert_eq!("SIGHELP".parse::<Signal>(), Err(UnknownSignal("SIGHELP".to_owned())));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownSignal(pub String);
 

@@ -138,6 +138,20 @@ impl Crew {
     }
 
     /// What all workers do.
+    ///
+    /// ```
+    /// # let serve = |worker: doula_host::worker::Worker| {
+    /// #     let told = worker.ready();
+    /// #     std::thread::park();
+    /// #     u8::from(told.is_err())
+    /// # };
+    /// let mut crew = doula_host::prefork::Prefork::new(serve)?.workers(2).start()?;
+    /// for seat in crew.seats() {
+    ///     println!("{}: {:?}, {} requests", seat.slot, seat.pid, seat.requests);
+    /// }
+    /// # crew.stop();
+    /// # Ok::<(), doula_host::prefork::PreforkError>(())
+    /// ```
     pub fn seats(&self) -> Vec<Seat> {
         let seat = |place: &Place| {
             let board =
@@ -158,6 +172,21 @@ impl Crew {
     ///
     /// # Errors
     /// EMFILE; EPERM for a regular file.
+    ///
+    /// ```
+    /// # let serve = |worker: doula_host::worker::Worker| {
+    /// #     let told = worker.ready();
+    /// #     std::thread::park();
+    /// #     u8::from(told.is_err())
+    /// # };
+    /// use doula_host::prefork::{Attended, Prefork};
+    /// use std::time::Duration;
+    /// let mut crew = Prefork::new(serve)?.start()?;
+    /// let (silent, _writer) = std::io::pipe()?;
+    /// assert_eq!(crew.attend(&silent, Some(Duration::ZERO))?, Attended::Timeout);
+    /// # crew.stop();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn attend(&mut self, fd: impl AsFd, time: Option<Duration>) -> io::Result<Attended> {
         let end = time.map(|time| Instant::now() + time);
         loop {
@@ -227,6 +256,20 @@ impl Crew {
     ///
     /// # Errors
     /// When a new one does not become ready: it is ended, and the old ones that are left go on.
+    ///
+    /// ```
+    /// # let serve = |worker: doula_host::worker::Worker| {
+    /// #     let told = worker.ready();
+    /// #     std::thread::park();
+    /// #     u8::from(told.is_err())
+    /// # };
+    /// let mut crew = doula_host::prefork::Prefork::new(serve)?.start()?;
+    /// let before = crew.seats()[0].pid;
+    /// crew.roll()?;
+    /// assert_ne!(crew.seats()[0].pid, before);
+    /// # crew.stop();
+    /// # Ok::<(), doula_host::prefork::PreforkError>(())
+    /// ```
     pub fn roll(&mut self) -> Result<(), PreforkError> {
         // With several threads it stays the same zygote.
         let _ = self.prefork.zygote.renew();
@@ -245,6 +288,17 @@ impl Crew {
     }
 
     /// Ends all workers; how many had to be killed.
+    ///
+    /// ```
+    /// # let serve = |worker: doula_host::worker::Worker| {
+    /// #     let told = worker.ready();
+    /// #     std::thread::park();
+    /// #     u8::from(told.is_err())
+    /// # };
+    /// let mut crew = doula_host::prefork::Prefork::new(serve)?.start()?;
+    /// assert_eq!(crew.stop(), 0, "SIGTERM was enough");
+    /// # Ok::<(), doula_host::prefork::PreforkError>(())
+    /// ```
     pub fn stop(&mut self) -> usize {
         let workers: Vec<Alive> = self.places.iter_mut().filter_map(|place| place.worker.take()).collect();
         self.places.iter_mut().for_each(|place| place.again_at = None);

@@ -77,6 +77,12 @@ impl Prefork {
     ///
     /// # Errors
     /// [`PreforkError::Zygote`].
+    ///
+    /// ```
+    /// use doula_host::prefork::Prefork;
+    /// let prefork = Prefork::new(|worker| u8::from(worker.ready().is_err()))?;
+    /// # Ok::<(), doula_host::prefork::PreforkError>(())
+    /// ```
     pub fn new(serve: impl Fn(Worker) -> u8 + Send + Sync + 'static) -> Result<Prefork, PreforkError> {
         let zygote = Zygote::start(move |task| begin(task).map_or(FAILED, &serve))?;
         let (count, pin) = (1, false);
@@ -84,6 +90,14 @@ impl Prefork {
     }
 
     /// One more socket that all workers get, in the order of these calls.
+    ///
+    /// ```
+    /// # use doula_host::prefork::Prefork;
+    /// use std::net::TcpListener;
+    /// let web = TcpListener::bind("127.0.0.1:0")?;
+    /// let prefork = Prefork::new(|worker| u8::from(worker.listeners().is_err()))?.socket(web);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn socket(mut self, socket: impl Into<OwnedFd>) -> Prefork {
         self.sockets.push(socket.into());
@@ -91,6 +105,14 @@ impl Prefork {
     }
 
     /// So many workers; one unless it is said.
+    ///
+    /// ```
+    /// # use doula_host::prefork::Prefork;
+    /// let mut crew = Prefork::new(|worker| u8::from(worker.ready().is_err()))?.workers(3).start()?;
+    /// assert_eq!(crew.seats().len(), 3);
+    /// # crew.stop();
+    /// # Ok::<(), doula_host::prefork::PreforkError>(())
+    /// ```
     #[must_use]
     pub fn workers(mut self, count: u32) -> Prefork {
         self.count = count.max(1);
@@ -98,6 +120,12 @@ impl Prefork {
     }
 
     /// Whether each worker has a CPU of its own, in turn, and the nodes of memory in turn too.
+    ///
+    /// ```
+    /// # use doula_host::prefork::Prefork;
+    /// let prefork = Prefork::new(|worker| u8::from(worker.ready().is_err()))?.workers(4).pin(true);
+    /// # Ok::<(), doula_host::prefork::PreforkError>(())
+    /// ```
     #[must_use]
     pub fn pin(mut self, pin: bool) -> Prefork {
         self.pin = pin;
@@ -105,6 +133,13 @@ impl Prefork {
     }
 
     /// What a worker gets to end in after SIGTERM, before SIGKILL; 10 s unless it is said.
+    ///
+    /// ```
+    /// # use doula_host::prefork::Prefork;
+    /// use std::time::Duration;
+    /// let prefork = Prefork::new(|worker| u8::from(worker.ready().is_err()))?.grace(Duration::from_secs(60));
+    /// # Ok::<(), doula_host::prefork::PreforkError>(())
+    /// ```
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Prefork {
         self.grace = grace;
@@ -112,6 +147,14 @@ impl Prefork {
     }
 
     /// How long a worker may take to be ready; 30 s unless it is said.
+    ///
+    /// ```
+    /// # use doula_host::prefork::Prefork;
+    /// use std::time::Duration;
+    /// let never = Prefork::new(|_| loop { std::thread::park() })?.patience(Duration::from_millis(50));
+    /// assert!(never.start().is_err());
+    /// # Ok::<(), doula_host::prefork::PreforkError>(())
+    /// ```
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Prefork {
         self.patience = patience;
@@ -122,6 +165,13 @@ impl Prefork {
     ///
     /// # Errors
     /// When one of them does not become ready; then the others are ended too.
+    ///
+    /// ```
+    /// # use doula_host::prefork::Prefork;
+    /// let error = Prefork::new(|_| 3)?.start().unwrap_err();      // ends, and never was ready
+    /// assert!(error.to_string().contains("exited with code 3"), "{error}");
+    /// # Ok::<(), doula_host::prefork::PreforkError>(())
+    /// ```
     pub fn start(self) -> Result<Crew, PreforkError> {
         Crew::start(self)
     }
@@ -131,6 +181,12 @@ impl Prefork {
     ///
     /// # Errors
     /// As [`Prefork::start`]; EMFILE.
+    ///
+    /// ```no_run
+    /// # use doula_host::prefork::Prefork;
+    /// let code = Prefork::new(|worker| u8::from(worker.ready().is_err()))?.workers(2).run()?;
+    /// # Ok::<(), doula_host::prefork::PreforkError>(())
+    /// ```
     pub fn run(self) -> Result<u8, PreforkError> {
         // Held before anybody is born. Workers hold no signal back.
         let signals = Held::back(&[Signal::TERM, Signal::INT, Signal::HUP])?;

@@ -67,11 +67,23 @@ use std::fmt;
 use std::io;
 
 /// No more answers wait, but for those of tasks that workers have already.
+///
+/// ```
+/// assert_eq!(doula_host::pool::AHEAD, 1024);
+/// ```
 pub const AHEAD: usize = 1024;
 /// So many that were taken may stay behind one that takes long, before that one is put elsewhere.
 const BEHIND: usize = 4096;
 
 /// Workers that are started when there is something to do. See the [module](self).
+///
+/// ```
+/// use doula_host::{Command, pool::Pool};
+/// let mut pool = Pool::new(4, || Command::new("cat"));
+/// let answers: Result<Vec<_>, _> = pool.map([b"one".to_vec(), b"two".to_vec()])?.collect();
+/// assert_eq!(answers?, [b"one", b"two"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Pool<C> {
     rules: Rules,
@@ -141,6 +153,15 @@ impl<C: FnMut() -> Command> Pool<C> {
     /// EMFILE.
     ///
     /// See the [module](self) for examples.
+    ///
+    /// ```
+    /// use doula_host::{Command, pool::Pool};
+    /// let mut pool = Pool::new(2, || Command::new("cat"));
+    /// for answer in pool.map((0..10).map(|number: u32| number.to_string().into_bytes()))? {
+    ///     println!("{}", String::from_utf8_lossy(&answer?));
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn map<I>(&mut self, inputs: I) -> io::Result<Map<'_, C, I::IntoIter>>
     where
         I: IntoIterator<Item = Vec<u8>>,
@@ -188,6 +209,14 @@ impl<C: FnMut() -> Command> Pool<C> {
 }
 
 /// Why there is no answer.
+///
+/// ```
+/// use doula_host::{Command, pool::{Pool, PoolError}};
+/// let killer = || { let mut sh = Command::new("sh"); sh.args(["-c", "read line; kill -KILL $$"]); sh };
+/// let error = Pool::new(1, killer).map([b"task".to_vec()])?.next().expect("an answer").unwrap_err();
+/// assert!(matches!(error, PoolError::Failed { task: 0, .. }), "{error}");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub enum PoolError {
     /// The task failed.
@@ -236,6 +265,15 @@ impl std::error::Error for PoolError {
 }
 
 /// What [`Pool::map`] gives.
+///
+/// ```
+/// use doula_host::{Command, pool::Pool};
+/// let mut pool = Pool::new(1, || Command::new("cat"));
+/// let mut answers = pool.map(std::iter::repeat_with(|| b"on and on".to_vec()))?;
+/// assert!(answers.next().is_some_and(|answer| answer.is_ok()));
+/// drop(answers);                          // ends what was begun
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Map<'p, C, I> {
     work: Work<'p, C, I>,
@@ -267,6 +305,15 @@ impl<C: FnMut() -> Command, I: Iterator<Item = Vec<u8>>> Iterator for Map<'_, C,
 }
 
 /// What [`Pool::map_unordered`] gives.
+///
+/// ```
+/// use doula_host::{Command, pool::Pool};
+/// let mut pool = Pool::new(2, || Command::new("cat"));
+/// let mut numbers: Vec<u64> = pool.map_unordered(vec![b"x".to_vec(); 5])?.map(|(number, _)| number).collect();
+/// numbers.sort_unstable();
+/// assert_eq!(numbers, [0, 1, 2, 3, 4]);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct MapUnordered<'p, C, I> {
     work: Work<'p, C, I>,
@@ -274,6 +321,16 @@ pub struct MapUnordered<'p, C, I> {
 
 impl<C: FnMut() -> Command, I: Iterator<Item = Vec<u8>>> MapUnordered<'_, C, I> {
     /// As [`Map::cancel`].
+    ///
+    /// ```
+    /// use doula_host::{Command, pool::Pool};
+    /// let mut pool = Pool::new(2, || Command::new("cat"));
+    /// let mut answers = pool.map_unordered(std::iter::repeat_with(|| b"on and on".to_vec()))?;
+    /// answers.next();
+    /// answers.cancel();
+    /// assert!(answers.count() < 10_000, "there is an end");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn cancel(&mut self) {
         self.work.shop.tell(Event::Stop { now: true });
     }
