@@ -21,6 +21,7 @@
 //!
 //! - [`command`]: giving birth, with the whole context of the child as data;
 //! - [`child`]: waiting, signalling, capturing, ending a whole tree;
+//! - [`fork`]: a copy of this process, for those who must;
 //! - [`jobs`]: many commands, a few at a time, with retries and quarantine; [`signals`] to wait for beside them;
 //! - [`pool`]: workers that live on behind an iterator, in any language or for a Rust function; one that is killed costs one task;
 //! - [`prefork`]: a server of several processes for a Rust function;

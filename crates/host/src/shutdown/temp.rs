@@ -132,3 +132,28 @@ fn remove(path: &Path, file: (u64, u64)) -> io::Result<()> {
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    #[test]
+    fn a_temporary_file_takes_no_name_that_is_there_and_removes_none_of_another() {
+        let folder = std::env::temp_dir().join(format!("doula-temp-{}", std::process::id()));
+        fs::create_dir(&folder).expect("a new folder");
+        // Somebody guessed the name, and laid a link to what he wants to be overwritten.
+        let (trap, precious) = (folder.join("trap"), folder.join("precious"));
+        fs::write(&precious, "kept").expect("a file");
+        symlink(&precious, &trap).expect("a link");
+        let error = TempFile::create(&trap).expect_err("the name is taken");
+        assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+        let mut ours = TempFile::new_in(&folder, "ours").expect("a file");
+        assert_eq!(ours.file().metadata().expect("it is open").permissions().mode() & 0o777, MODE);
+        let path = ours.path().to_owned();
+        fs::rename(&precious, &path).expect("both are ours");
+        drop(ours);
+        assert_eq!(fs::read_to_string(&path).expect("it is not ours to remove"), "kept");
+        fs::remove_dir_all(&folder).expect("our own folder");
+    }
+}

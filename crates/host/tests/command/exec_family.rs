@@ -172,3 +172,25 @@ fn only_the_listed_fds_are_inherited_where_exec_hands_over_all() {
     assert!(kept.lines().any(|line| line.starts_with("fd.") && line.ends_with(&link)), "{kept}");
     drop(reader);
 }
+
+#[test]
+fn a_relative_program_is_seen_from_the_childs_directory_and_searched_in_the_childs_path() {
+    let folder = std::env::temp_dir().join(format!("doula-relative-{}", process::id()));
+    std::fs::create_dir_all(folder.join("bin")).expect("a folder");
+    let script = folder.join("bin/which-one");
+    std::fs::write(&script, "#!/bin/sh\necho the one in $(basename $PWD)\n").expect("a script");
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).expect("our own file");
+    for (program, dir, path) in [
+        ("./which-one", "bin", "/usr/bin:/bin"),
+        ("bin/which-one", "", "/usr/bin:/bin"),
+        ("which-one", "", "bin:/usr/bin:/bin"),
+        ("which-one", "bin", ":/usr/bin:/bin"),
+    ] {
+        let output = Command::new(program).dir(folder.join(dir)).env("PATH", path).output().expect("a birth");
+        let place = folder.join(dir).components().next_back().expect("a name").as_os_str().to_owned();
+        assert_eq!(output.stdout_text(), format!("the one in {}\n", place.to_string_lossy()), "{program}");
+    }
+    let error = Command::new("./which-one").spawn().expect_err("it is not where we are");
+    assert_eq!(error.errno(), Errno::ENOENT);
+    std::fs::remove_dir_all(&folder).expect("our own folder");
+}

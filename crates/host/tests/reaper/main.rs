@@ -11,11 +11,11 @@ use doula_host::reaper::{Evidence, Orphan, Reaper, Unknown};
 use doula_host::{Child, Command, Errno, ExitStatus, OnDrop, Pid, Stdio};
 use doula_sys::fd::{AsFd, OwnedFd};
 use doula_sys::{pidfd, poll};
-use harness::{Actor, role, say, tests};
+use harness::{Actor, compile, role, say, tests};
 use std::io::{self, BufRead as _, BufReader};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn main() -> ExitCode {
     let tests = tests![
@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         many_orphans_that_die_at_once_are_all_buried,
         births_of_many_threads_keep_their_children_beside_a_greedy_reaper,
         a_child_that_was_left_is_buried_without_another_birth,
+        a_wait_with_a_limit_is_not_cut_short_by_the_deaths_of_others,
         who_lives_no_longer_than_a_birth_takes_is_ended_at_the_end_of_a_family,
         cures::a_handler_that_takes_every_child_takes_also_those_that_somebody_waits_for,
         cures::who_ignores_sigchld_loses_every_status,
@@ -46,6 +47,7 @@ fn play(role: &str) -> io::Result<u8> {
         "many" => many(&mut reaper),
         "births" => births(reaper),
         "left" => left(&mut reaper),
+        "patient" => patient(),
         "runaway" => runaway(),
         unknown => panic!("{unknown} is no role"),
     }
@@ -297,5 +299,49 @@ fn left(reaper: &mut Reaper) -> io::Result<u8> {
         reaper.bury()?;
     }
     say("buried")?;
+    Ok(0)
+}
+
+/// The textbook's parent does "other work" by sleep(3), with SA_RESTART. One child of several is sure to die meanwhile.
+const SLEEPS: &str = r#"
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void handler(int signal) { while (waitpid(-1, NULL, WNOHANG) > 0); }
+
+int main(void) {
+    struct sigaction action = { .sa_handler = handler, .sa_flags = SA_RESTART };
+    sigaction(SIGCHLD, &action, NULL);
+    for (int i = 1; i <= 20; i++)
+        if (fork() == 0) { usleep(i * 50000); _exit(0); }
+    puts(sleep(1000) > 0 ? "cut short" : "slept");
+    return 0;
+}
+"#;
+
+fn a_wait_with_a_limit_is_not_cut_short_by_the_deaths_of_others() {
+    if let Some(folder) = compile("sleeps", SLEEPS) {
+        let output = Command::exact(folder.path().join("sleeps")).output().expect("a capture");
+        assert_eq!(output.stdout_text(), "cut short\n", "the textbook's program does not sleep");
+    }
+    plays("patient", &[]);
+}
+
+fn patient() -> io::Result<u8> {
+    const LIMIT: Duration = Duration::from_millis(300);
+    let mut child = Command::new("sleep").arg("1000").spawn()?;
+    let others = (1..10).map(|number| {
+        let time = format!("0.0{number}");
+        std::process::Command::new("sleep").arg(time).spawn()
+    });
+    let others: Vec<_> = others.collect::<io::Result<_>>()?;
+    let began = Instant::now();
+    assert_eq!(child.wait_timeout(LIMIT), None);
+    assert!(began.elapsed() >= LIMIT, "{:?}", began.elapsed());
+    for mut other in others {
+        assert!(other.wait()?.success());
+    }
     Ok(0)
 }

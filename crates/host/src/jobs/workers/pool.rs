@@ -94,7 +94,13 @@ impl Pool<Box<dyn FnMut() -> Command>> {
     /// At most so many workers for a Rust function that [`functions`] knows by this name. Each is this program, executed again,
     /// and is asked by frames.
     ///
-    /// See [`functions`] for an example.
+    /// ```no_run
+    /// # use doula_host::pool::Pool;
+    /// // `main` begins by asking `functions`, which has the whole example.
+    /// let mut pool = Pool::function(2, "square");
+    /// assert_eq!(pool.map([b"3".to_vec()])?.next().expect("an answer").expect("9"), b"9");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn function(workers: u32, name: &str) -> Pool<Box<dyn FnMut() -> Command>> {
         let name = name.to_owned();
         let mut pool = Pool::new(workers, Box::new(move || command(&name)) as Box<dyn FnMut() -> Command>);
