@@ -12,20 +12,12 @@ mod output;
 mod queue;
 mod workers;
 
-use bounded::end_of;
+use bounded::{Said, end_of};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 const DOULA: &str = env!("CARGO_BIN_EXE_doula");
-
-/// What a run left.
-#[derive(Debug)]
-struct Said {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
 
 impl Said {
     /// Its lines in an order of their own: jobs end as they like.

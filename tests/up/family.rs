@@ -9,6 +9,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_s
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -18,6 +19,30 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// A service that answers requests at this port.
+pub(crate) fn web_service(name: &str, port: u16) -> String {
+    format!(
+        "[service.{name}]\ncommand = \"ACTORS/web_worker\"\nready = \"notify\"\n\
+         sockets = [{{ name = \"http\", tcp = \"127.0.0.1:{port}\" }}]\n"
+    )
+}
+
+/// A port that nobody had a moment ago.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|some| some.local_addr()).expect("a free port").port()
+}
+
+/// Whether the kernel tells how somebody ended whom others have buried (Linux 6.15).
+pub(crate) fn exit_statuses_are_kept() -> bool {
+    let mut child = Command::new("true").spawn().expect("true");
+    let handle = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).expect("it is not buried");
+    assert!(child.wait().is_ok_and(|status| status.success()));
+    doula_sys::pidfd::exit_status(&handle).is_some()
+}
+
+/// What is told of an end that nobody saw.
+const UNSEEN: &str = "ended, nobody saw how";
 
 /// A folder with the configuration of one family, and the environment that its commands run in.
 pub(crate) struct Home {
@@ -146,13 +171,27 @@ impl Family {
 
     /// The same for what takes longer than anything else.
     pub(crate) fn expect_within(&mut self, part: &str, patience: Duration) -> String {
+        self.expect_one_of(&[part.to_owned()], patience)
+    }
+
+    fn expect_one_of(&mut self, parts: &[String], patience: Duration) -> String {
         self.deadline = Instant::now() + patience;
         loop {
-            let Some(line) = self.next() else { panic!("no line has `{part}` in\n{}", self.seen.join("\n")) };
-            if line.contains(part) {
+            let Some(line) = self.next() else {
+                panic!("no line has {parts:?} in\n{}", self.seen.join("\n"))
+            };
+            if parts.iter().any(|part| line.contains(part)) {
                 return line;
             }
         }
+    }
+
+    /// Waits until the end of a service is told that the supervisor does not see as its parent: as it was, or, where the kernel
+    /// does not keep it, as one that nobody saw.
+    pub(crate) fn expect_end_of(&mut self, service: &str, how: &str) {
+        let ways = [how, UNSEEN].map(|how| format!("{service} {how}"));
+        let ways = if exit_statuses_are_kept() { &ways[..1] } else { &ways[..] };
+        self.expect_one_of(ways, PATIENCE);
     }
 
     fn next(&mut self) -> Option<String> {
@@ -332,6 +371,12 @@ pub(crate) fn place(lines: &[String], part: &str) -> usize {
 /// How many lines contain this.
 pub(crate) fn count(lines: &[String], part: &str) -> usize {
     lines.iter().filter(|line| line.contains(part)).count()
+}
+
+/// In how many lines a service ended like this, where its supervisor was not its parent ([`Family::expect_end_of`]).
+pub(crate) fn count_ends(lines: &[String], service: &str, how: &str) -> usize {
+    let unseen = if exit_statuses_are_kept() { 0 } else { count(lines, &format!("{service} {UNSEEN}")) };
+    unseen + count(lines, &format!("{service} {how}"))
 }
 
 pub(crate) fn with_actors(configuration: &str) -> String {

@@ -2,20 +2,49 @@
 //! slot's own socket survives its worker.
 
 use crate::contain::skipped;
-use crate::family::{Family, Home, count};
+use crate::family::{Family, Home, count, free_port};
 use rustix::process::{Signal, pidfd_send_signal};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-pub(crate) fn free_port() -> u16 {
-    let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    socket.local_addr().expect("its address").port()
+/// A pool of such workers at this port, with more of its settings.
+fn web_pool(port: u16, more: &str) -> String {
+    format!(
+        "[pool.web]\ncommand = \"ACTORS/web_worker\"\nworkers = 2\nready = \"notify\"\n\
+         sockets = [{{ tcp = \"127.0.0.1:{port}\" }}]\n{more}"
+    )
+}
+
+/// A pool `web` of which all workers are ready.
+pub(crate) fn begin(text: &str) -> Family {
+    let mut family = Family::up(text);
+    family.expect("web@1 started");
+    assert_eq!(family.home.ctl(&["wait", "web", "--until", "ready"]).code, Some(0));
+    family
+}
+
+/// A pool of one worker, that may become four, and of whom none accepts; and the place of its socket.
+pub(crate) fn deaf_pool() -> (Family, PathBuf) {
+    let home = Home::new(
+        "[pool.web]\nshell = true\ncommand = \"exec sleep 1000\"\nmin = 1\nmax = 4\nmin-ready = \"0s\"\n\
+         sockets = [{ unix = \"web.sock\" }]\n",
+    );
+    let path = home.dir.join("web.sock");
+    let mut family = Family::start(home, &[]);
+    family.expect("web@1 started");
+    (family, path)
+}
+
+/// Three who wait to be accepted.
+pub(crate) fn wait_at(path: &Path) -> Vec<UnixStream> {
+    (0..3).map(|_| UnixStream::connect(path).expect("room")).collect()
 }
 
 /// One request on a connection of its own; `None` if it was not answered.
@@ -102,9 +131,7 @@ fn a_changed_pool_is_rolled_out_under_load_and_goes_back_when_the_new_one_does_n
              sockets = [{{ tcp = \"127.0.0.1:{port}\" }}]\n"
         )
     };
-    let mut family = Family::up(&with(""));
-    family.expect("web@1 started");
-    assert_eq!(family.home.ctl(&["wait", "web", "--until", "ready"]).code, Some(0));
+    let mut family = begin(&with(""));
     let (_, bad) = under_load(port, "/", || {
         family.home.write(&with("echo green;"));
         let changes = family.ask(&["reload"]);
@@ -151,15 +178,8 @@ fn a_pool_grows_by_what_waits_and_those_that_are_idle_leave() {
 
 #[test]
 fn a_backlog_that_nobody_takes_brings_more_workers_at_a_unix_socket_too() {
-    let home = Home::new(
-        "[pool.web]\nshell = true\ncommand = \"exec sleep 1000\"\nmin = 1\nmax = 4\nmin-ready = \"0s\"\n\
-         sockets = [{ unix = \"web.sock\" }]\n",
-    );
-    let path = home.dir.join("web.sock");
-    let mut family = Family::start(home, &[]);
-    family.expect("web@1 started");
-    let waiting: Vec<_> =
-        (0..3).map(|_| std::os::unix::net::UnixStream::connect(&path).expect("room")).collect();
+    let (mut family, path) = deaf_pool();
+    let waiting = wait_at(&path);
     // In one step or two: a look may come between the connections.
     family.expect(" to 4 workers, because connections wait");
     family.expect(
@@ -172,12 +192,7 @@ fn a_backlog_that_nobody_takes_brings_more_workers_at_a_unix_socket_too() {
 #[test]
 fn what_waits_in_a_slots_own_socket_is_answered_by_the_next_worker_of_the_slot() {
     let port = free_port();
-    let mut family = Family::up(&format!(
-        "[pool.web]\ncommand = \"ACTORS/web_worker\"\nworkers = 2\nreuseport = true\nready = \"notify\"\n\
-         sockets = [{{ tcp = \"127.0.0.1:{port}\" }}]\nrestart = {{ delay = \"10ms\" }}\n"
-    ));
-    family.expect("web@1 started");
-    assert_eq!(family.home.ctl(&["wait", "web", "--until", "ready"]).code, Some(0));
+    let mut family = begin(&web_pool(port, "reuseport = true\nrestart = { delay = \"10ms\" }\n"));
     let sockets = |name: &str| {
         let pid = family.status(name)["pid"].to_string();
         std::fs::read_link(format!("/proc/{pid}/fd/3")).expect("its socket")
@@ -264,12 +279,7 @@ fn the_scoreboard_of_a_pool_shows_what_each_worker_does() {
 #[test]
 fn after_a_take_over_a_pool_sees_who_is_idle() {
     let port = free_port();
-    let mut family = Family::up(&format!(
-        "[pool.web]\ncommand = \"ACTORS/web_worker\"\nworkers = 2\nready = \"notify\"\n\
-         sockets = [{{ tcp = \"127.0.0.1:{port}\" }}]\n"
-    ));
-    family.expect("web@1 started");
-    assert_eq!(family.home.ctl(&["wait", "web", "--until", "ready"]).code, Some(0));
+    let mut family = begin(&web_pool(port, ""));
     family.kill();
     family.up_again(&[]);
     family.expect("took over from pid");

@@ -1,10 +1,9 @@
 //! Pools whose supervisor is killed, or becomes another program: nobody notices, and what was under way goes on.
 
 use crate::bounded::PATIENCE;
-use crate::family::{Family, Home, count};
-use crate::pools::{free_port, pids, under_load, up};
+use crate::family::{Family, count, free_port};
+use crate::pools::{begin, deaf_pool, pids, under_load, up, wait_at};
 use std::collections::BTreeSet;
-use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::time::Instant;
 
@@ -14,13 +13,6 @@ fn pool(port: u16, more: &str) -> String {
         "[pool.web]\nshell = true\ncommand = \"exec ACTORS/web_worker\"\nworkers = 3\nready = \"notify\"\n\
          sockets = [{{ tcp = \"127.0.0.1:{port}\" }}]\n{more}"
     )
-}
-
-fn begin(text: &str) -> Family {
-    let mut family = Family::up(text);
-    family.expect("web@1 started");
-    assert_eq!(family.home.ctl(&["wait", "web", "--until", "ready"]).code, Some(0));
-    family
 }
 
 fn killed(family: &mut Family) {
@@ -121,15 +113,9 @@ fn a_changed_configuration_that_was_being_rolled_out_is_rolled_out_by_the_next_s
 
 #[test]
 fn what_waits_when_nobody_looks_after_a_pool_brings_more_workers_when_somebody_does_again() {
-    let home = Home::new(
-        "[pool.web]\nshell = true\ncommand = \"exec sleep 1000\"\nmin = 1\nmax = 4\nmin-ready = \"0s\"\n\
-         sockets = [{ unix = \"web.sock\" }]\n",
-    );
-    let path = home.dir.join("web.sock");
-    let mut family = Family::start(home, &[]);
-    family.expect("web@1 started");
+    let (mut family, path) = deaf_pool();
     family.kill();
-    let waiting: Vec<_> = (0..3).map(|_| UnixStream::connect(&path).expect("room")).collect();
+    let waiting = wait_at(&path);
     family.up_again(&[]);
     family.expect(" to 4 workers, because connections wait");
     drop(waiting);

@@ -2,8 +2,9 @@
 
 use crate::bounded::PATIENCE;
 use crate::contain::skipped;
+use crate::family::free_port;
 use crate::family::{Family, count};
-use crate::pools::{free_port, get, under_load};
+use crate::pools::{begin, get, under_load};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -26,11 +27,9 @@ fn is_installed(program: &str) -> bool {
 /// A pool of two of these workers.
 fn pool(command: &str, more: &str) -> (Family, u16) {
     let port = free_port();
-    let mut family = Family::up(&format!(
+    let family = begin(&format!(
         "[pool.web]\ncommand = {command}\nworkers = 2\nscoreboard = true\nsockets = [{{ tcp = \"127.0.0.1:{port}\" }}]\n{more}"
     ));
-    family.expect("web@1 started");
-    assert_eq!(family.home.ctl(&["wait", "web", "--until", "ready"]).code, Some(0));
     (family, port)
 }
 

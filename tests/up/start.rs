@@ -1,13 +1,6 @@
 //! Who starts when: readiness of every kind, and the order that follows from it.
 
-use crate::family::{Family, place};
-use std::net::TcpListener;
-
-/// A port on which nobody listens just now.
-fn free_port() -> u16 {
-    let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    socket.local_addr().expect("its address").port()
-}
+use crate::family::{Family, free_port, place};
 
 #[test]
 fn a_dependant_starts_when_its_dependency_is_ready_by_each_kind_of_readiness() {

@@ -2,7 +2,7 @@
 
 use crate::bounded::PATIENCE;
 use crate::contain::get;
-use crate::family::{Family, Home, count, expect_end};
+use crate::family::{Family, Home, count, count_ends, expect_end, free_port, web_service};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::collections::BTreeSet;
 use std::io::Read as _;
@@ -31,7 +31,7 @@ fn a_service_goes_on_under_the_next_supervisor_with_the_same_process_and_is_stop
     let (code, lines) = family.shut_down();
     assert_eq!(code, Some(0));
     assert_eq!(count(&lines, "web | polite: ready"), 1, "{lines:?}");
-    assert_eq!(count(&lines, "web exited cleanly"), 1, "{lines:?}");
+    assert_eq!(count_ends(&lines, "web", "exited cleanly"), 1, "{lines:?}");
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn who_ended_while_nobody_looked_is_told_with_its_exit_status() {
     let told = family.expect("took over from pid");
     assert!(told.contains("1 processes go on, 1 ended meanwhile"), "{told}");
     family.expect("short | farewell");
-    family.expect("short exited with code 42");
+    family.expect_end_of("short", "exited with code 42");
     family.expect("(1 had outlived the main process)");
     family.shut_down();
 }
@@ -79,12 +79,8 @@ fn a_keeper_that_is_killed_is_replaced_and_the_next_one_holds_as_much() {
 
 #[test]
 fn connections_wait_while_neither_the_supervisor_nor_the_service_lives() {
-    let port =
-        TcpListener::bind("127.0.0.1:0").and_then(|some| some.local_addr()).expect("a free port").port();
-    let mut family = Family::up(&format!(
-        "[service.web]\ncommand = \"ACTORS/web_worker\"\nready = \"notify\"\nrestart = \"always\"\n\
-         sockets = [{{ name = \"http\", tcp = \"127.0.0.1:{port}\" }}]\n"
-    ));
+    let port = free_port();
+    let mut family = Family::up(&format!("{}restart = \"always\"\n", web_service("web", port)));
     family.expect("web is ready");
     let web = family.main_of("web");
     family.kill();
@@ -93,7 +89,7 @@ fn connections_wait_while_neither_the_supervisor_nor_the_service_lives() {
     expect_end(&web);
     let client = std::thread::spawn(move || get(port));
     family.up_again(&[]);
-    family.expect("web was killed by SIGKILL");
+    family.expect_end_of("web", "was killed by SIGKILL");
     assert!(client.join().expect("no connection was refused").starts_with("HTTP/1."));
     family.shut_down();
 }
@@ -231,12 +227,8 @@ fn may_trace() -> bool {
 
 #[test]
 fn without_a_keeper_listening_sockets_are_taken_from_those_who_have_them() {
-    let port =
-        TcpListener::bind("127.0.0.1:0").and_then(|some| some.local_addr()).expect("a free port").port();
-    let mut family = Family::up(&format!(
-        "[service.web]\ncommand = \"ACTORS/web_worker\"\nready = \"notify\"\nrestart = \"always\"\n\
-         sockets = [{{ name = \"http\", tcp = \"127.0.0.1:{port}\" }}]\n"
-    ));
+    let port = free_port();
+    let mut family = Family::up(&format!("{}restart = \"always\"\n", web_service("web", port)));
     family.expect("web is ready");
     let (web, keeper) = (family.main_of("web"), family.keeper().expect("it has one"));
     family.signal(Signal::STOP);

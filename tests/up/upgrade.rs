@@ -2,7 +2,7 @@
 
 use crate::bounded::PATIENCE;
 use crate::contain::{get, skipped};
-use crate::family::{Family, Home, count, pass_on};
+use crate::family::{Family, Home, count, free_port, pass_on, web_service};
 use crate::terminal::Terminal;
 use rustix::process::{Signal, pidfd_send_signal};
 use std::fs;
@@ -18,18 +18,6 @@ use std::time::Instant;
 const WEB: &str = "[service.web]\ncommand = \"ACTORS/polite\"\n";
 const OURS: &str = env!("CARGO_BIN_EXE_doula");
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|some| some.local_addr()).expect("a free port").port()
-}
-
-/// A family with a web server on this port.
-fn server(port: u16) -> String {
-    format!(
-        "[service.server]\ncommand = \"ACTORS/web_worker\"\nready = \"notify\"\n\
-         sockets = [{{ name = \"http\", tcp = \"127.0.0.1:{port}\" }}]\n"
-    )
-}
-
 fn open_files(pid: &serde_json::Value) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).expect("it lives").count()
 }
@@ -37,7 +25,7 @@ fn open_files(pid: &serde_json::Value) -> usize {
 #[test]
 fn upgrades_under_load_fail_no_request_and_restart_nobody() {
     let port = free_port();
-    let mut family = Family::up(&format!("{WEB}{}", server(port)));
+    let mut family = Family::up(&format!("{WEB}{}", web_service("server", port)));
     family.expect("web started");
     family.ask(&["wait", "--until", "ready"]);
     let before = ["web", "server"].map(|name| family.status(name));
