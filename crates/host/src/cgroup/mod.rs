@@ -18,6 +18,7 @@ pub(crate) use find::{of as directory_of, unescape};
 
 use crate::sweep;
 use doula_model::id::Pid;
+use doula_model::plan::Errno;
 use doula_model::signal::Signal;
 use doula_sys::fd::OwnedFd;
 use doula_sys::fork::mark;
@@ -129,7 +130,7 @@ impl Cgroups {
     pub fn leaf(&self, name: &str) -> io::Result<Leaf> {
         let name = plain(name);
         match fd::make_directory_at(&self.place, &CString::new(name.as_str())?) {
-            Err(errno) if errno != doula_model::plan::Errno::EEXIST => Err(os_error(errno)),
+            Err(errno) if errno != Errno::EEXIST => Err(os_error(errno)),
             _ => Ok(Leaf { path: self.family.join(name) }),
         }
     }
@@ -405,7 +406,7 @@ impl Leaf {
         for pid in pids {
             match pidfd::open(*pid) {
                 Ok(handle) => handles.push((*pid, handle)),
-                Err(doula_model::plan::Errno::ESRCH) => {}
+                Err(Errno::ESRCH) => {}
                 Err(errno) => return Err(os_error(errno)),
             }
         }
@@ -434,6 +435,8 @@ impl Leaf {
         match write(&self.path.join("cgroup.kill"), "1") {
             Err(error) if error.kind() == ErrorKind::NotFound && self.path.is_dir() => self.kill_one_by_one(),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            // Removed at this very moment.
+            Err(error) if error.raw_os_error() == Some(Errno::ENODEV.0) => Ok(()),
             answer => answer,
         }
     }
@@ -503,7 +506,8 @@ const HELD_AT_ONCE: usize = 512;
 /// So often the members are looked at again. Whoever forks faster than that is a case for [`Leaf::kill`].
 const MOST_PASSES: usize = 64;
 
-/// Reads an fd of [`Leaf::events`] and arms it again: whether the leaf is empty.
+/// Reads an fd of [`Leaf::events`] and arms it again: whether the leaf is empty. One that was removed is: only empty ones can be,
+/// and whoever starts may remove what supervisors before us have made.
 ///
 /// ```
 /// # use doula_host::cgroup::Cgroups;
@@ -514,9 +518,12 @@ const MOST_PASSES: usize = 64;
 /// ```
 ///
 /// # Errors
-/// Those of lseek(2) and read(2); ENODEV when the leaf was removed.
+/// Those of read(2).
 pub fn read_events(events: &OwnedFd) -> io::Result<bool> {
-    read_event(events, b"populated 0")
+    match read_event(events, b"populated 0") {
+        Err(error) if error.raw_os_error() == Some(Errno::ENODEV.0) => Ok(true),
+        answer => answer,
+    }
 }
 
 /// Whether its file says this line.
@@ -551,7 +558,7 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     std::fs::OpenOptions::new().write(true).open(path)?.write_all(text.as_bytes())
 }
 
-fn os_error(errno: doula_model::plan::Errno) -> io::Error {
+fn os_error(errno: Errno) -> io::Error {
     io::Error::from_raw_os_error(errno.0)
 }
 

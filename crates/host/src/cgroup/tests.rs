@@ -48,6 +48,18 @@ fn await_empty(leaf: &Leaf) {
     }
 }
 
+/// Another one that starts removes the leaves of supervisors that are dead, also of one whose family lives on under the next.
+#[test]
+fn a_leaf_that_somebody_removed_while_it_was_watched_is_empty() {
+    let Some(cgroups) = family("removed") else { return };
+    let leaf = cgroups.leaf("service").expect("a leaf");
+    let events = leaf.events().expect("cgroup.events");
+    leaf.try_remove();
+    assert!(read_events(&events).expect("it says so"));
+    leaf.kill().expect("nobody is left to be killed");
+    assert!(leaf.is_empty().expect("it is gone"));
+}
+
 #[test]
 fn who_is_frozen_stands_still_until_it_is_thawed_or_killed() {
     let Some(cgroups) = family("frozen") else { return };

@@ -5,7 +5,7 @@ use crate::cgroup::{Leaf, read_events};
 use crate::sweep::{self, Looks, Order, Sweeper};
 use doula_model::exit::ExitStatus;
 use doula_model::id::Pid;
-use doula_model::plan::{ChildPlan, Errno};
+use doula_model::plan::ChildPlan;
 use doula_model::signal::Signal;
 use doula_sys::fd::{AsRawFd as _, OwnedFd};
 use doula_sys::poll::{Epoll, Happening, Interest};
@@ -69,12 +69,9 @@ impl Row {
         self.leaf.events()
     }
 
-    /// Whether nobody is in it, by those events. One that somebody removed is empty: a run that starts removes what dead ones left.
+    /// Whether nobody is in it, by those events.
     pub(crate) fn is_empty(&self, events: &OwnedFd) -> io::Result<bool> {
-        match read_events(events) {
-            Err(error) if error.raw_os_error() == Some(Errno::ENODEV.0) => Ok(true),
-            answer => answer,
-        }
+        read_events(events)
     }
 
     /// Sends a signal to everybody in it.
