@@ -4,6 +4,8 @@
 mod bounded;
 mod failing;
 mod far;
+mod inside;
+mod login;
 mod net;
 
 use bounded::{PATIENCE, Said, run};

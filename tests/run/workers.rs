@@ -58,6 +58,40 @@ fn assert_only_the_seventh_fails(said: &Said, told: &str) {
     );
 }
 
+#[test]
+fn a_worker_whose_memory_grows_with_each_job_is_replaced_and_another_is_not() {
+    if !has("python3") {
+        return;
+    }
+    // Each job takes longer than a hundredth of the time between two looks, and keeps so much memory.
+    let worker = |kept: &str| {
+        format!(
+            "import json, os, sys, time
+kept = []
+for line in sys.stdin:
+    task = json.loads(line)
+    kept.append(bytearray(os.urandom(1024) * {kept}))
+    time.sleep(0.01)
+    print(json.dumps({{'id': task['id'], 'output': os.getpid()}}), flush=True)"
+        )
+    };
+    let pids = |kept: &str| {
+        let numbers: Vec<String> = (1..=400).map(|number| number.to_string()).collect();
+        let worker = worker(kept);
+        let mut args =
+            vec!["--workers", "lines", "-j2", "--max-growth", "100K", "python3", "-c", &worker, ":::"];
+        args.extend(numbers.iter().map(String::as_str));
+        let said = run(&args);
+        assert_eq!((said.code, said.out.lines().count()), (Some(0), 400), "{said:?}");
+        let mut pids = said.sorted();
+        pids.dedup();
+        pids.len()
+    };
+    assert!(pids("256") > 2, "a quarter of a MiB with each job");
+    assert_eq!(pids("0"), 2);
+    assert_eq!(run(&["--max-growth", "1M", "true", ":::", "1"]).code, Some(2), "without workers");
+}
+
 /// How a worker is ended by a job, and what is said of it.
 const DEATHS: [(&str, &str); 5] = [
     ("KILL", "was killed by SIGKILL"),

@@ -21,6 +21,7 @@ mod schedule;
 mod service;
 mod settle;
 mod shutdown;
+mod slope;
 mod stop;
 mod timers;
 mod watch;

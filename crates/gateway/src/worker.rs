@@ -151,13 +151,17 @@ pub(crate) async fn work(
 impl Worker<'_> {
     async fn asked(&mut self, (ask, body): Asked, tasks: &mut Subscriber) {
         match ask {
-            Ask::Slots(slots) => self.slots = slots,
+            Ask::Slots(slots) => {
+                let others = std::mem::replace(&mut self.slots, slots) != slots;
+                self.show_if(others).await;
+            }
             Ask::Alive(leases) => self.keep(&leases).await,
             Ask::Done(lease) => self.done(lease, body),
             Ask::Again { lease, pause, history } => self.again(lease, pause, history),
             Ask::Bury { lease, why } => self.bury(lease, why, body),
             Ask::Drain => {
                 self.drains = true;
+                self.show_if(true).await;
                 // What is on its way still comes, and is given back.
                 drop(tasks.drain().await);
             }
@@ -335,6 +339,14 @@ impl Worker<'_> {
             drop(lease.message.ack().await);
             Happened::Stored
         }));
+    }
+
+    /// Shows at once what is otherwise than it was shown.
+    async fn show_if(&mut self, changed: bool) {
+        if changed {
+            self.shown = None;
+            self.show().await;
+        }
     }
 
     /// Shows that we are here, now and then.

@@ -1,5 +1,6 @@
 //! What room the machine has for more processes: memory, load, pressure, CPUs, open files.
 
+use doula_model::id::Pid;
 use doula_model::plan::{Resource, Rlimit};
 use doula_sys::limits;
 use std::fs;
@@ -40,6 +41,17 @@ pub fn pressure(what: &str) -> Option<f64> {
 fn some_avg10(text: &str) -> Option<f64> {
     let line = text.lines().find(|line| line.starts_with("some "))?;
     line.split_whitespace().find_map(|field| field.strip_prefix("avg10="))?.parse().ok()
+}
+
+/// What a process has for itself, with what was swapped out, in bytes (`RssAnon`, `VmSwap` of proc_pid_status(5)). Its
+/// proportional share would be asked of the process's memory map, whose lock it may hold for long; this waits for nobody.
+pub(crate) fn grown_memory(pid: Pid) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let field = |name: &str| {
+        let value = text.lines().find_map(|line| line.strip_prefix(name))?;
+        value.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    Some((field("RssAnon:")? + field("VmSwap:").unwrap_or(0)) * 1024)
 }
 
 /// The CPUs that we may use (`Cpus_allowed_list: 0-3,8` of proc_pid_status(5)).

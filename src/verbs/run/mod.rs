@@ -150,6 +150,10 @@ struct Workers {
     /// Replace a worker when it has answered so many jobs
     #[arg(long, value_name = "N", requires = "workers")]
     max_tasks: Option<NonZeroU64>,
+
+    /// Replace a worker whose memory grows by so much with each job
+    #[arg(long, value_name = "SIZE", requires = "workers", value_parser = growth)]
+    max_growth: Option<NonZeroU64>,
 }
 
 /// How workers are spoken to.
@@ -322,9 +326,10 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
         .map_err(|error| Failure::doula(format!("failed to hold signals back: {error}")))?;
     if workers {
         let mut crew = Crew::new(input, template, &args, ignored, report)?;
-        let max_tasks = args.workers.max_tasks;
+        let Workers { max_tasks, max_growth, .. } = args.workers;
         let protocol = args.workers.protocol();
-        let rules = Rules { max_tasks, skips_blank: true, protocol, ..Rules::new(settings(&args)) };
+        let rules =
+            Rules { max_tasks, max_growth, skips_blank: true, protocol, ..Rules::new(settings(&args)) };
         let ended = jobs::workers::run(rules, &mut crew, &held);
         return crew.finish(ended);
     }
@@ -450,6 +455,11 @@ fn slots(text: &str) -> Result<u32, String> {
         0 => Ok(u32::MAX / 8),
         slots => Ok(slots),
     }
+}
+
+fn growth(text: &str) -> Result<NonZeroU64, String> {
+    let bytes = config::size(text)?;
+    NonZeroU64::new(bytes as u64).ok_or_else(|| format!("`{text}` is no growth: write 100K or more"))
 }
 
 fn delimiter(text: &str) -> Result<u8, String> {

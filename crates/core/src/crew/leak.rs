@@ -1,11 +1,10 @@
 //! Whether the memory of a worker grows without end: the usual slope of what was seen over one span of time.
 //!
 //! A worker that has just started grows because it warms up, so its first span is not counted; one large request, or
-//! the collector of its language, makes a jump and no slope: so of the slopes between any two looks a third may be smaller than
-//! the one that counts (as Theil and Sen take their median), and a single jump leaves four of nine at nothing. Deliberately absent: a limit of the size itself; that is `limits = { memory = … }`.
+//! the collector of its language, makes a jump and no slope ([`slope::usual`]). Deliberately absent: a limit of the size itself; that is `limits = { memory = … }`.
 
+use crate::slope;
 use alloc::collections::VecDeque;
-use alloc::vec::Vec;
 use core::time::Duration;
 use doula_model::pool::Leak;
 use doula_model::time::Time;
@@ -55,16 +54,11 @@ impl Growth {
 
     /// By how many bytes it grows in this time.
     fn slope(&self, within: Duration) -> i128 {
-        let span = i128::try_from(within.as_nanos()).unwrap_or(i128::MAX >> 64);
-        let mut slopes = Vec::new();
-        for (place, (from, before)) in self.seen.iter().enumerate() {
-            for (to, after) in self.seen.iter().skip(place + 1) {
-                let time = i128::try_from(to.since(*from).as_nanos()).unwrap_or(1).max(1);
-                slopes.push((i128::from(*after) - i128::from(*before)).saturating_mul(span) / time);
-            }
-        }
-        slopes.sort_unstable();
-        slopes.get(slopes.len() / 3).copied().unwrap_or(0)
+        let span = u64::try_from(within.as_nanos()).unwrap_or(u64::MAX);
+        slope::usual(
+            self.seen.iter().map(|(time, bytes)| (time.since(Time::ZERO).as_nanos() as u64, *bytes)),
+            span,
+        )
     }
 }
 

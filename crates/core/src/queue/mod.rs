@@ -15,6 +15,7 @@
 //! with its worker ([`Policy::deaths`]); for that, one worker gets nothing else.
 
 pub mod far;
+mod growth;
 mod hiring;
 mod median;
 mod policy;
@@ -22,6 +23,7 @@ mod policy;
 #[cfg(test)]
 mod tests;
 
+pub use growth::Growth;
 pub use hiring::Hiring;
 pub use policy::{Counts, Halt, HaltLimit, HaltOn, Pause, Policy, RetryOn, Timeout};
 

@@ -128,7 +128,7 @@ impl Home {
         let look = |(worker, service): (ServiceId, &Service)| Checkup {
             worker,
             life: service.generation,
-            memory: service.main.and_then(|pid| grown_memory(&format!("/proc/{pid}/status"))),
+            memory: service.main.and_then(room::grown_memory),
             board: service.board(),
         };
         known.map(look).collect()
@@ -185,17 +185,6 @@ fn own_memory(path: &str) -> Option<u64> {
     let mut pages = text.split_whitespace().skip(1).map(|word| word.parse::<u64>().ok());
     let (resident, shared) = (pages.next()??, pages.next()??);
     Some(resident.saturating_sub(shared))
-}
-
-/// What a process has for itself, with what was swapped out, in bytes (`RssAnon`, `VmSwap` of proc_pid_status(5)). Its
-/// proportional share would be asked of the process's memory map, whose lock it may hold for long; this waits for nobody.
-fn grown_memory(path: &str) -> Option<u64> {
-    let text = std::fs::read_to_string(path).ok()?;
-    let field = |name: &str| {
-        let value = text.lines().find_map(|line| line.strip_prefix(name))?;
-        value.split_whitespace().next()?.parse::<u64>().ok()
-    };
-    Some((field("RssAnon:")? + field("VmSwap:").unwrap_or(0)) * 1024)
 }
 
 /// For how many more of that size there is memory; `None` without an example.

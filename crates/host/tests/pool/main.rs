@@ -1,6 +1,7 @@
 //! Pools whose workers are this program once more, or say by frames what a shell says: so this program is its own harness.
 #![expect(clippy::print_stdout, reason = "it is its own harness, and what is printed is looked at")]
 
+mod chapter;
 #[path = "../harness/mod.rs"]
 #[expect(dead_code, reason = "what other tests need is there too")]
 mod harness;
@@ -42,9 +43,17 @@ fn main() -> ExitCode {
         a_pool_beside_threads_takes_no_more_than_it_can_work_at_and_leaves_nobody,
         a_pool_that_is_cancelled_begins_nothing_more,
         a_function_that_nobody_knows_is_told,
+        chapter::the_textbook_hangs_when_both_pipes_are_full_and_ours_does_not,
+        chapter::the_textbook_mixes_records_that_are_longer_than_a_pipe_keeps_whole_and_ours_does_not,
+        chapter::the_textbook_loses_the_task_of_a_dead_worker_and_waits_for_it_for_ever,
+        chapter::the_textbook_makes_up_results_when_all_workers_are_dead,
+        chapter::the_textbook_dies_with_its_last_worker_and_loses_one_to_any_signal,
+        chapter::the_textbook_prints_once_for_each_worker_what_it_printed_once,
+        chapter::the_textbook_leaves_its_workers_behind_when_somebody_else_has_its_pipe,
         shells::a_shell_that_says_the_bytes_of_frames_is_a_worker,
         shells::whoever_says_what_is_no_frame_fails_its_task_and_is_replaced,
         shells::a_worker_that_leaves_gives_back_what_it_has_not_done,
+        shells::a_worker_that_is_killed_between_two_tasks_costs_none_and_nobody_is_blamed,
         shells::an_answer_to_a_task_that_the_worker_does_not_have_is_given_to_nobody,
     ];
     harness::run(tests, |role| Err(io::Error::other(role.to_owned())))

@@ -94,6 +94,15 @@ pub(crate) fn a_worker_that_leaves_gives_back_what_it_has_not_done() {
     assert!(last.contains("before they take a task"), "{last}");
 }
 
+pub(crate) fn a_worker_that_is_killed_between_two_tasks_costs_none_and_nobody_is_blamed() {
+    // The next task may be in its socket then, or only half of it.
+    let expected: Vec<_> = (1..=9).map(|number| Ok(format!("<{number}>"))).collect();
+    for rest in ["kill -KILL $$", "dd bs=1 count=3 status=none <&3 >/dev/null; kill -KILL $$"] {
+        let mut pool = shell(2, &format!("take; say 3 $id \"<$input>\"; {rest}"));
+        assert_eq!(answers(&mut pool), expected, "{rest}");
+    }
+}
+
 pub(crate) fn an_answer_to_a_task_that_the_worker_does_not_have_is_given_to_nobody() {
     let line = "while take; do [ $input = 7 ] && say 3 99 stolen; say 3 $id \"<$input>\"; done";
     assert!(all_but_7(&answers(&mut shell(2, line))).contains("answered task 99"));

@@ -101,6 +101,10 @@ fn split(url: &str) -> Result<(Vec<String>, String), Failure> {
         }
     }
     check_name("queue", &queue)?;
+    if let Some((scheme, _)) = servers.iter().filter_map(|server| server.split_once("://")).find(is_strange) {
+        return Err(Failure::usage(format!("`{scheme}://` is no address of a NATS server"))
+            .hint("--queue nats://HOST:4222/NAME, or tls://HOST:4222/NAME"));
+    }
     match servers.iter().find(|server| server.is_empty() || server.ends_with("://")) {
         Some(_) => {
             let url = quote(url.as_ref());
@@ -109,6 +113,11 @@ fn split(url: &str) -> Result<(Vec<String>, String), Failure> {
         }
         None => Ok((servers, queue)),
     }
+}
+
+/// Whether NATS is not spoken in this way.
+fn is_strange((scheme, _): &(&str, &str)) -> bool {
+    !["nats", "tls"].contains(scheme)
 }
 
 /// A name that may stand in a subject of NATS.

@@ -143,11 +143,12 @@ where
 
     /// A worker that has answered enough is told to end; one that was asked to end does not get around it by an answer.
     fn renew(&mut self, slot: SlotId) {
-        let most = self.rules.max_tasks;
+        let (most, growth) = (self.rules.max_tasks, self.rules.max_growth);
         let absent = self.workers.values().filter(|worker| worker.worn || worker.answered == 0).count();
         let absent = SlotId::try_from(absent).unwrap_or(SlotId::MAX);
         let Some(worker) = self.workers.get_mut(&slot) else { return };
-        let enough = most.is_some_and(|most| worker.answered >= most.get());
+        let enough = most.is_some_and(|most| worker.answered >= most.get())
+            || growth.is_some_and(|bytes| worker.grows(bytes.get()));
         worker.worn |= enough && absent < self.rules.absent() || worker.interrupted;
         if !worker.worn {
             return;
@@ -207,14 +208,15 @@ where
             worker.fault = torn.then(|| UNFINISHED.to_owned());
         }
         // What is not read yet is counted while its pipe is whole; whoever is killed may not fill the other one for ever.
-        let innocent = worker.wire.took_nothing() || leave == Leave::LiedBefore;
+        let single = worker.hands.single();
+        let innocent = worker.wire.took_nothing(single.is_some()) || leave == Leave::LiedBefore;
         worker.kill()?;
         let (slot, first) = (worker.slot, worker.hands.first());
         let work = &mut *self.work;
         worker.error.finish(&mut |_, line| work.said(slot, first, line))?;
         self.unwatch(&worker);
         let innocent = innocent && !worker.interrupted;
-        let (count, single) = (worker.hands.count(), worker.hands.single());
+        let count = worker.hands.count();
         let blamed = if innocent { 0 } else { count };
         let status = worker.child.try_wait();
         let in_vain = worker.answered == 0 && blamed == 0 && !worker.dismissed;

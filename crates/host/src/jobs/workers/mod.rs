@@ -89,6 +89,9 @@ pub struct Rules {
     /// A worker that has answered so many tasks is replaced. Only a share of all is ever away at once, so that one may answer
     /// some more before.
     pub max_tasks: Option<NonZeroU64>,
+    /// A worker whose memory grows by so many bytes with each task is replaced, in the same way. What a process has for itself is
+    /// counted (`RssAnon` and `VmSwap` of proc_pid_status(5)): asking for its proportional share could have to wait for the worker.
+    pub max_growth: Option<NonZeroU64>,
     /// A line of nothing but white space is no answer: many print one more.
     pub skips_blank: bool,
     /// How they are asked and answer.
@@ -112,7 +115,7 @@ impl Rules {
     /// Workers that live as long as they can.
     #[must_use]
     pub fn new(settings: Settings) -> Rules {
-        Rules { settings, max_tasks: None, skips_blank: false, protocol: Protocol::Lines }
+        Rules { settings, max_tasks: None, max_growth: None, skips_blank: false, protocol: Protocol::Lines }
     }
 
     /// So many may be away at once.

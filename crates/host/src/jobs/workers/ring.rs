@@ -64,6 +64,11 @@ impl Ring {
         Ok(waiting)
     }
 
+    /// Whether something waits to be read, as far as that can be believed.
+    pub(super) fn has_unread(&self, way: Way) -> bool {
+        self.waiting(way).is_ok_and(|waiting| waiting > 0)
+    }
+
     /// Puts in what there is room for, which may be nothing, and returns how many bytes that was.
     pub(super) fn write(&self, way: Way, bytes: &[u8]) -> io::Result<usize> {
         let room = (SIZE - self.waiting(way)?) as usize;

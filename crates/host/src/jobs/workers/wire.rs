@@ -80,7 +80,7 @@ impl Ends {
         };
         command.stdin(Stdio::null()).stdout(Stdio::same_as(2)).stderr(Stdio::pipe_out());
         let (outbox, inbox) = (Outbox::default(), Inbox::default());
-        Ok(Ends::Frames(Box::new(Frames { link, outbox, inbox, greeted: false, fault: None })))
+        Ok(Ends::Frames(Box::new(Frames { link, outbox, inbox, greeted: false, fault: None, unread: false })))
     }
 
     /// Ours, now that it lives.
@@ -124,6 +124,8 @@ pub(super) struct Frames {
     greeted: bool,
     /// Its ring is broken.
     fault: Option<String>,
+    /// It was gone before it had read all that was sent.
+    unread: bool,
 }
 
 #[derive(Debug)]
@@ -221,14 +223,15 @@ impl Wire {
         matches!(self, Wire::Lines(_))
     }
 
-    /// Whether it has not read a byte of what it was asked for: whatever it dies of, it is not that.
-    pub(super) fn took_nothing(&self) -> bool {
+    /// Whether it has not read what it was asked for, by lines not a byte of it: whatever it dies of, it is not that. `single`: that is
+    /// one task.
+    pub(super) fn took_nothing(&self, single: bool) -> bool {
         match self {
             Wire::Lines(lines) => {
                 let unread = lines.input.as_ref().and_then(|input| fd::unread(input).ok()).unwrap_or(0);
                 unread >= lines.written as u64
             }
-            Wire::Frames(frames) => !frames.greeted,
+            Wire::Frames(frames) => !frames.greeted || single && frames.has_unread(),
         }
     }
 
@@ -293,9 +296,22 @@ impl Lines {
 }
 
 impl Frames {
+    /// Whether some of what was sent was never read.
+    fn has_unread(&self) -> bool {
+        let in_ring = match &self.link {
+            Link::Socket { .. } => false,
+            Link::Ring { ring, .. } => ring.has_unread(Way::ToWorker),
+        };
+        self.unread || in_ring || !self.outbox.is_empty()
+    }
+
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<Heard> {
         let (ring, bell) = match &self.link {
-            Link::Socket { output, .. } => return receive(output, &mut self.inbox, buffer),
+            Link::Socket { output, .. } => {
+                let heard = receive(output, &mut self.inbox, buffer)?;
+                self.unread |= heard == RESET;
+                return Ok(heard);
+            }
             Link::Ring { ring, bell } => (ring, bell),
         };
         let mut rung = [0; 8];
@@ -345,6 +361,9 @@ impl Frames {
     }
 }
 
+/// Its end was closed with something in it that nobody had read (unix(7)).
+const RESET: Heard = Heard::End("it closed its socket, and had not read what was in it");
+
 fn receive(socket: &OwnedFd, inbox: &mut Inbox, buffer: &mut [u8]) -> io::Result<Heard> {
     match socket::receive(socket, buffer) {
         Ok(message) if message.length == 0 => Ok(Heard::End("it closed its socket")),
@@ -353,8 +372,7 @@ fn receive(socket: &OwnedFd, inbox: &mut Inbox, buffer: &mut [u8]) -> io::Result
             Ok(Heard::Some)
         }
         Err(Errno::EAGAIN | Errno::EINTR) => Ok(Heard::Nothing),
-        // It died with tasks that it had not read.
-        Err(Errno::ECONNRESET) => Ok(Heard::End("it closed its socket")),
+        Err(Errno::ECONNRESET) => Ok(RESET),
         Err(errno) => Err(os_error(errno)),
     }
 }

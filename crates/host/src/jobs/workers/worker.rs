@@ -7,7 +7,9 @@ use super::Rules;
 use super::hands::Hands;
 use super::wire::{Ends, Heard, Sent, Wire};
 use crate::child::Child;
+use crate::room;
 use crate::{Command, CommandError, OnDrop, Signal};
+use doula_core::queue::Growth;
 use doula_model::time::Time;
 use doula_sys::{poll, time};
 use std::io;
@@ -37,6 +39,7 @@ pub(super) struct Worker {
     /// Whose task it answered last, and how many it answered.
     pub(super) last: Option<TaskId>,
     pub(super) answered: u64,
+    pub(super) growth: Growth,
     /// What it did wrong.
     pub(super) fault: Option<String>,
     /// When it is killed, unless it ends by itself before.
@@ -85,6 +88,7 @@ impl Worker {
             hands: Hands::default(),
             last: None,
             answered: 0,
+            growth: Growth::default(),
             fault: None,
             until: None,
             interrupted: false,
@@ -128,6 +132,17 @@ impl Worker {
             self.answered += 1;
         }
         had
+    }
+
+    /// Whether its memory grows by so many bytes with each task. It is looked at now and then.
+    pub(super) fn grows(&mut self, bytes: u64) -> bool {
+        let now = time::monotonic();
+        if self.growth.is_due(now, self.answered)
+            && let Some(memory) = room::grown_memory(self.child.pid())
+        {
+            self.growth.note(now, self.answered, memory);
+        }
+        self.growth.is_as_fast_as(bytes)
     }
 
     /// Hears what it says on standard error, without waiting; `false` at the end.
