@@ -96,6 +96,25 @@ impl Input {
         Ok(Input { source, grouping, part: Vec::new(), spare: None, ended: false })
     }
 
+    /// Gives the inputs of all jobs, with their numbers, from 1.
+    pub(super) fn each(
+        mut self,
+        mut give: impl FnMut(u64, &Inputs) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let mut number = 0;
+        loop {
+            let (next, inputs) = self.next().map_err(|error| Failure::doula(error.to_string()))?;
+            match next {
+                // It is waited for by reading.
+                Next::Wait | Next::Again(_) | Next::Behind(_) => continue,
+                Next::End => return Ok(()),
+                Next::Task => {}
+            }
+            number += 1;
+            give(number, &inputs)?;
+        }
+    }
+
     /// Gathers the inputs of the next job.
     pub(super) fn next(&mut self) -> io::Result<(Next, Inputs)> {
         while !self.is_full() {

@@ -274,20 +274,12 @@ impl Work for Jobs<'_> {
 }
 
 /// Shows the commands.
-pub(super) fn dry_run(mut input: Input, template: &Template, ui: &mut Ui) -> Outcome {
-    let mut number = 0;
-    loop {
-        let (next, inputs) = input.next().map_err(|error| Failure::doula(error.to_string()))?;
-        match next {
-            // It is waited for by reading.
-            Next::Wait | Next::Again(_) | Next::Behind(_) => continue,
-            Next::End => return Ok(Exit::OK),
-            Next::Task => {}
-        }
-        number += 1;
-        let words = template.fill(&inputs, Place { number, slot: 1 });
+pub(super) fn dry_run(input: Input, template: &Template, ui: &mut Ui) -> Outcome {
+    input.each(|number, inputs| {
+        let words = template.fill(inputs, Place { number, slot: 1 });
         let words = words.map_err(|why| Failure::usage(format!("job {number}: {why}")))?;
         let quoted: Vec<_> = words.iter().map(|word| quote(word).to_string_lossy().into_owned()).collect();
-        ui.line(&crate::ui::escape(&quoted.join(" ")))?;
-    }
+        ui.line(&crate::ui::escape(&quoted.join(" ")))
+    })?;
+    Ok(Exit::OK)
 }

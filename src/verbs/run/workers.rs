@@ -302,24 +302,17 @@ fn by_frames(worker: Vec<OsString>, called: &str, inputs: usize) -> io::Result<V
 }
 
 /// Shows what workers would be asked.
-pub(super) fn dry_run(mut input: Input, lines: bool, ui: &mut Ui) -> Outcome {
-    let (many, mut number, mut line) = (input.is_many(), 0, Vec::new());
-    loop {
-        let (next, inputs) = input.next().map_err(|error| Failure::doula(error.to_string()))?;
-        match next {
-            // It is waited for by reading.
-            Next::Wait | Next::Again(_) | Next::Behind(_) => continue,
-            Next::End => return Ok(Exit::OK),
-            Next::Task => {}
-        }
-        number += 1;
+pub(super) fn dry_run(input: Input, lines: bool, ui: &mut Ui) -> Outcome {
+    let (many, mut line) = (input.is_many(), Vec::new());
+    input.each(|number, inputs| {
         line.clear();
         match lines {
-            true => protocol::ask(number, &inputs, many, &mut line),
+            true => protocol::ask(number, inputs, many, &mut line),
             false => line = [inputs.join(&0), b"\n".to_vec()].concat(),
         }
-        ui.bytes(&line)?;
-    }
+        ui.bytes(&line)
+    })?;
+    Ok(Exit::OK)
 }
 
 /// How it failed: the rest of a sentence that begins with the job.

@@ -1,6 +1,7 @@
 //! The loop: what happens goes to the queue, and what it says is done.
 
 use super::adopted::Adopted;
+use super::beside::{Looks, Source, is_shortage};
 use super::memory::Deaths;
 use super::place::{Look, Place};
 use super::{Known, Next, Settings, Stop, Stream, Work};
@@ -16,7 +17,7 @@ use doula_sys::poll::{Epoll, Happening, Interest};
 use doula_sys::time;
 use std::collections::BTreeMap;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Runs all tasks of `work`, and returns what became of them. `held` are the signals that it wants to hear of.
 ///
@@ -49,11 +50,6 @@ const LINES: u64 = 2;
 /// So much is heard of at once.
 const AT_ONCE: usize = 64;
 
-/// Whether this ends by itself, when somebody else does.
-fn is_shortage(errno: Errno) -> bool {
-    [Errno::EAGAIN, Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM].contains(&errno)
-}
-
 struct Runner<'w, W> {
     settings: Settings,
     work: &'w mut W,
@@ -62,13 +58,10 @@ struct Runner<'w, W> {
     epoll: Epoll,
     /// Handed in so far.
     submitted: u64,
-    /// There may be a task more.
-    asks: bool,
-    /// The source is in the epoll.
-    waits: bool,
+    source: Source,
     /// Why no more tasks could be had.
     trouble: Option<io::Error>,
-    next_look: Option<Instant>,
+    looks: Looks,
     ooms: Deaths,
     /// The limit of open files that jobs get.
     given: Option<Rlimit>,
@@ -79,6 +72,7 @@ impl<'w, W: Work> Runner<'w, W> {
         let queue = Queue::new(settings.policy.clone(), settings.seed);
         let epoll = Epoll::new().map_err(os_error)?;
         let places = BTreeMap::new();
+        let looks = Looks::new(settings.look_every);
         Ok(Runner {
             settings,
             work,
@@ -86,10 +80,9 @@ impl<'w, W: Work> Runner<'w, W> {
             places,
             epoll,
             submitted: 0,
-            asks: true,
-            waits: false,
+            source: Source::Asked,
             trouble: None,
-            next_look: None,
+            looks,
             ooms: Deaths::new(),
             given: None,
         })
@@ -112,7 +105,7 @@ impl<'w, W: Work> Runner<'w, W> {
 
     /// Takes tasks from the source as long as they can be begun at once. Slots are made when there is one for them.
     fn fill(&mut self) {
-        while self.asks && self.trouble.is_none() {
+        while self.source.is_asked() && self.trouble.is_none() {
             if !self.queue.wants_more() {
                 let slot = SlotId::try_from(self.places.len()).unwrap_or(SlotId::MAX);
                 if slot >= self.settings.slots || self.submitted < u64::from(slot) || !self.open(slot + 1) {
@@ -136,7 +129,7 @@ impl<'w, W: Work> Runner<'w, W> {
                     }
                 }
                 Ok(Next::End) => {
-                    self.asks = false;
+                    self.source = Source::Ended;
                     self.tell(Event::Close);
                 }
                 Err(error) => self.give_up(error),
@@ -170,22 +163,15 @@ impl<'w, W: Work> Runner<'w, W> {
         self.tell(Event::Stop { now: false });
     }
 
-    /// Has the epoll tell when the source can be read; `false` if it can be at once. A source that waits for nothing is asked
-    /// again after the next event.
+    /// Whether it is waited for the source; `false` if it can be read at once.
     fn await_source(&mut self) -> bool {
-        let Some(source) = self.work.waits_for() else { return true };
-        let once = Interest::READ.and(Interest::ONCE);
-        let awaited = match self.waits {
-            true => self.epoll.modify(source, once, SOURCE),
-            false => self.epoll.add(source, once, SOURCE),
-        };
-        match awaited {
-            Ok(()) => (self.waits, self.asks) = (true, false),
-            // A file is always ready.
-            Err(Errno::EPERM) => return false,
-            Err(errno) => self.give_up(os_error(errno)),
+        match self.source.wait(&self.epoll, self.work.waits_for(), SOURCE) {
+            Ok(waits) => waits,
+            Err(errno) => {
+                self.give_up(os_error(errno));
+                true
+            }
         }
-        true
     }
 
     fn act(&mut self, action: Action) -> io::Result<()> {
@@ -295,7 +281,7 @@ impl<'w, W: Work> Runner<'w, W> {
         for happening in happened {
             match happening.token() {
                 SIGNALS => self.signals(held)?,
-                SOURCE => self.asks = true,
+                SOURCE => self.source = Source::AskedAgain,
                 token => self.heard(token)?,
             }
         }
@@ -304,14 +290,10 @@ impl<'w, W: Work> Runner<'w, W> {
 
     /// Asks now and then whether there is room on the machine; how long until the next time.
     fn look_around(&mut self) -> Option<Duration> {
-        let every = self.settings.look_every?;
-        let now = Instant::now();
-        if self.next_look.is_none_or(|due| due <= now) {
-            self.next_look = Some(now + every);
-            let throttled = self.work.throttle();
-            self.tell(Event::Throttle(throttled));
+        if let Some(event) = self.looks.ask(|| self.work.throttle()) {
+            self.tell(event);
         }
-        self.next_look.map(|due| due.saturating_duration_since(now))
+        self.looks.pause()
     }
 
     fn signals(&mut self, held: &Held) -> io::Result<()> {
@@ -323,16 +305,13 @@ impl<'w, W: Work> Runner<'w, W> {
     }
 
     fn stop(&mut self, stop: Stop) -> io::Result<()> {
-        match stop {
-            Stop::No => {}
-            Stop::Soon => self.tell(Event::Stop { now: false }),
-            Stop::Now => self.tell(Event::Stop { now: true }),
-            Stop::Kill => {
-                self.tell(Event::Stop { now: true });
-                return self.places.values_mut().try_for_each(Place::kill);
-            }
+        if let Some(event) = stop.event() {
+            self.tell(event);
         }
-        Ok(())
+        match stop {
+            Stop::Kill => self.places.values_mut().try_for_each(Place::kill),
+            Stop::No | Stop::Soon | Stop::Now => Ok(()),
+        }
     }
 
     fn heard(&mut self, token: u64) -> io::Result<()> {

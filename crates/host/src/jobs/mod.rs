@@ -37,6 +37,7 @@
 //! leaves behind is ended, and told ([`Attempt::left`]). Without a cgroup that is so only for a job that is killed.
 
 mod adopted;
+mod beside;
 mod drive;
 mod fence;
 #[cfg(feature = "supervisor")]

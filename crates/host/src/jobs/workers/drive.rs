@@ -1,6 +1,7 @@
 //! The loop: what happens goes to the queue, and what it says is done. What workers say, and how they leave, is in
 //! [`ends`](super::ends).
 
+use super::super::beside::{Looks, Source, is_shortage};
 use super::super::memory::Deaths;
 use super::super::{Next, Settings, Stop};
 use super::hands::Has;
@@ -79,18 +80,6 @@ fn parts(token: u64) -> (u32, SlotId, Part) {
     (low(token >> 32), low(token) >> 3, part)
 }
 
-/// Whether tasks may be had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Source {
-    /// There may be one.
-    Asked,
-    /// It is asked when it can be read.
-    Awaited,
-    /// The same, and it was awaited before.
-    AskedAgain,
-    Ended,
-}
-
 pub(super) struct Shop<W> {
     pub(super) rules: Rules,
     pub(super) work: W,
@@ -108,7 +97,7 @@ pub(super) struct Shop<W> {
     hired: u32,
     submitted: u64,
     source: Source,
-    next_look: Option<Instant>,
+    looks: Looks,
     /// The limit of open files that workers get.
     given: Option<Rlimit>,
     /// Those that were given something that was not sent yet.
@@ -123,6 +112,7 @@ where
         let Settings { policy, seed, .. } = &rules.settings;
         Ok(Shop {
             queue: Queue::new(policy.clone(), *seed),
+            looks: Looks::new(rules.settings.look_every),
             rules,
             work,
             hiring: Hiring::default(),
@@ -135,7 +125,6 @@ where
             hired: 0,
             submitted: 0,
             source: Source::Asked,
-            next_look: None,
             given: room::raise_open_files(),
             unsent: Vec::new(),
         })
@@ -185,7 +174,7 @@ where
                 }
                 continue;
             }
-            let asks = matches!(self.source, Source::Asked | Source::AskedAgain) && self.trouble.is_none();
+            let asks = self.source.is_asked() && self.trouble.is_none();
             if !asks || !self.queue.wants_more_with(may_hire) {
                 return Ok(());
             }
@@ -277,21 +266,15 @@ where
         self.tell(Event::Stop { now: false });
     }
 
-    /// Has the epoll tell when the source can be read; `false` if it can be at once.
+    /// Whether it is waited for the source; `false` if it can be read at once.
     fn await_source(&mut self) -> bool {
-        let Some(source) = self.work.waits_for() else { return true };
-        let once = Interest::READ.and(Interest::ONCE);
-        let awaited = match self.source {
-            Source::AskedAgain => self.epoll.modify(source, once, SOURCE),
-            Source::Asked | Source::Awaited | Source::Ended => self.epoll.add(source, once, SOURCE),
-        };
-        match awaited {
-            Ok(()) => self.source = Source::Awaited,
-            // A file is always ready.
-            Err(Errno::EPERM) => return false,
-            Err(errno) => self.give_up(os_error(errno)),
+        match self.source.wait(&self.epoll, self.work.waits_for(), SOURCE) {
+            Ok(waits) => waits,
+            Err(errno) => {
+                self.give_up(os_error(errno));
+                true
+            }
         }
-        true
     }
 
     fn act(&mut self, action: Action) -> io::Result<()> {
@@ -406,26 +389,20 @@ where
 
     /// Asks now and then whether there is room on the machine; how long until the next time.
     fn look_around(&mut self) -> Option<Duration> {
-        let every = self.rules.settings.look_every?;
-        let now = Instant::now();
-        if self.next_look.is_none_or(|due| due <= now) {
-            self.next_look = Some(now + every);
-            let throttled = self.work.throttle();
-            self.tell(Event::Throttle(throttled));
+        if let Some(event) = self.looks.ask(|| self.work.throttle()) {
+            self.tell(event);
         }
-        self.next_look.map(|due| due.saturating_duration_since(now))
+        self.looks.pause()
     }
 
     fn signals(&mut self, held: &Held) -> io::Result<()> {
         while let Some(arrival) = held.take()? {
-            match self.work.signal(arrival) {
-                Stop::No => {}
-                Stop::Soon => self.tell(Event::Stop { now: false }),
-                Stop::Now => self.tell(Event::Stop { now: true }),
-                Stop::Kill => {
-                    self.tell(Event::Stop { now: true });
-                    self.workers.values_mut().try_for_each(Worker::kill)?;
-                }
+            let stop = self.work.signal(arrival);
+            if let Some(event) = stop.event() {
+                self.tell(event);
+            }
+            if stop == Stop::Kill {
+                self.workers.values_mut().try_for_each(Worker::kill)?;
             }
         }
         Ok(())
@@ -446,9 +423,4 @@ where
             Part::Process | Part::Gone => self.ended(slot),
         }
     }
-}
-
-/// Whether this ends by itself, when somebody else does.
-fn is_shortage(errno: Errno) -> bool {
-    [Errno::EAGAIN, Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM].contains(&errno)
 }
