@@ -18,6 +18,9 @@ const SMALL: usize = 256 * 1024;
 /// So many times as large as what counts a file may be.
 const GROWTH: usize = 4;
 
+/// A buffer that grew larger, when all of a large family began to live at once, is given back.
+const KEPT: usize = 16 * 1024;
+
 /// See the head of this file.
 #[derive(Debug)]
 pub(crate) struct Journal {
@@ -166,8 +169,10 @@ impl Journal {
             return Err(error);
         }
         self.size += text.len();
-        self.buffer = text;
-        self.buffer.clear();
+        if text.capacity() <= KEPT {
+            self.buffer = text;
+            self.buffer.clear();
+        }
         Ok(())
     }
 }

@@ -117,7 +117,8 @@ struct Open {
 pub struct Collector {
     outer: Epoll,
     inner: Epoll,
-    open: BTreeMap<SourceId, Open>,
+    /// Each in a box: the nodes of a map that grows at its end are half empty.
+    open: BTreeMap<SourceId, Box<Open>>,
     /// The open sources of each service: one, and those of earlier lives that somebody still holds.
     of: BTreeMap<ServiceId, Vec<SourceId>>,
     next_source: u64,
@@ -195,8 +196,8 @@ impl Collector {
         self.next_source += 1;
         let splitter = Splitter::default();
         self.of.entry(source.service).or_default().push(id);
-        self.open
-            .insert(id, Open { source, splitter, given: Given::default(), tapped: false, warned: false });
+        let open = Open { source, splitter, given: Given::default(), tapped: false, warned: false };
+        self.open.insert(id, Box::new(open));
         Ok(id)
     }
 
@@ -290,7 +291,7 @@ impl Collector {
     /// Goes on with the beginning of a line of this life that somebody before us has left in this pipe; `continued`: it goes on
     /// where a longer one was cut. Of several the longest is meant: the others were about to be left.
     pub(crate) fn go_on_with(&mut self, stamp: Stamp, life: (ServiceId, Generation), begun: (OwnedFd, bool)) {
-        let is = |open: &&Open| (open.source.service, open.source.generation) == life;
+        let is = |open: &Open| (open.source.service, open.source.generation) == life;
         let Some((id, _)) = self.open.iter().find(|(_, open)| is(open)) else { return };
         let (id, tag) = (*id, Tag::Begun(life.0, life.1, begun.1));
         self.buffer.resize(READ, 0);
