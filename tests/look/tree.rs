@@ -27,6 +27,8 @@ fn whoever_is_above_is_shown_when_asked() {
     let end = lines[lines.len().saturating_sub(2)..].to_vec();
     assert_eq!(end, [format!("{} S sh", made.pid()), format!("{} S sleep", made.first)], "{said:?}");
     assert!(lines.len() > 2, "{said:?}");
+    let (named, plain) = (doula(&["tree", "--from", &made.pid()]), doula(&["tree", &made.pid()]));
+    assert_eq!(named.out, plain.out);
 }
 
 #[test]

@@ -39,6 +39,10 @@ pub(crate) struct Args {
     #[arg(value_name = "PID|PATTERN")]
     whom: Vec<String>,
 
+    /// From this one on: the same as without the option's name
+    #[arg(long, value_name = "PID|PATTERN")]
+    from: Vec<String>,
+
     /// With arguments
     #[arg(short, long)]
     args: bool,
@@ -90,7 +94,8 @@ struct Forest {
 }
 
 /// Runs it.
-pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
+pub(crate) fn run(mut args: Args, ui: &mut Ui) -> Outcome {
+    args.whom.append(&mut args.from);
     let failed = |error: std::io::Error| Failure::doula(format!("failed to look at the processes: {error}"));
     let wanted = Wanted::new(&args.whom)?;
     let mut reader = Reader::open().map_err(failed)?;

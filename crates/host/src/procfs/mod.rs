@@ -16,6 +16,7 @@ mod machine;
 mod reader;
 mod stat;
 mod status;
+mod together;
 
 pub(crate) use accounts::Accounts;
 pub use detail::Text;

@@ -5,6 +5,7 @@ use super::accounts::Accounts;
 use super::aside;
 use super::iterator::{NoIterator, Rows, Tasks};
 use super::status::{parse_cgroup, parse_share, parse_status, parse_traffic};
+use super::together;
 use super::{parse_stat, system_error};
 use doula_model::id::Pid;
 use doula_model::plan::Errno;
@@ -12,6 +13,7 @@ use doula_model::process::{Answer, Namespaces, Process, Stat};
 use doula_sys::fd::{self, Access, OwnedFd};
 use std::ffi::CStr;
 use std::io::{self, Write as _};
+use std::sync::Arc;
 
 /// Larger than most files of `/proc/PID`; those that do not fit make it grow.
 const ROOM: usize = 8 * 1024;
@@ -129,7 +131,8 @@ pub enum Source {
 /// ```
 #[derive(Debug)]
 pub struct Reader {
-    pub(super) proc: OwnedFd,
+    /// Shared with those who help with a long list.
+    pub(super) proc: Arc<OwnedFd>,
     path: Vec<u8>,
     buffer: Vec<u8>,
     /// Of the kernel's tasks; or why not, unless that is still open.
@@ -164,17 +167,22 @@ impl Reader {
     /// When it is not there, or is no procfs.
     pub fn at(mount: &CStr) -> io::Result<Reader> {
         let proc = fd::open(mount, Access::Directory).map_err(system_error)?;
-        let mut reader = Reader {
+        let mut reader = Reader::of_files(Arc::new(proc));
+        match reader.read(b"self/stat", false) {
+            Ok(_) => Ok(reader),
+            Err(errno) => Err(system_error(errno)),
+        }
+    }
+
+    /// One of the files of a mount, which whoever has it may share with other threads.
+    pub(super) fn of_files(proc: Arc<OwnedFd>) -> Reader {
+        Reader {
             proc,
             path: Vec::new(),
             buffer: vec![0; ROOM],
             tasks: Err(NoIterator::Unwanted),
             again: false,
             accounts: None,
-        };
-        match reader.read(b"self/stat", false) {
-            Ok(_) => Ok(reader),
-            Err(errno) => Err(system_error(errno)),
         }
     }
 
@@ -260,6 +268,8 @@ impl Reader {
     }
 
     /// The same one after the other, without what is asked aside ([`Want::is_aside`]): lists of ten thousands need not be kept.
+    /// Files of a thousand processes and more are read by as many threads as there are CPUs, at most four, which are over when this
+    /// returns.
     ///
     /// ```
     /// use doula_host::procfs::{Reader, Want};
@@ -272,12 +282,8 @@ impl Reader {
     /// # Errors
     /// When `/proc` cannot be listed.
     pub fn each(&mut self, want: &Want, mut take: impl FnMut(Process)) -> io::Result<()> {
-        let of_stat = Want { threads: want.threads, spare: want.spare, ..Want::default() };
-        let more = *want != of_stat;
-        let mut take = |reader: &mut Reader, mut process: Process| {
-            if more {
-                reader.look(&mut process, want);
-            }
+        let mut looked_at = |reader: &mut Reader, mut process: Process| {
+            reader.look(&mut process, want);
             take(process);
         };
         let told = self.with_rows(want, |reader, rows, left_out| {
@@ -285,22 +291,33 @@ impl Reader {
             for mut process in rows.processes(want.threads) {
                 let at = |one: &Process| (one.tgid, one.stat.pid);
                 while let Some(before) = left_out.next_if(|one| at(one) < at(&process)) {
-                    take(reader, before);
+                    looked_at(reader, before);
                 }
                 reader.name_whole(&mut process.stat);
-                take(reader, process);
+                looked_at(reader, process);
             }
-            left_out.for_each(|process| take(reader, process));
+            left_out.for_each(|process| looked_at(reader, process));
         });
         self.again = true;
-        match told {
-            Some(()) => Ok(()),
-            None => {
-                let numbers = self.numbers()?;
-                self.read_each(&numbers, want.threads, &mut take);
-                Ok(())
-            }
+        if told.is_some() {
+            return Ok(());
         }
+        let numbers = self.numbers()?;
+        match together::helpers(numbers.len()) {
+            0 => self.read_each(&numbers, want.threads, &mut looked_at),
+            helpers => together::read(self, &numbers, want, helpers, take),
+        }
+        Ok(())
+    }
+
+    /// The files that never wait, of these.
+    pub(super) fn gather(&mut self, pids: &[Pid], want: &Want) -> Vec<Process> {
+        let mut processes = Vec::with_capacity(pids.len());
+        self.read_each(pids, want.threads, &mut |reader, mut process| {
+            reader.look(&mut process, want);
+            processes.push(process);
+        });
+        processes
     }
 
     /// Walks over the kernel's tasks if we may and there are many, and gives those whom the walk left out.
