@@ -82,6 +82,7 @@ impl Engine {
         let mut record = service.record();
         record.life.slot = crew.and_then(|crew| crew.slot_of(id));
         record.life.roll = crew.and_then(|crew| crew.roll_of(id));
+        record.life.pool_wanted = crew.and_then(|crew| crew.wish_in(id));
         Some(record)
     }
 
@@ -174,6 +175,7 @@ impl Service {
             reload_until: self.alarms[Alarm::Reload as usize],
             slot: None,
             roll: None,
+            pool_wanted: None,
         };
         Record { id: self.id, spec: self.spec.clone(), next: self.next.clone(), life }
     }
@@ -220,6 +222,7 @@ impl Service {
             queued: life.queued,
             slot: life.slot,
             roll: life.roll,
+            pool_wanted: life.pool_wanted,
             ..Service::new(id, spec, life.since)
         }
     }

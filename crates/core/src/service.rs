@@ -144,6 +144,8 @@ pub(crate) struct Service {
     pub(crate) slot: Option<u32>,
     /// Why it was to be replaced under that one.
     pub(crate) roll: Option<Roll>,
+    /// Whether its pool was wanted under that one, if that is known.
+    pub(crate) pool_wanted: Option<bool>,
     /// How the pool stands to those who need it.
     pub(crate) stands: Standing,
     /// It may have changed since somebody wrote it down.
@@ -192,6 +194,7 @@ impl Service {
             pool: None,
             slot: None,
             roll: None,
+            pool_wanted: None,
             stands: Standing::Gone,
             touched: false,
         }

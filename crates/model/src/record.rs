@@ -171,6 +171,9 @@ pub struct Life {
     /// Why it is to be replaced by another worker of its pool, when its turn comes.
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "is_usual"))]
     pub roll: Option<Roll>,
+    /// Whether its pool is wanted; one worker of each pool says so.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "is_usual"))]
+    pub pool_wanted: Option<bool>,
 }
 
 impl Life {
@@ -211,6 +214,7 @@ impl Life {
             reload_until: None,
             slot: None,
             roll: None,
+            pool_wanted: None,
         }
     }
 }

@@ -132,6 +132,8 @@ pub(crate) struct Crew {
     pub(crate) spec: Arc<PoolSpec>,
     pub(crate) places: Vec<Place>,
     pub(crate) wish: Wish,
+    /// Whether it is wanted when the family goes on: a shutdown does not change that.
+    wanted: bool,
     /// As many as it begins with have been ready.
     complete: bool,
     /// It was told that none is left that could serve.
@@ -162,6 +164,7 @@ impl Crew {
             spec,
             places: Vec::new(),
             wish: Wish::Down,
+            wanted: false,
             complete: false,
             failed: false,
             look_at: None,
@@ -242,6 +245,7 @@ impl Crew {
         serving.for_each(|place| (some, all) = (true, all && failed(place)));
         if (some && all) != self.failed {
             self.failed = some && all;
+            self.touch(engine);
             if self.failed {
                 self.tell(engine, PoolNews::Failed);
             }
@@ -336,6 +340,7 @@ impl Crew {
             return;
         }
         (self.wish, self.complete, self.failed, self.held) = (Wish::Up, false, false, None);
+        self.is_wanted(engine, true);
         self.sizer = Sizer::new(self.spec.policy.clone(), self.spec.bounds);
         self.wake_the_held(engine, cause);
         let (staying, going) = (self.staying(engine), self.count(engine, Condition::Going));
@@ -369,9 +374,32 @@ impl Crew {
         self.show_standing(engine);
     }
 
+    fn is_wanted(&mut self, engine: &mut Engine, wanted: bool) {
+        if self.wanted != wanted {
+            self.wanted = wanted;
+            self.touch(engine);
+        }
+    }
+
+    /// What is written down of it is no longer right.
+    fn touch(&self, engine: &mut Engine) {
+        if let Some(first) = self.places.first() {
+            seat(&mut engine.services, first.service);
+        }
+    }
+
+    /// Whether it is wanted, for the worker that says so.
+    pub(crate) fn wish_in(&self, worker: ServiceId) -> Option<bool> {
+        let says = self.places.first().is_some_and(|place| place.service == worker);
+        says.then_some(self.wanted && !self.failed)
+    }
+
     /// Nothing is to be done any more but to wait for those who end.
     pub(crate) fn rest(&mut self, engine: &mut Engine) {
         (self.wish, self.failed, self.held) = (Wish::Down, false, None);
+        if !engine.cx.is_ending() {
+            self.is_wanted(engine, false);
+        }
         (self.look_at, self.check_at) = (None, None);
         if self.listen_at.take().is_some() || self.sizer.hears_connections() {
             engine.cx.act(Action::AwaitConnection { pool: self.id, workers: Vec::new() });
@@ -582,14 +610,25 @@ impl Crew {
         self.places.push(place);
     }
 
-    /// Goes on with the workers of a supervisor before us: the pool is wanted if one of them is, or if it may be without any.
+    /// Goes on with the workers of a supervisor before us. Where it did not say whether the pool is wanted, it is if one of them is,
+    /// or if it may be without any.
     pub(crate) fn go_on(&mut self, engine: &mut Engine) {
         let serves = self.places.iter().any(|place| place.duty == Duty::Serves);
-        if serves || (self.spec.autostart && self.sizer.start() == 0) {
-            (self.wish, self.complete) = (Wish::Up, serves);
-            self.go_on_rolling(engine);
-            self.look(engine, true);
+        let said = |place: &Place| engine.service(place.service)?.pool_wanted;
+        let said = self.places.iter().find_map(said);
+        let wanted = said.unwrap_or(serves || (self.spec.autostart && self.sizer.start() == 0));
+        match (wanted, serves) {
+            (true, true) => {
+                (self.wish, self.wanted, self.complete) = (Wish::Up, true, true);
+                self.go_on_rolling(engine);
+                self.look(engine, true);
+            }
+            (true, false) => self.start(engine, &Cause::Autostart),
+            // It was told to end, and not all of its workers were.
+            (false, true) => self.stop(engine, &Cause::Asked),
+            (false, false) => {}
         }
+        self.touch(engine);
         self.show_standing(engine);
         engine.cx.tend.insert(self.id);
     }
@@ -611,6 +650,7 @@ impl Crew {
         if self.places.is_empty() && self.wish == Wish::Up {
             self.rest(engine);
         }
+        self.touch(engine);
     }
 
     /// What one of its workers is configured to be.

@@ -150,6 +150,10 @@ impl Crew {
             let Some((life, why)) = known.and_then(|it| Some((it.generation, it.roll.take()?))) else {
                 continue;
             };
+            // That its turn has come may not have been written down any more.
+            if self.rolls.concerns(worker) {
+                continue;
+            }
             self.note_turn(engine, (worker, life), why);
             self.rolls.queue.push_back(((worker, life), why));
         }
@@ -206,16 +210,16 @@ impl Crew {
     /// Goes on as far as it can.
     pub(super) fn roll(&mut self, engine: &mut Engine) {
         let steps = core::mem::take(&mut self.rolls.steps);
-        let mut failed = None;
+        let mut failed = Vec::new();
         for mut step in steps {
             match self.advance(engine, &mut step) {
                 Progress::Under => self.rolls.steps.push(step),
                 Progress::Over => self.tell_replaced(engine, &step),
-                Progress::Failed => failed = Some(step),
+                Progress::Failed => failed.push(step),
             }
         }
-        if let Some(step) = failed {
-            self.give_up(engine, &step);
+        if let Some(first) = failed.first() {
+            self.give_up(engine, first.new, &failed);
         }
         self.next_steps(engine);
         self.tell_over(engine);
@@ -270,15 +274,15 @@ impl Crew {
         Progress::Over
     }
 
-    /// A new one did not become ready.
-    fn give_up(&mut self, engine: &mut Engine, step: &Step) {
+    /// New ones did not become ready: this one, and perhaps others in the same moment.
+    fn give_up(&mut self, engine: &mut Engine, first: ServiceId, failed: &[Step]) {
         for ((worker, _), _) in self.rolls.queue.drain(..) {
             seat(&mut engine.services, worker);
         }
         (self.rolls.failed, self.rolls.failed_at) = (true, Some(engine.cx.now));
         let taken_back: Vec<ServiceId> = {
             let unproved = self.rolls.steps.iter().filter(|step| step.phase != Phase::Going);
-            unproved.map(|step| step.new).chain([step.new]).collect()
+            unproved.chain(failed).map(|step| step.new).collect()
         };
         self.rolls.steps.retain(|step| step.phase == Phase::Going);
         for worker in taken_back {
@@ -286,7 +290,7 @@ impl Crew {
         }
         let replaced = self.rolls.round.take().map_or(0, |round| round.done);
         let before = self.rolls.before.take();
-        let worker = name_of(engine, step.new);
+        let worker = name_of(engine, first);
         self.tell(engine, PoolNews::RollFailed { worker, replaced, reverts: before.is_some() });
         if let Some(before) = before {
             self.revert(engine, &before);

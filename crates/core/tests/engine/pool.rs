@@ -1,7 +1,7 @@
 //! Scenes with a pool: how many workers serve, and how they are replaced.
 
 use crate::stage::{Stage, requiring, service};
-use crate::takeover::taken_over;
+use crate::takeover::{taken_over, taken_over_as};
 use doula_core::view::{Doing, Rolling};
 use doula_model::action::{News, State};
 use doula_model::event::{Command, Event, Haste, Notice};
@@ -208,6 +208,79 @@ fn a_new_worker_that_fails_under_the_next_supervisor_is_taken_back() {
     after.pass(1_000);
     assert_eq!(after.doing(), [(1, Doing::Serving), (2, Doing::Serving)]);
     assert_eq!(after.states(&["web@1", "web@2", "web@3"]), [State::Up, State::Up, State::Stopped]);
+}
+
+#[test]
+fn new_workers_that_fail_in_the_same_moment_are_all_taken_back() {
+    let pool = PoolSpec { surge: 2, ..fixed(3) };
+    let mut stage = Stage::new(workers(&pool, |spec| spec.ready.timeout = Some(Duration::from_secs(1))));
+    stage.all_ready();
+    stage.whole(Command::Restart);
+    stage.did();
+    stage.born("web@4");
+    stage.born("web@5");
+    stage.pass(1_000);
+    stage.gone("web@4", 0);
+    stage.gone("web@5", 0);
+    stage.pass(60_000);
+    stage.all_ready();
+    assert_eq!(stage.doing(), [(1, Doing::Serving), (2, Doing::Serving), (3, Doing::Serving)]);
+    assert_eq!(stage.states(&["web@4", "web@5"]), [State::Stopped, State::Stopped]);
+}
+
+/// The supervisor is killed between two lines: that the new one is to be born is written down, that the old one's turn has come is not.
+#[test]
+fn the_next_supervisor_replaces_nobody_twice_whose_turn_had_come() {
+    let family = workers(&fixed(2), |_| {});
+    let mut stage = Stage::new(family.clone());
+    stage.all_ready();
+    stage.whole(Command::Restart);
+    stage.did();
+    stage.born("web@3");
+    let mut after = taken_over_as(stage, family, 10, |record| {
+        if record.spec.name == "web@1" {
+            record.life.roll = Some(Roll::Asked);
+        }
+    });
+    after.says("web@3", Notice::Ready);
+    after.gone("web@1", 0);
+    after.all_ready();
+    after.gone("web@2", 0);
+    after.all_ready();
+    assert_eq!(after.doing(), [(1, Doing::Serving), (2, Doing::Serving)]);
+    assert_eq!(after.pool_news().last().map(String::as_str), Some("has replaced 2 in 0 µs"));
+}
+
+#[test]
+fn a_pool_that_was_stopped_stays_so_under_the_next_supervisor_and_one_that_waits_for_work_goes_on_waiting() {
+    let idle = Policy::FpmOndemand { idle: Duration::from_secs(1) };
+    let pool = PoolSpec { policy: idle, autostart: false, ..backlog(1, 2) };
+    let family = workers(&pool, |_| {});
+    let wanted = |stage: &Stage| stage.engine.pool(WEB).expect("a pool").wanted;
+    for starts in [true, false] {
+        let mut stage = Stage::new(family.clone());
+        stage.whole(Command::Start);
+        if !starts {
+            stage.whole(Command::Stop);
+        }
+        let after = taken_over(stage, family.clone(), 10);
+        assert_eq!(wanted(&after), starts);
+        let again = taken_over(after, family.clone(), 10);
+        assert_eq!(wanted(&again), starts, "and under the one after that");
+    }
+}
+
+#[test]
+fn a_pool_that_ended_for_a_shutdown_only_starts_again_under_the_next_supervisor() {
+    let family = workers(&fixed(2), |_| {});
+    let mut stage = Stage::new(family.clone());
+    stage.all_ready();
+    stage.shut_down(Haste::Orderly);
+    stage.gone("web@1", 0);
+    stage.gone("web@2", 0);
+    let mut after = taken_over(stage, family, 10);
+    after.all_ready();
+    assert_eq!(after.doing(), [(1, Doing::Serving), (2, Doing::Serving)]);
 }
 
 #[test]

@@ -111,9 +111,21 @@ impl World {
 
 /// The same family under another supervisor, so many milliseconds later.
 pub(crate) fn taken_over(stage: Stage, family: Vec<ServiceSpec>, away: u64) -> Stage {
+    taken_over_as(stage, family, away, |_| {})
+}
+
+/// The same, where something else was written down.
+pub(crate) fn taken_over_as(
+    stage: Stage,
+    family: Vec<ServiceSpec>,
+    away: u64,
+    edit: impl FnMut(&mut Record),
+) -> Stage {
     let now = stage.now.after(Duration::from_millis(away));
     let died = Some(stage.now);
-    let engine = Engine::resume(records(&stage.engine), &BTreeMap::new(), family, (1, now), died);
+    let mut written = records(&stage.engine);
+    written.iter_mut().for_each(edit);
+    let engine = Engine::resume(written, &BTreeMap::new(), family, (1, now), died);
     stage.go_on(engine, now)
 }
 
