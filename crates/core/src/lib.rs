@@ -34,6 +34,7 @@ pub mod engine;
 pub mod flood;
 pub mod graceful;
 pub mod init;
+pub mod journal;
 pub mod kernel;
 pub mod pool;
 pub mod queue;

@@ -6,7 +6,7 @@
 //!
 //! Read in this order: [`id`], [`signal`] and [`exit`] name a process and its end; [`plan`] is a child
 //! before it is born; [`service`] is what the user promised us, [`pool`] several of a kind, and [`recipe`] how their children are made; [`record`]
-//! is a service as it is written down; [`event`] and [`action`] are what
+//! is a service as it is written down, and [`journal`] all that is; [`event`] and [`action`] are what
 //! happens and what is done about it; [`process`] is what everybody sees of any process, [`snapshot`] a table of
 //! them, and [`forecast`] what follows from a death in it; [`task`] is a piece of work and what became of it; [`words`] says it all to people. `control` (feature
 //! `serde`) is what people may ask a running family.
@@ -22,6 +22,7 @@ pub mod event;
 pub mod exit;
 pub mod forecast;
 pub mod id;
+pub mod journal;
 pub mod plan;
 pub mod pool;
 pub mod process;

@@ -1,7 +1,7 @@
 //! What a supervisor writes down of its family, so that another one can go on when it was killed.
 //!
 //! A file of lines in the family's directory: eight digits of a checksum, a blank, and an [`Entry`] in JSON. Lines are only
-//! appended; for each service the last one of a kind counts. When the file has grown to several times of what counts, it is
+//! appended; for each service the last one of a kind counts (which are written when: [`doula_core::journal`]). When the file has grown to several times of what counts, it is
 //! written anew beside itself and renamed, so that at each moment there is a whole one.
 //!
 //! It is for the next supervisor since the same start of the machine, and so need survive the death of a process only, which
@@ -15,13 +15,10 @@ pub(crate) mod line;
 pub(crate) mod read;
 pub(crate) mod write;
 
-use doula_model::id::{Generation, Pid, ServiceId};
-use doula_model::recipe::SocketAddress;
-use doula_model::record::Life;
-use doula_model::service::ServiceSpec;
+use doula_core::journal::Whereabouts;
+use doula_model::id::{Generation, Pid};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// The file's name in the family's directory.
 pub(crate) const FILE: &str = "state";
@@ -30,26 +27,7 @@ pub(crate) const FILE: &str = "state";
 pub(crate) const VERSION: u32 = 1;
 
 /// One line.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Entry {
-    /// Who writes. The first line.
-    Head(Head),
-    /// What a service is in this life.
-    Spec(ServiceId, Arc<ServiceSpec>),
-    /// What it will be in the next one.
-    Next(ServiceId, Option<Arc<ServiceSpec>>),
-    /// Where it is in its life.
-    Life(ServiceId, Box<Life>),
-    /// It is no longer part of the family.
-    Gone(ServiceId),
-    /// Where the processes of a life are that an earlier supervisor began.
-    Held(ServiceId, Place),
-    /// A socket at this address was opened under this number, for this slot of a pool.
-    Socket(u32, SocketAddress, Option<u32>),
-    /// Something was left with us under this number and name.
-    Stored(u32, String),
-}
+pub(crate) type Entry = doula_model::journal::Entry<Head, Place>;
 
 /// Who writes, and on which machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -78,6 +56,12 @@ pub(crate) struct Place {
     pub(crate) token: String,
     /// Its leaf.
     pub(crate) leaf: Option<PathBuf>,
+}
+
+impl Whereabouts for Place {
+    fn generation(&self) -> Generation {
+        self.generation
+    }
 }
 
 /// Which start of this machine (random(4)), and which PID namespace.

@@ -127,7 +127,7 @@ fn what_was_written_last_of_each_service_is_what_is_read() {
     let mut journal = Journal::new(path.clone(), head());
     let mut web = Record::newborn(Generation(1), State::Starting);
     let db = Record { id: ServiceId(1), spec: Arc::new(ServiceSpec::new("db")), ..web.clone() };
-    journal.note(&Entry::Socket(7, SocketAddress::Tcp("*:80".to_owned()), None));
+    journal.note(Entry::Socket(7, SocketAddress::Tcp("*:80".to_owned()), None));
     journal.begin(vec![web.clone(), db.clone()]).expect("to write");
     web.life.state = State::Up;
     web.next = Some(Arc::new(ServiceSpec::new("web")));
@@ -150,7 +150,7 @@ fn a_journal_that_has_grown_is_written_anew_with_the_same_in_it() {
     let mut journal = Journal::new(path.clone(), head());
     let mut web = Record::newborn(Generation(1), State::Up);
     let place = Place { generation: Generation(1), token: "old.1.2".to_owned(), leaf: None };
-    journal.note(&Entry::Held(ServiceId(0), place.clone()));
+    journal.note(Entry::Held(ServiceId(0), place.clone()));
     journal.begin(vec![web.clone()]).expect("to write");
     while !journal.is_full() {
         web.life.restarts.total += 1;
@@ -160,10 +160,10 @@ fn a_journal_that_has_grown_is_written_anew_with_the_same_in_it() {
     journal.begin(vec![web.clone()]).expect("to write");
     assert!(fs::metadata(&path).expect("it is there").len() < size / 4);
     assert_eq!(read(&path), before);
-    assert_eq!(before.place(ServiceId(0)), Some(place));
+    assert_eq!(before.place_of(ServiceId(0)), Some(place));
     web.life.generation = Generation(2);
     journal.write([web].into_iter()).expect("to write");
-    let place = read(&path).place(ServiceId(0)).expect("known");
+    let place = read(&path).place_of(ServiceId(0)).expect("known");
     assert_eq!((place.token, place.leaf), ("t.1.2".to_owned(), Some("/cgroup/family/web".into())));
 }
 
