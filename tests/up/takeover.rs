@@ -248,6 +248,32 @@ fn without_a_keeper_listening_sockets_are_taken_from_those_who_have_them() {
     family.shut_down();
 }
 
+#[test]
+fn without_a_keeper_a_socket_is_taken_from_a_child_of_a_main_process_that_is_dead() {
+    if !may_trace() {
+        return crate::contain::skipped("ptrace(2) of processes that are no descendants is forbidden here");
+    }
+    let port =
+        TcpListener::bind("127.0.0.1:0").and_then(|some| some.local_addr()).expect("a free port").port();
+    let mut family = Family::up(&format!(
+        "[service.web]\nshell = true\ncommand = \"sleep 1000 & echo serves; wait\"\nrestart = \"always\"\n\
+         sockets = [{{ name = \"http\", tcp = \"127.0.0.1:{port}\" }}]\n"
+    ));
+    family.expect("web | serves");
+    let (web, keeper) = (family.main_of("web"), family.keeper().expect("it has one"));
+    family.signal(Signal::STOP);
+    for process in [&keeper, &web] {
+        pidfd_send_signal(process, Signal::KILL).expect("it lives");
+    }
+    family.kill();
+    expect_end(&web);
+    family.up_again(&[]);
+    let told = family.expect("took over from pid");
+    assert!(told.contains("no keeper was left") && told.contains("1 sockets were taken"), "{told}");
+    family.expect("web | serves");
+    family.shut_down();
+}
+
 /// Everything was taken over by the one who has come after this, and the service goes on.
 fn expect_all_taken_over(family: &mut Family, services: usize) {
     let told = family.expect("took over from pid");

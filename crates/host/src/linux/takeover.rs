@@ -144,7 +144,7 @@ impl Before {
         }
         let all = inheritance.as_ref().is_some_and(|inheritance| inheritance.whole);
         let whole = written.head.is_some() && written.cut == 0 && all;
-        let whole = whole && inheritance.iter().all(|inheritance| written.knows_mains(&inheritance.fds));
+        let whole = whole && inheritance.iter().all(|inheritance| written.knows_mains_of(&inheritance.fds));
         let marked = if whole { Vec::new() } else { marked(name) };
         if inheritance.is_none() && marked.is_empty() && !written.is_populated() {
             return Ok(Found::Useless("nothing of it lives any more".to_owned()));
@@ -212,13 +212,13 @@ impl Home {
         };
         let journal = self.journal.insert(Journal::new(journal::path(directory), head));
         for (id, place) in self.trees.inherited() {
-            journal.note(&Entry::Held(id, place));
+            journal.note(Entry::Held(id, place));
         }
         for id in engine.ids() {
             note_stored(journal, self.services.get_mut(id));
         }
         for (number, address, slot) in self.sockets.take_fresh() {
-            journal.note(&Entry::Socket(number, address, slot));
+            journal.note(Entry::Socket(number, address, slot));
         }
         engine.take_touched();
         journal.begin(engine.ids().filter_map(|id| engine.record(id)).collect())
@@ -228,7 +228,10 @@ impl Home {
     pub(super) fn write_down(&mut self, engine: &Engine, touched: &[ServiceId]) {
         let Some(journal) = &mut self.journal else { return };
         for (number, address, slot) in self.sockets.take_fresh() {
-            journal.note(&Entry::Socket(number, address, slot));
+            journal.note(Entry::Socket(number, address, slot));
+        }
+        for (id, place) in self.trees.take_moved() {
+            journal.note(Entry::Held(id, place));
         }
         let done = if journal.is_full() {
             journal.begin(engine.ids().filter_map(|id| engine.record(id)).collect())
@@ -242,7 +245,7 @@ impl Home {
     pub(super) fn write_all_down(&mut self, engine: &Engine) -> std::io::Result<()> {
         let Some(journal) = &mut self.journal else { return Ok(()) };
         for (number, address, slot) in self.sockets.take_fresh() {
-            journal.note(&Entry::Socket(number, address, slot));
+            journal.note(Entry::Socket(number, address, slot));
         }
         journal.begin(engine.ids().filter_map(|id| engine.record(id)).collect())
     }
@@ -353,12 +356,12 @@ impl Home {
                 continue;
             }
             let holders = records.iter().filter(|record| slot.is_none() || record.life.slot == *slot);
-            for (life, pid) in
-                holders.filter_map(|record| Some(((record.id, record.life.generation), main_of(record)?)))
+            for (record, pid) in
+                holders.flat_map(|record| before.may_hold(record).into_iter().map(move |pid| (record, pid)))
             {
                 let Ok(holder) = pidfd::open(pid) else { continue };
                 // Looked at while we hold it: its number may be a stranger's by now.
-                if !before.is_member(life, pid) {
+                if !before.is_member(record, pid) {
                     continue;
                 }
                 match borrowed::take(&holder, pid, address) {
@@ -545,9 +548,20 @@ impl Home {
 }
 
 impl Before {
-    /// Whether this process is of this life, by its mark.
-    fn is_member(&self, (id, generation): (ServiceId, Generation), pid: Pid) -> bool {
-        self.marked.iter().any(|marked| (marked.pid, marked.id, marked.generation) == (pid, id, generation))
+    /// Who may have the sockets of a life: its main process, then those of it that lead a session, for the birth of one may not be
+    /// written down, then all others.
+    fn may_hold(&self, record: &Record) -> Vec<Pid> {
+        let life = (record.id, record.life.generation);
+        let leaders = self.marked.iter().filter(|marked| (marked.id, marked.generation) == life);
+        let members = self.place(record).map(|place| members_of(&place, record.id)).unwrap_or_default();
+        main_of(record).into_iter().chain(leaders.map(|marked| marked.pid)).chain(members).collect()
+    }
+
+    /// Whether this process is of this life, by its leaf or by its mark.
+    fn is_member(&self, record: &Record, pid: Pid) -> bool {
+        let Some(place) = self.place(record) else { return false };
+        let in_leaf = place.leaf.is_some() && leaf_of(pid) == place.leaf;
+        in_leaf || sweep::mark(pid, sweep::MARK).as_deref() == Some(mark_in(&place, record.id).as_str())
     }
 
     /// Where the processes of a service are.
@@ -561,7 +575,7 @@ impl Before {
             })
         };
         self.written
-            .place(record.id)
+            .place_of(record.id)
             .filter(|place| place.generation == record.life.generation)
             .or_else(by_mark)
     }
@@ -643,6 +657,21 @@ fn end_all_in(leaf: Option<PathBuf>) {
     }
 }
 
+/// The mark of the processes of a life.
+fn mark_in(place: &Place, id: ServiceId) -> String {
+    format!("{}/{}/{}", place.token, id.0, place.generation.0)
+}
+
+/// The processes of a life: those in its leaf, or if it has none all that have its mark.
+fn members_of(place: &Place, id: ServiceId) -> Vec<Pid> {
+    if let Some(leaf) = &place.leaf {
+        return Leaf::at(leaf.clone()).members();
+    }
+    let mark = mark_in(place, id);
+    let has_it = |pid: &Pid| sweep::mark(*pid, sweep::MARK).as_deref() == Some(mark.as_str());
+    Numbers::read().into_iter().flatten().filter(has_it).collect()
+}
+
 /// The cgroup of a process, if it looks like a leaf of ours.
 fn leaf_of(pid: Pid) -> Option<PathBuf> {
     let places = std::fs::read(format!("/proc/{pid}/cgroup")).ok()?;
@@ -652,7 +681,7 @@ fn leaf_of(pid: Pid) -> Option<PathBuf> {
 fn note_stored(journal: &mut Journal, service: Option<&mut Service>) -> bool {
     let fresh = service.map(|service| service.store.take_fresh()).unwrap_or_default();
     for (number, name) in &fresh {
-        journal.note(&Entry::Stored(*number, name.clone()));
+        journal.note(Entry::Stored(*number, name.clone()));
     }
     !fresh.is_empty()
 }

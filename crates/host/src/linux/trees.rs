@@ -46,6 +46,8 @@ pub(super) struct Trees {
     families: BTreeSet<PathBuf>,
     /// So many of our leaves are where a supervisor before us has made them.
     elsewhere: usize,
+    /// Lives that a supervisor before us has begun and that go on in a leaf of ours, which is not written down yet.
+    moved: Vec<Life>,
     mains: BTreeMap<Life, (Pid, u64)>,
     /// Those who are looked for.
     swept: BTreeMap<Life, Swept>,
@@ -89,6 +91,7 @@ impl Trees {
             tokens: BTreeMap::new(),
             families: BTreeSet::new(),
             elsewhere: 0,
+            moved: Vec::new(),
             mains: BTreeMap::new(),
             swept: BTreeMap::new(),
             next_pass: None,
@@ -148,6 +151,16 @@ impl Trees {
         self.tokens.iter().map(place).collect()
     }
 
+    /// Those that have moved since the last call, and where they are.
+    pub(super) fn take_moved(&mut self) -> Vec<(ServiceId, Place)> {
+        let place = |life: Life| {
+            let token = self.tokens.get(&life).unwrap_or(&self.family).clone();
+            let leaf = self.leaves.get(&life.0).map(|held| held.leaf.path().to_owned());
+            (life.0, Place { generation: life.1, token, leaf })
+        };
+        std::mem::take(&mut self.moved).into_iter().map(place).collect()
+    }
+
     /// The oldest process in the leaf of a service that leads a session, as our children do, and can be the one.
     pub(super) fn leader(&self, service: ServiceId, can_be: impl Fn(Pid) -> bool) -> Option<Pid> {
         let leads = |pid: &Pid| doula_sys::group::getsid(Some(*pid)) == Ok(*pid) && can_be(*pid);
@@ -170,7 +183,7 @@ impl Trees {
         plan: &mut ChildPlan,
     ) -> Result<Option<OwnedFd>, SpawnError> {
         let failed = |error: io::Error| SpawnError { step: Step::Cgroup, errno: errno(&error) };
-        self.make_leaf(key.service, name).map_err(failed)?;
+        self.make_leaf((key.service, key.generation), name).map_err(failed)?;
         let leaf = self.leaves.get(&key.service).map(|held| &held.leaf);
         let place = (self.cgroups.as_mut(), leaf);
         self.bounds.lay((key.service, name), place, limits, plan).map_err(failed)?;
@@ -188,11 +201,13 @@ impl Trees {
     /// Who is born into a leaf after its `cgroup.kill` was written dies at once on Linux 6.14 and later: the
     /// kernel takes the birth for one that was under way then, because it compares the leaf's count of kills
     /// with that of our own cgroup. So such a leaf is made anew.
-    fn make_leaf(&mut self, service: ServiceId, name: &str) -> io::Result<()> {
+    fn make_leaf(&mut self, life: Life, name: &str) -> io::Result<()> {
+        let service = life.0;
         let Some(cgroups) = &self.cgroups else { return Ok(()) };
         let stale = |held: &&Held| (held.killed || held.elsewhere) && held.leaf.try_remove();
         if let Some(held) = self.leaves.get(&service).filter(stale) {
             self.elsewhere -= usize::from(held.elsewhere);
+            self.moved.extend(Some(life).filter(|_| held.elsewhere));
             self.leaves.remove(&service);
             self.bounds.moved(service);
         }
