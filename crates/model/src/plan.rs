@@ -382,6 +382,7 @@ errnos! {
     ELOOP = 40, "too many symbolic links or nested #! lines";
     ENODATA = 61, "nothing was answered";
     ELIBBAD = 80, "the loader that the program names is no program";
+    ENOTSOCK = 88, "not a socket";
     EPROTONOSUPPORT = 93, "protocol not offered by this kernel";
     ENOTSUP = 95, "not supported";
     EADDRINUSE = 98, "address in use";

@@ -114,6 +114,12 @@ pub enum Call {
     LimitStack(u64),
     /// alarm(2): seconds; the seconds that were left come back.
     Alarm(u32),
+    /// socket(2), bind(2) and listen(2) with this backlog: a new Unix socket, close-on-exec, at a free address.
+    Listen(u32),
+    /// socket(2), connect(2) without waiting, and close(2): a client of the socket with this descriptor, that asks and goes.
+    Connect(i32),
+    /// accept4(2) with `SOCK_CLOEXEC`: of the descriptor.
+    Accept(i32),
 }
 
 impl Call {
@@ -187,7 +193,10 @@ impl Call {
             | Call::Touch(..)
             | Call::Resident(_)
             | Call::LimitStack(_)
-            | Call::Alarm(_) => self.clone(),
+            | Call::Alarm(_)
+            | Call::Listen(_)
+            | Call::Connect(_)
+            | Call::Accept(_) => self.clone(),
         }
     }
 }

@@ -6,7 +6,7 @@
 use super::Kernel;
 use super::call::{Access, Reply, Value};
 use super::mutant::Mutant;
-use super::slab::{FilesId, NodeId, OpenId, PidId, PipeId, TaskId, TerminalId};
+use super::slab::{FilesId, NodeId, OpenId, PidId, PipeId, SocketId, TaskId, TerminalId};
 use alloc::string::String;
 use alloc::vec::Vec;
 use doula_model::plan::Errno;
@@ -34,7 +34,7 @@ pub(crate) struct Open {
     users: u32,
     pub(crate) what: What,
     pub(crate) nonblocking: bool,
-    offset: usize,
+    pub(crate) offset: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,6 +45,9 @@ pub(crate) enum What {
     Pidfd(PidId),
     Master(TerminalId),
     Slave(TerminalId),
+    Listener(SocketId),
+    /// By its number; nobody else can have it.
+    Connection(u64),
 }
 
 /// A file.
@@ -127,7 +130,8 @@ impl Kernel {
         if self.open[open].users > 0 {
             return;
         }
-        match self.open.remove(open).what {
+        let Open { what, offset, .. } = self.open.remove(open);
+        match what {
             What::ReadEnd(pipe) => self.close_end(pipe, true),
             What::WriteEnd(pipe) => self.close_end(pipe, false),
             What::File(node, Access::Write) => self.nodes[node].writers -= 1,
@@ -135,6 +139,8 @@ impl Kernel {
             What::Pidfd(pid) => self.let_go_of_pid(pid),
             What::Master(terminal) => self.close_terminal(terminal, true),
             What::Slave(terminal) => self.close_terminal(terminal, false),
+            What::Listener(socket) => self.close_listener(socket),
+            What::Connection(connection) => self.close_connection(connection, offset > 0),
         }
     }
 

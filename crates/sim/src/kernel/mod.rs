@@ -29,6 +29,7 @@ mod pipe;
 mod sched;
 mod signal;
 mod slab;
+mod socket;
 mod task;
 mod terminal;
 mod wait;
@@ -41,9 +42,10 @@ pub use load::{BadSnapshot, Loaded};
 pub use memory::{PAGE_BYTES, Usage};
 pub use sched::TooMany;
 pub use slab::{
-    CgroupId, FilesId, FrameId, MemoryId, NodeId, ObjectId, OpenId, PidId, PipeId, ProcessId, SpaceId,
-    TaskId, TerminalId,
+    CgroupId, FilesId, FrameId, MemoryId, NodeId, ObjectId, OpenId, PidId, PipeId, ProcessId, SocketId,
+    SpaceId, TaskId, TerminalId,
 };
+pub use socket::HungUp;
 
 use alloc::vec::Vec;
 use call::{Call, Caught, Look, Reply, Value};
@@ -59,6 +61,7 @@ use pid::{Pid, Space};
 use pipe::Pipe;
 use sched::Ready;
 use slab::Slab;
+use socket::Socket;
 use task::{Place, Process, Return, Sleep, Task};
 use terminal::Terminal;
 use version::{Config, KernelVersion};
@@ -75,6 +78,9 @@ pub struct Kernel {
     open: Slab<OpenId, Open>,
     pipes: Slab<PipeId, Pipe>,
     terminals: Slab<TerminalId, Terminal>,
+    sockets: Slab<SocketId, Socket>,
+    /// How many connections there have been.
+    connections: u64,
     nodes: Slab<NodeId, Node>,
     memories: Slab<MemoryId, Memory>,
     frames: Slab<FrameId, Frame>,
@@ -92,6 +98,8 @@ pub struct Kernel {
     last_words: Vec<(u64, Reply)>,
     /// A member of each orphaned group that was told, since the last call. For those who watch: nothing follows from it.
     hung_up: Vec<TaskId>,
+    /// The connections that were closed, for who asks.
+    closed: Vec<(u64, HungUp)>,
     /// Who has something to do; follows from the tasks.
     ready: Ready,
 }
@@ -106,6 +114,7 @@ impl PartialEq for Kernel {
             && self.open == other.open
             && self.pipes == other.pipes
             && self.terminals == other.terminals
+            && self.sockets == other.sockets
             && self.nodes == other.nodes
             && self.memories == other.memories
             && self.frames == other.frames
@@ -130,6 +139,7 @@ impl Hash for Kernel {
         self.open.hash(state);
         self.pipes.hash(state);
         self.terminals.hash(state);
+        self.sockets.hash(state);
         self.nodes.hash(state);
         self.memories.hash(state);
         self.frames.hash(state);
@@ -195,6 +205,8 @@ impl Kernel {
             open: Slab::default(),
             pipes: Slab::default(),
             terminals: Slab::default(),
+            sockets: Slab::default(),
+            connections: 0,
             nodes: Slab::default(),
             memories: Slab::default(),
             frames: Slab::default(),
@@ -208,6 +220,7 @@ impl Kernel {
             births: 0,
             last_words: Vec::new(),
             hung_up: Vec::new(),
+            closed: Vec::new(),
             ready: Ready::default(),
         };
         kernel.cgroups.insert(Cgroup::ROOT);
@@ -294,6 +307,7 @@ impl Kernel {
             Call::Write(fd, ref bytes) => return self.sys_write(task, fd, bytes),
             Call::PollPidfd(fd) => return self.sys_poll_pidfd(task, fd),
             Call::WaitidPidfd(fd, wait) => return self.sys_waitid_pidfd(task, fd, &wait),
+            Call::Accept(fd) => return self.sys_accept(task, fd),
             Call::Execve(ref program) => return self.sys_execve(task, program),
             Call::Terminal(fd, call) => return self.sys_terminal(task, fd, call),
             Call::Pty => self.sys_pty(task),
@@ -316,10 +330,7 @@ impl Kernel {
             Call::Gettid => Ok(Value::Number(self.number_in(self.tasks[task].pid, self.space_of(task)))),
             Call::Getppid => Ok(Value::Number(self.parent_number(task))),
             Call::SetSubreaper(on) => self.sys_set_subreaper(task, on),
-            Call::SetParentDeathSignal(signal) => {
-                self.tasks[task].death_signal = signal;
-                Ok(Value::ZERO)
-            }
+            Call::SetParentDeathSignal(signal) => self.sys_set_death_signal(task, signal),
             Call::GetParentDeathSignal => {
                 Ok(Value::Number(self.tasks[task].death_signal.map_or(0, |signal| signal.number())))
             }
@@ -348,7 +359,14 @@ impl Kernel {
                 Ok(Value::ZERO)
             }
             Call::Alarm(seconds) => self.sys_alarm(task, seconds),
+            Call::Listen(backlog) => self.sys_listen(task, backlog),
+            Call::Connect(fd) => self.sys_connect(task, fd),
         })
+    }
+
+    fn sys_set_death_signal(&mut self, task: TaskId, signal: Option<Signal>) -> Reply {
+        self.tasks[task].death_signal = signal;
+        Ok(Value::ZERO)
     }
 
     /// Makes something go wrong, once: the next time that it could.

@@ -166,6 +166,7 @@ impl Kernel {
             Sleep::Pipe { open, done } => self.pipe_again(task, open, done),
             Sleep::Terminal(open) => self.terminal_again(task, open),
             Sleep::Poll(pid) => self.poll_again(task, pid),
+            Sleep::Accept(open) => self.accept_again(task, open),
             Sleep::Zap => return self.zap_again(task),
         };
         match part {

@@ -55,6 +55,8 @@ keys! {
     CgroupId;
     /// A terminal.
     TerminalId;
+    /// A socket that listens.
+    SocketId;
 }
 
 impl CgroupId {
@@ -103,6 +105,10 @@ impl<K: Key, T> Slab<K, T> {
     #[inline]
     pub(crate) fn get(&self, key: K) -> Option<&T> {
         self.rows.get(key.index())?.as_ref()
+    }
+
+    pub(crate) fn get_mut(&mut self, key: K) -> Option<&mut T> {
+        self.rows.get_mut(key.index())?.as_mut()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (K, &T)> {

@@ -46,6 +46,8 @@ pub(crate) enum Sleep {
     Terminal(OpenId),
     /// The end of a process, by a handle.
     Poll(PidId),
+    /// A connection, at a socket that listens.
+    Accept(OpenId),
     /// All others of the PID namespace to be gone: only its init sleeps so, when it dies.
     Zap,
 }

@@ -107,9 +107,8 @@ impl Kernel {
                 let master = matches!(what, What::Master(_));
                 self.terminal_call(task, terminal, call, master)
             }
-            (What::ReadEnd(_) | What::WriteEnd(_) | What::File(..) | What::Pidfd(_), _) => {
-                Errno::ENOTTY.into()
-            }
+            (What::ReadEnd(_) | What::WriteEnd(_) | What::File(..) | What::Pidfd(_), _)
+            | (What::Listener(_) | What::Connection(_), _) => Errno::ENOTTY.into(),
         }
     }
 

@@ -31,6 +31,8 @@ pub(super) fn each_number(call: &mut Call, mut each: impl FnMut(&mut i32)) {
         | Call::Getsid(number)
         | Call::Read(number, _)
         | Call::Write(number, _)
+        | Call::Accept(number)
+        | Call::Connect(number)
         | Call::Close(number)
         | Call::Dup(number)
         | Call::SetCloexec(number, _)
@@ -80,6 +82,7 @@ pub(super) fn each_number(call: &mut Call, mut each: impl FnMut(&mut i32)) {
         | Call::Touch(..)
         | Call::Resident(_)
         | Call::LimitStack(_)
-        | Call::Alarm(_) => {}
+        | Call::Alarm(_)
+        | Call::Listen(_) => {}
     }
 }

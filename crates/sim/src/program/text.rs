@@ -103,13 +103,10 @@ impl fmt::Display for Call {
             Call::Sigaction(signal, action) => print_action(f, *signal, *action),
             Call::Sigprocmask(how, set) => {
                 write!(f, "sigprocmask {}", word_of(&MASKS, *how))?;
-                set.iter().try_for_each(|signal| write!(f, " {}", Name(signal.number())))
+                print_signals(f, *set)
             }
             Call::Sigpending => f.write_str("sigpending"),
-            Call::Sigtake(set) => {
-                f.write_str("sigtake")?;
-                set.iter().try_for_each(|signal| write!(f, " {}", Name(signal.number())))
-            }
+            Call::Sigtake(set) => f.write_str("sigtake").and_then(|()| print_signals(f, *set)),
             Call::Pause => f.write_str("pause"),
             Call::Setpgid(pid, group) => write!(f, "setpgid {pid} {group}"),
             Call::Getpgid(pid) => write!(f, "getpgid {pid}"),
@@ -134,6 +131,9 @@ impl fmt::Display for Call {
                 write!(f, "open {} {}", Word(path.as_bytes()), word_of(&ACCESS, *access))
             }
             Call::Close(fd) => write!(f, "close {fd}"),
+            Call::Listen(backlog) => write!(f, "listen {backlog}"),
+            Call::Accept(fd) => write!(f, "accept {fd}"),
+            Call::Connect(fd) => write!(f, "connect {fd}"),
             Call::Dup(fd) => write!(f, "dup {fd}"),
             Call::Dup2(fd, onto) => write!(f, "dup2 {fd} {onto}"),
             Call::SetCloexec(fd, on) => write!(f, "cloexec {fd} {}", on_off(*on)),
@@ -170,6 +170,10 @@ impl fmt::Display for Name {
             None => write!(f, "{}", self.0),
         }
     }
+}
+
+fn print_signals(f: &mut fmt::Formatter<'_>, set: SigSet) -> fmt::Result {
+    set.iter().try_for_each(|signal| write!(f, " {}", Name(signal.number())))
 }
 
 fn on_off(on: bool) -> &'static str {
@@ -278,7 +282,7 @@ impl fmt::Display for Said<'_> {
             }
             Ok(Value::Signals(set)) => {
                 f.write_str("signals")?;
-                set.iter().try_for_each(|signal| write!(f, " {}", Name(signal.number())))
+                print_signals(f, *set)
             }
             Err(errno) => match errno.name() {
                 Some(name) => f.write_str(name),
@@ -406,6 +410,9 @@ fn read_file_call(name: &str, words: &mut Words<'_>) -> Result<Call, BadCall> {
         "write" => Call::Write(words.number()?, words.read(bytes_of)?),
         "open" => Call::Open(words.text()?, words.one_of(&ACCESS)?),
         "close" => Call::Close(words.number()?),
+        "listen" => Call::Listen(words.number()?),
+        "connect" => Call::Connect(words.number()?),
+        "accept" => Call::Accept(words.number()?),
         "dup" => Call::Dup(words.number()?),
         "dup2" => Call::Dup2(words.number()?, words.number()?),
         "cloexec" => Call::SetCloexec(words.number()?, words.one_of(&ON_OFF)?),

@@ -86,6 +86,48 @@ pub fn set_nonblocking(fd: i32, on: bool) -> Result<()> {
     call(libc::SYS_fcntl, [fd as usize, libc::F_SETFL as usize, flags as usize]).map(drop)
 }
 
+/// `socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)`, bound to a free abstract address (autobind), `listen(fd, backlog)`.
+///
+/// <https://man7.org/linux/man-pages/man2/listen.2.html>
+pub fn listen(backlog: u32) -> Result<i32> {
+    let fd = stream(0)?;
+    let family = libc::AF_UNIX as libc::sa_family_t;
+    let length = size_of::<libc::sa_family_t>();
+    let bound = call(libc::SYS_bind, [fd as usize, (&raw const family) as usize, length])
+        .and_then(|_| call(libc::SYS_listen, [fd as usize, backlog as usize, 0]));
+    bound.map(|_| fd).inspect_err(|_| {
+        let _ = close(fd);
+    })
+}
+
+fn stream(flags: i32) -> Result<i32> {
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | flags;
+    call(libc::SYS_socket, [libc::AF_UNIX as usize, kind as usize, 0])
+}
+
+/// `connect` of a new socket, that does not wait, to the address of this one; then it is closed.
+///
+/// <https://man7.org/linux/man-pages/man2/connect.2.html>
+pub fn connect(fd: i32) -> Result<()> {
+    let mut address = [0_u8; size_of::<libc::sockaddr_un>()];
+    let mut length = address.len() as libc::socklen_t;
+    call(libc::SYS_getsockname, [fd as usize, address.as_mut_ptr() as usize, (&raw mut length) as usize])?;
+    let client = stream(libc::SOCK_NONBLOCK)?;
+    let length = (length as usize).min(address.len());
+    let connected = call(libc::SYS_connect, [client as usize, address.as_ptr() as usize, length]);
+    close(client)?;
+    connected.map(drop)
+}
+
+/// `accept4(fd, NULL, NULL, SOCK_CLOEXEC)`.
+///
+/// <https://man7.org/linux/man-pages/man2/accept.2.html>
+pub fn accept(fd: i32) -> Result<i32> {
+    // SAFETY: nobody asks who connects.
+    unsafe { raw::call(libc::SYS_accept4, [fd as usize, 0, 0, libc::SOCK_CLOEXEC as usize, 0, 0]) }
+        .map(|fd| fd as i32)
+}
+
 /// `close_range(from, to, 0)`.
 ///
 /// <https://man7.org/linux/man-pages/man2/close_range.2.html>

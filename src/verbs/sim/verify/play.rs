@@ -193,7 +193,10 @@ pub(in crate::verbs::sim) fn perform(call: &Call) -> Reply {
         | Call::PidfdSend(..)
         | Call::PollPidfd(_)
         | Call::WaitidPidfd(..)
-        | Call::PidfdEnd(_) => descriptor(call),
+        | Call::PidfdEnd(_)
+        | Call::Listen(_)
+        | Call::Connect(_)
+        | Call::Accept(_) => descriptor(call),
     }
 }
 
@@ -239,6 +242,9 @@ fn descriptor(call: &Call) -> Reply {
         Call::PollPidfd(fd) => files::poll(*fd).map(Value::Number),
         Call::WaitidPidfd(fd, wait) => waited(classic::waitid(3, *fd, options(wait))?),
         Call::PidfdEnd(fd) => files::pidfd_end(*fd).map(Value::Number),
+        Call::Listen(backlog) => files::listen(*backlog).map(Value::Number),
+        Call::Connect(fd) => files::connect(*fd).map(zero),
+        Call::Accept(fd) => files::accept(*fd).map(Value::Number),
         _ => Err(Errno::ENOSYS),
     }
 }

@@ -1,0 +1,84 @@
+//! K: queues of sockets that listen, and who takes from them.
+
+use crate::world::World;
+use doula_model::plan::Errno;
+use doula_model::signal::Signal;
+use doula_sim::kernel::call::{Call, Value};
+use doula_sim::kernel::sigset::Action;
+use doula_sim::kernel::{HungUp, SocketId, TaskId};
+
+/// A socket with room for so many, and its descriptor.
+fn listen(world: &mut World, task: TaskId, backlog: u32) -> (SocketId, i32) {
+    let fd = world.number(task, Call::Listen(backlog));
+    (world.socket_of(task, fd).expect("a socket"), fd)
+}
+
+#[test]
+fn k1_a_queue_takes_one_more_than_its_backlog_says() {
+    let (mut world, init) = World::new();
+    let (socket, fd) = listen(&mut world, init, 2);
+    let taken = (0..5).filter(|_| world.connect(socket).is_ok()).count();
+    assert_eq!((taken, world.waiting_at(socket), world.connect(socket)), (3, 3, Err(Errno::EAGAIN)));
+    world.number(init, Call::Accept(fd));
+    assert!(world.connect(socket).is_ok(), "there is room again");
+}
+
+#[test]
+fn k2_each_connection_is_taken_by_one_the_oldest_first_and_the_others_sleep_on() {
+    let (mut world, init) = World::new();
+    let (socket, fd) = listen(&mut world, init, 8);
+    let workers = [world.fork(init), world.fork(init)];
+    workers.iter().for_each(|worker| world.sleeps(*worker, Call::Accept(fd)));
+    assert!(workers.iter().all(|worker| world.is_accepting(*worker)));
+    world.connect(socket).expect("room");
+    let woken = workers.iter().filter(|worker| world.woke_with(**worker).is_some()).count();
+    assert_eq!((woken, world.waiting_at(socket)), (1, 0));
+    world.done(init, Call::SetNonblocking(fd, true));
+    assert_eq!(world.error(init, Call::Accept(fd)), Errno::EAGAIN);
+    assert_eq!(world.error(init, Call::Accept(77)), Errno::EBADF);
+}
+
+#[test]
+fn k2_a_sleeper_in_accept_is_interrupted_by_a_handler_and_dies_of_what_has_none() {
+    let (mut world, init) = World::new();
+    let (_, fd) = listen(&mut world, init, 8);
+    let (one, other) = (world.fork(init), world.fork(init));
+    world.act(one, Signal::TERM, Action::HANDLER);
+    for worker in [one, other] {
+        world.sleeps(worker, Call::Accept(fd));
+        world.kill(init, worker, Signal::TERM);
+    }
+    assert_eq!(world.woke_with(one), Some(Err(Errno::EINTR)));
+    assert_eq!(world.state(other), 'Z');
+}
+
+#[test]
+fn k3_a_socket_lives_as_long_as_anybody_has_it_and_its_queue_with_it() {
+    let (mut world, init) = World::new();
+    let (socket, fd) = listen(&mut world, init, 8);
+    let child = world.fork(init);
+    let waiting = world.connect(socket).expect("room");
+    world.done(init, Call::Close(fd));
+    assert_eq!((world.waiting_at(socket), world.take_closed()), (1, vec![]), "the child has it");
+    world.exit(child, 0);
+    assert_eq!(world.take_closed(), [(waiting, HungUp::Reset)]);
+    assert_eq!(world.connect(socket), Err(Errno::ECONNREFUSED));
+}
+
+#[test]
+fn k4_a_connection_ends_with_its_last_descriptor_answered_or_not() {
+    let (mut world, init) = World::new();
+    let (socket, fd) = listen(&mut world, init, 8);
+    let connections: Vec<u64> = (0..2).map(|_| world.connect(socket).expect("room")).collect();
+    let first = world.number(init, Call::Accept(fd));
+    let child = world.fork(init);
+    world.done(init, Call::Close(first));
+    assert_eq!(world.reply(child, Call::Write(first, b"it".to_vec())), Ok(Value::Number(2)));
+    assert_eq!(world.take_closed(), [], "the child has it still");
+    world.exit(child, 0);
+    assert_eq!(world.take_closed(), [(connections[0], HungUp::Answered)]);
+    let worker = world.fork(init);
+    world.number(worker, Call::Accept(fd));
+    world.kill(init, worker, Signal::KILL);
+    assert_eq!(world.take_closed(), [(connections[1], HungUp::Silent)]);
+}
