@@ -96,12 +96,13 @@ tail -n +1 -f --pid="$cargo" "$log" |
 wait "$cargo" || status=1
 trap - INT TERM
 
-# Seeds that nobody has played yet, a minute of them: the supervisor on paper, as it is and killed once. What fails is told
+# Seeds that nobody has played yet, a minute of them: the supervisor on paper, as it is, killed once, and with a pool. What fails is told
 # with the command that plays it again. No soak waits for anything, so a slow machine only plays fewer.
-soak() { step timeout 300 target/debug/doula sim soak --seconds 30 --first "$(date +%s)000000" "$@" || status=1; }
+soak() { step timeout 300 target/debug/doula sim soak --seconds 20 --first "$(date +%s)000000" "$@" || status=1; }
 if [ -x target/debug/doula ]; then
     soak
     soak --kill
+    soak --pool --kill
 fi
 
 printf '\n== summary\n'

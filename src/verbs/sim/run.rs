@@ -28,6 +28,10 @@ pub(crate) struct Args {
     #[arg(long)]
     calm: bool,
 
+    /// The family is the workers of a pool, and clients connect to it
+    #[arg(long)]
+    pool: bool,
+
     /// Kill the supervisor with SIGKILL before this step of it
     #[arg(long, value_name = "STEP")]
     kill_at: Option<u64>,
@@ -36,7 +40,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "STEPS", requires = "kill_at")]
     kill_again: Option<u64>,
 
-    /// Leave these services (s0), deeds of people (d0) and faults out
+    /// Leave these services (s0), deeds of people (d0), clients (clients) and faults out
     #[arg(long, value_name = "LIST", default_value = "", hide_default_value = true, value_parser = cut)]
     without: Cut,
 
@@ -59,9 +63,14 @@ pub(super) fn breakage(text: &str) -> Result<Breakage, String> {
     found.copied().ok_or_else(|| format!("it can be one of {}", names.join(", ")))
 }
 
+/// The scenario of a seed.
+pub(super) fn scenario(seed: u64, pool: bool) -> Scenario {
+    if pool { Scenario::of_pool(seed) } else { Scenario::of(seed) }
+}
+
 /// Plays it.
 pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
-    let scenario = Scenario::of(args.seed);
+    let scenario = scenario(args.seed, args.pool);
     let scenario = if args.calm { scenario.undisturbed() } else { scenario };
     let small = scenario.without(&args.without);
     let options = Options {
@@ -111,6 +120,9 @@ fn introduce(scenario: &Scenario, ui: &mut Ui) -> Result<(), Failure> {
     }
     for fault in scenario.sites.iter() {
         ui.line(&format!("fault {}: {}", fault.site().name, fault.site().what))?;
+    }
+    if let Some(clients) = &scenario.clients {
+        ui.line(&format!("{clients:?}"))?;
     }
     ui.line(&format!("{:?}", scenario.machine))
 }

@@ -1,6 +1,6 @@
 //! `doula sim soak`: seed after seed.
 
-use super::run::breakage;
+use super::run::{breakage, scenario};
 use super::tell::{Finding, replay};
 use crate::error::{Exit, Kind, Outcome};
 use crate::ui::{Color, Ui};
@@ -41,6 +41,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
 
+    /// Each family is the workers of a pool, and clients connect to it
+    #[arg(long)]
+    pool: bool,
+
     /// Kill the supervisor of each seed before a step that the seed chooses
     #[arg(long)]
     kill: bool,
@@ -78,7 +82,7 @@ struct Shared<'a> {
 
 thread_local! {
     /// The seed that this thread plays, and how, for who reads of a panic.
-    static PLAYED: Cell<Option<(u64, Options)>> = const { Cell::new(None) };
+    static PLAYED: Cell<Option<(u64, bool, Options)>> = const { Cell::new(None) };
 }
 
 /// Plays.
@@ -102,7 +106,8 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
         }
     });
     let failed = shared.failed.lock().map_or(None, |failed| *failed);
-    let violation = failed.and_then(|(seed, options)| Finding::of(&Scenario::of(seed), &options, false));
+    let violation =
+        failed.and_then(|(seed, options)| Finding::of(&scenario(seed, args.pool), &options, false));
     let (seeds, events) = (shared.played.into_inner(), shared.events.into_inner());
     let seconds = began.elapsed().as_secs_f64();
     let rate = events as f64 / seconds;
@@ -137,7 +142,7 @@ impl Shared<'_> {
     }
 
     fn play(&self, seed: u64) {
-        let scenario = Scenario::of(seed);
+        let scenario = scenario(seed, self.args.pool);
         let mut options =
             Options { most_events: self.args.steps, broken: self.args.broken, ..Options::default() };
         let mut report = play_named(&scenario, &options);
@@ -159,7 +164,7 @@ impl Shared<'_> {
 
 /// Plays so that a panic can be told by its command.
 fn play_named(scenario: &Scenario, options: &Options) -> Report {
-    PLAYED.set(Some((scenario.seed, *options)));
+    PLAYED.set(Some((scenario.seed, scenario.is_pool(), *options)));
     let report = play(scenario, options);
     PLAYED.set(None);
     report
@@ -174,8 +179,8 @@ fn tell_the_seed_of_a_panic() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         before(panic);
-        if let Some((seed, options)) = PLAYED.get() {
-            let command = replay(seed, &options, false, &Cut::default());
+        if let Some((seed, pool, options)) = PLAYED.get() {
+            let command = replay(&scenario(seed, pool), &options, false, &Cut::default());
             Ui::new(Color::Never).note(&format!("while playing: {command}"));
         }
     }));

@@ -53,7 +53,7 @@ impl Finding {
     pub(super) fn of(scenario: &Scenario, options: &Options, calm: bool) -> Option<Finding> {
         let small = shrink(scenario, options)?;
         let violation = small.report.violation.clone()?;
-        let replay = replay(scenario.seed, &small.options, calm, &small.cut);
+        let replay = replay(scenario, &small.options, calm, &small.cut);
         Some(Finding { check: violation.check, text: violation.text, replay })
     }
 
@@ -64,8 +64,11 @@ impl Finding {
 }
 
 /// The command that plays this.
-pub(super) fn replay(seed: u64, options: &Options, calm: bool, cut: &Cut) -> String {
-    let mut words = format!("doula sim run --seed {seed} --steps {}", options.most_events);
+pub(super) fn replay(scenario: &Scenario, options: &Options, calm: bool, cut: &Cut) -> String {
+    let mut words = format!("doula sim run --seed {} --steps {}", scenario.seed, options.most_events);
+    if scenario.is_pool() {
+        words += " --pool";
+    }
     if calm {
         words += " --calm";
     }

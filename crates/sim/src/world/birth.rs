@@ -105,12 +105,16 @@ impl World<'_> {
         self.step();
         let at = self.place(key.service);
         let Seat { leaf, killed, life } = self.seats[at];
+        let elsewhere = leaf.is_some_and(|leaf| self.leaves.get(&(self.family, at)) != Some(&leaf));
         let kept = leaf.filter(|leaf| !killed || !self.remove_leaf(*leaf));
         let leaf = match kept {
             Some(leaf) => leaf,
             None => {
                 let leaf = self.make_leaf(at)?;
                 self.seats[at] = Seat { leaf: Some(leaf), killed: false, life };
+                if elsewhere {
+                    self.has_moved(key);
+                }
                 leaf
             }
         };
@@ -152,7 +156,7 @@ impl World<'_> {
             self.kernel.signal_from_kernel(child, Signal::KILL);
             return Came::Nowhere;
         }
-        for (step, call) in self.plan() {
+        for (step, call) in self.plan(key.role) {
             match self.child_call(child, birth, call) {
                 None => return Came::Killed,
                 Some(Ok(_)) => {}
@@ -171,7 +175,8 @@ impl World<'_> {
             Some(Err(errno)) => self.child_fails(child, birth, SpawnError { step: Step::Exec, errno }),
             _ if !self.kernel.lives(child, birth) => Came::Killed,
             _ => {
-                self.checks.executed(&self.kernel, child, leaf);
+                let socket = self.scenario.clients.is_some() && key.role == Role::Main;
+                self.checks.executed(&self.kernel, child, (leaf, socket));
                 let at = self.place(key.service);
                 let member = &self.scenario.members[at];
                 let script = if key.role == Role::Main { &member.main } else { &member.helper };
@@ -187,6 +192,7 @@ impl World<'_> {
 
     /// No service has two main processes, whoever is its supervisor.
     fn is_the_only_one(&mut self, member: usize, child: TaskId, birth: u64) {
+        self.births[member] += 1;
         let before = self.mains.insert(member, (child, birth));
         let Some((task, birth)) = before else { return };
         // A supervisor that was killed between a birth and its note, while the disk had no room: nobody can know of this one.
@@ -209,11 +215,12 @@ impl World<'_> {
     }
 
     /// What the plan of every service says: a session, nothing blocked and nothing ignored, no other descriptors.
-    fn plan(&self) -> Vec<(Step, Call)> {
+    fn plan(&self, role: Role) -> Vec<(Step, Call)> {
         let mut plan = Vec::from([(Step::Session, Call::Setsid)]);
         plan.push((Step::Fds, Call::SetCloexec(NULL, false)));
         plan.push((Step::Fds, Call::Dup2(OUTPUT, 1)));
         plan.push((Step::Fds, Call::SetCloexec(OUTPUT, false)));
+        plan.extend(self.socket_for(role).into_iter().map(|call| (Step::Fds, call)));
         plan.extend(
             [Signal::HUP, Signal::PIPE]
                 .map(|signal| (Step::Signals, Call::Sigaction(signal, Action::DEFAULT))),

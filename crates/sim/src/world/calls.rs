@@ -5,6 +5,7 @@ use super::birth::exactly;
 use super::breakage::Breakage;
 use super::checks::Settled;
 use super::faults::{Fault, Sites};
+use super::scenario::Deed;
 use super::{Happening, Watched, World};
 use crate::kernel::TaskId;
 use crate::kernel::call::{Access, Call, Mask, Value, Wait, Waited};
@@ -380,6 +381,7 @@ impl Kernel for World<'_> {
         if self.killed {
             return;
         }
+        self.has_heard();
         self.checks.turn(&self.kernel, self.supervisor, self.now);
         if self.log.events() >= self.options.most_events {
             self.be_quiet();
@@ -461,9 +463,9 @@ impl Kernel for World<'_> {
         }
     }
 
-    fn measure(&mut self, workers: &[ServiceId], _: bool) -> Measure {
+    fn measure(&mut self, workers: &[ServiceId], closely: bool) -> Measure {
         self.step();
-        if self.killed { Measure::default() } else { self.load(workers) }
+        if self.killed { Measure::default() } else { self.load(workers, closely) }
     }
 
     fn await_connection(&mut self, pool: PoolId, workers: &[ServiceId]) {
@@ -478,7 +480,9 @@ impl Kernel for World<'_> {
         if self.killed {
             return;
         }
-        self.journal.forget(service);
+        if let Some(journal) = &mut self.journal {
+            journal.forget(service);
+        }
         let at = self.place(service);
         let seat = core::mem::take(&mut self.seats[at]);
         if let Some(leaf) = seat.leaf {
@@ -532,19 +536,25 @@ impl Kernel for World<'_> {
         }
         // What was asked for counts once the supervisor has been told.
         if self.pending.is_empty() && core::mem::take(&mut self.inspect) {
-            let calm = self.options.kill_at.is_some()
-                && self.scenario.sites == Sites::NONE
-                && self.scenario.deeds.is_empty();
+            let asked = self.scenario.deeds.iter().any(|(_, deed)| *deed != Deed::Upgrade);
+            let keeps = self.options.kill_at.is_some() || self.scenario.machine.keep_alive;
+            let calm = keeps && !asked && self.scenario.sites == Sites::NONE;
             let of = Settled {
                 members: &self.scenario.members,
                 calm,
                 last_deed: self.last_deed.as_ref(),
                 now: self.now,
                 unheard: &self.unheard,
+                births: &self.births,
+                all_die: self.scenario.machine.pid_one,
             };
             self.checks.settled(engine, &self.kernel, self.supervisor, &of);
             self.pools_at_rest(engine);
             self.later(Duration::from_millis(10), Happening::End(Haste::Orderly));
+        }
+        self.upgrade_if_asked(engine);
+        if self.killed {
+            return None;
         }
         let event = self.pending.pop_front()?;
         if let Event::Noticed { service, .. } = &event {
@@ -552,6 +562,7 @@ impl Kernel for World<'_> {
         }
         self.log.note(self.now, ("event", self.pending.len()));
         self.log.say(self.now, "event", format_args!("{event:?}"));
+        self.hears(&event);
         let command = matches!(event, Event::Command(_));
         if let (true, Some((at, _))) = (command, &mut self.last_deed) {
             // It counts from when the supervisor is told.

@@ -13,6 +13,7 @@
 //! | `stop` | a stop ends within its grace, and what is left within that of leftovers |
 //! | `leftover` | who is said to be at rest has no process |
 //! | `release` | only an empty tree is released |
+//! | `once` | who does not end by itself is started once, however often its supervisor dies or is another program |
 //! | `up` | who is said to be up lives; who was stopped last does not; after a kill -9 all who can be are up again |
 //! | `last` | the supervisor ends after all its children and all processes of the family |
 //! | `tree` | every process has a living parent, up to init |
@@ -266,7 +267,7 @@ impl Checks {
     }
 
     /// A program is about to run its first instruction.
-    pub(crate) fn executed(&mut self, kernel: &Kernel, child: TaskId, leaf: CgroupId) {
+    pub(crate) fn executed(&mut self, kernel: &Kernel, child: TaskId, (leaf, socket): (CgroupId, bool)) {
         let Some(look) = kernel.look(child) else { return };
         let (blocked, ignored) = (kernel.blocked(child), kernel.ignored(child));
         let descriptors = kernel.descriptors(child);
@@ -274,7 +275,7 @@ impl Checks {
             let text = alloc::format!("process {} starts with signals blocked or ignored", look.pid);
             self.fail("inherited", text);
         }
-        if descriptors != [0, 1, 2] {
+        if descriptors != [0, 1, 2, 3][..if socket { 4 } else { 3 }] {
             self.fail(
                 "inherited",
                 alloc::format!("process {} starts with descriptors {descriptors:?}", look.pid),
@@ -447,6 +448,12 @@ impl Checks {
             if of.calm && sure && view.state != State::Up {
                 self.fail("up", alloc::format!("s{at} should be up and is {:?}", view.state));
             }
+            if of.calm && sure && !of.all_die && of.births[at] != 1 {
+                self.fail(
+                    "once",
+                    alloc::format!("s{at} was started {} times, and never ended", of.births[at]),
+                );
+            }
         }
     }
 
@@ -475,6 +482,10 @@ pub(crate) struct Settled<'a> {
     pub(crate) now: Time,
     /// Whose readiness a supervisor heard that was killed before it wrote that down.
     pub(crate) unheard: &'a [usize],
+    /// How many main processes each has had.
+    pub(crate) births: &'a [u32],
+    /// With a supervisor all of its family die.
+    pub(crate) all_die: bool,
 }
 
 impl Settled<'_> {

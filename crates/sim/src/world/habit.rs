@@ -52,10 +52,14 @@ habits! {
     Storm = "storm", "forks as fast as it can, and so do its children";
     Orphans = "orphans", "leaves many orphans that all die in the same moment";
     Task = "task", "does its work and ends well";
+    Server = "server", "answers one client after the other, and at SIGTERM the one that it has";
+    ForkingServer = "forking-server", "has a child for each client, and waits for all of them at SIGTERM";
+    HastyServer = "hasty-server", "answers one client after the other, and at SIGTERM nobody any more";
+    WornServer = "worn-server", "answers a few clients, and ends well";
 }
 
 /// The scripts that are not in the cast.
-const OWN: [(&str, &str); 5] = [
+const OWN: [(&str, &str); 9] = [
     (
         "says-that-it-stops",
         "on TERM { notify STOPPING=1\n sleep 2s\n exit 0 }\n notify READY=1\n loop { pause }",
@@ -85,6 +89,34 @@ const OWN: [(&str, &str); 5] = [
         }",
     ),
     ("task", "sleep 10s"),
+    (
+        "server",
+        "on TERM { close 3 }\n notify READY=1
+        loop { accept 3 as it\n if failed { exit 0 }\n sleep 300ms\n write $it ok\n close $it }",
+    ),
+    (
+        "forking-server",
+        "on TERM { close 3 }\n notify READY=1
+        loop {
+            accept 3 as it
+            if failed { break }
+            fork { ignore TERM\n sleep 300ms\n write $it ok }
+            if failed { write $it busy }
+            close $it
+            loop { wait4 any nohang\n if failed { break }\n if none { break } }
+        }
+        loop { wait4 any\n if failed ECHILD { exit 0 } }",
+    ),
+    (
+        "hasty-server",
+        "on TERM { exit 0 }\n notify READY=1
+        loop { accept 3 as it\n if failed { exit 0 }\n sleep 300ms\n write $it ok\n close $it }",
+    ),
+    (
+        "worn-server",
+        "on TERM { close 3 }\n notify READY=1
+        repeat 5 { accept 3 as it\n if failed { exit 0 }\n sleep 300ms\n write $it ok\n close $it }",
+    ),
 ];
 
 /// Who only passes by.
@@ -102,7 +134,24 @@ impl Habit {
                 | Habit::StopsItself
                 | Habit::HoldsThePipeOpen
                 | Habit::Task
+                | Habit::WornServer
         )
+    }
+
+    /// Those that serve the clients of a socket.
+    pub const SERVERS: [Habit; 4] =
+        [Habit::Server, Habit::ForkingServer, Habit::HastyServer, Habit::WornServer];
+
+    /// Whether it needs a socket.
+    #[must_use]
+    pub fn serves(self) -> bool {
+        Habit::SERVERS.contains(&self)
+    }
+
+    /// Whether it answers everybody whom it has taken, if it is asked to stop.
+    #[must_use]
+    pub const fn answers_all(self) -> bool {
+        matches!(self, Habit::Server | Habit::ForkingServer | Habit::WornServer)
     }
 
     /// Whether it says that it is ready.

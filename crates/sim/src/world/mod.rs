@@ -28,8 +28,10 @@ mod play;
 mod pool;
 mod scenario;
 mod shrink;
+mod sockets;
 mod stage;
 mod takeover;
+mod upgrade;
 
 pub use breakage::Breakage;
 pub use checks::Violation;
@@ -39,6 +41,7 @@ pub use log::Line;
 pub use play::{Options, Report, run};
 pub use scenario::{Cut, Deed, Machine, Member, Scenario};
 pub use shrink::{Smallest, shrink};
+pub use sockets::Clients;
 
 use crate::kernel::call::{Call, Clone as How, Reply, Value, Wait};
 use crate::kernel::version::{Config, KernelVersion};
@@ -48,7 +51,7 @@ use alloc::vec::Vec;
 use calls::Handle;
 use checks::Checks;
 use core::time::Duration;
-use disk::{Disk, Journal, Place};
+use disk::{Disk, Journal, Lines, Place};
 use doula_core::engine::Engine;
 use doula_core::random::Random;
 use doula_model::event::{Command, Event, Haste};
@@ -79,6 +82,10 @@ enum Happening {
     Due(ServiceId, u32),
     /// A connection waits for a pool.
     Knock(PoolId, u32),
+    /// Clients come to the socket of a pool.
+    Drove,
+    /// One that met a full queue tries again, so often.
+    Client(u32),
     /// Who was stopped from outside goes on.
     Continue(TaskId, u64),
     /// Nothing goes wrong any more.
@@ -123,8 +130,9 @@ struct World<'a> {
     agenda: BTreeMap<(Time, u64), Happening>,
     agenda_count: u64,
     supervisor: TaskId,
-    /// Which life of the supervisor this is.
+    /// Which life of the supervisor this is, and the PID namespace, by the life that made it.
     life: u32,
+    namespace: u32,
     /// The control groups of all families that supervisors have made, and of the last one.
     families: CgroupId,
     family: CgroupId,
@@ -133,12 +141,16 @@ struct World<'a> {
     leaves: BTreeMap<(CgroupId, usize), CgroupId>,
     /// By the place of a service in the scenario.
     seats: Vec<Seat>,
-    /// The last main process of each.
+    /// The last main process of each, and how many there have been.
     mains: BTreeMap<usize, (TaskId, u64)>,
+    births: Vec<u32>,
     disk: Disk,
-    journal: Journal,
+    /// There is none before the supervisor begins one.
+    journal: Option<Journal>,
+    lines: Lines,
     /// Where lives are that an earlier supervisor began.
     held: BTreeMap<ServiceId, Place>,
+    desk: sockets::Desk,
     keeper: Option<Keeper>,
     /// Whether who looks for a keeper finds ours.
     keeper_is_found: bool,
@@ -174,6 +186,9 @@ struct World<'a> {
     /// Calls of the supervisor, and steps of its children before their programs.
     steps: u64,
     killed: bool,
+    /// People want it to go on as another program, and now it is one.
+    upgrade_is_asked: bool,
+    upgraded: bool,
     quiet: bool,
     /// Whom the next call is to bury.
     burying: Option<TaskId>,
@@ -204,15 +219,19 @@ impl<'a> World<'a> {
             agenda_count: 0,
             supervisor: init,
             life: 0,
+            namespace: 0,
             families,
             family: families,
             old_families: Vec::new(),
             leaves: BTreeMap::new(),
             seats: Vec::new(),
             mains: BTreeMap::new(),
+            births: alloc::vec![0; scenario.members.len()],
             disk: Disk::default(),
-            journal: Journal::default(),
+            journal: None,
+            lines: Lines::default(),
             held: BTreeMap::new(),
+            desk: sockets::Desk::default(),
             keeper: None,
             keeper_is_found: false,
             left: None,
@@ -233,6 +252,8 @@ impl<'a> World<'a> {
             reads: BEGINNING,
             steps: 0,
             killed: false,
+            upgrade_is_asked: false,
+            upgraded: false,
             quiet: false,
             burying: None,
             last_deed: None,
@@ -256,6 +277,7 @@ impl<'a> World<'a> {
             self.later(self.scenario.deeds[at].0, Happening::Deed(at));
         }
         self.later(play::BUSY, Happening::Quiet);
+        self.open_the_doors();
     }
 
     fn later(&mut self, wait: Duration, what: Happening) {
@@ -274,16 +296,22 @@ impl<'a> World<'a> {
             return self.checks.fail("world", "the supervisor is not there".into());
         };
         (self.supervisor, self.killed) = (task, false);
-        self.life += 1;
+        self.namespace = if self.scenario.machine.pid_one { self.life + 1 } else { 0 };
         self.clear_stale_groups();
         self.family = self.kernel.make_cgroup(self.families).unwrap_or(self.families);
         self.old_families.push(self.family);
-        self.seats = alloc::vec![Seat::default(); self.scenario.members.len()];
-        self.forget_last_life();
         if self.scenario.machine.nohup {
             let ignore = crate::kernel::sigset::Action::IGNORE;
             self.kernel.call(task, Call::Sigaction(Signal::HUP, ignore));
         }
+        self.begin_program();
+    }
+
+    /// What its program does first.
+    fn begin_program(&mut self) {
+        self.life += 1;
+        self.seats = alloc::vec![Seat::default(); self.scenario.members.len()];
+        self.forget_last_life();
         self.make_keeper();
         for call in calls::first_calls() {
             let _ = self.call(call);
@@ -298,7 +326,7 @@ impl<'a> World<'a> {
         self.outputs.clear();
         self.inherited.clear();
         self.held.clear();
-        self.journal = Journal::default();
+        (self.journal, self.lines) = (None, Lines::default());
         self.keeper_is_found = false;
         (self.signal_since, self.stops_told, self.last_deed) = (None, false, None);
         // What services have said waits in their sockets, if somebody keeps those open.
@@ -399,9 +427,21 @@ impl<'a> World<'a> {
         );
         self.kernel.signal_from_kernel(self.supervisor, Signal::KILL);
         (self.killed, self.died) = (true, self.now);
+        (self.upgrade_is_asked, self.upgraded) = (false, false);
+        self.look_later();
         self.unheard.extend(self.heard.take());
         self.leave_estate();
         self.bury_by_init();
+        self.doors_are_gone();
+    }
+
+    /// Another supervisor needs time to bring everything to rest.
+    fn look_later(&mut self) {
+        let before = self.agenda.len();
+        self.agenda.retain(|_, what| !matches!(what, Happening::Settled));
+        if self.agenda.len() < before || core::mem::take(&mut self.inspect) {
+            self.later(play::QUIET, Happening::Settled);
+        }
     }
 
     /// Library code in the supervisor buries a child of ours. Only of those that are watched: nobody could tell
@@ -466,6 +506,8 @@ impl<'a> World<'a> {
                 self.pending.push_back(Event::Due { service });
             }
             Happening::Knock(..) | Happening::Due(..) => {}
+            Happening::Drove => self.drove(),
+            Happening::Client(tries) => self.connect(tries),
             Happening::Continue(task, birth) => {
                 if self.kernel.lives(task, birth) {
                     self.kernel.signal_from_kernel(task, Signal::CONT);
@@ -476,6 +518,7 @@ impl<'a> World<'a> {
                 self.inspect = true;
             }
             Happening::End(haste) => {
+                self.close_the_doors();
                 self.pending.push_back(Event::Command(Command::Shutdown(haste)));
                 let (wait, next) = match haste {
                     Haste::Kill => (play::PATIENCE, Happening::Overdue),
@@ -502,6 +545,10 @@ impl<'a> World<'a> {
         if self.quiet || self.killed {
             return;
         }
+        if *deed == Deed::Upgrade {
+            self.upgrade_is_asked = true;
+            return;
+        }
         self.last_deed = Some((self.now, deed));
         match deed {
             Deed::Command(command) => {
@@ -516,6 +563,7 @@ impl<'a> World<'a> {
                 self.checks.asked();
                 self.kernel.signal_from_kernel(self.supervisor, *signal);
             }
+            Deed::Upgrade => {}
         }
     }
 
@@ -543,6 +591,7 @@ impl<'a> World<'a> {
         }
         self.stage.said = said;
         self.bury_by_init();
+        self.look_at_clients();
     }
 
     /// PID 1 of the machine buries whom it has.

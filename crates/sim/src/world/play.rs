@@ -71,9 +71,13 @@ pub fn run(scenario: &Scenario, options: &Options) -> Report {
     let mut world = World::new(scenario, options);
     let mut code = None;
     while code.is_none() && !world.checks.has_failed() {
-        world.boot();
+        if world.upgraded {
+            world.begin_again();
+        } else {
+            world.boot();
+        }
         code = live(&mut world);
-        if code.is_none() && world.killed {
+        if code.is_none() && world.killed && !world.upgraded {
             world.go_on_without_supervisor();
         }
     }
@@ -89,6 +93,9 @@ fn live(world: &mut World<'_>) -> Option<u8> {
     let keeps = world.options.kill_at.is_some() || world.scenario.machine.keep_alive;
     let before = world.take_over(&specs);
     let takes_over = before.is_some();
+    if !takes_over {
+        world.open_socket();
+    }
     let engine = before.unwrap_or_else(|| Engine::new(specs, world.scenario.seed, world.now));
     let mut engine = engine.keep_alive(keeps);
     world.begin_life(&engine, takes_over);
@@ -132,6 +139,7 @@ fn spec(world: &World<'_>, spec: &ServiceSpec) -> ServiceSpec {
 impl World<'_> {
     /// The supervisor ends, then the machine: nobody may be left but init.
     fn end(&mut self, code: u8) {
+        self.close_the_doors();
         self.checks.over(&self.kernel, self.supervisor, self.families);
         self.log.note(self.now, ("over", code));
         self.log.say(self.now, "supervisor", format_args!("ends with code {code}"));

@@ -5,13 +5,15 @@
 //! | `most` | never more workers than the maximum, and in a roll those that are replaced at the same time |
 //! | `capacity` | who is replaced leaves only when another one is up in its slot |
 //! | `drained` | a worker gives its slot up only when nothing of it is left |
+//! | `wish` | a pool that was stopped stays so, whoever is its supervisor |
 //! | `least` | at rest as many are up as there should be, each in a slot of its own, if nobody has failed for good |
 //!
 //! The load is by chance: a queue, and who has work. It says nothing of how good a policy is ([`crate::pools`] does).
 
 use super::habit::{Habit, helper};
 use super::scenario::{Deed, Machine, Member, Scenario, millis, one_of};
-use super::{Happening, Sites, World};
+use super::sockets::Clients;
+use super::{Fault, Happening, Sites, World};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -20,7 +22,7 @@ use doula_core::engine::Engine;
 use doula_core::random::Random;
 use doula_core::view::Doing;
 use doula_model::action::{Cause, News, Report, State};
-use doula_model::event::Command;
+use doula_model::event::{Command, Event};
 use doula_model::id::{PoolId, ServiceId};
 use doula_model::pool::{Bounds, Measure, Policy, PoolNews, PoolSpec, Roll, Spare, StartFailure};
 use doula_model::service::{ReadyBy, RestartWhen, ServiceSpec};
@@ -45,6 +47,9 @@ pub(super) struct Known {
     slots: BTreeMap<ServiceId, u32>,
     states: BTreeMap<ServiceId, State>,
     rolled: bool,
+    /// What people wish of it as a whole: heard in this turn, and heard and written down.
+    asked: Option<bool>,
+    wish: Option<bool>,
 }
 
 impl Scenario {
@@ -53,7 +58,19 @@ impl Scenario {
     pub fn of_pool(seed: u64) -> Scenario {
         let mut random = Random::new(seed ^ 0x706f_6f6c);
         let random = &mut random;
-        let (pool, habit) = (Arc::new(pool(random)), one_of(random, &HABITS));
+        let serves = random.below(2) == 0;
+        let habit = if serves { one_of(random, &Habit::SERVERS) } else { one_of(random, &HABITS) };
+        Scenario::of_workers(seed, random, habit)
+    }
+
+    /// The scenario of this seed with a pool whose workers have this habit. Servers have clients.
+    #[must_use]
+    pub fn of_servers(seed: u64, habit: Habit) -> Scenario {
+        Scenario::of_workers(seed, &mut Random::new(seed ^ 0x7365_7276), habit)
+    }
+
+    fn of_workers(seed: u64, random: &mut Random, habit: Habit) -> Scenario {
+        let pool = Arc::new(pool(random));
         let spec = worker(random, habit, &pool);
         let (main, helper) = (habit.script(random), helper(random));
         let member = |number: u32| Member {
@@ -73,7 +90,8 @@ impl Scenario {
             keep_alive: random.below(2) == 0,
             newest_first: random.below(2) == 0,
         };
-        Scenario { seed, members, deeds, sites: Sites::chosen(random), machine }
+        let clients = habit.serves().then(|| Clients::chosen(random));
+        Scenario { seed, members, deeds, sites: Sites::chosen(random), machine, clients }
     }
 }
 
@@ -106,7 +124,9 @@ fn worker(random: &mut Random, habit: Habit, pool: &Arc<PoolSpec>) -> ServiceSpe
     spec.restart.delay = millis(random, 500);
     spec.restart.max_delay = Duration::from_secs(2);
     spec.restart.limit = spec.restart.limit.filter(|_| random.below(2) == 0);
-    spec.stop.grace = millis(random, 2_000);
+    // A server has time for the client that it serves.
+    let least = if habit.serves() { 1_000 } else { 0 };
+    spec.stop.grace = Duration::from_millis(least + random.below(2_000) + 1);
     spec.stop.leftover_grace = millis(random, 500);
     spec.ready.by = if habit.says_ready() { ReadyBy::Notice } else { ReadyBy::Exec };
     spec.ready.timeout = Some(Duration::from_secs(5));
@@ -136,13 +156,18 @@ impl Known {
     pub(super) fn of(engine: &Engine, before: &Known) -> Known {
         let states = engine.ids().filter_map(|id| Some((id, engine.status(id)?.state))).collect();
         let slots = engine.ids().filter_map(|id| Some((id, engine.record(id)?.life.slot?))).collect();
-        Known { slots, states, rolled: before.rolled }
+        // What was just being asked for may have been heard or not.
+        let wish = before.wish.filter(|_| before.asked.is_none());
+        Known { slots, states, rolled: before.rolled, asked: None, wish }
     }
 }
 
 impl World<'_> {
     /// So many wait, and these have work.
-    pub(super) fn load(&mut self, workers: &[ServiceId]) -> Measure {
+    pub(super) fn load(&mut self, workers: &[ServiceId], closely: bool) -> Measure {
+        if self.scenario.clients.is_some() {
+            return self.count_clients(workers, closely);
+        }
         let queue = if self.quiet { 0 } else { self.dice.below(8).saturating_sub(4) as u32 };
         let mut busy = Vec::new();
         for worker in workers {
@@ -154,7 +179,9 @@ impl World<'_> {
 
     /// A connection comes some time, unless all is quiet.
     pub(super) fn expect_connection(&mut self, pool: PoolId, workers: &[ServiceId]) {
-        if !self.quiet && !workers.is_empty() {
+        if self.scenario.clients.is_some() {
+            self.await_client(Some(pool).filter(|_| !workers.is_empty()));
+        } else if !self.quiet && !workers.is_empty() {
             let wait = Duration::from_millis(self.dice.below(3_000) + 1);
             self.later(wait, Happening::Knock(pool, self.life));
         }
@@ -172,6 +199,20 @@ impl World<'_> {
             let text = alloc::format!("s{} gives its slot up and somebody of it lives", worker.0);
             self.checks.fail("drained", text);
         }
+    }
+
+    /// The supervisor hears what people ask for.
+    pub(super) fn hears(&mut self, event: &Event) {
+        let Event::Command(command) = event else { return };
+        let all = |ids: &Vec<ServiceId>| ids.len() == self.scenario.members.len();
+        let stops = matches!(command, Command::Stop(ids) if all(ids));
+        // Whatever else is asked for may start it.
+        self.known.asked = Some(!stops);
+    }
+
+    /// What was heard is done, and written down.
+    pub(super) fn has_heard(&mut self) {
+        self.known.wish = self.known.asked.take().or(self.known.wish);
     }
 
     /// People are told something.
@@ -208,6 +249,13 @@ impl World<'_> {
     /// Nothing has gone wrong for a while.
     pub(super) fn pools_at_rest(&mut self, engine: &Engine) {
         for pool in engine.pools().filter_map(|pool| engine.pool(pool)) {
+            let no_room = self.faults.fired[Fault::DiskFull as usize] > 0;
+            if pool.wanted && self.known.wish == Some(false) && !no_room {
+                self.checks.fail("wish", "the pool was stopped, and is wanted".into());
+            }
+            if pool.wanted && pool.workers.iter().all(|worker| worker.doing != Doing::Held) {
+                self.nobody_waits();
+            }
             let steady = self.scenario.members.iter().all(|member| member.habit.is_steady());
             let well = pool.workers.iter().all(|worker| worker.doing == Doing::Serving);
             if !pool.wanted || !steady || pool.rolling.is_some() || !well {

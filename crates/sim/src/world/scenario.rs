@@ -4,6 +4,7 @@
 
 use super::faults::{Fault, Sites};
 use super::habit::{Habit, helper};
+use super::sockets::Clients;
 use crate::program::Script;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -45,6 +46,8 @@ pub enum Deed {
     Command(Command),
     /// They signal the supervisor.
     Signal(Signal),
+    /// They have it go on as another program.
+    Upgrade,
 }
 
 /// The machine and where the supervisor stands on it.
@@ -75,6 +78,8 @@ pub struct Scenario {
     pub sites: Sites,
     /// Where.
     pub machine: Machine,
+    /// Who connects, if it is a pool.
+    pub clients: Option<Clients>,
 }
 
 impl Scenario {
@@ -94,7 +99,13 @@ impl Scenario {
             keep_alive: random.below(2) == 0,
             newest_first: random.below(2) == 0,
         };
-        Scenario { seed, members, deeds, sites: Sites::chosen(random), machine }
+        Scenario { seed, members, deeds, sites: Sites::chosen(random), machine, clients: None }
+    }
+
+    /// Whether its family is the workers of a pool.
+    #[must_use]
+    pub fn is_pool(&self) -> bool {
+        self.members.iter().any(|member| member.spec.pool.is_some())
     }
 
     /// A quiet world with the same family: nothing goes wrong and nobody asks for anything.
@@ -111,6 +122,7 @@ impl Scenario {
         let mut left = self.clone();
         left.sites = cut.faults.iter().fold(left.sites, |sites, fault| sites.without(*fault));
         left.deeds = keep(&self.deeds, &cut.deeds);
+        left.clients = left.clients.filter(|_| !cut.clients);
         let kept = |id: &ServiceId| !cut.services.contains(&(id.0 as usize));
         let gone: Vec<String> = cut
             .services
@@ -136,7 +148,7 @@ impl Scenario {
                 family.retain(|spec| !gone.contains(&spec.name));
                 true
             }
-            Deed::Command(Command::Shutdown(_)) | Deed::Signal(_) => true,
+            Deed::Command(Command::Shutdown(_)) | Deed::Signal(_) | Deed::Upgrade => true,
         });
         left
     }
@@ -155,7 +167,8 @@ pub(super) fn one_of<T: Copy>(random: &mut Random, all: &[T]) -> T {
 }
 
 fn member(random: &mut Random, place: u64) -> Member {
-    let mut habit = one_of(random, Habit::ALL);
+    let habits: Vec<Habit> = Habit::ALL.iter().copied().filter(|habit| !habit.serves()).collect();
+    let mut habit = one_of(random, &habits);
     let mut spec = ServiceSpec::new(alloc::format!("s{place}"));
     spec.kind = match random.below(6) {
         0 => Kind::Oneshot,
@@ -214,12 +227,15 @@ fn deed(random: &mut Random, services: u64) -> (Duration, Deed) {
         20 => {
             Deed::Command(Command::Shutdown(one_of(random, &[Haste::Orderly, Haste::Hurried, Haste::Kill])))
         }
-        21 => Deed::Signal(Signal::TERM),
-        22 => Deed::Signal(Signal::HUP),
+        21 => Deed::Signal(one_of(random, &[Signal::TERM, Signal::HUP])),
+        22 => Deed::Upgrade,
         _ => Deed::Signal(Signal::CHLD),
     };
     (at, deed)
 }
+
+/// The word for those who connect to a pool.
+const CLIENTS: &str = "clients";
 
 /// What is left out of a scenario, as `--without` takes it: `s1,d0,fork-again`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -230,6 +246,8 @@ pub struct Cut {
     pub deeds: Vec<usize>,
     /// Sites.
     pub faults: Vec<Fault>,
+    /// Whoever connects to a pool.
+    pub clients: bool,
 }
 
 impl Cut {
@@ -245,7 +263,8 @@ impl fmt::Display for Cut {
         let services = self.services.iter().map(|at| alloc::format!("s{at}"));
         let deeds = self.deeds.iter().map(|at| alloc::format!("d{at}"));
         let faults = self.faults.iter().map(|fault| fault.site().name.to_string());
-        f.write_str(&services.chain(deeds).chain(faults).collect::<Vec<_>>().join(","))
+        let clients = self.clients.then(|| CLIENTS.to_string());
+        f.write_str(&services.chain(deeds).chain(clients).chain(faults).collect::<Vec<_>>().join(","))
     }
 }
 
@@ -260,11 +279,13 @@ impl FromStr for Cut {
                 cut.services.push(at);
             } else if let Some(at) = place('d') {
                 cut.deeds.push(at);
+            } else if word == CLIENTS {
+                cut.clients = true;
             } else if let Some(fault) = Fault::ALL.iter().find(|fault| fault.site().name == word) {
                 cut.faults.push(*fault);
             } else {
                 return Err(alloc::format!(
-                    "`{word}` is no service (s0), no deed (d0) and no fault of this world"
+                    "`{word}` is no service (s0), no deed (d0), not `clients` and no fault of this world"
                 ));
             }
         }

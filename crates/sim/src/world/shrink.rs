@@ -45,6 +45,7 @@ fn better(scenario: &Scenario, check: &str, than: &Smallest, wish: (Cut, Options
     cut.deeds.extend(than.cut.deeds.iter().filter(|at| !cut.deeds.contains(at)).copied().collect::<Vec<_>>());
     cut.faults
         .extend(than.cut.faults.iter().filter(|at| !cut.faults.contains(at)).copied().collect::<Vec<_>>());
+    cut.clients |= than.cut.clients;
     let report = run(&scenario.without(&cut), &options);
     let same = report.violation.as_ref().is_some_and(|violation| violation.check == check);
     same.then_some(Smallest { cut, options, report })
@@ -53,7 +54,9 @@ fn better(scenario: &Scenario, check: &str, than: &Smallest, wish: (Cut, Options
 /// The cut and one thing more, in every way.
 fn smaller(scenario: &Scenario, cut: &Cut) -> Vec<Cut> {
     let mut all = Vec::new();
-    for at in (0..scenario.members.len()).filter(|at| !cut.services.contains(at)) {
+    // The workers of a pool are all the same, and it counts on so many places.
+    let services = if scenario.is_pool() { 0 } else { scenario.members.len() };
+    for at in (0..services).filter(|at| !cut.services.contains(at)) {
         let mut more = cut.clone();
         more.services.push(at);
         all.push(more);
@@ -62,6 +65,9 @@ fn smaller(scenario: &Scenario, cut: &Cut) -> Vec<Cut> {
         let mut more = cut.clone();
         more.deeds.push(at);
         all.push(more);
+    }
+    if scenario.clients.is_some() && !cut.clients {
+        all.push(Cut { clients: true, ..cut.clone() });
     }
     for fault in scenario.sites.iter().filter(|fault| !cut.faults.contains(fault)) {
         let mut more = cut.clone();

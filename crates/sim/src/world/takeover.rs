@@ -6,7 +6,7 @@
 //! leaves them to its children.
 
 use super::calls::Handle;
-use super::disk::{Entry, Head, Journal, Place, Written};
+use super::disk::{self, Entry, Head, Place, Written};
 use super::faults::Fault;
 use super::{Seat, World};
 use crate::kernel::call::{Call, Clone as How, Value, Wait};
@@ -30,6 +30,8 @@ pub(super) struct Keeper {
     children: BTreeMap<ChildKey, Handle>,
     /// Where their output comes in.
     outputs: Vec<i32>,
+    /// The socket of a pool.
+    socket: Option<i32>,
 }
 
 /// A process that carries the mark of a family.
@@ -46,10 +48,24 @@ struct Marked {
 }
 
 /// What was found of a family.
-struct Found {
+pub(super) struct Found {
     written: Written,
     handles: BTreeMap<ChildKey, Handle>,
     marked: Vec<Marked>,
+}
+
+impl Found {
+    /// Those of a life that lead a session, by their marks.
+    pub(super) fn leaders_of(&self, record: &Record) -> impl Iterator<Item = Pid> {
+        let life = (record.id, record.life.generation);
+        self.marked.iter().filter(move |one| (one.service, one.generation) == life).map(|one| one.pid)
+    }
+
+    /// The group of a life, as far as it is written down.
+    pub(super) fn leaf_of(&self, world: &World<'_>, record: &Record) -> Option<CgroupId> {
+        let family = disk::family_of(&self.written, record.id)?;
+        world.leaves.get(&(family, world.place(record.id))).copied()
+    }
 }
 
 impl World<'_> {
@@ -63,18 +79,22 @@ impl World<'_> {
         // It takes no signal of terminals and none but SIGKILL.
         self.kernel.call(task, Call::Setsid);
         let birth = self.kernel.birth(task);
-        self.keeper = Some(Keeper { task, birth, children: BTreeMap::new(), outputs: Vec::new() });
+        self.keeper =
+            Some(Keeper { task, birth, children: BTreeMap::new(), outputs: Vec::new(), socket: None });
     }
 
     /// The family is over.
     pub(super) fn end_keeper(&mut self) {
-        let Some(keeper) = self.keeper.take().filter(|_| !self.killed) else { return };
+        let Some(keeper) = self.keeper.clone().filter(|_| !self.killed) else { return };
         let number = self.kernel.look_as(self.supervisor, keeper.task).map_or(0, |look| look.pid);
         if self.kernel.lives(keeper.task, keeper.birth)
             && let Ok(Value::Number(fd)) = self.call(Call::PidfdOpen(number))
         {
             let _ = self.call(Call::PidfdSend(fd, Signal::KILL.number()));
             let _ = self.call(Call::WaitidPidfd(fd, Wait::any()));
+        }
+        if !self.killed {
+            self.keeper = None;
         }
     }
 
@@ -88,6 +108,12 @@ impl World<'_> {
         self.outputs.push(fd);
         if let Some(keeper) = &mut self.keeper {
             keeper.outputs.push(fd);
+        }
+    }
+
+    pub(super) fn hold_socket(&mut self, fd: i32) {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.socket = Some(fd);
         }
     }
 
@@ -118,16 +144,14 @@ impl World<'_> {
         }
     }
 
-    /// The PID namespace in which the supervisor is.
-    fn own_world(&self) -> u32 {
-        if self.scenario.machine.pid_one { self.life } else { 0 }
-    }
-
     /// An engine that goes on with what is left, or `None`: nothing is. The second half of the start of `doula up`.
     pub(super) fn take_over(&mut self, family: &[ServiceSpec]) -> Option<Engine> {
-        let Found { written, handles, marked } = self.find()?;
-        let mut records = written.records();
-        self.add_marked(&mut records, &marked, family);
+        let found = self.find()?;
+        let mut records = found.written.records();
+        self.add_marked(&mut records, &found.marked, family);
+        self.take_from_holders(&records, &found);
+        let Found { written, handles, marked } = found;
+        self.open_socket();
         self.seat_again(&records, &written, &marked);
         self.end_strays(&records, &marked);
         self.inherited = handles;
@@ -144,18 +168,14 @@ impl World<'_> {
     /// What is left.
     fn find(&mut self) -> Option<Found> {
         self.step();
-        let mut written = self.disk.read();
-        if written.head.is_none_or(|head| head.world != self.own_world()) {
+        let (mut written, torn) = self.disk.read();
+        if written.head.is_none_or(|head| head.world != self.namespace) {
             written = Written::default();
         }
         let kept = self.left.is_some();
         let handles = self.claim();
-        let records = written.records();
-        let begun = |key: &ChildKey| {
-            records.iter().any(|record| record.id == key.service && record.has_begun(key.generation))
-        };
-        let known = handles.keys().all(|key| key.role != Role::Main || begun(key));
-        let whole = written.head.is_some() && !written.torn && kept && known;
+        let known = written.knows_mains(handles.keys().copied());
+        let whole = written.head.is_some() && !torn && kept && known;
         let marked = if whole { Vec::new() } else { self.marked() };
         let populated = written.head.is_some_and(|head| self.kernel.cgroup_is_populated(head.family));
         (kept || !marked.is_empty() || populated).then_some(Found { written, handles, marked })
@@ -169,6 +189,12 @@ impl World<'_> {
             self.step();
             if let Some(fd) = self.pass(&left, *fd) {
                 self.hold_output(fd);
+            }
+        }
+        if let Some(fd) = left.socket {
+            self.step();
+            if let Some(fd) = self.pass(&left, fd) {
+                self.inherit_socket(fd);
             }
         }
         for (key, handle) in &left.children {
@@ -241,13 +267,13 @@ impl World<'_> {
             let generation = record.life.generation;
             self.seats[member].life = generation;
             if !has_processes(record.life.state) {
-                let family = written.family_of(record.id);
+                let family = disk::family_of(written, record.id);
                 self.end_all_in(family.and_then(|family| self.leaves.get(&(family, member)).copied()));
                 continue;
             }
             let of = |one: &&Marked| (one.service, one.generation) == (record.id, generation);
             let by_mark = || self.leaf_of(marked.iter().find(of)?);
-            let written = written.family_of(record.id).map(|family| (family, member));
+            let written = disk::family_of(written, record.id).map(|family| (family, member));
             let leaf = match written {
                 Some(place) => self.leaves.get(&place).copied(),
                 None => by_mark(),
@@ -370,8 +396,11 @@ impl World<'_> {
 
     /// From now on another supervisor can take over from this one. When nothing can fail any more: what was left is ours then.
     pub(super) fn prepare_end(&mut self, engine: &mut Engine) {
-        let head = Head { world: self.own_world(), family: self.family };
-        self.journal = Journal::new(head, core::mem::take(&mut self.held));
+        let head = Head { world: self.namespace, family: self.family };
+        let journal = self.journal.insert(disk::journal(head));
+        for (id, place) in core::mem::take(&mut self.held) {
+            journal.note(Entry::Held(id, place));
+        }
         engine.take_touched();
         self.write_anew(engine);
         self.step();
@@ -389,36 +418,46 @@ impl World<'_> {
 
     /// Writes down these services.
     pub(super) fn note_services(&mut self, engine: &Engine, touched: &[ServiceId]) {
-        if self.journal.is_full() {
-            return self.write_anew(engine);
+        let Some(journal) = &mut self.journal else { return };
+        if journal.is_full() {
+            self.write_anew(engine);
+            return;
         }
-        let lines = self.journal.news(touched.iter().filter_map(|id| engine.record(*id)));
-        self.append(lines);
+        journal.append(touched.iter().filter_map(|id| engine.record(*id)), &mut self.lines);
+        self.append();
     }
 
     /// Everything anew, beside the old file, which it then replaces.
-    fn write_anew(&mut self, engine: &Engine) {
+    pub(super) fn write_anew(&mut self, engine: &Engine) -> bool {
         self.step();
         if self.killed {
-            return;
+            return false;
         }
-        let lines = self.journal.anew(engine.ids().filter_map(|id| engine.record(id)));
+        let Some(journal) = &mut self.journal else { return false };
+        self.lines.entries.clear();
+        journal.anew(engine.ids().filter_map(|id| engine.record(id)), &mut self.lines);
         // A supervisor that finds no room for its first file says so: what it does is not known to the next one.
-        if self.journal.size > 0 && self.faults.fires(Fault::DiskFull) {
-            return self.log.note(self.now, "no room for a file");
+        if journal.size() > 0 && self.faults.fires(Fault::DiskFull) {
+            self.log.note(self.now, "no room for a file");
+            return false;
         }
         self.step();
         if self.killed {
-            return;
+            return false;
         }
-        self.journal.begins(lines.len());
+        let lines = core::mem::take(&mut self.lines.entries);
+        if let Some(journal) = &mut self.journal {
+            journal.begins(lines.len());
+        }
         self.disk.replace(lines);
         self.log.note(self.now, "state written anew");
+        true
     }
 
     /// One write(2). Its writer can be killed before it, and in each of its lines.
-    fn append(&mut self, lines: Vec<Entry>) {
-        if lines.is_empty() || self.journal.size == 0 {
+    fn append(&mut self) {
+        let lines = core::mem::take(&mut self.lines.entries);
+        if lines.is_empty() {
             return;
         }
         self.step();
@@ -438,7 +477,9 @@ impl World<'_> {
             }
             self.disk.put(line);
         }
-        self.journal.size += count;
+        if let Some(journal) = &mut self.journal {
+            journal.grew(count);
+        }
         self.log.note(self.now, ("state", count));
     }
 
@@ -446,10 +487,11 @@ impl World<'_> {
         if self.killed {
             return;
         }
+        let Some(journal) = &mut self.journal else { return };
         if !self.faults.fires(Fault::DiskBroken) {
-            self.disk.cut(self.journal.size);
+            self.disk.cut(journal.size());
         }
-        self.journal.failed();
+        journal.failed();
         self.log.note(self.now, "the state is not written");
     }
 
@@ -459,6 +501,14 @@ impl World<'_> {
         self.kernel.limit_cgroup(leaf, self.scenario.members[member].most);
         self.leaves.insert((self.family, member), leaf);
         Ok(leaf)
+    }
+
+    /// The life of this child goes on in a leaf of ours, and no longer where a supervisor before us has begun it.
+    pub(super) fn has_moved(&mut self, child: ChildKey) {
+        let place = Place { generation: child.generation, family: self.family };
+        if let Some(journal) = &mut self.journal {
+            journal.note(Entry::Held(child.service, place));
+        }
     }
 
     /// As `doula up` does at its start: what dead supervisors left is removed, if nobody lives in it.

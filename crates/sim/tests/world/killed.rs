@@ -2,7 +2,11 @@
 //! of its children before their programs. The next one takes over: nobody runs twice, nobody is forgotten, each end is told as it
 //! was, and at the end init has buried all.
 
-use doula_sim::world::{Fault, Options, Scenario, Sites, run};
+use doula_model::event::Command;
+use doula_model::id::ServiceId;
+use doula_model::service::ServiceSpec;
+use doula_sim::world::{Deed, Fault, Member, Options, Scenario, Sites, run};
+use std::time::Duration;
 
 /// So many families, each killed at every step of its life.
 const FAMILIES: u64 = 12;
@@ -11,7 +15,7 @@ const PLAIN: Options =
     Options { most_events: 250, kill_at: Some(u64::MAX), kill_again: None, keep_lines: false, broken: None };
 
 /// Kills at every step; how many deaths it were.
-fn killed_everywhere(scenario: &Scenario, again: Option<u64>) -> u64 {
+pub(crate) fn killed_everywhere(scenario: &Scenario, again: Option<u64>) -> u64 {
     let (seed, options) = (scenario.seed, Options { kill_again: again, ..PLAIN });
     let calm = run(scenario, &options);
     assert_eq!(calm.violation, None, "seed {seed}, nobody killed");
@@ -66,4 +70,34 @@ fn it_is_so_too_while_things_go_wrong() {
         let options = Options { kill_at: Some(step), kill_again: again, ..Options::default() };
         assert_eq!(run(&scenario, &options).violation, None, "seed {seed}, {options:?}");
     }
+}
+
+#[test]
+fn so_is_one_that_goes_on_as_another_program() {
+    let (mut deaths, mut upgraded) = (0, 0);
+    for seed in (0..12).chain([27]) {
+        let deeds = vec![(Duration::from_secs(5), Deed::Upgrade)];
+        let scenario = Scenario { deeds, ..Scenario::of(seed).undisturbed() };
+        let lines = run(&scenario, &Options { keep_lines: true, ..PLAIN }).lines;
+        upgraded += lines.iter().filter(|line| line.what.contains("another program now")).count();
+        deaths += killed_everywhere(&scenario, None);
+    }
+    println!("{deaths} deaths, {upgraded} upgrades");
+    assert!(upgraded > 5, "{upgraded}");
+}
+
+#[test]
+fn so_is_one_whose_services_are_reloaded_or_changed_by_a_new_configuration() {
+    let mut deaths = 0;
+    for seed in 20..24 {
+        let calm = Scenario::of(seed).undisturbed();
+        let all: Vec<ServiceId> = (0..calm.members.len() as u32).map(ServiceId).collect();
+        let changed = |member: &Member| ServiceSpec { fingerprint: 7, ..member.spec.clone() };
+        let file: Vec<ServiceSpec> = calm.members.iter().map(changed).collect();
+        for command in [Command::Reload(all.clone()), Command::Apply(file.clone())] {
+            let deeds = vec![(Duration::from_secs(3), Deed::Command(command))];
+            deaths += killed_everywhere(&Scenario { deeds, ..calm.clone() }, None);
+        }
+    }
+    println!("{deaths} deaths");
 }
