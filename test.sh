@@ -69,6 +69,13 @@ fi
 # The default build has no tokio in it, so that its tests are here.
 step cargo test --package doula-host --no-default-features --features tokio --test tokio --locked --quiet
 
+# The kernel on paper knows no operating system: it is also built for one that has none.
+if ls "$(rustc --print sysroot)/lib/rustlib/wasm32-unknown-unknown/lib/"libcore-*.rlib >/dev/null 2>&1; then
+    step cargo build --package doula-sim --lib --target wasm32-unknown-unknown --target-dir target/wasm --locked --quiet
+else
+    echo "skipped: the target wasm32-unknown-unknown is not installed (rustup target add): the kernel on paper is not built for it"
+fi
+
 # The address sanitizer over all unsafe code and the births of the library. Tests here count handlers of signals, so it sets none.
 # A child of vfork leaves its stack without returning: the marks of its frames stay, and whoever gets that memory next would be
 # blamed for them, so frames get none.

@@ -433,11 +433,12 @@ impl Leaf {
     /// Those of write(2), or of [`Leaf::signal_all`].
     pub fn kill(&self) -> io::Result<()> {
         match write(&self.path.join("cgroup.kill"), "1") {
-            Err(error) if error.kind() == ErrorKind::NotFound && self.path.is_dir() => self.kill_one_by_one(),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound && !self.path.is_dir() => Ok(()),
             // Removed at this very moment.
             Err(error) if error.raw_os_error() == Some(Errno::ENODEV.0) => Ok(()),
-            answer => answer,
+            // There is no such file before Linux 5.14; or it is refused, for whatever reason.
+            Err(_) => self.kill_one_by_one(),
         }
     }
 

@@ -60,6 +60,18 @@ fn a_leaf_that_somebody_removed_while_it_was_watched_is_empty() {
     assert!(leaf.is_empty().expect("it is gone"));
 }
 
+/// A directory in the place of `cgroup.kill` stands for a kernel that refuses it.
+#[test]
+fn where_a_group_cannot_be_killed_at_once_each_of_it_is_killed() {
+    let scratch = crate::logs::test_directory::Scratch::new();
+    let leaf = scratch.path("leaf");
+    std::fs::create_dir_all(leaf.join("cgroup.kill")).expect("a directory");
+    let born = fork::spawn(&script("sleep 1000")).expect("a birth");
+    std::fs::write(leaf.join("cgroup.procs"), format!("{}\n", born.pid)).expect("its members");
+    Leaf::at(leaf).kill().expect("one by one");
+    assert_eq!(wait::end(Who::Pidfd(born.pidfd.as_fd())), Ok(ExitStatus::signal(Signal::KILL)));
+}
+
 #[test]
 fn who_is_frozen_stands_still_until_it_is_thawed_or_killed() {
     let Some(cgroups) = family("frozen") else { return };

@@ -52,7 +52,7 @@ sites! {
     ExecTooBig = "exec-too-big", 50, "the arguments are too long: E2BIG";
     ExecNoReturn = "exec-no-return", 100, "execve fails after its point of no return: SIGSEGV";
     NumberReused = "number-reused", 500, "a number that was given free is a stranger's at once";
-    NoGroupKill = "no-group-kill", 250, "a group cannot be killed as a whole, as before Linux 5.14: each of it gets SIGKILL";
+    NoGroupKill = "no-group-kill", 250, "a group cannot be killed as a whole, as before Linux 5.14 or with EBUSY: each of it gets SIGKILL";
     WatchRefused = "watch-refused", 500, "a child cannot be watched: only SIGCHLD tells of its end";
     ChildSignalLate = "child-signal-late", 500, "SIGCHLD is looked at up to 50 ms late";
     ChildSignalSpurious = "child-signal-spurious", 50, "SIGCHLD comes though no child has changed";
@@ -66,6 +66,7 @@ sites! {
     DiskFull = "disk-full", 100, "the state file finds no room: ENOSPC, in the middle of a write";
     DiskBroken = "disk-broken", 500, "what is torn of the state file cannot be cut off: EIO";
     KeeperLost = "keeper-lost", 500, "the keeper of a supervisor is killed together with it";
+    EntryVanishes = "entry-vanishes", 100, "a process dies between the look into /proc and the one at its entry";
     OutOfMemory = "out-of-memory", 30, "the kernel kills a process of a service for want of memory";
     StoppedFromOutside = "stopped-from-outside", 30, "somebody stops a main process, and continues it later";
     KilledFromOutside = "killed-from-outside", 20, "somebody kills a process of a service";

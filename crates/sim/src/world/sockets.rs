@@ -235,6 +235,8 @@ impl World<'_> {
                 .checks
                 .fail("address", "another process has the socket, and it cannot be opened".into());
         }
+        // Those who waited at the last one were sent away with the last process that had it.
+        self.kernel.take_closed();
         let Ok(Value::Number(fd)) = self.call(Call::Listen(clients.backlog)) else { return };
         if !self.killed {
             (self.desk.fd, self.desk.lost) = (Some(fd), false);

@@ -219,7 +219,21 @@ impl World<'_> {
         if self.killed {
             return found;
         }
-        for task in self.kernel.cgroup_members(self.families) {
+        let entries = self.kernel.cgroup_members(self.families);
+        let entries: Vec<_> = entries.into_iter().map(|task| (task, self.kernel.birth(task))).collect();
+        for (task, birth) in entries {
+            // Whoever is in the directory may be gone when its entry is opened.
+            self.step();
+            if self.killed {
+                return found;
+            }
+            if self.faults.fires(Fault::EntryVanishes) && self.kernel.lives(task, birth) {
+                self.kernel.signal_from_kernel(task, Signal::KILL);
+                self.bury_by_init();
+            }
+            if !self.kernel.lives(task, birth) {
+                continue;
+            }
             let (Some(look), Some(voice)) =
                 (self.kernel.look_as(self.supervisor, task), self.stage.voice_of(&self.kernel, task))
             else {
@@ -227,7 +241,7 @@ impl World<'_> {
             };
             if let (true, Some(pid)) = (look.sid == look.pid, Pid::new(look.pid)) {
                 let ChildKey { service, generation, role } = voice.key;
-                let (member, birth) = (voice.member, self.kernel.birth(task));
+                let member = voice.member;
                 found.push(Marked { pid, task, birth, member, service, generation, role });
             }
         }
