@@ -122,6 +122,8 @@ const SECOND: Duration = Duration::from_secs(1);
 pub struct Sizer {
     bounds: Bounds,
     rule: Rule,
+    /// Before that, a policy that works by the clock changes nothing.
+    due: Time,
 }
 
 /// What each policy remembers.
@@ -146,7 +148,7 @@ impl Sizer {
             Policy::FpmOndemand { idle } => Rule::Ondemand(idle),
             Policy::UwsgiSpare { step, overload } => Rule::Cheaper(Cheaper::new(step, overload)),
         };
-        Sizer { bounds, rule }
+        Sizer { bounds, rule, due: Time::ZERO }
     }
 
     /// With how many a pool begins.
@@ -167,15 +169,29 @@ impl Sizer {
 
     /// Decides. To be asked when [`Move::again`] is over, when a worker ended, and, if it
     /// [hears them](Sizer::hears_connections), when connections arrive.
+    ///
+    /// Servers that look once a second do nothing for it in between: an end that brought the next look forward would drain a
+    /// whole surplus in one second, and shift the second.
     pub fn look(&mut self, seen: &Seen) -> Move {
-        match &mut self.rule {
-            Rule::Fixed => fixed(self.bounds, seen),
-            Rule::Backlog(backlog) => backlog.look(self.bounds, seen),
+        let is_due = seen.now >= self.due;
+        let left = self.due.since(seen.now);
+        let next = match &mut self.rule {
+            Rule::Fixed => return fixed(self.bounds, seen),
+            Rule::Backlog(backlog) => return backlog.look(self.bounds, seen),
+            Rule::Ondemand(idle) => {
+                ondemand(self.bounds, *idle, seen, if is_due { Ok(SECOND) } else { Err(left) })
+            }
+            Rule::Apache(_) | Rule::Dynamic(_) | Rule::Cheaper(_) if !is_due => {
+                return Move::none(Reason::Steady, Some(left));
+            }
             Rule::Apache(apache) => apache.look(self.bounds, seen),
             Rule::Dynamic(dynamic) => dynamic.look(self.bounds, seen),
-            Rule::Ondemand(idle) => ondemand(self.bounds, *idle, seen),
             Rule::Cheaper(cheaper) => cheaper.look(self.bounds, seen),
+        };
+        if is_due {
+            self.due = seen.now.after(SECOND);
         }
+        next
     }
 }
 
@@ -186,10 +202,11 @@ fn fixed(bounds: Bounds, seen: &Seen) -> Move {
     }
 }
 
-/// One more when a connection meets nobody idle. A worker that starts is not idle yet, so each further connection
-/// starts another one.
-fn ondemand(bounds: Bounds, idle: Duration, seen: &Seen) -> Move {
-    let again = (seen.staying() > 0).then_some(SECOND);
+/// One more when a connection meets nobody idle, at once. A worker that starts is not idle yet, so each further connection
+/// starts another one. One that was idle for too long leaves when a second is over; `Err`: so much of it is left.
+fn ondemand(bounds: Bounds, idle: Duration, seen: &Seen, second: Result<Duration, Duration>) -> Move {
+    let next = second.unwrap_or_else(|left| left);
+    let again = (seen.staying() > 0).then_some(next);
     if seen.queue > 0 && seen.idle() == 0 {
         return if seen.room(bounds) == 0 {
             Move::none(Reason::AtMaximum, again)
@@ -197,7 +214,7 @@ fn ondemand(bounds: Bounds, idle: Duration, seen: &Seen) -> Move {
             Move::start(1, Reason::Queue, again)
         };
     }
-    if seen.idle() > 0 && seen.idle_for > idle {
+    if second.is_ok() && seen.idle() > 0 && seen.idle_for > idle {
         return Move::drain(1, Victim::LongestIdle, again);
     }
     Move::none(Reason::Steady, again)

@@ -36,7 +36,7 @@ fn apache_takes_who_starts_for_idle_and_drains_one_at_a_time() {
     let mut sizer = Sizer::new(Policy::Apache(SPARE), BOUNDS);
     let starting = Seen { starting: 5, ..flooded(at(0), 20, 9) };
     assert_eq!(sizer.look(&starting), Move::none(Reason::Steady, Some(SECOND)));
-    let idle = Seen { ready: 60, busy: 0, ..Seen::default() };
+    let idle = Seen { now: at(1_000), ready: 60, busy: 0, ..Seen::default() };
     assert_eq!(sizer.look(&idle), Move::drain(1, Victim::AnyIdle, Some(SECOND)));
 }
 
@@ -59,7 +59,7 @@ fn php_fpm_on_demand_starts_one_for_each_connection_that_meets_nobody_idle() {
     assert_eq!(sizer.look(&Seen { queue: 9, ..Seen::default() }).start, 1);
     assert_eq!(sizer.look(&Seen { queue: 9, starting: 1, ..Seen::default() }).start, 1);
     assert_eq!(sizer.look(&Seen { queue: 1, ready: 1, ..Seen::default() }).start, 0);
-    let tired = Seen { ready: 3, idle_for: Duration::from_secs(11), ..Seen::default() };
+    let tired = Seen { now: at(1_000), ready: 3, idle_for: Duration::from_secs(11), ..Seen::default() };
     assert_eq!(sizer.look(&tired), Move::drain(1, Victim::LongestIdle, Some(SECOND)));
 }
 
@@ -68,13 +68,33 @@ fn uwsgi_starts_a_step_after_its_overload_and_drains_the_oldest_down_to_its_star
     let mut sizer = Sizer::new(Policy::UwsgiSpare { step: 4, overload: 1 }, Bounds { start: 2, max: 8 });
     assert_eq!(sizer.look(&flooded(at(0), 2, 9)).start, 0);
     assert_eq!(sizer.look(&flooded(at(1_000), 2, 9)).start, 4);
-    let one_idle = Seen { ready: 6, busy: 5, ..Seen::default() };
+    let one_idle = Seen { now: at(2_000), ready: 6, busy: 5, ..Seen::default() };
     assert_eq!(sizer.look(&one_idle).drain, 0, "one idle worker is what it wants");
-    assert_eq!(
-        sizer.look(&Seen { ready: 6, ..Seen::default() }),
-        Move::drain(1, Victim::Oldest, Some(SECOND))
-    );
-    assert_eq!(sizer.look(&Seen { ready: 2, ..Seen::default() }).drain, 0);
+    let all_idle = Seen { now: at(3_000), ready: 6, ..Seen::default() };
+    assert_eq!(sizer.look(&all_idle), Move::drain(1, Victim::Oldest, Some(SECOND)));
+    assert_eq!(sizer.look(&Seen { now: at(4_000), ready: 2, ..Seen::default() }).drain, 0);
+}
+
+#[test]
+fn who_looks_once_a_second_is_not_hurried_by_an_end() {
+    for policy in [
+        Policy::Apache(SPARE),
+        Policy::FpmDynamic(SPARE),
+        Policy::FpmOndemand { idle: Duration::from_secs(1) },
+        Policy::UwsgiSpare { step: 1, overload: 1 },
+    ] {
+        let mut sizer = Sizer::new(policy.clone(), BOUNDS);
+        let idle_for = Duration::from_secs(9);
+        let idle = |millis, ready| Seen { now: at(millis), ready, idle_for, ..Seen::default() };
+        assert_eq!(sizer.look(&idle(0, 60)).drain, 1, "{policy:?}");
+        // The one that was drained has ended.
+        let early = Move::none(Reason::Steady, Some(Duration::from_millis(700)));
+        assert_eq!(sizer.look(&idle(300, 59)), early, "{policy:?}");
+        assert_eq!(sizer.look(&idle(1_000, 59)).drain, 1, "{policy:?}");
+    }
+    let mut ondemand = Sizer::new(Policy::FpmOndemand { idle: SECOND }, BOUNDS);
+    ondemand.look(&flooded(at(0), 1, 9));
+    assert_eq!(ondemand.look(&flooded(at(5), 1, 8)).start, 1, "connections are answered at once");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use doula_model::event::{Command, Event, Haste, Notice};
 use doula_model::id::PoolId;
 use doula_model::plan::Errno;
 use doula_model::pool::{
-    Board, Bounds, Checkup, Leak, Measure, Policy, PoolNews, PoolSpec, Reason, Roll, StartFailure,
+    Board, Bounds, Checkup, Leak, Measure, Policy, PoolNews, PoolSpec, Reason, Roll, Spare, StartFailure,
 };
 use doula_model::service::{ReadyBy, RestartWhen, ServiceSpec};
 use std::sync::Arc;
@@ -446,6 +446,29 @@ fn a_pool_shrinks_by_those_that_are_idle_for_longest_and_sleeps_at_its_start() {
     assert_eq!(left.len(), 3, "{left:?}");
     assert_eq!(stage.serving(), 1);
     assert_eq!(stage.next(), None, "nothing is due by the clock");
+}
+
+#[test]
+fn a_worker_that_ends_brings_the_look_of_a_policy_by_the_clock_no_sooner() {
+    let policy = Policy::Apache(Spare { min: 1, max: 2 });
+    let pool = PoolSpec { policy, ..PoolSpec::new("web", Bounds { start: 8, max: 8 }) };
+    let mut stage = Stage::new(workers(&pool, |_| {}));
+    stage.sees(0, |_| false);
+    stage.all_ready();
+    let mut curve = Vec::new();
+    for _ in 0..3 {
+        stage.pass(1_000);
+        stage.sees(0, |_| false);
+        // Whoever is drained ends at once, and the pool may look as often as it likes.
+        while let Some(name) =
+            stage.did().iter().find_map(|line| line.strip_suffix(": TERM main").map(str::to_owned))
+        {
+            stage.gone(&name, 0);
+            stage.sees(0, |_| false);
+        }
+        curve.push(stage.serving());
+    }
+    assert_eq!(curve, [7, 6, 5]);
 }
 
 #[test]
