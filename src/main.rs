@@ -6,6 +6,7 @@
 mod config;
 mod error;
 mod processes;
+mod scoreboard;
 mod ui;
 mod verbs;
 

@@ -407,6 +407,9 @@ pub struct WorkerStatus {
     pub slot: u32,
     /// What it does.
     pub doing: WorkerDoing,
+    /// For how long it has done so, as far as it was looked at: a pool at rest is not looked at.
+    #[serde(default)]
+    pub doing_for: Option<Duration>,
     /// How many requests it says that it has answered, if it says so.
     pub requests: Option<u64>,
     /// Its proportional share of memory in bytes, if that is known. Filled in by the client.

@@ -49,7 +49,7 @@ impl Link {
     /// Fills in the memory of the workers of pools, slowly.
     pub(super) fn measure_workers(&self, status: &mut FamilyStatus) {
         if self.connection.is_of_our_namespace() {
-            super::pools::measure(status);
+            crate::scoreboard::measure(status);
         }
     }
 

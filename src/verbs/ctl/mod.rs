@@ -10,7 +10,6 @@ mod events;
 mod json;
 mod link;
 mod logs;
-mod pools;
 mod reload;
 mod status;
 mod times;

@@ -2,8 +2,8 @@
 
 use super::json;
 use super::link::{Link, failed, unexpected};
-use super::pools;
 use crate::error::{Exit, Failure, Outcome};
+use crate::scoreboard;
 use crate::ui::{Cell, Style, Table, Ui, escape};
 use doula_model::action::{Cause, State};
 use doula_model::control::{FamilyStatus, Reply, Request, RequestId, ServiceStatus};
@@ -152,7 +152,7 @@ pub(super) fn text(status: &FamilyStatus, names: &[String], color: bool, columns
         text.push('\n');
         text.push_str(&table(&rows, columns).render(color, columns));
     }
-    text + &pools::text(status, names, color, columns)
+    text + &scoreboard::text(status, names, color, columns)
 }
 
 /// `5 services, 1 failed`; a pool is one.
@@ -275,33 +275,10 @@ pub(super) mod tests {
     use super::*;
     use doula_model::control::Wall;
     use doula_model::exit::ExitStatus;
-    use doula_model::id::{Generation, Pid};
+    use doula_model::id::Pid;
     use doula_model::signal::Signal;
 
-    /// A service that has been up for 192 seconds.
-    pub(in crate::verbs::ctl) fn service(name: &str, state: State, because: Cause) -> ServiceStatus {
-        ServiceStatus {
-            name: name.into(),
-            state,
-            since: Wall(1_769_860_800_000_000),
-            age: Duration::from_secs(192),
-            because,
-            pid: (state == State::Up).then(|| Pid::new(4_711)).flatten(),
-            paused: false,
-            generation: Generation(1),
-            restarts: 0,
-            last_exit: None,
-            fell: None,
-            next_start: None,
-            status: None,
-            processes: None,
-            memory: None,
-            cpu: None,
-            unkillable: None,
-            cgroups: Vec::new(),
-            notes: Vec::new(),
-        }
-    }
+    pub(in crate::verbs::ctl) use crate::scoreboard::tests::service;
 
     fn family(services: Vec<ServiceStatus>) -> FamilyStatus {
         FamilyStatus {

@@ -38,12 +38,12 @@ const HELP: [(&str, &str); 21] = [
     ("k", "send it a signal"),
     ("e  a", "renice it; say on which CPUs it may run"),
     ("b", "who was born and has ended between two looks"),
+    ("w", "what the workers of doula's pools do"),
     ("p", "hold the picture; again: go on"),
     ("Left Right", "in a record: a look back, a look on"),
     ("Ctrl-Z", "leave it for a while; `fg` comes back"),
     ("h ? F1", "this help"),
     ("q F10 Ctrl-C", "leave"),
-    ("", ""),
     (
         "",
         "What is done is done to the process that is shown: a number that was given to another hits nobody.",
@@ -75,6 +75,7 @@ pub(super) fn draw(top: &Top, theme: &Theme) -> Buffer {
         }
         Mode::Detail(..) => detail(top, &mut page),
         Mode::Short(first) => short(top, *first, &mut page),
+        Mode::Pools(first) => pools(top, *first, &mut page),
     }
     foot(top, &mut page);
     page.buffer
@@ -428,6 +429,7 @@ fn foot(top: &Top, page: &mut Page<'_>) {
         (Mode::Signals(..) | Mode::Sort(_), _) => "Up Down choose  Enter take  Esc back",
         (Mode::Detail(..), _) => "Tab next page  Up Down scroll  k signal  e nice  a CPUs  Esc back",
         (Mode::Short(_), _) => "Up Down scroll  Esc back",
+        (Mode::Pools(_), _) => "Up Down scroll  p hold  Esc back",
         (Mode::Help, _) => "Esc back",
         (Mode::List, _) => "h help  / search  f filter  t tree  s sort  Enter more  k signal  q leave",
     };
@@ -465,6 +467,21 @@ fn short(top: &Top, first: usize, page: &mut Page<'_>) {
     let lines = top.short.as_ref().map_or_else(Vec::new, super::short::Short::lines);
     for (at, line) in lines.iter().skip(first).take(rows).enumerate() {
         page.put_within(2, area.y + 1 + at as u16, (line, area.width.saturating_sub(4)), page.theme.plain);
+    }
+}
+
+/// All of the screen but its first line and its last: a large pool needs the room.
+fn pools(top: &Top, first: usize, page: &mut Page<'_>) {
+    let area = Rect::new(0, 1, top.size.0, top.size.1 - 2);
+    page.frame(area, "pools");
+    let inside = area.width.saturating_sub(4);
+    let rows = usize::from(area.height.saturating_sub(2));
+    for (at, line) in top.pools.lines(usize::from(inside)).iter().skip(first).take(rows).enumerate() {
+        let mut x = 2;
+        for (piece, style) in line {
+            let room = (area.width - 2).saturating_sub(x);
+            x = page.put_within(x, area.y + 1 + at as u16, (piece, room), page.theme.of(*style));
+        }
     }
 }
 

@@ -3,12 +3,14 @@
 //! Three beats: [`watch`] reads (or [`record`] plays what was read), [`state`] decides what a key or a look means, without a
 //! terminal or a clock, and [`draw`] shows it. [`session`] puts them together at a terminal; [`batch`] prints for pipes.
 
+mod aside;
 mod batch;
 mod draw;
 #[cfg(test)]
 mod fixtures;
 mod meters;
 mod pages;
+mod pools;
 mod record;
 mod rows;
 mod session;
@@ -26,7 +28,7 @@ use crate::ui::{Color, Ui};
 use record::{Player, Recorder};
 use session::{Session, Source};
 use settings::{Settings, Theme};
-use state::Top;
+use state::{Mode, Top};
 use std::path::PathBuf;
 use std::time::Duration;
 use watch::Watcher;
@@ -47,6 +49,7 @@ const RECORDED: &str = "pid,ppid,state,cpu,rss,time,args";
   doula top --tree --sums --sort -rss
   doula top --once --sort -cpu | head
   doula top --batch --count 10 --interval 2s --json
+  doula top --pools
   doula top --record night.top; doula top --replay night.top")]
 pub(crate) struct Args {
     /// Only those of whom this holds: conditions as in `doula ps -w`, with blanks between
@@ -104,10 +107,21 @@ pub(crate) struct Args {
     /// One JSON object a look
     #[arg(long)]
     json: bool,
+
+    /// Begin with what the workers of pools do
+    #[arg(short, long, conflicts_with_all = ["replay", "once", "batch"])]
+    pools: bool,
+
+    /// Ask all families for their pools, and print that as JSON. Said by `doula top` to a copy of itself.
+    #[arg(long, hide = true)]
+    ask_pools: bool,
 }
 
 /// Runs it.
 pub(crate) fn run(args: Args, color: Color, ui: &mut Ui) -> Outcome {
+    if args.ask_pools {
+        return pools::ask(ui);
+    }
     let mut settings = match Settings::load() {
         Ok(settings) => settings,
         Err(problems) => {
@@ -134,6 +148,9 @@ pub(crate) fn run(args: Args, color: Color, ui: &mut Ui) -> Outcome {
         None => Source::Live(Box::new(Watcher::new().map_err(failed)?), recorder(&args)?),
     };
     top.replayed = args.replay.is_some();
+    if args.pools {
+        top.mode = Mode::Pools(0);
+    }
     let colour = color != Color::Never && ui.color();
     let name = if colour { settings.theme.as_str() } else { "plain" };
     let theme = Theme::named(name).ok_or_else(|| Failure::usage(format!("there is no theme `{name}`")))?;

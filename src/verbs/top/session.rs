@@ -2,6 +2,7 @@
 
 use super::draw::draw;
 use super::pages;
+use super::pools::Asked;
 use super::record::{Player, Recorder};
 use super::settings::Theme;
 use super::state::{Effect, Event, Look, Mode, Tab, Top};
@@ -24,6 +25,7 @@ const ESCAPE: Duration = Duration::from_millis(40);
 /// What is waited for beside the terminal.
 const LIVES: u32 = 0;
 const WHY: u32 = 1;
+const POOLS: u32 = 2;
 
 /// Where looks come from.
 pub(super) enum Source {
@@ -43,11 +45,13 @@ pub(super) struct Session {
     handles: BTreeMap<Identity, Result<Target, Missed>>,
     /// What the doctor is asked just now.
     why: Option<Why>,
+    /// What the families are asked just now.
+    pools: Option<Asked>,
 }
 
 impl Session {
     pub(super) fn new(top: Top, theme: Theme, source: Source, interval: Duration) -> Session {
-        Session { top, theme, source, interval, handles: BTreeMap::new(), why: None }
+        Session { top, theme, source, interval, handles: BTreeMap::new(), why: None, pools: None }
     }
 
     /// Runs until the person leaves, the terminal is gone or a signal asks us to end.
@@ -78,6 +82,7 @@ impl Session {
             if Instant::now() >= due {
                 self.look(Event::Look)?;
                 self.give_up_on_doctor();
+                self.ask_pools(desk)?;
                 due = Instant::now() + self.interval;
                 shown = false;
             }
@@ -107,17 +112,8 @@ impl Session {
                     continue;
                 }
                 Happened::Signal(signal) => return Ok(Exit(128 + signal.number() as u8)),
-                Happened::Beside(LIVES) => {
-                    self.hear();
-                    // Nothing on the screen has changed.
-                    shown = true;
-                    continue;
-                }
-                Happened::Beside(_) => {
-                    match self.why.as_mut().and_then(Why::hear) {
-                        Some(lines) => self.knows_why(lines),
-                        None => shown = true,
-                    }
+                Happened::Beside(whom) => {
+                    shown = !self.heard(whom);
                     continue;
                 }
                 Happened::Time => keys.give_up().into_iter().collect(),
@@ -126,6 +122,7 @@ impl Session {
                 match self.top.handle(Event::Key(key)) {
                     Some(Effect::Quit) => return Ok(Exit::OK),
                     Some(Effect::Pause) => self.pause(desk, screen)?,
+                    Some(Effect::AskPools) => self.ask_pools(desk)?,
                     Some(effect) => {
                         let asked = matches!(effect, Effect::Ask(_, Tab::State));
                         self.act(effect)?;
@@ -135,6 +132,31 @@ impl Session {
                     }
                     None => {}
                 }
+            }
+        }
+    }
+
+    /// Somebody beside the terminal has spoken; whether that changes what is shown.
+    fn heard(&mut self, whom: u32) -> bool {
+        match whom {
+            LIVES => {
+                self.hear();
+                false
+            }
+            POOLS => {
+                let answer = self.pools.as_mut().and_then(Asked::hear);
+                let whole = answer.is_some();
+                if let Some(answer) = answer {
+                    self.pools = None;
+                    self.top.handle(Event::Pools(answer.map(Box::new)));
+                }
+                whole
+            }
+            _ => {
+                let lines = self.why.as_mut().and_then(Why::hear);
+                let whole = lines.is_some();
+                lines.into_iter().for_each(|lines| self.knows_why(lines));
+                whole
             }
         }
     }
@@ -179,7 +201,7 @@ impl Session {
     }
 
     fn give_up_on_doctor(&mut self) {
-        if self.why.as_ref().is_some_and(Why::is_overdue) {
+        if self.why.as_ref().is_some_and(|why| why.aside.is_overdue()) {
             self.knows_why(vec!["why it waits: the doctor did not come to an end".to_owned()]);
         }
     }
@@ -189,12 +211,34 @@ impl Session {
         let (Mode::Detail(of, ..), Source::Live(..)) = (&self.top.mode, &self.source) else { return Ok(()) };
         match Why::ask(*of) {
             Ok(why) => {
-                desk.beside(why.answer(), WHY).map_err(lost)?;
+                desk.beside(why.aside.answer(), WHY).map_err(lost)?;
                 self.why = Some(why);
             }
             Err(error) => {
                 let told = vec![format!("why it waits: the doctor could not be asked: {error}")];
                 self.top.handle(Event::Why(*of, told));
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks the families for their pools, while these are shown and nobody has been asked already.
+    fn ask_pools(&mut self, desk: &Desk) -> Result<(), Failure> {
+        if self.pools.as_ref().is_some_and(|asked| asked.0.is_overdue()) {
+            self.pools = None;
+            self.top.handle(Event::Pools(Err("the families have not answered".to_owned())));
+        }
+        if !matches!(self.top.mode, Mode::Pools(_)) || self.pools.is_some() {
+            return Ok(());
+        }
+        match Asked::ask() {
+            Ok(asked) => {
+                desk.beside(asked.0.answer(), POOLS).map_err(lost)?;
+                self.pools = Some(asked);
+            }
+            Err(error) => {
+                let why = format!("the families could not be asked: {error}");
+                self.top.handle(Event::Pools(Err(why)));
             }
         }
         Ok(())
@@ -249,7 +293,7 @@ impl Session {
 
     fn act(&mut self, effect: Effect) -> Result<(), Failure> {
         let told = match effect {
-            Effect::Quit | Effect::Pause => None,
+            Effect::Quit | Effect::Pause | Effect::AskPools => None,
             Effect::Look => {
                 self.look(Event::Look)?;
                 None

@@ -6,6 +6,7 @@ use super::rows::View;
 use super::state::conditions;
 use crate::config::{Complaint, Problems, Report, Source, did_you_mean};
 use crate::processes::{Column, unknown_column};
+use crate::ui::Style as Meaning;
 use ratatui_core::style::{Color, Modifier, Style};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -37,6 +38,19 @@ pub(super) struct Theme {
 impl Theme {
     /// The themes by name.
     pub(super) const NAMES: [&str; 3] = ["dark", "light", "plain"];
+
+    /// How text is shown that means this.
+    pub(super) const fn of(&self, meaning: Meaning) -> Style {
+        match meaning {
+            Meaning::Plain => self.plain,
+            Meaning::Head => self.head,
+            Meaning::Name => self.name,
+            Meaning::Good => self.good,
+            Meaning::Busy => self.busy,
+            Meaning::Bad => self.bad,
+            Meaning::Dim => self.dim,
+        }
+    }
 
     /// The theme of this name; `plain` has no colour.
     pub(super) fn named(name: &str) -> Option<Theme> {

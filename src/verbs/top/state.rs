@@ -1,6 +1,7 @@
 //! What `top` knows and shows, and what a key means: events in, effects out. No terminal, no clock, no `/proc`.
 
 use super::meters::Meters;
+use super::pools::{Answer, Pools};
 use super::rows::{Row, Sums, View, rows};
 use super::short::{Ended, Short};
 use super::why::ASKING;
@@ -40,6 +41,8 @@ pub(super) enum Event {
     More(Vec<Process>),
     /// The detail that was asked for.
     Detail(Detail),
+    /// What the families say of their pools.
+    Pools(Result<Box<Answer>, String>),
     /// Why this process waits.
     Why(Identity, Vec<String>),
     /// What came of an effect, or is to be known.
@@ -56,6 +59,8 @@ pub(super) enum Effect {
     Cpus(Identity, Vec<u16>),
     /// Tell more of this process.
     Ask(Identity, Tab),
+    /// Ask the families for their pools.
+    AskPools,
     /// Look now.
     Look,
     /// Of a record: so many looks on, or back.
@@ -111,6 +116,8 @@ pub(super) enum Mode {
     Detail(Identity, Tab, usize, Option<Detail>),
     /// Who was born and has ended between two looks, from this line on.
     Short(usize),
+    /// What the workers of pools do, from this line on.
+    Pools(usize),
 }
 
 /// What a typed line is for.
@@ -147,6 +154,7 @@ pub(super) struct Top {
     /// The list of the look before this, whose room a later one may use.
     pub(super) used: Vec<Process>,
     pub(super) short: Option<Short>,
+    pub(super) pools: Pools,
     pub(super) filter: String,
     pub(super) search: String,
     pub(super) told: Option<String>,
@@ -176,6 +184,7 @@ impl Top {
             lost: None,
             used: Vec::new(),
             short: None,
+            pools: Pools::default(),
             filter: String::new(),
             search: String::new(),
             told: None,
@@ -201,6 +210,8 @@ impl Top {
                     *known = Some(detail);
                 }
             }
+            Event::Pools(_) if self.held => {}
+            Event::Pools(answer) => self.pools.sees(answer.map(|answer| *answer)),
             Event::Why(of, lines) => self.learns_why(of, lines),
             Event::Told(text) => self.told = Some(text),
         }
@@ -365,6 +376,7 @@ impl Top {
             Mode::Signals(of, at) => self.signals_key(of, at, key),
             Mode::Sort(at) => self.sort_key(at, key),
             Mode::Short(first) => self.short_key(first, key),
+            Mode::Pools(first) => self.pools_key(first, key),
             Mode::Detail(of, tab, first, known) => self.detail_key((of, tab), first, known, key),
         }
     }
@@ -423,6 +435,11 @@ impl Top {
             'b' => {
                 let why = "nobody tells us of births and ends: `doula doctor --self` says why";
                 self.told = Some(why.to_owned());
+            }
+            'w' if self.replayed => self.told = Some("a record does not have the pools".to_owned()),
+            'w' => {
+                self.mode = Mode::Pools(0);
+                return Some(Effect::AskPools);
             }
             'p' => {
                 self.held = !self.held;
@@ -629,6 +646,15 @@ impl Top {
             self.mode = Mode::Short(moved(first, count.saturating_sub(1), key));
         }
         None
+    }
+
+    fn pools_key(&mut self, first: usize, key: Key) -> Option<Effect> {
+        if matches!(key, Key::Escape | Key::Enter | Key::Char('q' | 'w')) {
+            return None;
+        }
+        let count = self.pools.lines(usize::from(self.size.0)).len();
+        self.mode = Mode::Pools(moved(first, count.saturating_sub(1), key));
+        if key == Key::Char('p') { self.letter('p') } else { None }
     }
 
     fn detail_key(

@@ -3,6 +3,7 @@
 use super::draw::draw;
 use super::fixtures::{look, process};
 use super::meters::Meters;
+use super::pools::tests::answer;
 use super::settings::{Settings, Theme};
 use super::short::Ended;
 use super::state::{Detail, Effect, Event, Look, Mode, Prompt, Tab, Top};
@@ -104,6 +105,11 @@ fn every_screen_is_as_it_was_looked_at_in_both_sizes() {
         kept("short", &state);
         press(&mut state, "b");
         kept("short-page", &state);
+        let mut state = top(columns, rows);
+        press(&mut state, "w");
+        state.handle(Event::Pools(Ok(Box::new(answer(10, 17)))));
+        state.handle(Event::Pools(Ok(Box::new(answer(12, 42)))));
+        kept("pools", &state);
     }
 }
 
@@ -223,6 +229,25 @@ fn an_order_that_the_held_picture_does_not_know_comes_with_a_new_one_that_is_hel
     press(&mut state, "user=nobody");
     state.handle(Event::Key(Key::Enter));
     assert!(state.lacks(), "nobody has asked for users");
+}
+
+#[test]
+fn the_page_of_pools_asks_when_it_opens_scrolls_and_can_be_held() {
+    let mut state = top(80, 24);
+    assert_eq!(press(&mut state, "w"), Some(Effect::AskPools));
+    assert!(frame(&state).contains("asking …"), "{}", frame(&state));
+    state.handle(Event::Pools(Ok(Box::new(answer(10, 17)))));
+    assert!(frame(&state).contains("demo/web: 1 busy"), "{}", frame(&state));
+    press(&mut state, "p");
+    state.handle(Event::Pools(Ok(Box::new(answer(12, 42)))));
+    assert!(frame(&state).contains("17 requests"), "it is held: {}", frame(&state));
+    assert_eq!(press(&mut state, "p"), Some(Effect::Look));
+    state.handle(Event::Key(Key::End));
+    assert!(frame(&state).contains("web@2") && !frame(&state).contains("web@1"), "{}", frame(&state));
+    state.handle(Event::Key(Key::Escape));
+    assert_eq!(state.mode, Mode::List);
+    state.replayed = true;
+    assert_eq!((press(&mut state, "w"), state.mode == Mode::List), (None, true));
 }
 
 #[test]

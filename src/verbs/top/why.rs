@@ -1,12 +1,10 @@
 //! Why a process waits, as `doula doctor` says it: asked in a process of its own, which may look at everybody's descriptors for as long
 //! as that takes while the screen goes on.
 
+use super::aside::Aside;
 use crate::processes::printable;
-use doula_host::child::Child;
-use doula_host::{Command, Stdio};
 use doula_model::process::Identity;
-use std::io::{self, PipeReader, Read as _};
-use std::time::{Duration, Instant};
+use std::io;
 
 /// What stands on the page until the answer is there.
 pub(super) const ASKING: &str = "why it waits: asking the doctor …";
@@ -14,49 +12,20 @@ pub(super) const ASKING: &str = "why it waits: asking the doctor …";
 /// More lines are left to the doctor: a process can have hundreds of threads.
 const SHOWN: usize = 8;
 
-/// Whoever has not answered after this is asked no longer.
-const PATIENCE: Duration = Duration::from_secs(20);
-
 /// A question that is open.
 pub(super) struct Why {
     pub(super) of: Identity,
-    /// Killed and buried when it is dropped.
-    _doctor: Child,
-    answer: PipeReader,
-    text: Vec<u8>,
-    due: Instant,
+    pub(super) aside: Aside,
 }
 
 impl Why {
     pub(super) fn ask(of: Identity) -> io::Result<Why> {
-        let mut command = Command::new("/proc/self/exe");
-        command.args(["doctor".to_owned(), of.pid.to_string()]);
-        command.stdin(Stdio::null()).stdout(Stdio::pipe_out()).stderr(Stdio::null());
-        let mut doctor = command.spawn().map_err(io::Error::other)?;
-        let answer = doctor.stdout.take().ok_or_else(|| io::Error::other("no pipe"))?;
-        Ok(Why { of, _doctor: doctor, answer, text: Vec::new(), due: Instant::now() + PATIENCE })
+        Ok(Why { of, aside: Aside::ask(&["doctor", &of.pid.to_string()])? })
     }
 
-    /// Where its answer can be read.
-    pub(super) fn answer(&self) -> &PipeReader {
-        &self.answer
-    }
-
-    /// Reads more of the answer, of which there must be some; all of it at its end.
+    /// The answer, when it is whole.
     pub(super) fn hear(&mut self) -> Option<Vec<String>> {
-        let mut some = [0; 4096];
-        match self.answer.read(&mut some) {
-            Ok(0) | Err(_) => Some(lines(&self.text)),
-            Ok(count) => {
-                self.text.extend_from_slice(&some[..count]);
-                None
-            }
-        }
-    }
-
-    /// Whether there is no hope left.
-    pub(super) fn is_overdue(&self) -> bool {
-        Instant::now() >= self.due
+        self.aside.hear().map(|text| lines(&text))
     }
 }
 

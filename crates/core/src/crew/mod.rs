@@ -65,6 +65,8 @@ pub(crate) struct Place {
     speaks: bool,
     /// Since when it has no work, as far as can be proved.
     pub(crate) idle_since: Option<Time>,
+    /// Since when it was seen to have some at each look, for people.
+    busy_since: Option<Time>,
     /// How many requests it says that it has answered.
     pub(crate) tasks: u64,
     /// When it is too old.
@@ -84,6 +86,7 @@ impl Place {
             life: Generation::default(),
             speaks: false,
             idle_since: None,
+            busy_since: None,
             tasks: 0,
             due_at: None,
             growth: Growth::default(),
@@ -95,7 +98,7 @@ impl Place {
     fn enter(&mut self, life: Generation) {
         if self.life != life {
             (self.life, self.speaks, self.idle_since, self.tasks) = (life, false, None, 0);
-            self.due_at = None;
+            (self.busy_since, self.due_at) = (None, None);
             self.growth = Growth::default();
         }
     }
@@ -106,7 +109,16 @@ impl Place {
         self.tasks = board.requests;
         let Some(busy) = board.busy else { return };
         self.speaks = true;
-        self.idle_since = if busy { None } else { self.idle_since.or(Some(now)) };
+        self.works(now, busy);
+    }
+
+    /// It was seen to have work, or to have none.
+    fn works(&mut self, now: Time, busy: bool) {
+        if busy {
+            (self.idle_since, self.busy_since) = (None, self.busy_since.or(Some(now)));
+        } else {
+            (self.idle_since, self.busy_since) = (self.idle_since.or(Some(now)), None);
+        }
     }
 }
 
@@ -414,7 +426,7 @@ impl Crew {
         match notice {
             Notice::Busy(busy) => {
                 place.speaks = true;
-                place.idle_since = if *busy { None } else { place.idle_since.or(Some(now)) };
+                place.works(now, *busy);
             }
             // It counts on: a smaller number is an old message.
             Notice::Tasks(tasks) => place.tasks = place.tasks.max(*tasks),

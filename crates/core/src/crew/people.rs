@@ -53,6 +53,8 @@ pub struct WorkerView {
     pub speaks: bool,
     /// Since when it has no work, if it has none, as far as it was looked at.
     pub idle_since: Option<Time>,
+    /// Since when it had work at each look, if it has some.
+    pub busy_since: Option<Time>,
     /// How many requests it says that it has answered in this life.
     pub tasks: u64,
 }
@@ -112,8 +114,8 @@ impl Engine {
             Condition::Going => Doing::Leaving,
             Condition::Held => Doing::Held,
         };
-        let Place { service, life, slot, speaks, idle_since, tasks, .. } = *place;
-        Some(WorkerView { service, life, slot: slot?, doing, speaks, idle_since, tasks })
+        let Place { service, life, slot, speaks, idle_since, busy_since, tasks, .. } = *place;
+        Some(WorkerView { service, life, slot: slot?, doing, speaks, idle_since, busy_since, tasks })
     }
 
     /// The numbers of all pools.

@@ -105,7 +105,7 @@ impl Crew {
         for (worker, life, busy) in &measure.busy {
             let place = self.places.iter_mut().find(|place| place.service == *worker && place.life == *life);
             let Some(place) = place.filter(|place| !place.speaks) else { continue };
-            place.idle_since = if *busy { None } else { place.idle_since.or(Some(now)) };
+            place.works(now, *busy);
         }
         for (worker, life, board) in &measure.boards {
             self.read(now, (*worker, *life), *board);

@@ -19,6 +19,7 @@ pub(super) fn status(clocks: &Clocks, desk: &mut Desk<'_>, pool: PoolId) -> Opti
         service: desk.name(worker.service),
         slot: worker.slot,
         doing: doing(worker, &measure),
+        doing_for: doing_since(worker, doing(worker, &measure)).map(|since| clocks.now.since(since)),
         requests: board(worker, &measure)
             .map(|board| board.requests)
             .or((worker.speaks || worker.tasks > 0).then_some(worker.tasks)),
@@ -50,6 +51,15 @@ fn doing(worker: &WorkerView, measure: &Measure) -> WorkerDoing {
         Doing::Serving => WorkerDoing::Busy,
         Doing::Leaving => WorkerDoing::Leaving,
         Doing::Held => WorkerDoing::Held,
+    }
+}
+
+/// Since when it serves as it does; what it does else is told with its state.
+const fn doing_since(worker: &WorkerView, doing: WorkerDoing) -> Option<Time> {
+    match doing {
+        WorkerDoing::Idle => worker.idle_since,
+        WorkerDoing::Busy => worker.busy_since,
+        WorkerDoing::Starting | WorkerDoing::Leaving | WorkerDoing::Held => None,
     }
 }
 
