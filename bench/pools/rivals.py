@@ -109,3 +109,5 @@ def make(name, folder, port):
 
 
 ALL = ["apache2", "php-fpm dynamic", "php-fpm ondemand", "uwsgi spare"]
+# The policies of `doula up` that are made like them.
+LIKE = {"apache": "apache2", "fpm-dynamic": "php-fpm dynamic", "fpm-ondemand": "php-fpm ondemand", "uwsgi-spare": "uwsgi spare"}

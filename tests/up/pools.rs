@@ -278,7 +278,11 @@ fn the_scoreboard_of_a_pool_shows_what_each_worker_does() {
     let told = family.home.doula(&["top", "--ask-pools"]);
     let told: Value = serde_json::from_str(&told.out).expect("JSON");
     let pool = &told["families"][0]["pools"][0];
-    assert_eq!((pool["name"].as_str(), pool["workers"][1]["slot"].as_u64()), (Some("web"), Some(2)), "{told}");
+    assert_eq!(
+        (pool["name"].as_str(), pool["workers"][1]["slot"].as_u64()),
+        (Some("web"), Some(2)),
+        "{told}"
+    );
     assert!(pool["workers"][0]["pss"].as_u64().is_some_and(|bytes| bytes > 0), "{told}");
     family.shut_down();
 }

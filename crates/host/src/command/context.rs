@@ -61,6 +61,11 @@ impl Command {
         self
     }
 
+    /// `LISTEN_PID` is the child (sd_listen_fds(3)).
+    pub(crate) fn tell_listen_pid(&mut self) {
+        self.context.listen_pid = true;
+    }
+
     /// An fd, unless it is given already; whether it was not.
     pub(crate) fn give(&mut self, number: RawFd, stdio: Stdio) -> bool {
         let free = !self.fds.contains_key(&number);

@@ -1,11 +1,13 @@
 //! The workers of a server at work: who is born, who is replaced, who ends.
 
-use super::{Order, Prefork, PreforkError};
+use super::program::{Birth, Voice};
+use super::{Order, Prefork, PreforkError, Workers};
 use crate::child::os_error;
 use crate::numa;
 use crate::worker::read_board;
 use crate::{Child, Signal};
 use doula_model::id::Pid;
+use doula_model::plan::Errno;
 use doula_model::pool::Board;
 use doula_sys::fd::{self, AsFd, BorrowedFd, OwnedFd};
 use doula_sys::group;
@@ -20,8 +22,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// up to this many times.
 const DOUBLED: u32 = 7;
 
-/// In the set: what the caller waits for. Workers have their slots.
+/// In the set: what the caller waits for. Workers have their slots, and behind these what they say.
 const FD: u64 = 0;
+const SAYS: u64 = 1 << 32;
 
 /// A server that serves.
 ///
@@ -64,8 +67,16 @@ struct Alive {
     child: Child,
     board: OwnedFd,
     born: Instant,
-    /// Readable when it is ready, or gone.
-    ready: OwnedFd,
+    says: Says,
+}
+
+/// How a worker says that it is ready.
+#[derive(Debug)]
+enum Says {
+    /// Readable when it is, or when it is gone.
+    Pipe(OwnedFd),
+    /// By sd_notify(3), and more.
+    Voice(Voice),
 }
 
 /// What is seen of one slot.
@@ -128,16 +139,25 @@ impl Crew {
 
     fn bear(&self, slot: u32) -> Result<Alive, PreforkError> {
         let board = fd::memory_of(c"scoreboard", Board::LENGTH).map_err(os_error)?;
-        let (ready, theirs) = fd::pipe().map_err(os_error)?;
         let cpu = if self.prefork.pin { numa::cpu_of_slot(slot, &[]) } else { None };
+        let zygote = match &self.prefork.workers {
+            Workers::Function(zygote) => zygote,
+            Workers::Program(program) => {
+                let birth = Birth { slot, cpu, board: &board, sockets: &self.prefork.sockets };
+                let (child, voice) = program.bear(&birth)?;
+                return Ok(Alive { child, board, born: Instant::now(), says: Says::Voice(voice) });
+            }
+        };
+        let (ready, theirs) = fd::pipe().map_err(os_error)?;
         let order = Order { slot, parent: group::pid().get(), cpu };
         let sockets = self.prefork.sockets.iter().map(AsFd::as_fd);
         let fds: Vec<BorrowedFd<'_>> = [board.as_fd(), theirs.as_fd()].into_iter().chain(sockets).collect();
-        let child = self.prefork.zygote.spawn(&order.to_bytes(), &fds)?;
-        Ok(Alive { child, board, born: Instant::now(), ready })
+        let child = zygote.spawn(&order.to_bytes(), &fds)?;
+        Ok(Alive { child, board, born: Instant::now(), says: Says::Pipe(ready) })
     }
 
-    /// What all workers do.
+    /// What all workers do, by their scoreboards; of a program that writes nothing there, what it has said (`X_DOULA_BUSY`,
+    /// `X_DOULA_TASKS`) and [`Crew::attend`] has heard.
     ///
     /// ```
     /// # let serve = |worker: doula_host::worker::Worker| {
@@ -154,8 +174,7 @@ impl Crew {
     /// ```
     pub fn seats(&self) -> Vec<Seat> {
         let seat = |place: &Place| {
-            let board =
-                place.worker.as_ref().and_then(|worker| read_board(&worker.board)).unwrap_or_default();
+            let board = place.worker.as_ref().map(Alive::work).unwrap_or_default();
             Seat {
                 slot: place.slot,
                 pid: place.worker.as_ref().map(|worker| worker.child.pid()),
@@ -206,18 +225,27 @@ impl Crew {
     }
 
     /// Waits for the fd and for the end of any worker; whether it was the fd.
-    fn is_readable(&self, fd: BorrowedFd<'_>, pause: Option<Duration>) -> io::Result<bool> {
+    fn is_readable(&mut self, fd: BorrowedFd<'_>, pause: Option<Duration>) -> io::Result<bool> {
         let all = Epoll::new().map_err(os_error)?;
         all.add(fd, Interest::READ, FD).map_err(os_error)?;
         for place in &self.places {
             if let Some(worker) = &place.worker {
-                all.add(&worker.child, Interest::READ, u64::from(place.slot)).map_err(os_error)?;
+                let slot = u64::from(place.slot);
+                all.add(&worker.child, Interest::READ, slot).map_err(os_error)?;
+                if let Says::Voice(voice) = &worker.says {
+                    all.add(voice, Interest::READ, SAYS | slot).map_err(os_error)?;
+                }
             }
         }
         let mut room = [Happening::EMPTY; 16];
         match all.wait(&mut room, pause) {
-            Ok(happened) => Ok(happened.iter().any(|one| one.token() == FD)),
-            Err(errno) if errno == doula_model::plan::Errno::EINTR => Ok(false),
+            Ok(happened) => {
+                if happened.iter().any(|one| one.token() & SAYS != 0) {
+                    self.places.iter_mut().filter_map(|place| place.worker.as_mut()).for_each(Alive::hear);
+                }
+                Ok(happened.iter().any(|one| one.token() == FD))
+            }
+            Err(errno) if errno == Errno::EINTR => Ok(false),
             Err(errno) => Err(os_error(errno)),
         }
     }
@@ -252,7 +280,7 @@ impl Crew {
     }
 
     /// Replaces all workers, one after the other: the new one first, and the old one is asked to end when the new one is ready.
-    /// The new ones are copies of what this process is now, if it has one thread; else of what it was.
+    /// The new ones are copies of what this process is now, if it has one thread; else of what it was. A program is executed anew.
     ///
     /// # Errors
     /// When a new one does not become ready: it is ended, and the old ones that are left go on.
@@ -271,8 +299,10 @@ impl Crew {
     /// # Ok::<(), doula_host::prefork::PreforkError>(())
     /// ```
     pub fn roll(&mut self) -> Result<(), PreforkError> {
-        // With several threads it stays the same zygote.
-        let _ = self.prefork.zygote.renew();
+        if let Workers::Function(zygote) = &mut self.prefork.workers {
+            // With several threads it stays the same zygote.
+            let _ = zygote.renew();
+        }
         let (patience, grace) = (self.prefork.patience, self.prefork.grace);
         for index in 0..self.places.len() {
             let slot = self.places[index].slot;
@@ -309,16 +339,71 @@ impl Crew {
 impl Alive {
     /// Waits until it has said so.
     fn wait_ready(&mut self, slot: u32, patience: Duration) -> Result<(), PreforkError> {
-        if !poll::readable(&self.ready, Some(patience)).map_err(os_error)? {
+        let Says::Pipe(ready) = &self.says else { return self.wait_voice(slot, patience) };
+        if !poll::readable(ready, Some(patience)).map_err(os_error)? {
             return Err(PreforkError::Late(slot, patience));
         }
-        match fd::read(&self.ready, &mut [0]).map_err(os_error)? {
+        match fd::read(ready, &mut [0]).map_err(os_error)? {
             // Nobody can write any more: it has ended, or will not say it.
             0 => match self.child.wait_timeout(patience) {
                 Some(status) => Err(PreforkError::Ended(slot, status)),
                 None => Err(PreforkError::Late(slot, patience)),
             },
             _ => Ok(()),
+        }
+    }
+}
+
+impl Alive {
+    /// Waits until it has said `READY=1`, or has ended without.
+    fn wait_voice(&mut self, slot: u32, patience: Duration) -> Result<(), PreforkError> {
+        let over = Instant::now() + patience;
+        loop {
+            self.hear();
+            if self.is_ready() {
+                return Ok(());
+            }
+            if let Some(status) = self.child.try_wait() {
+                return Err(PreforkError::Ended(slot, status));
+            }
+            let left = over.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(PreforkError::Late(slot, patience));
+            }
+            self.speaks_or_ends(left).map_err(os_error)?;
+        }
+    }
+
+    fn speaks_or_ends(&self, time: Duration) -> Result<(), Errno> {
+        let both = Epoll::new()?;
+        both.add(&self.child, Interest::READ, FD)?;
+        if let Says::Voice(voice) = &self.says {
+            both.add(voice, Interest::READ, SAYS)?;
+        }
+        match both.wait(&mut [Happening::EMPTY; 2], Some(time)) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    const fn is_ready(&self) -> bool {
+        matches!(&self.says, Says::Voice(voice) if voice.ready)
+    }
+
+    fn hear(&mut self) {
+        if let Says::Voice(voice) = &mut self.says {
+            voice.hear(&self.child);
+        }
+    }
+
+    /// What it does: what it writes goes before what it says.
+    fn work(&self) -> Board {
+        let board = read_board(&self.board).unwrap_or_default();
+        match &self.says {
+            Says::Voice(voice) if board == Board::default() => {
+                Board { busy: voice.busy, requests: voice.tasks }
+            }
+            Says::Voice(_) | Says::Pipe(_) => board,
         }
     }
 }

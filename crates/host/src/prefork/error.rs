@@ -1,5 +1,6 @@
 //! Why a server of several processes does not serve.
 
+use crate::command::CommandError;
 use crate::zygote::ZygoteError;
 use doula_model::exit::ExitStatus;
 use std::fmt;
@@ -18,6 +19,8 @@ use std::time::Duration;
 pub enum PreforkError {
     /// No worker could be born.
     Zygote(ZygoteError),
+    /// The program of the workers could not be executed.
+    Program(CommandError),
     /// The worker in this slot ended before it was ready, and so.
     Ended(u32, ExitStatus),
     /// The worker in this slot was not ready after this time.
@@ -42,6 +45,7 @@ impl fmt::Display for PreforkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             PreforkError::Zygote(error) => write!(f, "no worker could be born: {error}"),
+            PreforkError::Program(error) => write!(f, "no worker could be born: {error}"),
             PreforkError::Ended(slot, status) => write!(f, "worker {slot} was not ready: it {status}"),
             PreforkError::Late(slot, time) => write!(f, "worker {slot} was not ready after {time:?}"),
             PreforkError::Os(error) => write!(f, "no worker could be started: {error}"),

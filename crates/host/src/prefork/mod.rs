@@ -23,16 +23,30 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! Or of a program in any language, which gets the sockets as `LISTEN_FDS` ([`Prefork::exec`]):
+//!
+//! ```no_run
+//! use doula_host::{Command, prefork::Prefork};
+//! use std::net::TcpListener;
+//!
+//! let mut worker = Command::new("python3");
+//! worker.arg("worker.py");
+//! Prefork::exec(worker).socket(TcpListener::bind("127.0.0.1:8080")?).workers(4).run()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! The sockets stay open in the process that starts it, so that a worker that crashes costs the requests in its hands, and no
 //! connection that waits. A worker gets SIGTERM when its parent dies. For a number of workers that follows the load, logs,
 //! limits and changed programs there is `[pool.NAME]` of `doula up`, under which the same function serves.
 
 mod crew;
 mod error;
+mod program;
 
 pub use crew::{Attended, Crew, Seat};
 pub use error::PreforkError;
 
+use crate::Command;
 use crate::signals::Held;
 use crate::worker::Worker;
 use crate::zygote::{Task, Zygote};
@@ -40,6 +54,7 @@ use doula_model::id::Pid;
 use doula_model::signal::Signal;
 use doula_sys::fd::OwnedFd;
 use doula_sys::{adopt, group, sched};
+use program::Program;
 use std::fs::File;
 use std::time::Duration;
 
@@ -61,12 +76,21 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// ```
 #[derive(Debug)]
 pub struct Prefork {
-    zygote: Zygote,
+    workers: Workers,
     sockets: Vec<OwnedFd>,
     count: u32,
     pin: bool,
     grace: Duration,
     patience: Duration,
+}
+
+/// What the workers are.
+#[derive(Debug)]
+enum Workers {
+    /// Copies of us, which run a function.
+    Function(Zygote),
+    /// A program.
+    Program(Box<Program>),
 }
 
 impl Prefork {
@@ -85,8 +109,40 @@ impl Prefork {
     /// ```
     pub fn new(serve: impl Fn(Worker) -> u8 + Send + Sync + 'static) -> Result<Prefork, PreforkError> {
         let zygote = Zygote::start(move |task| begin(task).map_or(FAILED, &serve))?;
+        Ok(Prefork::of(Workers::Function(zygote)))
+    }
+
+    /// A server whose workers are this program, born with all that the command says and in any state of this process. It gets what a worker of
+    /// `[pool.NAME]` gets: the sockets from fd 3 on with `LISTEN_FDS` and `LISTEN_PID` (sd_listen_fds(3)), `DOULA_SLOT`, a scoreboard
+    /// (`DOULA_SCOREBOARD`) on the fd behind them, and `NOTIFY_SOCKET`, where its main process says `READY=1` (sd_notify(3)) unless
+    /// [`Prefork::silent`] is said. It ends on SIGTERM; a roll executes the program anew.
+    ///
+    /// ```
+    /// use doula_host::{Command, prefork::Prefork};
+    /// let mut worker = Command::new("sh");
+    /// worker.args(["-c", "echo $DOULA_SLOT of $LISTEN_FDS; exec sleep 1000"]);
+    /// let socket = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let mut crew = Prefork::exec(worker).silent().socket(socket).workers(2).start()?;
+    /// assert_eq!(crew.stop(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn exec(worker: Command) -> Prefork {
+        Prefork::of(Workers::Program(Box::new(Program { command: worker, speaks: true })))
+    }
+
+    fn of(workers: Workers) -> Prefork {
         let (count, pin) = (1, false);
-        Ok(Prefork { zygote, sockets: Vec::new(), count, pin, grace: GRACE, patience: PATIENCE })
+        Prefork { workers, sockets: Vec::new(), count, pin, grace: GRACE, patience: PATIENCE }
+    }
+
+    /// The program does not say when it is ready: it counts as ready when it is executed, and connections wait until it accepts.
+    /// A function always says so.
+    #[must_use]
+    pub fn silent(mut self) -> Prefork {
+        if let Workers::Program(program) = &mut self.workers {
+            program.speaks = false;
+        }
+        self
     }
 
     /// One more socket that all workers get, in the order of these calls.

@@ -7,9 +7,9 @@ mod harness;
 #[path = "../../examples/prefork_server.rs"]
 mod server;
 
-use doula_host::prefork::{Attended, Prefork, PreforkError};
+use doula_host::prefork::{Attended, Crew, Prefork, PreforkError};
 use doula_host::worker::Worker;
-use doula_host::{ExitStatus, Pid, Signal};
+use doula_host::{Command, ExitStatus, Pid, Signal};
 use doula_sys::{pidfd, poll};
 use harness::{Actor, role, say, tests};
 use std::io::{self, Read as _, Write as _};
@@ -30,6 +30,9 @@ fn main() -> ExitCode {
         a_failed_roll_leaves_the_old_workers_serving,
         each_worker_has_a_cpu_of_its_own,
         workers_end_with_their_parent,
+        a_program_serves_from_all_its_slots_and_a_roll_under_load_loses_no_request,
+        a_program_that_ends_or_says_nothing_is_told_and_nobody_is_left,
+        what_a_program_says_of_its_work_is_seen_and_what_others_say_is_not,
     ];
     harness::run(tests, play)
 }
@@ -38,6 +41,7 @@ fn play(role: &str) -> io::Result<u8> {
     match role {
         "server" => play_server(),
         "parent" => play_parent(),
+        "worker" => Ok(server::serve(&Worker::of_pool()?)),
         unknown => panic!("{unknown} is no role"),
     }
 }
@@ -118,7 +122,7 @@ fn await_answers(good: &AtomicU64, count: u64) {
 }
 
 /// A server in this process, whose workers serve as the example does.
-fn crew(count: u32) -> (doula_host::prefork::Crew, SocketAddr) {
+fn crew(count: u32) -> (Crew, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
     let address = listener.local_addr().expect("an address");
     let prefork = Prefork::new(|worker| server::serve(&worker)).expect("one thread");
@@ -180,8 +184,7 @@ fn a_failed_roll_leaves_the_old_workers_serving() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
     let address = listener.local_addr().expect("an address");
     let mut crew = prefork.expect("one thread").socket(listener).workers(2).start().expect("it serves");
-    let pids =
-        |crew: &doula_host::prefork::Crew| crew.seats().iter().map(|seat| seat.pid).collect::<Vec<_>>();
+    let pids = |crew: &Crew| crew.seats().iter().map(|seat| seat.pid).collect::<Vec<_>>();
     let before = pids(&crew);
     std::fs::write(&flag, "").expect("a file");
     assert!(matches!(crew.roll(), Err(PreforkError::Ended(1, status)) if status == ExitStatus::code(9)));
@@ -224,4 +227,98 @@ fn workers_end_with_their_parent() {
     parent.child.signal(Signal::KILL).expect("it lives");
     parent.child.wait();
     assert_eq!(poll::readable(&worker, Some(PATIENCE)), Ok(true), "the worker ended");
+}
+
+/// A server in this process, whose workers are a program that serves as the example does.
+fn programs(count: u32) -> (Crew, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
+    let address = listener.local_addr().expect("an address");
+    let prefork = Prefork::exec(role("worker")).socket(listener).workers(count);
+    (prefork.start().expect("it serves"), address)
+}
+
+fn a_program_serves_from_all_its_slots_and_a_roll_under_load_loses_no_request() {
+    let (mut crew, address) = programs(2);
+    let before: Vec<_> = crew.seats().iter().map(|seat| seat.pid).collect();
+    let (over, good, bad) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Acquire) {
+                    match ask(address, "/", &over) {
+                        Ok(count) => good.fetch_add(count, Ordering::AcqRel),
+                        Err(_) => bad.fetch_add(1, Ordering::AcqRel),
+                    };
+                }
+            });
+        }
+        await_answers(&good, 100);
+        crew.roll().expect("the new ones are ready");
+        let now = good.load(Ordering::Acquire);
+        await_answers(&good, now + 100);
+        over.store(true, Ordering::Release);
+    });
+    assert_eq!(bad.into_inner(), 0, "{good:?} answered");
+    let after = crew.seats();
+    assert!(after.iter().all(|seat| !before.contains(&seat.pid)), "{after:?}");
+    assert_eq!(after.iter().map(|seat| seat.slot).collect::<Vec<_>>(), [1, 2]);
+    assert!(after.iter().map(|seat| seat.requests).sum::<u64>() > 0, "by the scoreboards: {after:?}");
+    // One that crashes has a successor in its slot.
+    let (never, _writer) = io::pipe().expect("a pipe");
+    assert!(ask(address, "/crash", &AtomicBool::new(true)).is_err(), "nobody answers that");
+    assert!(matches!(crew.attend(&never, Some(PATIENCE)), Ok(Attended::Replaced(1 | 2))));
+    assert_eq!(ask(address, "/", &AtomicBool::new(true)).expect("an answer"), 1);
+    assert_eq!(crew.stop(), 0, "nobody had to be killed");
+}
+
+fn shell(script: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", script]);
+    command
+}
+
+fn a_program_that_ends_or_says_nothing_is_told_and_nobody_is_left() {
+    let error = Prefork::exec(shell("exit 7")).start().expect_err("it ends");
+    assert!(matches!(error, PreforkError::Ended(1, status) if status == ExitStatus::code(7)), "{error}");
+    let mute = Prefork::exec(shell("exec sleep 1000")).patience(Duration::from_millis(1));
+    let error = mute.start().expect_err("it says nothing");
+    assert!(matches!(error, PreforkError::Late(1, _)), "{error}");
+    let error = Prefork::exec(Command::new("/nonexistent")).start().expect_err("there is none");
+    assert!(error.to_string().contains("/nonexistent"), "{error}");
+    let mut crew = Prefork::exec(shell("exec sleep 1000")).silent().workers(2).start().expect("they run");
+    assert_eq!(crew.seats().iter().filter(|seat| seat.pid.is_some()).count(), 2);
+    assert_eq!((crew.stop(), children()), (0, 0));
+}
+
+/// It says by itself that it is ready and has answered three, then says by a child that it is busy, and ends when it is asked.
+const SPEAKER: &str = "\
+import os, signal, socket
+def say(text):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        channel.sendto(text, os.environ['NOTIFY_SOCKET'].replace('@', '\\0', 1))
+say(b'READY=1\\nX_DOULA_BUSY=0')
+if os.fork() == 0:
+    say(b'X_DOULA_BUSY=1\\nX_DOULA_TASKS=99')
+    os._exit(0)
+os.wait()
+say(b'X_DOULA_TASKS=3')
+signal.pause()
+";
+
+fn what_a_program_says_of_its_work_is_seen_and_what_others_say_is_not() {
+    let mut python = Command::new("python3");
+    python.args(["-I", "-S", "-c", SPEAKER]);
+    if Command::new("python3").arg("-V").output().is_err() {
+        println!("skipped: python3 is not installed");
+        return;
+    }
+    let mut crew = Prefork::exec(python).start().expect("it says that it is ready");
+    let (never, _writer) = io::pipe().expect("a pipe");
+    let end = Instant::now() + PATIENCE;
+    while crew.seats()[0].requests == 0 && Instant::now() < end {
+        crew.attend(&never, Some(Duration::from_millis(1))).expect("fds");
+    }
+    let seat = crew.seats()[0];
+    assert_eq!((seat.busy, seat.requests), (Some(false), 3));
+    assert_eq!(crew.stop(), 0);
 }
