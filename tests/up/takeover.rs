@@ -1,8 +1,9 @@
 //! The supervisor is killed, and another one takes over.
 
 use crate::bounded::PATIENCE;
-use crate::contain::get;
-use crate::family::{Family, Home, count, count_ends, expect_end, free_port, web_service};
+use crate::contain::{get, skipped};
+use crate::family::{Family, Home, count, count_ends, expect_end, free_port, web_service, with_actors};
+use crate::hidden::{Hierarchies, without};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::collections::BTreeSet;
 use std::io::Read as _;
@@ -10,6 +11,7 @@ use std::net::TcpListener;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
@@ -271,6 +273,110 @@ fn without_a_keeper_a_socket_is_taken_from_a_child_of_a_main_process_that_is_dea
     let told = family.expect("took over from pid");
     assert!(told.contains("no keeper was left") && told.contains("1 sockets were taken"), "{told}");
     family.expect("web | serves");
+    family.shut_down();
+}
+
+/// Lets pidfd_getfd(2), which has one number everywhere, fail with EPERM, as the filters of containers do, and executes the rest.
+const WITHOUT_GETFD: &str = "\
+import ctypes, os, struct, sys
+rows = [(0x20, 0, 0, 0), (0x15, 0, 1, 438), (0x06, 0, 0, 0x00050001), (0x06, 0, 0, 0x7fff0000)]
+code = ctypes.create_string_buffer(b''.join(struct.pack('HBBI', *row) for row in rows))
+program = ctypes.create_string_buffer(struct.pack('HxxxxxxP', len(rows), ctypes.addressof(code)))
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, ctypes.c_void_p(ctypes.addressof(program)), 0, 0):
+    sys.exit(99)
+os.execv(sys.argv[1], sys.argv[1:])
+";
+
+/// Root as containers have it: it may not look into the processes of other users (since Linux 6.14 it may with CAP_PERFMON).
+const LESS: [&str; 2] = ["setpriv", "--bounding-set=-sys_ptrace,-perfmon,-sys_admin"];
+const ANOTHER: &str = "user = \"nobody\"\n";
+
+fn can_do_without() -> bool {
+    let works = Command::new(LESS[0]).args(&LESS[1..]).arg("true").status();
+    let can = rustix::process::geteuid().is_root() && works.is_ok_and(|status| status.success());
+    if !can {
+        skipped("only root with setpriv can do without a capability");
+    }
+    can
+}
+
+/// A supervisor that is refused the socket of the one who has it, by this program before its name, says so and changes nothing; one that
+/// is not refused takes all over.
+fn expect_refusal(before: &[&str], user: &str) {
+    let port =
+        TcpListener::bind("127.0.0.1:0").and_then(|some| some.local_addr()).expect("a free port").port();
+    let home = Home::new("");
+    // Another user may not come to where it was built.
+    let program = home.dir.join("web_worker");
+    std::fs::copy(with_actors("ACTORS/web_worker"), &program).expect("a copy");
+    home.write(&format!(
+        "[service.web]\ncommand = [{program:?}]\n{user}ready = \"notify\"\nrestart = \"always\"\n\
+         sockets = [{{ name = \"http\", tcp = \"127.0.0.1:{port}\" }}]\n"
+    ));
+    let mut family = Family::start(home, &[]);
+    family.expect("web is ready");
+    let (web, keeper) = (family.status("web")["pid"].clone(), family.keeper().expect("it has one"));
+    family.signal(Signal::STOP);
+    pidfd_send_signal(&keeper, Signal::KILL).expect("it lives");
+    family.kill();
+    let mut refused = family.home.command(before[0]);
+    let said =
+        refused.args(&before[1..]).args([env!("CARGO_BIN_EXE_doula"), "up"]).output().expect("it starts");
+    let text = String::from_utf8_lossy(&said.stderr).into_owned();
+    let told = format!("does not let us have the socket of pid {web} (pidfd_getfd(2), ptrace(2))");
+    assert!(said.status.code() == Some(2) && text.contains(&told), "{said:?}");
+    assert!(get(port).starts_with("HTTP/1."), "the service runs on");
+    if may_trace() {
+        family.up_again(&[]);
+        let told = family.expect("took over from pid");
+        assert!(told.contains("1 processes go on") && told.contains("1 sockets were taken"), "{told}");
+        assert_eq!(family.status("web")["pid"], web);
+        family.shut_down();
+    }
+}
+
+#[test]
+fn where_the_kernel_does_not_give_a_socket_away_it_is_said_and_the_service_runs_on() {
+    if Command::new("python3").arg("-V").output().is_err() {
+        return skipped("python3 is not installed");
+    }
+    expect_refusal(&["python3", "-I", "-S", "-c", WITHOUT_GETFD], "");
+}
+
+#[test]
+fn where_the_descriptors_of_who_has_a_socket_cannot_be_seen_it_is_said_and_the_service_runs_on() {
+    if can_do_without() {
+        expect_refusal(&LESS, ANOTHER);
+    }
+}
+
+#[test]
+fn who_hides_its_mark_is_known_by_its_number_and_its_start_and_not_started_twice() {
+    if !can_do_without() {
+        return;
+    }
+    let home = Home::new(&format!("[service.web]\ncommand = [\"sleep\", \"1000\"]\n{ANOTHER}"));
+    let (Some(first), Some(second)) = (without(Hierarchies::V2, &home), without(Hierarchies::V2, &home))
+    else {
+        return;
+    };
+    let mut family = Family::with(home, first);
+    family.expect("web started");
+    assert_eq!(family.home.ctl(&["wait", "web", "--until", "ready"]).code, Some(0));
+    let before = family.status("web")["pid"].clone();
+    let keeper = family.keeper().expect("it has one");
+    family.signal(Signal::STOP);
+    pidfd_send_signal(&keeper, Signal::KILL).expect("it lives");
+    family.kill();
+    let mut again = family.home.command(second.get_program());
+    let words: Vec<_> = second.get_args().collect();
+    let (covered, doula) = words.split_at(words.len() - 2);
+    again.args(covered).args(LESS).args(doula);
+    family.again_with(again);
+    let told = family.expect("took over from pid");
+    assert!(told.contains("1 processes go on"), "{told}");
+    assert_eq!(family.status("web")["pid"], before);
     family.shut_down();
 }
 

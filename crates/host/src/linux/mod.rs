@@ -26,6 +26,7 @@ pub(crate) mod takeover;
 mod token;
 mod trees;
 mod upgrade;
+mod veiled;
 
 use crate::keeper::{Held, Tag};
 use crate::logs::{self, Stamp};

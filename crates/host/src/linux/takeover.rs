@@ -6,6 +6,7 @@
 use super::home::Home;
 use super::services::Service;
 use super::token::Token;
+use super::veiled;
 use crate::cgroup::Leaf;
 use crate::control::place::Place as FamilyPlace;
 use crate::journal::read::Written;
@@ -146,7 +147,13 @@ impl Before {
         let whole = written.head.is_some() && written.cut == 0 && all;
         let whole = whole && inheritance.iter().all(|inheritance| written.knows_mains_of(&inheritance.fds));
         let marked = if whole { Vec::new() } else { marked(name) };
-        if inheritance.is_none() && marked.is_empty() && !written.is_populated() {
+        let veiled = || {
+            written
+                .records()
+                .iter()
+                .any(|record| alive(record).any(|(pid, born)| veiled::was_born(pid, born)))
+        };
+        if inheritance.is_none() && marked.is_empty() && !written.is_populated() && !veiled() {
             return Ok(Found::Useless("nothing of it lives any more".to_owned()));
         }
         Ok(Found::Alive(Box::new(Before {
@@ -361,7 +368,7 @@ impl Home {
             {
                 let Ok(holder) = pidfd::open(pid) else { continue };
                 // Looked at while we hold it: its number may be a stranger's by now.
-                if !before.is_member(record, pid) {
+                if !before.is_member(record, pid) && !is_veiled_main(record, pid) {
                     continue;
                 }
                 match borrowed::take(&holder, pid, address) {
@@ -400,7 +407,7 @@ impl Home {
             let life = (record.id, record.life.generation);
             match before.place(record) {
                 Some(place) if has_processes(record.life.state) => {
-                    self.trees.inherit(life, place, main_of(record));
+                    self.trees.inherit(life, place, main_of(record).map(|(pid, _)| pid));
                 }
                 place => end_all_in(place.and_then(|place| place.leaf)),
             }
@@ -477,11 +484,12 @@ impl Home {
     ) -> BTreeMap<ChildKey, Pid> {
         let mut born = BTreeMap::new();
         // A service's other children lead sessions in its leaf too.
-        let mut taken: BTreeSet<Pid> = records.iter().flat_map(alive).collect();
+        let mut taken: BTreeSet<Pid> = records.iter().flat_map(alive).map(|(pid, _)| pid).collect();
         for record in records {
             for &(role, child) in &record.life.children {
                 let (service, generation) = (record.id, record.life.generation);
                 let key = ChildKey { service, generation, role };
+                let born_at = if let Child::Alive { born, .. } = child { Some(born) } else { None };
                 let pid = match child {
                     Child::Alive { pid, .. } => Some(pid),
                     Child::Asked { .. } => numbers.get(&key).copied().or_else(|| {
@@ -489,7 +497,7 @@ impl Home {
                         self.trees.leader(service, can_be).or_else(|| oldest(marked, key))
                     }),
                 };
-                let Some(pid) = pid.filter(|pid| self.has_handle(key, *pid)) else { continue };
+                let Some(pid) = pid.filter(|pid| self.has_handle(key, *pid, born_at)) else { continue };
                 if matches!(child, Child::Asked { .. }) {
                     born.insert(key, pid);
                     taken.insert(pid);
@@ -500,13 +508,14 @@ impl Home {
     }
 
     /// Whether there is a handle of this child, if it can be had.
-    fn has_handle(&mut self, key: ChildKey, pid: Pid) -> bool {
+    fn has_handle(&mut self, key: ChildKey, pid: Pid, born: Option<Time>) -> bool {
         if self.inherited.contains_key(&key) {
             return true;
         }
         let Ok(handle) = pidfd::open(pid) else { return false };
         // Looked at while we hold it: the number may have been given to somebody else before.
-        let ours = self.trees.has_member((key.service, key.generation), pid);
+        let ours = self.trees.has_member((key.service, key.generation), pid)
+            || born.is_some_and(|born| veiled::was_born(pid, born));
         if ours {
             self.inherited.insert(key, self.ledger.hold(handle, Tag::Child(key, pid)));
         }
@@ -554,7 +563,8 @@ impl Before {
         let life = (record.id, record.life.generation);
         let leaders = self.marked.iter().filter(|marked| (marked.id, marked.generation) == life);
         let members = self.place(record).map(|place| members_of(&place, record.id)).unwrap_or_default();
-        main_of(record).into_iter().chain(leaders.map(|marked| marked.pid)).chain(members).collect()
+        let main = main_of(record).map(|(pid, _)| pid);
+        main.into_iter().chain(leaders.map(|marked| marked.pid)).chain(members).collect()
     }
 
     /// Whether this process is of this life, by its leaf or by its mark.
@@ -686,18 +696,23 @@ fn note_stored(journal: &mut Journal, service: Option<&mut Service>) -> bool {
     !fresh.is_empty()
 }
 
-fn alive(record: &Record) -> impl Iterator<Item = Pid> {
+fn alive(record: &Record) -> impl Iterator<Item = (Pid, Time)> {
     record.life.children.iter().filter_map(|(_, child)| match child {
-        Child::Alive { pid, .. } => Some(*pid),
+        Child::Alive { pid, born } => Some((*pid, *born)),
         Child::Asked { .. } => None,
     })
 }
 
-fn main_of(record: &Record) -> Option<Pid> {
+fn main_of(record: &Record) -> Option<(Pid, Time)> {
     record.life.children.iter().find_map(|(role, child)| match child {
-        Child::Alive { pid, .. } => (*role == Role::Main).then_some(*pid),
+        Child::Alive { pid, born } => (*role == Role::Main).then_some((*pid, *born)),
         Child::Asked { .. } => None,
     })
+}
+
+/// Whether this is the main process of a life that hides its mark.
+fn is_veiled_main(record: &Record, pid: Pid) -> bool {
+    main_of(record).is_some_and(|(main, born)| main == pid && veiled::was_born(pid, born))
 }
 
 /// How a process ended that nobody has buried yet, as `/proc` shows it (proc_pid_stat(5), field 52). To who may not see it, 0 is

@@ -19,8 +19,11 @@ pub(crate) fn take(
 ) -> Result<Option<OwnedFd>, Errno> {
     let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return Err(Errno::EPERM) };
     for entry in entries.flatten() {
-        let is_socket =
-            std::fs::read_link(entry.path()).is_ok_and(|link| link.to_string_lossy().starts_with("socket:"));
+        let link = std::fs::read_link(entry.path());
+        if link.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied) {
+            return Err(Errno::EPERM);
+        }
+        let is_socket = link.is_ok_and(|link| link.to_string_lossy().starts_with("socket:"));
         let number: Option<RawFd> = entry.file_name().to_str().and_then(|name| name.parse().ok());
         let Some(number) = number.filter(|_| is_socket) else { continue };
         match pidfd::get_fd(&holder, number) {
