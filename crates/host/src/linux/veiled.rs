@@ -40,7 +40,7 @@ mod tests {
         let before = time::monotonic();
         let mut child = Command::new("sleep").arg("1000").new_session().spawn().expect("a child");
         assert!(began(child.pid(), before));
-        let earlier = Time::from_nanos(u64::try_from(before.as_nanos()).expect("small") - 10_000_000_000);
+        let earlier = Time::from_nanos(before.as_nanos() - 10_000_000_000);
         assert!(!began(child.pid(), earlier), "another one had this number then");
         assert!(!began(child.pid(), before.after(Duration::from_secs(10))));
         assert!(!was_born(child.pid(), before), "its environment is there to read: the mark tells");
