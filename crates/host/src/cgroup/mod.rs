@@ -213,7 +213,10 @@ fn pid_namespace() -> Option<String> {
 fn remove_stale(own: &Path) {
     let (Ok(entries), Some(namespace)) = (std::fs::read_dir(own), pid_namespace()) else { return };
     for entry in entries.flatten() {
-        if entry.file_name().to_str().is_some_and(|name| is_stale(name, &namespace)) {
+        // Whoever lives in one goes on under the next supervisor, which watches over its leaves.
+        if entry.file_name().to_str().is_some_and(|name| is_stale(name, &namespace))
+            && Leaf::at(entry.path()).is_empty().unwrap_or(false)
+        {
             remove_tree(&entry.path());
         }
     }
