@@ -253,7 +253,7 @@ fn without_a_keeper_listening_sockets_are_taken_from_those_who_have_them() {
 #[test]
 fn without_a_keeper_a_socket_is_taken_from_a_child_of_a_main_process_that_is_dead() {
     if !may_trace() {
-        return crate::contain::skipped("ptrace(2) of processes that are no descendants is forbidden here");
+        return skipped("ptrace(2) of processes that are no descendants is forbidden here");
     }
     let port =
         TcpListener::bind("127.0.0.1:0").and_then(|some| some.local_addr()).expect("a free port").port();
