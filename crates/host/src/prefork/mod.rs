@@ -137,6 +137,15 @@ impl Prefork {
 
     /// The program does not say when it is ready: it counts as ready when it is executed, and connections wait until it accepts.
     /// A function always says so.
+    ///
+    /// ```
+    /// use doula_host::{Command, prefork::Prefork};
+    /// let mut sleeper = Command::new("sleep");
+    /// sleeper.arg("1000");
+    /// let mut crew = Prefork::exec(sleeper).silent().start()?;        // else it would wait for READY=1
+    /// assert_eq!(crew.stop(), 0);
+    /// # Ok::<(), doula_host::prefork::PreforkError>(())
+    /// ```
     #[must_use]
     pub fn silent(mut self) -> Prefork {
         if let Workers::Program(program) = &mut self.workers {
