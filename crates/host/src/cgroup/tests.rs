@@ -63,13 +63,13 @@ fn a_leaf_that_somebody_removed_while_it_was_watched_is_empty() {
 /// A directory in the place of `cgroup.kill` stands for a kernel that refuses it.
 #[test]
 fn where_a_group_cannot_be_killed_at_once_each_of_it_is_killed() {
-    let scratch = crate::logs::test_directory::Scratch::new();
-    let leaf = scratch.path("leaf");
+    let leaf = std::env::temp_dir().join(format!("doula-leaf-{}", doula_sys::group::pid()));
     std::fs::create_dir_all(leaf.join("cgroup.kill")).expect("a directory");
     let born = fork::spawn(&script("sleep 1000")).expect("a birth");
     std::fs::write(leaf.join("cgroup.procs"), format!("{}\n", born.pid)).expect("its members");
-    Leaf::at(leaf).kill().expect("one by one");
+    Leaf::at(leaf.clone()).kill().expect("one by one");
     assert_eq!(wait::end(Who::Pidfd(born.pidfd.as_fd())), Ok(ExitStatus::signal(Signal::KILL)));
+    std::fs::remove_dir_all(leaf).expect("it is ours");
 }
 
 #[test]
