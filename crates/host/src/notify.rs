@@ -59,6 +59,8 @@ pub struct Channel {
     address: String,
     /// The socket file, which goes with the channel.
     file: Option<PathBuf>,
+    /// The datagram that is next was heard, and stays there until what it says is written down.
+    heard: bool,
 }
 
 impl AsFd for Channel {
@@ -108,7 +110,7 @@ impl Channel {
         let place = SocketAddr::from_abstract_name(&name).map_err(fail)?;
         let socket = UnixDatagram::bind_addr(&place).map_err(fail)?;
         prepare(&socket).map_err(fail)?;
-        Ok(Channel { mark: None, socket, address, file: None })
+        Ok(Channel { mark: None, socket, address, file: None, heard: false })
     }
 
     fn at_path(address: String, file: PathBuf) -> Result<Channel, ChannelError> {
@@ -121,7 +123,7 @@ impl Channel {
             prepare(&socket).map(|()| socket)
         };
         match open() {
-            Ok(socket) => Ok(Channel { mark: None, socket, address, file: Some(file) }),
+            Ok(socket) => Ok(Channel { mark: None, socket, address, file: Some(file), heard: false }),
             Err(source) => Err(ChannelError::Bind { address, source }),
         }
     }
@@ -137,7 +139,7 @@ impl Channel {
         let name = place.as_abstract_name().map(|name| format!("@{}", String::from_utf8_lossy(name)));
         let address = file.as_ref().and_then(|file| file.to_str()).map(str::to_owned).or(name);
         let address = address.ok_or(std::io::ErrorKind::InvalidInput)?;
-        Ok(Channel { mark: None, socket, address, file })
+        Ok(Channel { mark: None, socket, address, file, heard: false })
     }
 
     /// It outlives us from now on.
@@ -152,18 +154,35 @@ impl Channel {
 
     /// What was said since, in its order. Do what the first ones say before the next ones are dropped: a
     /// barrier among them tells its sender, by being dropped, that everything before it was done.
-    pub fn hear(&self) -> Vec<Heard> {
+    ///
+    /// What changes how the service stands is the last of what is given, and leaves the socket only at the next call, when it has been
+    /// done and written down: whoever comes after a SIGKILL of ours hears it again. All of that may be heard twice.
+    pub fn hear(&mut self) -> Vec<Heard> {
+        if std::mem::take(&mut self.heard) {
+            self.drop_next();
+        }
         let mut buffer = [0; LONGEST_MESSAGE];
         let mut heard = Vec::new();
-        while heard.len() < HEARD_PER_TURN {
-            match socket::receive(&self.socket, &mut buffer) {
-                Ok(message) => heard.push(Heard::from_message(&buffer[..message.length], message)),
+        while heard.len() < HEARD_PER_TURN && !self.heard {
+            match socket::peek(&self.socket, &mut buffer) {
+                Ok(message) => {
+                    let said = Heard::from_message(&buffer[..message.length], message);
+                    self.heard = !said.is_passing();
+                    heard.push(said);
+                    if !self.heard {
+                        self.drop_next();
+                    }
+                }
                 Err(Errno::EINTR) => {}
                 // Nothing more; any other error of recvmsg(2) on a bound socket would stay the same.
                 Err(_) => break,
             }
         }
         heard
+    }
+
+    fn drop_next(&self) {
+        while matches!(socket::receive(&self.socket, &mut []), Err(Errno::EINTR)) {}
     }
 }
 

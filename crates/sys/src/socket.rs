@@ -2,7 +2,7 @@
 //!
 //! Opening and listening is left to the standard library, but for what it cannot say.
 
-use crate::fd::{AsFd, AsRawFd, OwnedFd};
+use crate::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use crate::{Result, errno, fd, raw};
 use alloc::vec::Vec;
 use core::mem::{size_of, zeroed};
@@ -210,6 +210,18 @@ const _: () = assert!(size_of::<Control>() >= 16 + 4 * MAX_FDS + 16 + 16 + 64);
 /// <https://man7.org/linux/man-pages/man2/recv.2.html>
 #[doc(alias = "recvmsg")]
 pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> Result<Message> {
+    receive_with(socket.as_fd(), buffer, 0)
+}
+
+/// The same with `MSG_PEEK`: the message stays where it is, and comes once more. Its fds are duplicates.
+///
+/// <https://man7.org/linux/man-pages/man2/recv.2.html>
+#[doc(alias = "MSG_PEEK")]
+pub fn peek(socket: impl AsFd, buffer: &mut [u8]) -> Result<Message> {
+    receive_with(socket.as_fd(), buffer, libc::MSG_PEEK)
+}
+
+fn receive_with(socket: BorrowedFd<'_>, buffer: &mut [u8], more: i32) -> Result<Message> {
     let mut control = Control([0; 2048]);
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     // SAFETY: `msghdr` is numbers and pointers only, for which zero is a value.
@@ -218,8 +230,8 @@ pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> Result<Message> {
     header.msg_iovlen = 1;
     header.msg_control = control.0.as_mut_ptr().cast();
     header.msg_controllen = control.0.len() as _;
-    let flags = libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT;
-    let args = [socket.as_fd().as_raw_fd() as usize, &raw mut header as usize, flags as usize, 0, 0, 0];
+    let flags = libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT | more;
+    let args = [socket.as_raw_fd() as usize, &raw mut header as usize, flags as usize, 0, 0, 0];
     // SAFETY: the header names one buffer and one control area with their true sizes; both outlive the call.
     let length = unsafe { raw::call(libc::SYS_recvmsg, args) }?;
     let filled = (header.msg_controllen as usize).min(control.0.len());

@@ -255,7 +255,7 @@ impl Service {
     /// What it said since the last look, and what was wrong with it.
     pub(super) fn hear(&mut self) -> (Vec<Notice>, Vec<String>) {
         let (mut notices, mut complaints) = (Vec::new(), Vec::new());
-        let heard = self.channel.as_ref().map(Channel::hear).unwrap_or_default();
+        let heard = self.channel.as_mut().map(Channel::hear).unwrap_or_default();
         for mut heard in heard {
             if !self.trusts(&heard) {
                 complaints.push("a notify message of another user was ignored".to_owned());

@@ -60,6 +60,21 @@ struct Fields<'a> {
 }
 
 impl Heard {
+    /// Whether the next such message, or none, says all that this one does: signs of life, and what people and pools are told.
+    pub(super) fn is_passing(&self) -> bool {
+        let passing = |notice: &Notice| match notice {
+            Notice::Status(_) | Notice::Watchdog | Notice::Busy(_) | Notice::Tasks(_) => true,
+            Notice::Ready
+            | Notice::Reloading
+            | Notice::Stopping
+            | Notice::WatchdogTrigger
+            | Notice::WatchdogInterval(_)
+            | Notice::ExtendTimeout(_) => false,
+        };
+        let rest = self.main_pid.is_some() || self.errno.is_some() || self.offered.is_some();
+        !rest && self.removed.is_none() && self.notices.iter().all(passing)
+    }
+
     /// Reads a message that arrived in `bytes`.
     pub(super) fn from_message(bytes: &[u8], message: Message) -> Heard {
         let mut heard = Heard { sender: message.sender, ..Heard::default() };

@@ -19,7 +19,7 @@ fn channel(scratch: &Scratch) -> (Channel, UnixDatagram) {
     (channel, client)
 }
 
-fn one(channel: &Channel) -> Heard {
+fn one(channel: &mut Channel) -> Heard {
     let mut heard = channel.hear();
     assert_eq!(heard.len(), 1);
     heard.remove(0)
@@ -28,7 +28,7 @@ fn one(channel: &Channel) -> Heard {
 #[test]
 fn every_word_of_sd_notify_is_understood() {
     let scratch = Scratch::new();
-    let (channel, client) = channel(&scratch);
+    let (mut channel, client) = channel(&scratch);
     let second = Duration::from_secs(1);
     let cases = [
         ("READY=1", vec![Notice::Ready]),
@@ -48,19 +48,19 @@ fn every_word_of_sd_notify_is_understood() {
     ];
     for (text, notices) in cases {
         client.send(text.as_bytes()).expect("send");
-        let heard = one(&channel);
+        let heard = one(&mut channel);
         assert_eq!((heard.notices, heard.complaint), (notices, None), "{text}");
         assert_eq!(heard.sender.and_then(|peer| peer.pid), Some(doula_sys::group::pid()));
     }
     client.send(b"MAINPID=42\nERRNO=13").expect("send");
-    let heard = one(&channel);
+    let heard = one(&mut channel);
     assert_eq!((heard.main_pid.map(|pid| pid.get()), heard.errno), (Some(42), Some(Errno::EACCES)));
 }
 
 #[test]
 fn wrong_messages_are_told_and_do_no_harm() {
     let scratch = Scratch::new();
-    let (channel, client) = channel(&scratch);
+    let (mut channel, client) = channel(&scratch);
     let long = vec![b'x'; LONGEST_MESSAGE + 1];
     let cases: [&[u8]; 9] = [
         b"nonsense",
@@ -75,26 +75,26 @@ fn wrong_messages_are_told_and_do_no_harm() {
     ];
     for bytes in cases {
         client.send(bytes).expect("send");
-        let heard = one(&channel);
+        let heard = one(&mut channel);
         assert!(heard.complaint.is_some(), "{:?}", String::from_utf8_lossy(bytes));
         assert!(heard.notices.is_empty() && heard.main_pid.is_none());
     }
     client.send(b"STATUS=\xff\xfe\nREADY=1").expect("send");
-    assert_eq!(one(&channel).notices, [Notice::Status("\u{fffd}\u{fffd}".into()), Notice::Ready]);
+    assert_eq!(one(&mut channel).notices, [Notice::Status("\u{fffd}\u{fffd}".into()), Notice::Ready]);
     client.send(b"").expect("send");
-    assert!(one(&channel).complaint.is_none());
+    assert!(one(&mut channel).complaint.is_none());
 }
 
 #[test]
 fn a_barrier_hangs_up_when_everything_before_it_was_done() {
     let scratch = Scratch::new();
-    let (channel, client) = channel(&scratch);
+    let (mut channel, client) = channel(&scratch);
     let (reader, writer) = fd::pipe().expect("pipe");
     client.send(b"READY=1").expect("send");
     socket::send(&client, b"BARRIER=1", &[writer.as_fd()]).expect("send");
     drop(writer);
-    let mut heard = channel.hear();
-    assert_eq!(heard.remove(0).notices, [Notice::Ready]);
+    assert_eq!(one(&mut channel).notices, [Notice::Ready]);
+    let heard = one(&mut channel);
     assert_eq!(poll::readable(&reader, Some(Duration::ZERO)), Ok(false));
     drop(heard);
     assert_eq!(poll::readable(&reader, None), Ok(true));
@@ -103,19 +103,14 @@ fn a_barrier_hangs_up_when_everything_before_it_was_done() {
 #[test]
 fn stored_fds_come_back_under_their_names_and_within_the_limit() {
     let scratch = Scratch::new();
-    let (channel, client) = channel(&scratch);
+    let (mut channel, client) = channel(&scratch);
     let mut store = FdStore::new(3);
     let pipes: Vec<_> = (0..2).map(|_| fd::pipe().expect("pipe")).collect();
     let fds: Vec<_> = pipes.iter().flat_map(|(reader, writer)| [reader.as_fd(), writer.as_fd()]).collect();
     socket::send(&client, b"FDSTORE=1\nFDNAME=conn\nFDPOLL=0", &fds[..2]).expect("send");
     socket::send(&client, b"FDSTORE=1", &fds[2..]).expect("send");
-    let refused: Vec<_> = channel
-        .hear()
-        .into_iter()
-        .filter_map(|heard| heard.offered)
-        .map(|offered| store.store(offered))
-        .collect();
-    assert_eq!(refused, [0, 1]);
+    let mut keep = || store.store(one(&mut channel).offered.expect("an offer"));
+    assert_eq!([keep(), keep()], [0, 1]);
     let names: Vec<_> = store.fds().map(|(name, _)| name.to_owned()).collect();
     assert_eq!(names, ["conn", "conn", "stored"]);
     let (_, back) = store.fds().nth(1).expect("three");
@@ -123,14 +118,14 @@ fn stored_fds_come_back_under_their_names_and_within_the_limit() {
     assert_eq!(fd::read(&pipes[0].0, &mut [0; 4]), Ok(1), "it is the same pipe");
 
     socket::send(&client, b"FDSTORE=1\nFDNAME=again", &fds[..1]).expect("send");
-    let again = one(&channel).offered.expect("offered");
+    let again = one(&mut channel).offered.expect("offered");
     if fd::same_open_file(&again.fds[0], fds[0]) == Err(Errno::ENOSYS) {
         println!("skipped: the kernel has no kcmp(2)");
     } else {
         assert_eq!((store.store(again), store.len()), (0, 3), "kept already");
     }
     client.send(b"FDSTOREREMOVE=1\nFDNAME=conn").expect("send");
-    let removed = one(&channel).removed.expect("removed");
+    let removed = one(&mut channel).removed.expect("removed");
     assert_eq!((store.remove(&removed), store.len()), (2, 1));
 }
 
@@ -156,16 +151,16 @@ fn a_stored_fd_that_hangs_up_is_given_up_unless_it_is_not_watched() {
 #[test]
 fn fds_that_nobody_asked_for_are_closed() {
     let scratch = Scratch::new();
-    let (channel, client) = channel(&scratch);
+    let (mut channel, client) = channel(&scratch);
     let (reader, writer) = fd::pipe().expect("pipe");
     let many: Vec<_> = (0..socket::MAX_FDS).map(|_| writer.as_fd()).collect();
     for text in ["READY=1", "BARRIER=1", "nonsense", "FDSTORE=1\nBARRIER=1", "FDSTORE=1"] {
         socket::send(&client, text.as_bytes(), &many).expect("send");
-        let heard = one(&channel);
+        let heard = one(&mut channel);
         drop(heard);
     }
     socket::send(&client, &vec![b'x'; 2 * LONGEST_MESSAGE], &many).expect("send");
-    assert!(one(&channel).complaint.is_some());
+    assert!(one(&mut channel).complaint.is_some());
     drop(writer);
     assert_eq!(poll::readable(&reader, Some(Duration::ZERO)), Ok(true), "no writer is left anywhere");
 }
@@ -174,12 +169,12 @@ fn fds_that_nobody_asked_for_are_closed() {
 fn a_long_directory_gets_an_abstract_name_and_a_left_over_file_is_replaced() {
     let scratch = Scratch::new();
     let long = scratch.path(&"x".repeat(120));
-    let channel = Channel::open(&long, "web").expect("abstract");
+    let mut channel = Channel::open(&long, "web").expect("abstract");
     let name = channel.address().strip_prefix('@').expect("abstract").to_owned();
     let client = UnixDatagram::unbound().expect("socket");
     let address = SocketAddr::from_abstract_name(&name).expect("address");
     client.send_to_addr(b"READY=1", &address).expect("send");
-    assert_eq!(one(&channel).notices, [Notice::Ready]);
+    assert_eq!(one(&mut channel).notices, [Notice::Ready]);
 
     let left_over = UnixDatagram::bind(scratch.path("web")).expect("bind");
     drop(left_over);
@@ -192,9 +187,29 @@ fn a_long_directory_gets_an_abstract_name_and_a_left_over_file_is_replaced() {
 }
 
 #[test]
+fn what_a_service_says_of_itself_is_heard_again_by_whoever_comes_before_it_was_written_down() {
+    let scratch = Scratch::new();
+    let (mut channel, client) = channel(&scratch);
+    for word in [&b"WATCHDOG=1"[..], b"READY=1", b"STATUS=well", b"STOPPING=1"] {
+        client.send(word).expect("send");
+    }
+    let said = |channel: &mut Channel| {
+        channel.hear().into_iter().flat_map(|heard| heard.notices).collect::<Vec<_>>()
+    };
+    assert_eq!(said(&mut channel), [Notice::Watchdog, Notice::Ready]);
+    // The supervisor is killed now, and the next one has the same socket.
+    let socket = channel.as_fd().try_clone_to_owned().expect("a duplicate");
+    let mut next = Channel::inherit(socket).expect("it is one");
+    assert_eq!(said(&mut next), [Notice::Ready]);
+    assert_eq!(said(&mut next), [Notice::Status("well".into()), Notice::Stopping]);
+    assert_eq!(said(&mut next), []);
+    assert_eq!(poll::readable(&next, Some(Duration::ZERO)), Ok(false), "nothing waits");
+}
+
+#[test]
 fn a_chatty_service_does_not_keep_us() {
     let scratch = Scratch::new();
-    let (channel, client) = channel(&scratch);
+    let (mut channel, client) = channel(&scratch);
     client.set_nonblocking(true).expect("fcntl");
     let mut sent = 0;
     let mut heard = 0;
@@ -220,7 +235,7 @@ fn who_is_above_us_hears_us_by_path_and_by_abstract_name() {
             true => Channel::open_abstract("above"),
             false => Channel::open(scratch.dir(), "above"),
         };
-        let channel = channel.expect("channel");
+        let mut channel = channel.expect("channel");
         let socket = channel.address().to_owned();
         let us = std::process::id().to_string();
         let variable = |name: &str| match name {
@@ -232,7 +247,7 @@ fn who_is_above_us_hears_us_by_path_and_by_abstract_name() {
         let above = Above::find(variable).expect("an address").expect("somebody");
         assert_eq!(above.watchdog(), Some(Duration::from_millis(1500)));
         above.send("READY=1\nSTATUS=all is well").expect("send");
-        assert_eq!(one(&channel).notices, [Notice::Ready, Notice::Status("all is well".into())]);
+        assert_eq!(one(&mut channel).notices, [Notice::Ready, Notice::Status("all is well".into())]);
         drop(channel);
         assert!(above.send("READY=1").is_err());
     }
