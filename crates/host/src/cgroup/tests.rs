@@ -65,7 +65,7 @@ fn a_leaf_that_somebody_removed_while_it_was_watched_is_empty() {
 fn where_a_group_cannot_be_killed_at_once_each_of_it_is_killed() {
     let leaf = std::env::temp_dir().join(format!("doula-leaf-{}", doula_sys::group::pid()));
     std::fs::create_dir_all(leaf.join("cgroup.kill")).expect("a directory");
-    let born = fork::spawn(&script("sleep 1000")).expect("a birth");
+    let born = fork::spawn(&script("exec sleep 1000")).expect("a birth");
     std::fs::write(leaf.join("cgroup.procs"), format!("{}\n", born.pid)).expect("its members");
     Leaf::at(leaf.clone()).kill().expect("one by one");
     assert_eq!(wait::end(Who::Pidfd(born.pidfd.as_fd())), Ok(ExitStatus::signal(Signal::KILL)));
