@@ -29,6 +29,14 @@ pub fn take() -> io::Result<Snapshot> {
 }
 
 /// Asks for what a table has.
+///
+/// ```
+/// use doula_host::procfs::Want;
+/// // For a table and for something else in the same look.
+/// let mut want = Want { cgroup: true, ..Want::default() };
+/// doula_host::snapshot::ask(&mut want);
+/// assert!(want.cgroup && want.status && want.namespaces);
+/// ```
 pub fn ask(want: &mut Want) {
     want.status = true;
     want.wchan = true;
@@ -40,6 +48,17 @@ pub fn ask(want: &mut Want) {
 ///
 /// # Errors
 /// Where `/proc` does not tell in which PID namespace we are.
+///
+/// ```
+/// use doula_host::procfs::{Reader, Want};
+/// use doula_host::snapshot;
+/// let mut want = Want::default();
+/// snapshot::ask(&mut want);
+/// let processes = Reader::open()?.scan(&want)?;
+/// let table = snapshot::of(&processes)?;
+/// assert!(table.find(std::process::id() as i32).is_some());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn of(processes: &[Process]) -> io::Result<Snapshot> {
     let initial = fs::metadata("/proc/self/ns/pid")?.ino() == FIRST_NAMESPACE;
     Ok(Snapshot::of(processes, initial))

@@ -13,9 +13,23 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Where programs are searched when the child's environment has no `PATH`.
+///
+/// ```
+/// use doula_host::spawn::{DEFAULT_PATH, candidates};
+/// let files = candidates(b"sh", DEFAULT_PATH.as_bytes());
+/// assert!(files.contains(&b"/bin/sh".to_vec()));
+/// ```
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The plan for one command of a recipe, with these variables beside (and above) those of the recipe.
+///
+/// ```
+/// use doula_model::recipe::Recipe;
+/// let recipe = Recipe { command: vec!["/bin/sleep".into(), "1".into()], nice: Some(5), ..Recipe::default() };
+/// let plan = doula_host::spawn::plan(&recipe, &recipe.command, &[("SLOT".into(), "1".into())]);
+/// assert_eq!(plan.programs, [b"/bin/sleep"]);
+/// assert!(plan.env.contains(&b"SLOT=1".to_vec()) && plan.nice == Some(5));
+/// ```
 #[must_use]
 pub fn plan(recipe: &Recipe, command: &[String], more_env: &[(String, String)]) -> ChildPlan {
     let env = environment(recipe.env.own(), more_env);
@@ -78,6 +92,13 @@ pub fn candidates(program: &[u8], path: &[u8]) -> Vec<Vec<u8>> {
 }
 
 /// A failed birth for people.
+///
+/// ```
+/// use doula_host::spawn::Explained;
+/// let hint = Some("is it installed?".to_owned());
+/// let explained = Explained { what: "`nginxx` was not found".to_owned(), hint };
+/// assert_eq!(explained.to_string(), "`nginxx` was not found (hint: is it installed?)");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explained {
     /// What happened, as a sentence without a full stop.
@@ -98,6 +119,15 @@ impl fmt::Display for Explained {
 
 /// Says why no child was born of this plan. Looks at the program's file for the reason, so that it is meant
 /// for the moment after the failure.
+///
+/// ```
+/// use doula_host::spawn::{explain, plan};
+/// use doula_model::plan::{Errno, SpawnError, Step};
+/// use doula_model::recipe::Recipe;
+/// let plan = plan(&Recipe::default(), &["/no/such".to_owned()], &[]);
+/// let explained = explain(&plan, SpawnError { step: Step::Exec, errno: Errno::ENOENT });
+/// assert!(explained.what.contains("`/no/such`"), "{explained}");
+/// ```
 #[must_use]
 pub fn explain(plan: &ChildPlan, error: SpawnError) -> Explained {
     let (what, hint) = match error.step {

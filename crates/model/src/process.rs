@@ -13,6 +13,13 @@ use core::time::Duration;
 
 /// Who it is, also after its number was given to somebody else: the number and when it started, in clock ticks since the
 /// machine did (proc_pid_stat(5), field 22).
+///
+/// ```
+/// use doula_model::{id::Pid, process::Identity};
+/// let before = Identity { pid: Pid::INIT, start_ticks: 7 };
+/// let now = Identity { pid: Pid::INIT, start_ticks: 9000 };
+/// assert_ne!(before, now, "the same number, but another process");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity {
     /// The number.
@@ -22,6 +29,12 @@ pub struct Identity {
 }
 
 /// What a process does just now (`task_state_array` in fs/proc/array.c).
+///
+/// ```
+/// use doula_model::process::ProcState;
+/// assert_eq!(ProcState::from_letter(b'D'), ProcState::Blocked);
+/// assert_eq!(ProcState::Traced.to_string(), "stopped by its tracer");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ProcState {
     /// R: on a CPU or waiting for one.
@@ -72,6 +85,11 @@ impl ProcState {
     }
 
     /// Its letter.
+    ///
+    /// ```
+    /// use doula_model::process::ProcState;
+    /// assert_eq!((ProcState::Stopped.letter(), ProcState::Traced.letter()), ('T', 't'));
+    /// ```
     pub fn letter(self) -> char {
         let found = LETTERS.iter().find(|(_, state)| *state == self);
         let other = if let ProcState::Other(letter) = self { letter } else { b'?' };
@@ -97,6 +115,17 @@ impl fmt::Display for ProcState {
 }
 
 /// What came of a question about a process.
+///
+/// ```
+/// use doula_model::process::Answer;
+/// let cgroup: Answer<Vec<u8>> = Answer::Denied;
+/// let shown = match &cgroup {
+///     Answer::Is(name) => String::from_utf8_lossy(name).into_owned(),
+///     Answer::Denied => "?".to_owned(),
+///     Answer::Unasked | Answer::None | Answer::Locked => "-".to_owned(),
+/// };
+/// assert_eq!(shown, "?");
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Answer<T> {
     /// Nobody asked.
@@ -114,11 +143,24 @@ pub enum Answer<T> {
 
 impl<T> Answer<T> {
     /// The fact, if there is one.
+    ///
+    /// ```
+    /// use doula_model::process::Answer;
+    /// assert_eq!(Answer::Is(7).known(), Some(&7));
+    /// assert_eq!(Answer::<u32>::Denied.known(), None);
+    /// ```
     pub fn known(&self) -> Option<&T> {
         if let Answer::Is(fact) = self { Some(fact) } else { None }
     }
 
     /// The same answer about something that follows from it.
+    ///
+    /// ```
+    /// use doula_model::process::{Answer, Share};
+    /// let share = Answer::Is(Share { pss: 4096, ..Share::default() });
+    /// assert_eq!(share.map(|share| Some(share.pss)), Answer::Is(4096));
+    /// assert_eq!(Answer::<Share>::Locked.map(|share| Some(share.pss)), Answer::Locked);
+    /// ```
     pub fn map<U>(self, from: impl FnOnce(T) -> Option<U>) -> Answer<U> {
         match self {
             Answer::Is(fact) => from(fact).map_or(Answer::None, Answer::Is),
@@ -131,6 +173,13 @@ impl<T> Answer<T> {
 }
 
 /// What `/proc/PID/stat` says (proc_pid_stat(5)). Times are in clock ticks.
+///
+/// ```
+/// use doula_model::id::Pid;
+/// use doula_model::process::{ProcState, Stat};
+/// let stat = Stat { name: b"sh".to_vec(), nice: 10, ..Stat::new(Pid::INIT, ProcState::Sleeping) };
+/// assert!(!stat.is_zombie() && !stat.is_kernel());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stat {
     /// The number; of a thread, its own.
@@ -187,32 +236,114 @@ const KERNEL_THREAD: u32 = 0x0020_0000;
 const EXITING: u32 = 0x4;
 
 impl Stat {
+    /// A process of which nothing else is known: all numbers are 0, but that of its threads, which is 1.
+    ///
+    /// ```
+    /// use doula_model::id::Pid;
+    /// use doula_model::process::{ProcState, Stat};
+    /// // A program that judges processes can be tested with some that are not there.
+    /// let leaving = Stat { name: b"web".to_vec(), ..Stat::new(Pid::INIT, ProcState::Zombie) };
+    /// assert!(leaving.is_zombie());
+    /// ```
+    pub const fn new(pid: Pid, state: ProcState) -> Stat {
+        Stat {
+            pid,
+            name: Vec::new(),
+            state,
+            ppid: 0,
+            pgid: 0,
+            sid: 0,
+            tty: 0,
+            tpgid: 0,
+            flags: 0,
+            faults: (0, 0),
+            cpu: (0, 0),
+            buried_cpu: (0, 0),
+            priority: 0,
+            nice: 0,
+            threads: 1,
+            start_ticks: 0,
+            virtual_bytes: 0,
+            resident_pages: 0,
+            processor: 0,
+            rt_priority: 0,
+            policy: 0,
+            io_delay: 0,
+            exit_code: 0,
+        }
+    }
+
     /// Who it is.
+    ///
+    /// ```
+    /// use doula_model::id::Pid;
+    /// use doula_model::process::{ProcState, Stat};
+    /// let stat = Stat { start_ticks: 7, ..Stat::new(Pid::INIT, ProcState::Running) };
+    /// let later = Stat { state: ProcState::Zombie, ..stat.clone() };
+    /// assert_eq!(stat.identity(), later.identity(), "whatever became of it");
+    /// ```
     pub const fn identity(&self) -> Identity {
         Identity { pid: self.pid, start_ticks: self.start_ticks }
     }
 
     /// Whether it is a thread of the kernel. A program can call itself as one, but not be marked as one.
+    ///
+    /// ```
+    /// use doula_model::id::Pid;
+    /// use doula_model::process::{ProcState, Stat};
+    /// let imitator = Stat { name: b"kworker/0:1".to_vec(), ..Stat::new(Pid::INIT, ProcState::Sleeping) };
+    /// assert!(!imitator.is_kernel());
+    /// ```
     pub const fn is_kernel(&self) -> bool {
         self.flags & KERNEL_THREAD != 0
     }
 
     /// Whether it has begun to end.
+    ///
+    /// ```
+    /// use doula_model::id::Pid;
+    /// use doula_model::process::{ProcState, Stat};
+    /// let stat = Stat { flags: 0x4, ..Stat::new(Pid::INIT, ProcState::Running) };
+    /// assert!(stat.is_exiting() && !stat.is_zombie(), "it runs still, to its end");
+    /// ```
     pub const fn is_exiting(&self) -> bool {
         self.flags & EXITING != 0
     }
 
     /// Whether it ended and waits for its burial; not one whose first thread only has ended.
+    ///
+    /// ```
+    /// use doula_model::id::Pid;
+    /// use doula_model::process::{ProcState, Stat};
+    /// let stat = Stat::new(Pid::INIT, ProcState::Zombie);
+    /// assert!(stat.is_zombie());
+    /// assert!(!Stat { threads: 2, ..stat }.is_zombie());
+    /// ```
     pub fn is_zombie(&self) -> bool {
         self.state == ProcState::Zombie && self.threads <= 1
     }
 
     /// Whether its first thread has ended and others live on: its parent cannot bury it.
+    ///
+    /// ```
+    /// use doula_model::id::Pid;
+    /// use doula_model::process::{ProcState, Stat};
+    /// let stat = Stat { threads: 2, ..Stat::new(Pid::INIT, ProcState::Zombie) };
+    /// assert!(stat.is_headless());
+    /// ```
     pub fn is_headless(&self) -> bool {
         self.state == ProcState::Zombie && self.threads > 1
     }
 
     /// How a zombie ended. `None` when it lives, and for a status of 0, which is also what those see who may not.
+    ///
+    /// ```
+    /// use doula_model::id::Pid;
+    /// use doula_model::process::{ProcState, Stat};
+    /// use doula_model::signal::Signal;
+    /// let stat = Stat { exit_code: 9, ..Stat::new(Pid::INIT, ProcState::Zombie) };
+    /// assert_eq!(stat.end().and_then(|end| end.killed_by()), Some(Signal::KILL));
+    /// ```
     pub fn end(&self) -> Option<ExitStatus> {
         let dead = self.is_zombie() && self.exit_code != 0;
         dead.then(|| ExitStatus::from_wait(self.exit_code, Evidence::Procfs)).flatten()
@@ -220,22 +351,50 @@ impl Stat {
 }
 
 /// A set of signals as `/proc/PID/status` prints it.
+///
+/// ```
+/// use doula_model::process::Signals;
+/// use doula_model::signal::Signal;
+/// // As `SigIgn: 0000000000001001` of `/proc/PID/status`.
+/// let ignored = Signals(0x1001);
+/// assert!(ignored.contains(Signal::HUP) && ignored.contains(Signal::PIPE));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Signals(pub u64);
 
 impl Signals {
     /// Whether a signal is in it.
+    ///
+    /// ```
+    /// use doula_model::process::Signals;
+    /// use doula_model::signal::Signal;
+    /// assert!(Signals(1 << 14).contains(Signal::TERM));
+    /// ```
     pub const fn contains(self, signal: Signal) -> bool {
         self.0 >> (signal.number() - 1) & 1 == 1
     }
 
     /// Those in it, in the order of their numbers.
+    ///
+    /// ```
+    /// use doula_model::process::Signals;
+    /// use doula_model::signal::Signal;
+    /// assert_eq!(Signals(0b11).iter().collect::<Vec<_>>(), [Signal::HUP, Signal::INT]);
+    /// ```
     pub fn iter(self) -> impl Iterator<Item = Signal> {
         Signal::all().filter(move |signal| self.contains(*signal))
     }
 }
 
 /// What `/proc/PID/status` says beside (proc_pid_status(5)). What the kernel does not tell is `None`.
+///
+/// ```
+/// use doula_model::process::{Signals, Status};
+/// use doula_model::signal::Signal;
+/// let status = Status { caught: Signals(1 << 14), ..Status::default() };
+/// assert!(status.caught.contains(Signal::TERM), "it can be asked to end");
+/// assert_eq!(status.swap, None, "not known, which is not 0");
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
     /// Real, effective, saved and file system user.
@@ -271,6 +430,13 @@ pub struct Status {
 }
 
 /// How its memory is shared (`/proc/PID/smaps_rollup`, proc_pid_smaps(5)), in bytes.
+///
+/// ```
+/// use doula_model::process::Share;
+/// let workers = [Share { pss: 3 << 20, uss: 2 << 20, swap_pss: 0 }; 4];
+/// // Proportional shares can be added up.
+/// assert_eq!(workers.iter().map(|worker| worker.pss).sum::<u64>(), 12 << 20);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Share {
     /// Proportional: each page counts for as much as one of those who share it.
@@ -282,6 +448,12 @@ pub struct Share {
 }
 
 /// Bytes that it read and wrote (`/proc/PID/io`, proc_pid_io(5)).
+///
+/// ```
+/// use doula_model::process::Traffic;
+/// let traffic = Traffic { read: 8192, disk_read: 4096, ..Traffic::default() };
+/// assert!(traffic.disk_read < traffic.read, "the rest was in memory already");
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// Through read(2) and its like, of any file.
@@ -296,6 +468,13 @@ pub struct Traffic {
 
 /// How long it was kept from running, all its threads together (`struct taskstats`,
 /// <https://docs.kernel.org/accounting/delay-accounting.html>). What the kernel does not account for is `None`.
+///
+/// ```
+/// use core::time::Duration;
+/// use doula_model::process::Delays;
+/// let delays = Delays { cpu: Duration::from_millis(20), ..Delays::default() };
+/// assert_eq!(delays.disk, None, "the kernel does not account for it");
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Delays {
     /// By others who were on the CPU.
@@ -310,6 +489,13 @@ pub struct Delays {
 
 /// The namespaces that it is in (namespaces(7)), each by its number, which is the same for all who are in it
 /// (`/proc/PID/ns`). `None` is one that this kernel has not.
+///
+/// ```
+/// use doula_model::process::Namespaces;
+/// let host = Namespaces { net: Some(4_026_531_840), ..Namespaces::default() };
+/// let container = Namespaces { net: Some(4_026_532_008), ..host };
+/// assert_ne!(host.net, container.net, "they see different networks");
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Namespaces {
     /// Of cgroups.
@@ -331,6 +517,15 @@ pub struct Namespaces {
 }
 
 /// One process, with what was asked for.
+///
+/// ```
+/// use doula_model::id::Pid;
+/// use doula_model::process::{Answer, ProcState, Process, Stat};
+/// let mut process = Process::new(Stat::new(Pid::INIT, ProcState::Running));
+/// process.args = Answer::Is(b"sleep\x001000\0".to_vec());
+/// let args = process.args.known().expect("told");
+/// assert_eq!(args.split(|&byte| byte == 0).next(), Some(b"sleep".as_slice()));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
     /// Of `/proc/PID/stat`.
@@ -359,6 +554,13 @@ pub struct Process {
 
 impl Process {
     /// One of whom nothing else was asked.
+    ///
+    /// ```
+    /// use doula_model::id::Pid;
+    /// use doula_model::process::{Answer, ProcState, Process, Stat};
+    /// let process = Process::new(Stat::new(Pid::INIT, ProcState::Running));
+    /// assert_eq!((process.tgid, process.args), (Pid::INIT, Answer::Unasked));
+    /// ```
     pub fn new(stat: Stat) -> Process {
         Process {
             tgid: stat.pid,
@@ -376,6 +578,14 @@ impl Process {
     }
 
     /// Whether its memory map is locked, so that even a question about its arguments waits.
+    ///
+    /// ```
+    /// use doula_model::id::Pid;
+    /// use doula_model::process::{Answer, ProcState, Process, Stat};
+    /// let mut process = Process::new(Stat::new(Pid::INIT, ProcState::Blocked));
+    /// process.args = Answer::Locked;
+    /// assert!(process.is_locked());
+    /// ```
     pub fn is_locked(&self) -> bool {
         self.args == Answer::Locked || self.share == Answer::Locked
     }

@@ -14,6 +14,17 @@ const CONTROLLERS: [&str; 3] = ["pids", "memory", "cpu"];
 const CPU_PERIOD_US: u64 = 100_000;
 
 /// Where limits can be set on this machine.
+///
+/// ```
+/// use doula_host::cgroup::Limiters;
+/// let limiters = Limiters::discover("example");
+/// for controller in ["pids", "memory", "cpu"] {
+///     match limiters.version(controller) {
+///         Some(version) => println!("{controller}: by cgroup v{version}"),
+///         None => println!("{controller} cannot be limited"),
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Limiters {
     /// Our own v1 directories, in the order of [`CONTROLLERS`].
@@ -25,6 +36,17 @@ pub struct Limiters {
 }
 
 /// The limits that hold for a service. Its v1 groups are removed when this is dropped, if they are empty.
+///
+/// ```
+/// use doula_host::cgroup::Limiters;
+/// use doula_model::recipe::Limits;
+/// let limits = Limits { pids: Some(100), ..Limits::default() };
+/// let limited = Limiters::discover("example").apply(None, None, "web", limits)?;
+/// for controller in &limited.missing {
+///     println!("the limit of {controller} does not hold");
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Limited {
     /// Open `cgroup.procs` files of v1 groups.
@@ -37,12 +59,33 @@ pub struct Limited {
 
 impl Limited {
     /// For [`doula_model::plan::ChildPlan::cgroup_procs`].
+    ///
+    /// ```
+    /// use doula_host::cgroup::Limiters;
+    /// use doula_model::plan::ChildPlan;
+    /// use doula_model::recipe::Limits;
+    /// let limits = Limits { pids: Some(100), ..Limits::default() };
+    /// let limited = Limiters::discover("example").apply(None, None, "web", limits)?;
+    /// // Each child writes itself into these; they are open as long as `limited` is there.
+    /// let plan = ChildPlan { cgroup_procs: limited.cgroup_procs(), ..ChildPlan::default() };
+    /// # assert_eq!(plan.cgroup_procs.len(), limited.groups().count());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn cgroup_procs(&self) -> Vec<i32> {
         self.procs.iter().map(|fd| fd.as_raw_fd()).collect()
     }
 
     /// The v1 groups of the service.
+    ///
+    /// ```
+    /// use doula_host::cgroup::Limiters;
+    /// use doula_model::recipe::Limits;
+    /// let limits = Limits { memory: Some(64 << 20), ..Limits::default() };
+    /// let limited = Limiters::discover("example").apply(None, None, "web", limits)?;
+    /// assert!(limited.groups().all(|group| group.is_dir()));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn groups(&self) -> impl Iterator<Item = &Path> {
         self.groups.iter().map(PathBuf::as_path)
     }
@@ -67,6 +110,11 @@ impl Drop for Limited {
 
 impl Limiters {
     /// Finds the v1 hierarchies, for a family of this name.
+    ///
+    /// ```
+    /// use doula_host::cgroup::Limiters;
+    /// assert_eq!(Limiters::discover("example").version("no such controller"), None);
+    /// ```
     #[must_use]
     pub fn discover(name: &str) -> Limiters {
         let v1 = CONTROLLERS.map(find::own_v1);
@@ -80,6 +128,17 @@ impl Limiters {
     ///
     /// # Errors
     /// What the kernel says to a value, or to the making of a group.
+    ///
+    /// ```
+    /// use doula_host::cgroup::{Cgroups, Limiters};
+    /// use doula_model::recipe::Limits;
+    /// let Some(mut family) = Cgroups::discover("example") else { return Ok(()) };
+    /// let (limiters, leaf) = (Limiters::discover("example"), family.leaf("web")?);
+    /// let limits = Limits { pids: Some(100), ..Limits::default() };
+    /// let limited = limiters.apply(Some(&mut family), Some(&leaf), "web", limits)?;
+    /// assert!(limited.missing.iter().all(|controller| *controller == "pids"), "nothing else was asked");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn apply(
         &self,
         cgroups: Option<&mut Cgroups>,
@@ -112,6 +171,15 @@ impl Limiters {
     }
 
     /// Takes the limits of a leaf away, before others are set.
+    ///
+    /// ```
+    /// use doula_host::cgroup::{Cgroups, Limiters};
+    /// let Some(family) = Cgroups::discover("example") else { return Ok(()) };
+    /// let leaf = family.leaf("web")?;
+    /// // Before the limits of a changed recipe: what it does not limit any more shall be free.
+    /// Limiters::lift(&leaf);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn lift(leaf: &Leaf) {
         for controller in CONTROLLERS {
             // Without the controller there is no such file, and nothing to lift.
@@ -120,6 +188,12 @@ impl Limiters {
     }
 
     /// By which version of cgroups this controller is to be had: 2, 1, or not at all.
+    ///
+    /// ```
+    /// use doula_host::cgroup::Limiters;
+    /// let version = Limiters::discover("example").version("memory");
+    /// assert!(version.is_none_or(|version| version == 1 || version == 2));
+    /// ```
     #[must_use]
     pub fn version(&self, controller: &str) -> Option<u32> {
         let own = find::own_v2().map(|own| own.join("cgroup.controllers"));

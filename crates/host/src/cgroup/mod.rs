@@ -156,6 +156,13 @@ impl Cgroups {
     }
 
     /// The family's directory.
+    ///
+    /// ```
+    /// # use doula_host::cgroup::Cgroups;
+    /// let Some(family) = Cgroups::discover("example") else { return Ok(()) };
+    /// assert!(family.path().join("cgroup.procs").exists());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.family
@@ -498,6 +505,14 @@ impl Leaf {
     }
 
     /// Its directory.
+    ///
+    /// ```
+    /// # use doula_host::cgroup::Cgroups;
+    /// let Some(family) = Cgroups::discover("example") else { return Ok(()) };
+    /// let leaf = family.leaf("web")?;
+    /// assert!(leaf.path().join("cgroup.events").exists());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

@@ -11,6 +11,14 @@ use std::fs;
 use std::io;
 
 /// Threads that wait at one place, of one cgroup.
+///
+/// ```
+/// for waiting in doula_host::diagnosis::Doctor::new()?.load()?.blocked {
+///     let place = waiting.wchan.as_deref().map(String::from_utf8_lossy);
+///     println!("{} threads at {}", waiting.threads.len(), place.as_deref().unwrap_or("?"));
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
     /// The function of the kernel; `None` where we may not see it.
@@ -24,6 +32,13 @@ pub struct Waiting {
 }
 
 /// Which share of the time tasks lost by waiting (`/proc/pressure`): some of them, and all at once. Percent over 10 s.
+///
+/// ```
+/// for pressure in doula_host::diagnosis::Doctor::new()?.load()?.pressure {
+///     println!("{} % of the time somebody waits for {}", pressure.some, pressure.what);
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pressure {
     /// `cpu`, `io`, `memory`.
@@ -35,6 +50,14 @@ pub struct Pressure {
 }
 
 /// The load at one moment.
+///
+/// ```
+/// let load = doula_host::diagnosis::Doctor::new()?.load()?;
+/// if load.runnable() > load.cpus {
+///     println!("{} threads want {} CPUs", load.runnable(), load.cpus);
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Load {
     /// The averages of one, five and fifteen minutes; `None` where `/proc` shows processes only.
@@ -51,11 +74,23 @@ pub struct Load {
 
 impl Load {
     /// How many run or want to.
+    ///
+    /// ```
+    /// let load = doula_host::diagnosis::Doctor::new()?.load()?;
+    /// assert_eq!(load.runnable(), load.running.values().sum::<usize>());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn runnable(&self) -> usize {
         self.running.values().sum()
     }
 
     /// How many are blocked: those that the load counts, or those that it does not.
+    ///
+    /// ```
+    /// let load = doula_host::diagnosis::Doctor::new()?.load()?;
+    /// println!("{} wait for disks and the like, {} stand still", load.blocked(true), load.blocked(false));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn blocked(&self, counted: bool) -> usize {
         self.blocked.iter().filter(|one| one.counted == counted).map(|one| one.threads.len()).sum()
     }

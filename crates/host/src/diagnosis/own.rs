@@ -13,6 +13,14 @@ use std::fs;
 use std::path::Path;
 
 /// Something that doula uses where it is there.
+///
+/// ```
+/// for offer in doula_host::diagnosis::offers() {
+///     if !offer.has {
+///         println!("no {}: {}", offer.name, offer.without);
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offer {
     /// What.

@@ -11,6 +11,15 @@ use std::io;
 use std::os::unix::ffi::OsStringExt as _;
 
 /// A text of the kernel about one process, whose reading never waits for that process.
+///
+/// ```
+/// use doula_host::procfs::{Reader, Text};
+/// # let us = doula_host::Pid::new(std::process::id() as i32).expect("a number");
+/// // What the kernel refuses to tell is told as refused.
+/// let stack = Reader::open()?.text(us, Text::Stack);
+/// println!("{stack:?}");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Text {
     /// `limits`: resource limits (proc_pid_limits(5)).
@@ -47,12 +56,33 @@ impl Reader {
     ///
     /// # Errors
     /// When no copy of us can be made that reads it.
+    ///
+    /// ```
+    /// use doula_host::{Command, procfs::Reader};
+    /// let mut child = Command::new("sleep").arg("1000").env("COLOUR", "red").spawn()?;
+    /// let environment = Reader::open()?.environment(child.pid())?;
+    /// let environment = environment.known().expect("it is ours");
+    /// assert!(environment.split(|&byte| byte == 0).any(|variable| variable == b"COLOUR=red"));
+    /// child.kill()?;
+    /// # child.wait();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn environment(&mut self, pid: Pid) -> io::Result<Answer<Vec<u8>>> {
         let answers = aside::read(&self.proc, &[pid], c"environ")?;
         Ok(answers.into_iter().next().unwrap_or(Answer::None))
     }
 
     /// Its open files: number and target, as readlink(2) tells it (proc_pid_fd(5)), by rising numbers.
+    ///
+    /// ```
+    /// use doula_host::procfs::Reader;
+    /// # let us = doula_host::Pid::new(std::process::id() as i32).expect("a number");
+    /// let _null = std::fs::File::open("/dev/null")?;
+    /// let files = Reader::open()?.files(us);
+    /// let files = files.known().expect("ours");
+    /// assert!(files.iter().any(|(_, target)| target == b"/dev/null"));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn files(&mut self, pid: Pid) -> Answer<Vec<(u32, Vec<u8>)>> {
         let directory = format!("/proc/{pid}/fd");
         let entries = match std::fs::read_dir(&directory) {

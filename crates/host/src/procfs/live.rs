@@ -88,6 +88,15 @@ impl Live {
     ///
     /// # Errors
     /// When `/proc` is not there.
+    ///
+    /// ```
+    /// use doula_host::procfs::{Live, Want};
+    /// let mut live = Live::open()?;
+    /// assert!(live.processes().is_empty(), "nobody looked yet");
+    /// live.look(&Want::default())?;
+    /// assert!(!live.processes().is_empty());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn open() -> io::Result<Live> {
         let limit = limits::get(Resource::Nofile).map_err(super::system_error)?;
         let raised = Rlimit { soft: limit.hard, ..limit };
@@ -99,6 +108,15 @@ impl Live {
     ///
     /// # Errors
     /// When `/proc` is not there.
+    ///
+    /// ```
+    /// use doula_host::procfs::{Live, Want};
+    /// // For a program that needs its descriptors for itself: slower, and the same is seen.
+    /// let mut live = Live::with_room(64)?;
+    /// live.look(&Want::default())?;
+    /// assert!(!live.processes().is_empty());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn with_room(room: u64) -> io::Result<Live> {
         let reader = Reader::open()?;
         let (processes, kept, line) = (Vec::new(), Vec::new(), vec![0; LINE]);
@@ -107,6 +125,14 @@ impl Live {
     }
 
     /// Who was there at the last look, by rising numbers.
+    ///
+    /// ```
+    /// use doula_host::procfs::{Live, Want};
+    /// let mut live = Live::open()?;
+    /// live.look(&Want::default())?;
+    /// assert!(live.processes().is_sorted_by_key(|process| process.stat.pid));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn processes(&self) -> &[Process] {
         &self.processes
     }
@@ -134,17 +160,45 @@ impl Live {
     }
 
     /// How many ticks of CPU time the process at this place spent between the last two looks; nothing of who was born since.
+    ///
+    /// ```
+    /// use doula_host::procfs::{Live, Want};
+    /// let mut live = Live::open()?;
+    /// live.look(&Want::default())?;
+    /// assert!((0..live.processes().len()).all(|at| live.spent(at).is_none()), "there was one look only");
+    /// live.look(&Want::default())?;
+    /// for (at, process) in live.processes().iter().enumerate() {
+    ///     println!("{}: {:?} ticks", process.stat.pid, live.spent(at));
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn spent(&self, at: usize) -> Option<u64> {
         let kept = self.kept.get(at)?;
         Some(ticks(&self.processes.get(at)?.stat).saturating_sub(kept.before?))
     }
 
     /// How many were read in the last look, and not only found unchanged.
+    ///
+    /// ```
+    /// use doula_host::procfs::{Live, Want};
+    /// let mut live = Live::open()?;
+    /// live.look(&Want::default())?;
+    /// assert_eq!(live.read_count(), live.processes().len(), "all of them are new");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn read_count(&self) -> usize {
         self.kept.iter().filter(|kept| kept.read).count()
     }
 
     /// The reader that is used, for questions about one process.
+    ///
+    /// ```
+    /// use doula_host::procfs::{Live, Text};
+    /// # let us = doula_host::Pid::new(std::process::id() as i32).expect("a number");
+    /// let mut live = Live::open()?;
+    /// assert!(live.reader().text(us, Text::Limits).known().is_some());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn reader(&mut self) -> &mut Reader {
         &mut self.reader
     }
@@ -153,6 +207,18 @@ impl Live {
     ///
     /// # Errors
     /// When `/proc` cannot be listed, or no copy of us can be made that reads what may wait.
+    ///
+    /// ```
+    /// use doula_host::procfs::{Live, Want};
+    /// # let us = doula_host::Pid::new(std::process::id() as i32).expect("a number");
+    /// let mut live = Live::open()?;
+    /// // The second look costs less: only who has run meanwhile is read.
+    /// for _ in 0..2 {
+    ///     live.look(&Want::default())?;
+    ///     assert!(live.place(us).is_some());
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn look(&mut self, want: &Want) -> io::Result<()> {
         self.turn = self.turn.wrapping_add(1);
         if !self.walk(want.spare) {
@@ -171,6 +237,19 @@ impl Live {
     ///
     /// # Errors
     /// When no copy of us can be made that reads what may wait.
+    ///
+    /// ```
+    /// use doula_host::procfs::{Live, Want};
+    /// # let us = doula_host::Pid::new(std::process::id() as i32).expect("a number");
+    /// let mut live = Live::open()?;
+    /// live.look(&Want::default())?;
+    /// let at = live.place(us).expect("we live");
+    /// // What is dear is asked for the few that are shown.
+    /// let shown = live.processes()[at].stat.identity();
+    /// live.refresh(&[shown], &Want { args: true, ..Want::default() })?;
+    /// assert!(live.processes()[at].args.known().is_some());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn refresh(&mut self, whom: &[Identity], want: &Want) -> io::Result<()> {
         let mut places = Vec::new();
         for identity in whom {
@@ -190,6 +269,16 @@ impl Live {
     }
 
     /// The place of a number in [`Live::processes`].
+    ///
+    /// ```
+    /// use doula_host::procfs::{Live, Want};
+    /// # let us = doula_host::Pid::new(std::process::id() as i32).expect("a number");
+    /// let mut live = Live::open()?;
+    /// live.look(&Want::default())?;
+    /// let at = live.place(us).expect("we live");
+    /// assert_eq!(live.processes()[at].stat.pid, us);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn place(&self, pid: Pid) -> Option<usize> {
         self.processes.binary_search_by_key(&pid, |process| process.stat.pid).ok()
     }

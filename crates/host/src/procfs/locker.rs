@@ -17,6 +17,13 @@ const WAITS_FOR_IT: [&[u8]; 8] = [
 ];
 
 /// The thread that seems to hold the lock of a memory map.
+///
+/// ```
+/// use doula_host::{Pid, procfs::Locker};
+/// let locker = Locker { thread: Pid::INIT, wchan: Some(b"folio_wait_bit".to_vec()) };
+/// let wchan = locker.wchan.as_deref().map(String::from_utf8_lossy);
+/// assert_eq!(wchan.as_deref(), Some("folio_wait_bit"), "it waits for a page from a disk");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Locker {
     /// Which thread.
@@ -27,6 +34,17 @@ pub struct Locker {
 
 /// Of the threads of a process whose memory map is locked, the one that waits (state D) in something else than this lock.
 /// `None` when there is none: it may hold the lock without waiting.
+///
+/// ```
+/// use doula_host::procfs::{Reader, Want, locker};
+/// let mut reader = Reader::open()?;
+/// for process in reader.scan(&Want { args: true, ..Want::default() })? {
+///     if process.is_locked() {
+///         println!("{} hangs: {:?}", process.stat.pid, locker(&mut reader, process.stat.pid));
+///     }
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[must_use]
 pub fn locker(reader: &mut Reader, pid: Pid) -> Option<Locker> {
     let waiting = |reader: &mut Reader, thread: Pid| {

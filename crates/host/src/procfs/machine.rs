@@ -4,6 +4,16 @@ use doula_sys::{limits, time};
 use std::time::Duration;
 
 /// The machine at the moment of a look.
+///
+/// ```
+/// use doula_host::procfs::{Machine, Reader};
+/// # let us = doula_host::Pid::new(std::process::id() as i32).expect("a number");
+/// let stat = Reader::open()?.stat(us).expect("we live");
+/// let machine = Machine::now();
+/// println!("{us} is {} s old and uses {} bytes", machine.age_of(stat.start_ticks).as_secs(),
+///     stat.resident_pages * machine.page_size);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
     /// Which start of the machine this is (`/proc/sys/kernel/random/boot_id`); with it the identity of a process holds
@@ -40,6 +50,13 @@ impl Machine {
     }
 
     /// So many clock ticks as a time.
+    ///
+    /// ```
+    /// use doula_host::procfs::Machine;
+    /// use std::time::Duration;
+    /// let machine = Machine { ticks_per_second: 100, ..Machine::now() };
+    /// assert_eq!(machine.ticks(250), Duration::from_millis(2500));
+    /// ```
     #[must_use]
     pub fn ticks(&self, ticks: u64) -> Duration {
         let rest = ticks % self.ticks_per_second * 1_000_000_000 / self.ticks_per_second;
@@ -47,12 +64,26 @@ impl Machine {
     }
 
     /// How old a process is that started so many ticks after the machine.
+    ///
+    /// ```
+    /// use doula_host::procfs::Machine;
+    /// use std::time::Duration;
+    /// let machine = Machine { ticks_per_second: 100, uptime: Duration::from_secs(60), ..Machine::now() };
+    /// assert_eq!(machine.age_of(1000), Duration::from_secs(50));
+    /// ```
     #[must_use]
     pub fn age_of(&self, start_ticks: u64) -> Duration {
         self.uptime.saturating_sub(self.ticks(start_ticks))
     }
 
     /// When it started, on the wall clock. Only for display: that clock can be set.
+    ///
+    /// ```
+    /// use doula_host::procfs::Machine;
+    /// let machine = Machine::now();
+    /// let born = std::time::UNIX_EPOCH + machine.born_at(0);
+    /// assert!(born <= std::time::UNIX_EPOCH + machine.wall, "the machine did not start after now");
+    /// ```
     #[must_use]
     pub fn born_at(&self, start_ticks: u64) -> Duration {
         self.wall.saturating_sub(self.age_of(start_ticks))

@@ -21,6 +21,15 @@ const ROOM: usize = 8 * 1024;
 const MOST: usize = 4 << 20;
 
 /// What is asked of each process beside `/proc/PID/stat`. Each is one file more.
+///
+/// ```
+/// use doula_host::procfs::{Reader, Want};
+/// # let us = doula_host::Pid::new(std::process::id() as i32).expect("a number");
+/// let want = Want { cgroup: true, oom_score: true, ..Want::default() };
+/// let process = Reader::open()?.some(&[us], &want)?.pop().expect("we live");
+/// assert!(process.oom_score.known().is_some());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Want {
     /// Users, signals, namespaces and more.
@@ -80,6 +89,15 @@ impl Want {
 
 /// What is not needed of `/proc/PID/stat`, and is zero in [`Stat`] if a look is cheaper without it, as it is through the kernel's tasks.
 /// Who it is, whose child, its state, flags and threads are always told.
+///
+/// ```
+/// use doula_host::procfs::{Reader, Spare, Want};
+/// // Who is whose child is all that a tree needs.
+/// let want = Want { spare: Spare::ALL, ..Want::default() };
+/// let parents: Vec<i32> = Reader::open()?.scan(&want)?.iter().map(|process| process.stat.ppid).collect();
+/// # assert!(!parents.is_empty());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Spare {
     /// The CPU time of its own.
@@ -92,6 +110,12 @@ pub struct Spare {
 
 impl Spare {
     /// Everything that can be.
+    ///
+    /// ```
+    /// use doula_host::procfs::Spare;
+    /// let but_times = Spare { times: false, ..Spare::ALL };
+    /// assert!(but_times.memory && but_times.rest);
+    /// ```
     pub const ALL: Spare = Spare { times: true, memory: true, rest: true };
 
     /// Whether nothing is spared here that is not spared there.
@@ -107,6 +131,17 @@ impl Spare {
 }
 
 /// From where a [`Reader`] knows what `/proc/PID/stat` would say.
+///
+/// ```
+/// use doula_host::procfs::{Reader, Source, Want};
+/// let mut reader = Reader::open()?;
+/// reader.scan(&Want::default())?;
+/// match reader.source() {
+///     Source::Iterator => println!("from the kernel's tasks"),
+///     Source::Files(why) => println!("from files: {why}"),
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// From the kernel's tasks, all at once.
@@ -155,6 +190,12 @@ impl Reader {
     ///
     /// # Errors
     /// When it is not there, or is no procfs.
+    ///
+    /// ```
+    /// use doula_host::{Pid, procfs::Reader};
+    /// assert!(Reader::open()?.stat(Pid::INIT).is_some());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn open() -> io::Result<Reader> {
         let mut reader = Reader::at(c"/proc")?;
         reader.tasks = Err(NoIterator::Few);
@@ -165,6 +206,14 @@ impl Reader {
     ///
     /// # Errors
     /// When it is not there, or is no procfs.
+    ///
+    /// ```
+    /// use doula_host::procfs::Reader;
+    /// // That of a container, say, whose procfs is mounted somewhere else.
+    /// assert!(Reader::at(c"/proc")?.numbers()?.len() > 0);
+    /// assert!(Reader::at(c"/dev").is_err(), "it is no procfs");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn at(mount: &CStr) -> io::Result<Reader> {
         let proc = fd::open(mount, Access::Directory).map_err(system_error)?;
         let mut reader = Reader::of_files(Arc::new(proc));
@@ -205,6 +254,16 @@ impl Reader {
     ///
     /// # Errors
     /// Why that cannot be; the files are read then as before.
+    ///
+    /// ```
+    /// use doula_host::procfs::{Reader, Source};
+    /// let mut reader = Reader::open()?;
+    /// match reader.iterate() {
+    ///     Ok(()) => assert_eq!(reader.source(), Source::Iterator),
+    ///     Err(why) => assert_eq!(reader.source(), Source::Files(why)),
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn iterate(&mut self) -> Result<(), NoIterator> {
         self.tasks = Err(NoIterator::Few);
         let again = std::mem::replace(&mut self.again, true);
@@ -221,6 +280,15 @@ impl Reader {
     }
 
     /// Goes through the files from now on.
+    ///
+    /// ```
+    /// use doula_host::procfs::{NoIterator, Reader, Source, Want};
+    /// let mut reader = Reader::open()?;
+    /// reader.only_files();
+    /// reader.scan(&Want::default())?;
+    /// assert_eq!(reader.source(), Source::Files(NoIterator::Unwanted));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn only_files(&mut self) {
         self.tasks = Err(NoIterator::Unwanted);
     }
@@ -229,28 +297,74 @@ impl Reader {
     ///
     /// # Errors
     /// What getdents64(2) says.
+    ///
+    /// ```
+    /// use doula_host::procfs::Reader;
+    /// # let us = doula_host::Pid::new(std::process::id() as i32).expect("a number");
+    /// assert!(Reader::open()?.numbers()?.binary_search(&us).is_ok());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn numbers(&mut self) -> io::Result<Vec<Pid>> {
         self.numbers_in(b".").map_err(system_error)
     }
 
     /// The numbers of the threads of a process; none when it is gone.
+    ///
+    /// ```
+    /// use doula_host::procfs::Reader;
+    /// # let us = doula_host::Pid::new(std::process::id() as i32).expect("a number");
+    /// // The first thread has the number of the process.
+    /// assert!(Reader::open()?.threads(us).contains(&us));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn threads(&mut self, pid: Pid) -> Vec<Pid> {
         self.numbers_in(format!("{pid}/task").as_bytes()).unwrap_or_default()
     }
 
     /// Looks at one process.
+    ///
+    /// ```
+    /// use doula_host::procfs::Reader;
+    /// # let us = doula_host::Pid::new(std::process::id() as i32).expect("a number");
+    /// let stat = Reader::open()?.stat(us).expect("we live");
+    /// assert_eq!(stat.ppid as u32, std::os::unix::process::parent_id());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn stat(&mut self, pid: Pid) -> Option<Stat> {
         let length = self.of(pid, "stat", false).ok()?;
         parse_stat(&self.buffer[..length])
     }
 
     /// Looks at one thread of a process.
+    ///
+    /// ```
+    /// use doula_host::procfs::Reader;
+    /// # let us = doula_host::Pid::new(std::process::id() as i32).expect("a number");
+    /// let mut reader = Reader::open()?;
+    /// for thread in reader.threads(us) {
+    ///     if let Some(stat) = reader.thread_stat(us, thread) {
+    ///         println!("{thread} `{}` is {}", String::from_utf8_lossy(&stat.name), stat.state);
+    ///     }
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn thread_stat(&mut self, pid: Pid, thread: Pid) -> Option<Stat> {
         let length = self.of(pid, &format!("task/{thread}/stat"), false).ok()?;
         parse_stat(&self.buffer[..length])
     }
 
     /// Where in the kernel a thread waits; nothing when it does not, or we may not see it.
+    ///
+    /// ```
+    /// use doula_host::procfs::Reader;
+    /// # let us = doula_host::Pid::new(std::process::id() as i32).expect("a number");
+    /// // Whoever asks runs, and waits nowhere.
+    /// let mut reader = Reader::open()?;
+    /// for thread in reader.threads(us) {
+    ///     println!("{thread}: {:?}", reader.thread_wchan(us, thread));
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn thread_wchan(&mut self, pid: Pid, thread: Pid) -> Option<Vec<u8>> {
         let length = self.of(pid, &format!("task/{thread}/wchan"), false).ok()?;
         waits_in(&self.buffer[..length])
@@ -260,6 +374,17 @@ impl Reader {
     ///
     /// # Errors
     /// When `/proc` cannot be listed, or no copy of us can be made that reads what may wait.
+    ///
+    /// ```
+    /// use doula_host::procfs::{Reader, Want};
+    /// let processes = Reader::open()?.scan(&Want { args: true, ..Want::default() })?;
+    /// for process in &processes {
+    ///     let args = process.args.known().map(|args| String::from_utf8_lossy(args).replace('\0', " "));
+    ///     println!("{} {}", process.stat.pid, args.unwrap_or_default());
+    /// }
+    /// # assert!(!processes.is_empty());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn scan(&mut self, want: &Want) -> io::Result<Vec<Process>> {
         let mut processes = Vec::new();
         self.each(want, |process| processes.push(process))?;
@@ -425,6 +550,16 @@ impl Reader {
     ///
     /// # Errors
     /// As [`Reader::scan`].
+    ///
+    /// ```
+    /// use doula_host::{Pid, procfs::{Reader, Want}};
+    /// # let us = doula_host::Pid::new(std::process::id() as i32).expect("a number");
+    /// let gone = Pid::new(i32::MAX).expect("a number");
+    /// let found = Reader::open()?.some(&[us, gone], &Want { traffic: true, ..Want::default() })?;
+    /// assert_eq!(found.len(), 1, "who is gone is left out");
+    /// assert!(found[0].traffic.known().is_some());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn some(&mut self, pids: &[Pid], want: &Want) -> io::Result<Vec<Process>> {
         let mut processes = Vec::new();
         for &pid in pids {

@@ -12,6 +12,12 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// What became of those who belonged to nobody.
+///
+/// ```
+/// use doula_host::sweep::Strangers;
+/// let strangers = Strangers { ended: 2, left: Vec::new() };
+/// assert!(strangers.left.is_empty(), "all {} of them are gone", strangers.ended);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Strangers {
     /// So many were killed and buried.
@@ -31,6 +37,16 @@ const LOOK_AGAIN: Duration = Duration::from_millis(2);
 /// stopped first, so that none can fork any more, then killed; each as soon as he is seen, so that also those are met
 /// who live for no longer than it takes to bear the next. Waits for them, for `patience` at the most.
 /// Nobody else may wait for our children.
+///
+/// ```no_run
+/// use doula_host::sweep::end_strangers;
+/// use std::time::Duration;
+/// // The last thing that a subreaper does: it has no child that it wants to keep.
+/// let strangers = end_strangers(Duration::from_secs(5));
+/// for pid in strangers.left {
+///     eprintln!("{pid} does not end");
+/// }
+/// ```
 pub fn end_strangers(patience: Duration) -> Strangers {
     let deadline = Instant::now() + patience;
     let (mut held, mut ended) = (Held::new(), 0);

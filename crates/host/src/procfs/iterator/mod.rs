@@ -35,6 +35,15 @@ const FIRST_PIDS: u64 = 0xEFFF_FFFC;
 const FIRST_TIME: u64 = 0xEFFF_FFFA;
 
 /// Why a look goes through the files of `/proc`, one after the other.
+///
+/// ```
+/// use doula_host::procfs::{NoIterator, Reader, Source};
+/// let mut reader = Reader::open()?;
+/// reader.only_files();
+/// assert_eq!(reader.source(), Source::Files(NoIterator::Unwanted));
+/// assert_eq!(NoIterator::Denied.to_string(), "CAP_BPF and CAP_PERFMON are missing");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoIterator {
     /// It was asked for.
