@@ -12,7 +12,7 @@ const SHOWN: [&str; 28] = [
     "crates/host/src/diagnosis/",
     "crates/host/src/fork.rs",
     "crates/host/src/inject.rs",
-    "crates/host/src/jobs/workers/pool.rs",
+    "crates/host/src/jobs/",
     "crates/host/src/lives.rs",
     "crates/host/src/pipeline/",
     "crates/host/src/prefork/",

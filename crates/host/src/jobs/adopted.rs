@@ -14,6 +14,19 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// A process that an earlier run began, and who descends from it.
+///
+/// ```
+/// use doula_host::{Command, jobs::Adopted, sweep::start_ticks};
+/// let mut child = Command::new("sleep").arg("1000").spawn()?;
+/// // Number and start, as an earlier run wrote them down.
+/// let identity = (child.pid(), start_ticks(child.pid()).expect("it lives"));
+/// let adopted = Adopted::find(identity, None, None)?;
+/// assert!(adopted.lives());
+/// child.kill()?;
+/// child.wait();
+/// assert!(!adopted.lives());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Adopted {
     identity: (Pid, u64),
@@ -29,6 +42,17 @@ impl Adopted {
     ///
     /// # Errors
     /// Those of pidfd_open(2). One that is gone is no error: the others of its tree may live.
+    ///
+    /// ```
+    /// use doula_host::{Command, jobs::Adopted, sweep::start_ticks};
+    /// let mut child = Command::new("sleep").arg("1000").spawn()?;
+    /// let start = start_ticks(child.pid()).expect("it lives");
+    /// let earlier = Adopted::find((child.pid(), start - 1), None, None)?;
+    /// assert!(!earlier.lives(), "who has the number now was born later");
+    /// child.kill()?;
+    /// # child.wait();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn find(
         identity: (Pid, u64),
         leaf: Option<PathBuf>,
@@ -45,6 +69,12 @@ impl Adopted {
     }
 
     /// Nobody.
+    ///
+    /// ```
+    /// use doula_host::jobs::Adopted;
+    /// // The machine was started anew meanwhile: no number from before means anything.
+    /// assert!(!Adopted::gone().lives());
+    /// ```
     #[must_use]
     pub fn gone() -> Adopted {
         Adopted { identity: (Pid::INIT, 0), handle: None, leaf: None, mark: None }
@@ -54,6 +84,16 @@ impl Adopted {
     ///
     /// # Errors
     /// Somebody lives still after some seconds.
+    ///
+    /// ```
+    /// use doula_host::jobs::Adopted;
+    /// let adopted = Adopted::gone();
+    /// if !adopted.lives() {
+    ///     // Its job may have left somebody behind, who must not meet the next attempt.
+    ///     adopted.end_rest()?;
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn end_rest(&self) -> io::Result<()> {
         match (self.leaf(), &self.mark) {
             (Some(leaf), _) => leaf.kill(),
@@ -63,6 +103,16 @@ impl Adopted {
     }
 
     /// Whether it lives.
+    ///
+    /// ```
+    /// use doula_host::{Command, jobs::Adopted, sweep::start_ticks};
+    /// let mut child = Command::new("sleep").arg("1000").spawn()?;
+    /// let start = start_ticks(child.pid()).expect("it lives");
+    /// assert!(Adopted::find((child.pid(), start), None, None)?.lives());
+    /// child.kill()?;
+    /// # child.wait();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn lives(&self) -> bool {
         self.handle.as_ref().is_some_and(|handle| !has_ended(handle))

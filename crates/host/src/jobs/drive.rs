@@ -23,6 +23,36 @@ use std::time::Duration;
 ///
 /// # Errors
 /// What `work` fails with, and want of fds or memory. Nobody is left running then.
+///
+/// ```
+/// use doula_host::jobs::{self, Attempt, Next, Settings, SlotId, TaskId, Verdict, Work};
+/// use doula_host::{Command, Signal, signals::Held};
+/// # use std::io;
+///
+/// /// One command.
+/// struct Once { is_left: bool }
+///
+/// impl Work for Once {
+///     fn next(&mut self) -> io::Result<Next> {
+///         Ok(if std::mem::take(&mut self.is_left) { Next::Task } else { Next::End })
+///     }
+///     fn command(&mut self, _task: TaskId, _slot: SlotId) -> Command {
+///         Command::new("true")
+///     }
+///     fn ended(&mut self, _attempt: Attempt) -> io::Result<()> {
+///         Ok(())
+///     }
+///     fn settled(&mut self, _task: TaskId, _verdict: Verdict, _attempts: u32) -> io::Result<()> {
+///         Ok(())
+///     }
+/// }
+///
+/// // SIGTERM is told to `Work::signal`, which has what runs ended.
+/// let held = Held::back(&[Signal::TERM])?;
+/// let counts = jobs::run(Settings::default(), &mut Once { is_left: true }, &held)?;
+/// assert_eq!((counts.done, counts.failed), (1, 0));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn run(settings: Settings, work: &mut impl Work, held: &Held) -> io::Result<Counts> {
     let given = room::raise_open_files();
     let mut runner = Runner::new(settings, work)?;

@@ -64,6 +64,14 @@ use std::io;
 use std::time::{Duration, SystemTime};
 
 /// How jobs are run.
+///
+/// ```
+/// use doula_host::jobs::{Policy, Settings, Timeout};
+/// use std::time::Duration;
+/// let policy = Policy { retries: 2, timeout: Some(Timeout::After(Duration::from_secs(60))), ..Policy::PLAIN };
+/// let settings = Settings { slots: 4, policy, ..Settings::default() };
+/// assert!(settings.contain, "what a job leaves behind is ended, if nobody says otherwise");
+/// ```
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// So many at once.
@@ -100,6 +108,13 @@ impl Default for Settings {
 }
 
 /// What becomes of what jobs write to standard output and standard error.
+///
+/// ```
+/// use doula_host::jobs::{Capture, Settings};
+/// // For a job that asks people: it has our terminal.
+/// let settings = Settings { capture: Capture::None, ..Settings::default() };
+/// assert_eq!(settings.slots, 1);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Capture {
     /// They have our streams.
@@ -111,6 +126,44 @@ pub enum Capture {
 }
 
 /// One of the two streams.
+///
+/// ```
+/// use doula_host::jobs::{self, Attempt, Capture, Next, Settings, SlotId, Stream, TaskId, Verdict, Work};
+/// use doula_host::{Command, signals::Held};
+/// # use std::io;
+///
+/// /// One command that complains.
+/// struct Complaint { is_left: bool, heard: Vec<u8> }
+///
+/// impl Work for Complaint {
+///     fn line(&mut self, _task: TaskId, stream: Stream, line: &[u8]) -> io::Result<()> {
+///         if stream == Stream::Err {
+///             self.heard.extend_from_slice(line);
+///         }
+///         Ok(())
+///     }
+///     fn command(&mut self, _task: TaskId, _slot: SlotId) -> Command {
+///         let mut command = Command::new("sh");
+///         command.args(["-c", "echo fine; echo but slow >&2"]);
+///         command
+///     }
+///     // …
+/// #     fn next(&mut self) -> io::Result<Next> {
+/// #         Ok(if std::mem::take(&mut self.is_left) { Next::Task } else { Next::End })
+/// #     }
+/// #     fn ended(&mut self, _attempt: Attempt) -> io::Result<()> {
+/// #         Ok(())
+/// #     }
+/// #     fn settled(&mut self, _task: TaskId, _verdict: Verdict, _attempts: u32) -> io::Result<()> {
+/// #         Ok(())
+/// #     }
+/// }
+///
+/// let mut work = Complaint { is_left: true, heard: Vec::new() };
+/// jobs::run(Settings { capture: Capture::Lines, ..Settings::default() }, &mut work, &Held::back(&[])?)?;
+/// assert_eq!(work.heard, b"but slow\n");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
     /// Standard output.
@@ -120,6 +173,16 @@ pub enum Stream {
 }
 
 /// Whether there is another task.
+///
+/// ```
+/// use doula_host::jobs::Next;
+/// /// As `Work::next` may have it: a task for each word.
+/// fn next<'a>(words: &mut impl Iterator<Item = &'a str>) -> Next {
+///     if words.next().is_some() { Next::Task } else { Next::End }
+/// }
+/// let mut words = "one two".split(' ');
+/// assert_eq!([(); 3].map(|()| next(&mut words)), [Next::Task, Next::Task, Next::End]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     /// There is; its number is the next one, from 1 on.
@@ -135,6 +198,13 @@ pub enum Next {
 }
 
 /// A task that was in work before.
+///
+/// ```
+/// use doula_host::jobs::{Before, Next, TaskId};
+/// // An earlier run tried task 7 twice, and who worked at it died once.
+/// let next = Next::Again(Before { task: TaskId(7), attempt: 3, deaths: 1 });
+/// # assert_ne!(next, Next::Task);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Before {
     /// Its number.
@@ -154,6 +224,21 @@ impl Before {
 }
 
 /// What is known of an end.
+///
+/// ```
+/// use doula_host::ExitStatus;
+/// use doula_host::jobs::{Known, Stop};
+/// /// As `Work::learn` may have it, where a shell begins each job.
+/// fn learn(status: ExitStatus) -> Known {
+///     match status.exit_code() {
+///         // There is no such program: the other jobs would fare no better.
+///         Some(code @ (126 | 127)) => Known::NotStarted(code, Stop::Soon),
+///         _ => Known::Seen,
+///     }
+/// }
+/// assert_eq!(learn(ExitStatus::code(127)), Known::NotStarted(127, Stop::Soon));
+/// assert_eq!(learn(ExitStatus::code(1)), Known::Seen);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Known {
     /// What the attempt says.
@@ -163,6 +248,19 @@ pub enum Known {
 }
 
 /// What to do after a signal.
+///
+/// ```
+/// use doula_host::{Signal, jobs::Stop};
+/// /// As `Work::signal` may have it.
+/// fn stop(signal: Signal) -> Stop {
+///     match signal {
+///         Signal::HUP => Stop::No,
+///         Signal::TERM => Stop::Soon,
+///         _ => Stop::Now,
+///     }
+/// }
+/// assert_eq!(stop(Signal::INT), Stop::Now);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
     /// Nothing.
@@ -176,6 +274,40 @@ pub enum Stop {
 }
 
 /// Where tasks come from, and who is told of them.
+///
+/// ```
+/// use doula_host::jobs::{self, Attempt, Failure, Next, Settings, SlotId, TaskId, Verdict, Work};
+/// use doula_host::{Command, signals::Held};
+/// # use std::io;
+///
+/// /// Programs, and those of them that failed.
+/// struct Checks { programs: [&'static str; 2], begun: usize, failed: Vec<(TaskId, Verdict)> }
+///
+/// impl Work for Checks {
+///     fn next(&mut self) -> io::Result<Next> {
+///         self.begun += 1;
+///         Ok(if self.begun <= self.programs.len() { Next::Task } else { Next::End })
+///     }
+///     fn command(&mut self, task: TaskId, _slot: SlotId) -> Command {
+///         Command::new(self.programs[task.0 as usize - 1])
+///     }
+///     fn ended(&mut self, attempt: Attempt) -> io::Result<()> {
+///         println!("task {} {} after {:?}", attempt.task, attempt.status, attempt.took);
+///         Ok(())
+///     }
+///     fn settled(&mut self, task: TaskId, verdict: Verdict, _attempts: u32) -> io::Result<()> {
+///         if verdict != Verdict::Done {
+///             self.failed.push((task, verdict));
+///         }
+///         Ok(())
+///     }
+/// }
+///
+/// let mut checks = Checks { programs: ["true", "false"], begun: 0, failed: Vec::new() };
+/// jobs::run(Settings::default(), &mut checks, &Held::back(&[])?)?;
+/// assert_eq!(checks.failed, [(TaskId(2), Verdict::Failed(Failure::Code(1)))]);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub trait Work {
     /// Whether there is another task.
     ///
@@ -284,6 +416,19 @@ pub trait Work {
 }
 
 /// An attempt that ended.
+///
+/// ```
+/// use doula_host::jobs::Attempt;
+/// /// As `Work::ended` may have it.
+/// fn ended(attempt: Attempt) -> std::io::Result<()> {
+///     attempt.output.write_to(&mut std::io::stdout())?;
+///     if !attempt.status.success() {
+///         eprintln!("task {} {} after {:?}", attempt.task, attempt.status, attempt.took);
+///         attempt.error.write_to(&mut std::io::stderr())?;
+///     }
+///     Ok(())
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Attempt {
     /// At which task.

@@ -11,6 +11,14 @@ use std::sync::Arc;
 const SMALL: u64 = 1 << 20;
 
 /// What a job wrote to one stream.
+///
+/// ```
+/// use doula_host::jobs::Kept;
+/// let kept = Kept::from(b"said\n".to_vec());
+/// kept.write_to(&mut std::io::stdout())?;
+/// assert_eq!(kept.bytes()?, b"said\n", "it can be had again");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Kept(Content);
 
@@ -33,12 +41,26 @@ impl Kept {
     ///
     /// # Errors
     /// Those of fstat(2).
+    ///
+    /// ```
+    /// use doula_host::{jobs::Kept, shutdown::TempFile};
+    /// use std::{fs::File, io::Write as _};
+    /// let mut file = TempFile::new_in(std::env::temp_dir(), "said")?;
+    /// file.file().write_all(b"said\n")?;
+    /// assert_eq!(Kept::of(File::open(file.path())?)?.bytes()?, b"said\n");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn of(file: File) -> io::Result<Kept> {
         let length = file.metadata()?.len();
         Ok(Kept(if length == 0 { Content::Nothing } else { Content::File(file, length) }))
     }
 
     /// How many bytes.
+    ///
+    /// ```
+    /// use doula_host::jobs::Kept;
+    /// assert_eq!(Kept::from(b"said\n".to_vec()).len(), 5);
+    /// ```
     #[must_use]
     pub fn len(&self) -> u64 {
         match &self.0 {
@@ -49,6 +71,11 @@ impl Kept {
     }
 
     /// Whether there are none.
+    ///
+    /// ```
+    /// use doula_host::jobs::Kept;
+    /// assert!(Kept::default().is_empty());
+    /// ```
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -58,6 +85,16 @@ impl Kept {
     ///
     /// # Errors
     /// Those of writing.
+    ///
+    /// ```
+    /// use doula_host::jobs::Kept;
+    /// let mut all = Vec::new();
+    /// for kept in [Kept::from(b"one\n".to_vec()), Kept::default(), Kept::from(b"two\n".to_vec())] {
+    ///     kept.write_to(&mut all)?;
+    /// }
+    /// assert_eq!(all, b"one\ntwo\n");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn write_to(&self, to: &mut impl Write) -> io::Result<()> {
         match &self.0 {
             Content::Nothing => Ok(()),
@@ -74,6 +111,12 @@ impl Kept {
     ///
     /// # Errors
     /// Those of reading.
+    ///
+    /// ```
+    /// use doula_host::jobs::Kept;
+    /// assert_eq!(Kept::from(b"said\n".to_vec()).bytes()?, b"said\n");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn bytes(&self) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.write_to(&mut bytes)?;

@@ -38,9 +38,32 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// Grows with each change after which an older program would go on wrongly.
+///
+/// ```
+/// use doula_host::jobs::journal::{Journal, VERSION};
+/// # let file = doula_host::shutdown::TempFile::new_in(std::env::temp_dir(), "journal")?;
+/// # let path = file.path();
+/// let mut journal = Journal::open(path, false)?;
+/// journal.begin("convert {} {}.png", 4)?;
+/// assert_eq!(Journal::read(path)?.head.expect("it was begun").version, VERSION);
+/// # std::fs::remove_dir_all(journal.folder())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub const VERSION: u32 = 1;
 
 /// One line.
+///
+/// ```
+/// use doula_host::jobs::journal::{Entry, Journal};
+/// # let file = doula_host::shutdown::TempFile::new_in(std::env::temp_dir(), "journal")?;
+/// # let path = file.path();
+/// let mut journal = Journal::open(path, false)?;
+/// journal.begin("convert {} {}.png", 4)?;
+/// journal.append(&Entry::Short(Some("memory".to_owned())))?;
+/// assert_eq!(Journal::read(path)?.short.as_deref(), Some("memory"));
+/// # std::fs::remove_dir_all(journal.folder())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Entry {
@@ -67,6 +90,18 @@ pub enum Entry {
 }
 
 /// Who works at it from here on.
+///
+/// ```
+/// use doula_host::jobs::journal::Journal;
+/// # let file = doula_host::shutdown::TempFile::new_in(std::env::temp_dir(), "journal")?;
+/// # let path = file.path();
+/// let mut journal = Journal::open(path, false)?;
+/// journal.begin("convert {} {}.png", 4)?;
+/// let head = Journal::read(path)?.head.expect("it was begun");
+/// assert_eq!((head.run, head.slots, head.template.as_str()), (1, 4, "convert {} {}.png"));
+/// # std::fs::remove_dir_all(journal.folder())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Head {
@@ -92,6 +127,22 @@ pub struct Head {
 }
 
 /// An attempt that is about to begin.
+///
+/// ```
+/// use doula_host::jobs::TaskId;
+/// use doula_host::jobs::journal::{Begin, Entry, Journal, Text, now};
+/// # let file = doula_host::shutdown::TempFile::new_in(std::env::temp_dir(), "journal")?;
+/// # let path = file.path();
+/// let mut journal = Journal::open(path, false)?;
+/// journal.begin("echo {}", 1)?;
+/// let inputs = vec![Text::Plain("a".to_owned())];
+/// let words = vec![Text::Plain("echo".to_owned()), Text::Plain("a".to_owned())];
+/// let begin = Begin { task: TaskId(1), attempt: 1, slot: 1, at: now(), words, inputs };
+/// journal.append(&Entry::Begin(begin.clone()))?;
+/// assert_eq!(Journal::read(path)?.tasks[&TaskId(1)].begin(), Some(&begin));
+/// # std::fs::remove_dir_all(journal.folder())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Begin {
@@ -110,6 +161,21 @@ pub struct Begin {
 }
 
 /// A shim that lives.
+///
+/// ```
+/// use doula_host::jobs::{Adopted, journal::Started};
+/// /// Whether somebody works at it still.
+/// fn is_in_work(started: &Started) -> Result<bool, Box<dyn std::error::Error>> {
+///     let identity = (started.pid, started.start);
+///     Ok(Adopted::find(identity, started.leaf.clone(), started.mark.clone())?.lives())
+/// }
+/// # let us = doula_host::Pid::new(std::process::id() as i32).expect("a number");
+/// # let start = doula_host::sweep::start_ticks(us).expect("we live");
+/// # let task = doula_host::jobs::TaskId(1);
+/// let started = Started { task, attempt: 1, run: 1, pid: us, start, leaf: None, mark: None };
+/// assert!(is_in_work(&started)?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Started {
@@ -132,6 +198,15 @@ pub struct Started {
 }
 
 /// A job that ended.
+///
+/// ```
+/// use doula_host::ExitStatus;
+/// use doula_host::jobs::{TaskId, journal::{End, Ended}};
+/// let end = End::Status(ExitStatus::code(3));
+/// let (cpu, max_rss_kb) = ((1200, 300), 2048);
+/// let ended = Ended { task: TaskId(1), attempt: 1, run: 1, end, began: 0, took: 5000, cpu, max_rss_kb };
+/// assert!(!ended.success());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Ended {
@@ -154,6 +229,17 @@ pub struct Ended {
 }
 
 /// How a job ended.
+///
+/// ```
+/// use doula_host::jobs::journal::End;
+/// fn told(end: &End) -> String {
+///     match end {
+///         End::Status(status) => status.to_string(),
+///         End::NotStarted(_, why) => format!("could not be started: {why}"),
+///     }
+/// }
+/// assert_eq!(told(&End::Status(doula_host::ExitStatus::code(3))), "exited with code 3");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum End {
@@ -164,6 +250,14 @@ pub enum End {
 }
 
 /// An attempt that failed, after which there is another.
+///
+/// ```
+/// use doula_host::Signal;
+/// use doula_host::jobs::{Failure, TaskId, journal::{Failed, now}};
+/// let failure = Failure::Signal(Signal::SEGV);
+/// let failed = Failed { task: TaskId(1), attempt: 1, failure, until: now() + 2_000_000 };
+/// assert!(failed.failure.is_death(), "the next attempt comes in two seconds");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Failed {
@@ -178,6 +272,20 @@ pub struct Failed {
 }
 
 /// A task that came to its end.
+///
+/// ```
+/// use doula_host::jobs::{TaskId, Verdict};
+/// use doula_host::jobs::journal::{Entry, Journal, Settled, now};
+/// # let file = doula_host::shutdown::TempFile::new_in(std::env::temp_dir(), "journal")?;
+/// # let path = file.path();
+/// let mut journal = Journal::open(path, false)?;
+/// journal.begin("echo {}", 1)?;
+/// let settled = Settled { task: TaskId(1), verdict: Verdict::Done, attempts: 1, at: now() };
+/// journal.append(&Entry::Settled(settled.clone()))?;
+/// assert_eq!(Journal::read(path)?.tasks[&TaskId(1)].settled, Some(settled));
+/// # std::fs::remove_dir_all(journal.folder())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Settled {
@@ -192,6 +300,12 @@ pub struct Settled {
 }
 
 /// Bytes, written as text where they are that.
+///
+/// ```
+/// use doula_host::jobs::journal::Text;
+/// assert_eq!(Text::from(b"a.png".to_vec()), Text::Plain("a.png".to_owned()));
+/// assert_eq!(Text::from(vec![0xff]), Text::Bytes(vec![0xff]));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Text {
@@ -203,6 +317,11 @@ pub enum Text {
 
 impl Text {
     /// The bytes.
+    ///
+    /// ```
+    /// use doula_host::jobs::journal::Text;
+    /// assert_eq!(Text::Plain("a.png".to_owned()).bytes(), b"a.png");
+    /// ```
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         match self {
@@ -219,6 +338,13 @@ impl From<Vec<u8>> for Text {
 }
 
 /// Microseconds since 1970.
+///
+/// ```
+/// use doula_host::jobs::journal::now;
+/// use std::time::{Duration, UNIX_EPOCH};
+/// let when = UNIX_EPOCH + Duration::from_micros(now());
+/// # assert!(when > UNIX_EPOCH);
+/// ```
 #[must_use]
 pub fn now() -> u64 {
     micros(doula_sys::time::realtime())

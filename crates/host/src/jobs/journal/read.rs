@@ -6,6 +6,19 @@ use doula_model::task::TaskId;
 use std::collections::BTreeMap;
 
 /// What happened so far. It is read piece by piece, as the file grows.
+///
+/// ```
+/// use doula_host::jobs::journal::Journal;
+/// # let file = doula_host::shutdown::TempFile::new_in(std::env::temp_dir(), "journal")?;
+/// # let path = file.path();
+/// let mut journal = Journal::open(path, false)?;
+/// journal.begin("echo {}", 1)?;
+/// let past = Journal::read(path)?;
+/// let open = past.tasks.values().filter(|task| task.settled.is_none()).count();
+/// assert_eq!((open, past.over, past.damaged), (0, false, 0));
+/// # std::fs::remove_dir_all(journal.folder())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Past {
     /// Who worked at it last.
@@ -27,6 +40,14 @@ pub struct Past {
 }
 
 /// One task.
+///
+/// ```
+/// use doula_host::jobs::journal::Task;
+/// fn is_open(task: &Task) -> bool {
+///     task.settled.is_none() || task.again
+/// }
+/// assert!(is_open(&Task::default()));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Task {
     /// In the order in which they began.
@@ -40,6 +61,20 @@ pub struct Task {
 }
 
 /// One attempt.
+///
+/// ```
+/// use doula_host::jobs::journal::Attempt;
+/// /// What a run that goes on has to think of the last attempt of the run before.
+/// fn told(attempt: &Attempt) -> &'static str {
+///     match attempt {
+///         Attempt { ended: Some(_), .. } => "it has ended",
+///         Attempt { started: Some(_), here: true, .. } => "it may run still",
+///         Attempt { started: Some(_), here: false, .. } => "nobody knows how it ended",
+///         Attempt { started: None, .. } => "it never began",
+///     }
+/// }
+/// assert_eq!(told(&Attempt::default()), "it never began");
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Attempt {
     /// Of which run.
@@ -60,18 +95,43 @@ pub struct Attempt {
 
 impl Task {
     /// The last attempt.
+    ///
+    /// ```
+    /// use doula_host::jobs::journal::{Attempt, Task};
+    /// let attempts = [1, 2].map(|number| Attempt { number, ..Attempt::default() }).to_vec();
+    /// let task = Task { attempts, ..Task::default() };
+    /// assert_eq!(task.last().map(|attempt| attempt.number), Some(2));
+    /// ```
     #[must_use]
     pub fn last(&self) -> Option<&Attempt> {
         self.attempts.last()
     }
 
     /// What was to be done, as far as that is known.
+    ///
+    /// ```
+    /// use doula_host::jobs::journal::{Task, Text};
+    /// fn command(task: &Task) -> Option<String> {
+    ///     let words = task.begin()?.words.iter().map(Text::bytes);
+    ///     Some(words.map(String::from_utf8_lossy).collect::<Vec<_>>().join(" "))
+    /// }
+    /// assert_eq!(command(&Task::default()), None);
+    /// ```
     #[must_use]
     pub fn begin(&self) -> Option<&Begin> {
         self.attempts.iter().rev().find_map(|attempt| attempt.begin.as_ref())
     }
 
     /// So many attempts ended in the death of their job.
+    ///
+    /// ```
+    /// use doula_host::Signal;
+    /// use doula_host::jobs::{Failure, TaskId, journal::{Attempt, Failed, Task}};
+    /// let failed = |attempt, failure| Failed { task: TaskId(1), attempt, failure, until: 0 };
+    /// let attempts = [failed(1, Failure::Code(1)), failed(2, Failure::Signal(Signal::SEGV))]
+    ///     .map(|failed| Attempt { number: failed.attempt, failed: Some(failed), ..Attempt::default() });
+    /// assert_eq!(Task { attempts: attempts.to_vec(), ..Task::default() }.deaths(), 1);
+    /// ```
     #[must_use]
     pub fn deaths(&self) -> u32 {
         let failed = self.attempts.iter().filter_map(|attempt| attempt.failed.as_ref());
@@ -81,6 +141,21 @@ impl Task {
 
 impl Past {
     /// Takes in what comes next. What is no whole line waits for its rest.
+    ///
+    /// ```
+    /// use doula_host::jobs::journal::{Journal, Past};
+    /// # let file = doula_host::shutdown::TempFile::new_in(std::env::temp_dir(), "journal")?;
+    /// # let path = file.path();
+    /// let mut journal = Journal::open(path, false)?;
+    /// journal.begin("echo {}", 1)?;
+    /// let text = std::fs::read(path)?;
+    /// // In whatever pieces it comes.
+    /// let mut past = Past::default();
+    /// text.chunks(10).for_each(|piece| past.read(piece));
+    /// assert_eq!(past, Journal::read(path)?);
+    /// # std::fs::remove_dir_all(journal.folder())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn read(&mut self, text: &[u8]) {
         self.part.extend_from_slice(text);
         let part = std::mem::take(&mut self.part);
@@ -93,6 +168,17 @@ impl Past {
     }
 
     /// The n-th run is the next one.
+    ///
+    /// ```
+    /// use doula_host::jobs::journal::{Journal, Past};
+    /// # let file = doula_host::shutdown::TempFile::new_in(std::env::temp_dir(), "journal")?;
+    /// # let path = file.path();
+    /// assert_eq!(Past::default().next_run(), 1);
+    /// let mut journal = Journal::open(path, false)?;
+    /// assert_eq!(journal.begin("echo {}", 1)?.next_run(), 2);
+    /// # std::fs::remove_dir_all(journal.folder())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn next_run(&self) -> u32 {
         self.head.as_ref().map_or(1, |head| head.run + 1)
@@ -203,6 +289,22 @@ fn may_be_a_start(text: &[u8]) -> bool {
 }
 
 /// The ends of jobs, as the file grows: what the run itself wants to know of it.
+///
+/// ```
+/// use doula_host::jobs::{TaskId, journal::{End, Ended, Ends, Entry, Journal}};
+/// # let file = doula_host::shutdown::TempFile::new_in(std::env::temp_dir(), "journal")?;
+/// # let path = file.path();
+/// # let end = End::Status(doula_host::ExitStatus::code(0));
+/// # let ended = Ended { task: TaskId(1), attempt: 1, run: 1, end, began: 0, took: 9, cpu: (5, 1), max_rss_kb: 900 };
+/// let mut journal = Journal::open(path, false)?;
+/// journal.begin("echo {}", 1)?;
+/// journal.append(&Entry::Ended(ended.clone()))?;
+/// let mut ends = Ends::default();
+/// ends.read(&std::fs::read(path)?);
+/// assert_eq!(ends.take(1, TaskId(1), 1), Some(ended));
+/// # std::fs::remove_dir_all(journal.folder())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Ends {
     part: Vec<u8>,
@@ -211,6 +313,26 @@ pub struct Ends {
 
 impl Ends {
     /// Takes in what comes next.
+    ///
+    /// ```
+    /// use doula_host::jobs::{TaskId, journal::{End, Ended, Ends, Entry, Journal}};
+    /// # let file = doula_host::shutdown::TempFile::new_in(std::env::temp_dir(), "journal")?;
+    /// # let path = file.path();
+    /// # let end = End::Status(doula_host::ExitStatus::code(0));
+    /// # let ended = Ended { task: TaskId(1), attempt: 1, run: 1, end, began: 0, took: 9, cpu: (5, 1), max_rss_kb: 900 };
+    /// let mut journal = Journal::open(path, false)?;
+    /// journal.begin("echo {}", 1)?;
+    /// journal.append(&Entry::Ended(ended.clone()))?;
+    /// let text = std::fs::read(path)?;
+    /// let (before, rest) = text.split_at(text.len() - 1);
+    /// let mut ends = Ends::default();
+    /// ends.read(before);
+    /// assert_eq!(ends.take(1, TaskId(1), 1), None, "a line counts when it is whole");
+    /// ends.read(rest);
+    /// assert_eq!(ends.take(1, TaskId(1), 1), Some(ended));
+    /// # std::fs::remove_dir_all(journal.folder())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn read(&mut self, text: &[u8]) {
         self.part.extend_from_slice(text);
         let part = std::mem::take(&mut self.part);
@@ -228,6 +350,23 @@ impl Ends {
     }
 
     /// How this attempt ended, if that is known; once.
+    ///
+    /// ```
+    /// use doula_host::jobs::{TaskId, journal::{End, Ended, Ends, Entry, Journal}};
+    /// # let file = doula_host::shutdown::TempFile::new_in(std::env::temp_dir(), "journal")?;
+    /// # let path = file.path();
+    /// # let end = End::Status(doula_host::ExitStatus::code(0));
+    /// # let ended = Ended { task: TaskId(1), attempt: 1, run: 1, end, began: 0, took: 9, cpu: (5, 1), max_rss_kb: 900 };
+    /// let mut journal = Journal::open(path, false)?;
+    /// journal.begin("echo {}", 1)?;
+    /// journal.append(&Entry::Ended(ended.clone()))?;
+    /// let mut ends = Ends::default();
+    /// ends.read(&std::fs::read(path)?);
+    /// assert!(ends.take(1, TaskId(1), 1).is_some());
+    /// assert!(ends.take(1, TaskId(1), 1).is_none(), "it was taken");
+    /// # std::fs::remove_dir_all(journal.folder())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn take(&mut self, run: u32, task: TaskId, attempt: u32) -> Option<Ended> {
         self.known.remove(&(run, task, attempt))
     }
@@ -235,6 +374,13 @@ impl Ends {
 
 impl Ended {
     /// Whether it succeeded.
+    ///
+    /// ```
+    /// use doula_host::jobs::{TaskId, journal::{End, Ended}};
+    /// let end = End::NotStarted(127, "there is no such program".to_owned());
+    /// let ended = Ended { task: TaskId(1), attempt: 1, run: 1, end, began: 0, took: 0, cpu: (0, 0), max_rss_kb: 0 };
+    /// assert!(!ended.success());
+    /// ```
     #[must_use]
     pub fn success(&self) -> bool {
         matches!(&self.end, End::Status(status) if status.success())

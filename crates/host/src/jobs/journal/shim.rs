@@ -23,8 +23,30 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::time::Instant;
 
 /// The first argument of a shim.
+///
+/// ```no_run
+/// use doula_host::jobs::journal::{WORD, look_after};
+/// use std::process::ExitCode;
+///
+/// fn main() -> ExitCode {
+///     let mut words = std::env::args_os().skip(1);
+///     if words.next().is_some_and(|word| word == WORD) {
+///         // This program was executed again, for one job.
+///         return look_after(words).into();
+///     }
+///     // Here the run begins.
+///     ExitCode::SUCCESS
+/// }
+/// ```
 pub const WORD: &str = "tend-job";
 /// Asks the job to end.
+///
+/// ```
+/// use doula_host::jobs::{Settings, journal};
+/// // The commands of a run with a journal are shims.
+/// let settings = Settings { ask: journal::ASK, ..Settings::default() };
+/// # assert_eq!(settings.ask, doula_host::Signal::USR1);
+/// ```
 pub const ASK: Signal = Signal::USR1;
 /// The fd of the journal.
 pub(super) const JOURNAL: i32 = 3;
@@ -62,6 +84,12 @@ impl Order {
 }
 
 /// Looks after a job to its end: the main function of a shim. Returns the code to end with, as a shell has it.
+///
+/// ```
+/// use doula_host::jobs::journal::look_after;
+/// // `WORD` has the `main` in which this is used. Without a job there is nothing to do.
+/// assert_eq!(look_after(std::iter::empty()), 125);
+/// ```
 pub fn look_after(mut words: impl Iterator<Item = OsString>) -> u8 {
     let Some(order) = Order::parse(&mut words) else { return FAILED };
     let journal = match fd::inherited(JOURNAL) {

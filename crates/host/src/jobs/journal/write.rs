@@ -30,6 +30,23 @@ const ROOM: u64 = 64 << 10;
 const FIRST_LINE: usize = 64 << 10;
 
 /// A journal that is ours to write.
+///
+/// ```
+/// use doula_host::jobs::journal::{Entry, Journal};
+/// # let file = doula_host::shutdown::TempFile::new_in(std::env::temp_dir(), "journal")?;
+/// # let path = file.path();
+/// let mut journal = Journal::open(path, false)?;
+/// journal.begin("echo {}", 1)?;
+/// journal.append(&Entry::Over)?;
+/// drop(journal);
+/// // Another run goes on with it.
+/// let mut journal = Journal::open(path, true)?;
+/// assert!(journal.past().over);
+/// journal.begin("echo {}", 1)?;
+/// assert_eq!(journal.run(), 2);
+/// # std::fs::remove_dir_all(journal.folder())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
@@ -50,6 +67,12 @@ pub struct Journal {
 }
 
 /// Why a journal cannot be used.
+///
+/// ```
+/// use doula_host::jobs::journal::{Journal, JournalError};
+/// let refused = Journal::open("/no/such/folder/journal".as_ref(), false);
+/// assert!(matches!(refused, Err(JournalError::Io(..))));
+/// ```
 #[derive(Debug)]
 pub enum JournalError {
     /// The system refused.
@@ -90,6 +113,20 @@ impl Journal {
     ///
     /// # Errors
     /// See [`JournalError`].
+    ///
+    /// ```
+    /// use doula_host::jobs::journal::{Journal, JournalError};
+    /// # let file = doula_host::shutdown::TempFile::new_in(std::env::temp_dir(), "journal")?;
+    /// # let path = file.path();
+    /// let mut journal = Journal::open(path, false)?;
+    /// journal.begin("echo {}", 1)?;
+    /// assert!(matches!(Journal::open(path, true), Err(JournalError::InUse(..))), "it has one writer");
+    /// # std::fs::remove_dir_all(journal.folder())?;
+    /// drop(journal);
+    /// assert!(matches!(Journal::open(path, false), Err(JournalError::Exists(_))));
+    /// assert!(Journal::open(path, true).is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open(path: &Path, resume: bool) -> Result<Journal, JournalError> {
         let io = |error| JournalError::Io(path.to_owned(), error);
         let open = || OpenOptions::new().read(true).append(true).create(true).mode(0o644).open(path);
@@ -120,6 +157,18 @@ impl Journal {
     ///
     /// # Errors
     /// See [`JournalError`].
+    ///
+    /// ```
+    /// use doula_host::jobs::journal::{Journal, JournalError};
+    /// # let file = doula_host::shutdown::TempFile::new_in(std::env::temp_dir(), "journal")?;
+    /// # let path = file.path();
+    /// assert!(matches!(Journal::read(path), Err(JournalError::NotOurs(_))), "it is empty");
+    /// let mut journal = Journal::open(path, false)?;
+    /// journal.begin("echo {}", 1)?;
+    /// assert!(Journal::read(path)?.tasks.is_empty());
+    /// # std::fs::remove_dir_all(journal.folder())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn read(path: &Path) -> Result<Past, JournalError> {
         let mut past = Past::default();
         past.read(&fs::read(path).map_err(|error| JournalError::Io(path.to_owned(), error))?);
@@ -134,6 +183,17 @@ impl Journal {
     ///
     /// # Errors
     /// Those of open(2) and flock(2).
+    ///
+    /// ```
+    /// use doula_host::jobs::journal::Journal;
+    /// # let file = doula_host::shutdown::TempFile::new_in(std::env::temp_dir(), "journal")?;
+    /// # let path = file.path();
+    /// let journal = Journal::open(path, false)?;
+    /// assert!(Journal::is_in_use(path)?);
+    /// drop(journal);
+    /// assert!(!Journal::is_in_use(path)?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn is_in_use(path: &Path) -> io::Result<bool> {
         match File::open(path)?.try_lock_shared() {
             Ok(()) => Ok(false),
@@ -143,6 +203,14 @@ impl Journal {
     }
 
     /// What happened before.
+    ///
+    /// ```
+    /// use doula_host::jobs::journal::Journal;
+    /// # let file = doula_host::shutdown::TempFile::new_in(std::env::temp_dir(), "journal")?;
+    /// # let path = file.path();
+    /// assert!(Journal::open(path, false)?.past().head.is_none(), "nobody worked at it before");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn past(&self) -> &Past {
         &self.past
@@ -153,6 +221,17 @@ impl Journal {
     ///
     /// # Errors
     /// Those of write(2) and read(2).
+    ///
+    /// ```
+    /// use doula_host::jobs::journal::Journal;
+    /// # let file = doula_host::shutdown::TempFile::new_in(std::env::temp_dir(), "journal")?;
+    /// # let path = file.path();
+    /// let mut journal = Journal::open(path, false)?;
+    /// let past = journal.begin("echo {}", 1)?;
+    /// assert_eq!(past.head.as_ref().map(|head| head.run), Some(1));
+    /// # std::fs::remove_dir_all(journal.folder())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn begin(&mut self, template: &str, slots: u32) -> io::Result<&Past> {
         let pid = doula_sys::group::pid();
         self.run = self.past.next_run();
@@ -181,6 +260,18 @@ impl Journal {
     ///
     /// # Errors
     /// Those of write(2). What was written of the line then is passed over by readers.
+    ///
+    /// ```
+    /// use doula_host::jobs::journal::{Entry, Journal};
+    /// # let file = doula_host::shutdown::TempFile::new_in(std::env::temp_dir(), "journal")?;
+    /// # let path = file.path();
+    /// let mut journal = Journal::open(path, false)?;
+    /// journal.begin("echo {}", 1)?;
+    /// journal.append(&Entry::Over)?;
+    /// assert!(Journal::read(path)?.over);
+    /// # std::fs::remove_dir_all(journal.folder())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn append(&mut self, entry: &Entry) -> io::Result<()> {
         self.dirty = true;
         append(&self.file, entry)
@@ -191,6 +282,21 @@ impl Journal {
     ///
     /// # Errors
     /// Those of fallocate(2) and write(2).
+    ///
+    /// ```
+    /// use doula_host::jobs::{TaskId, journal::{Begin, Journal, Text, now}};
+    /// # let file = doula_host::shutdown::TempFile::new_in(std::env::temp_dir(), "journal")?;
+    /// # let path = file.path();
+    /// let mut journal = Journal::open(path, false)?;
+    /// journal.begin("true", 1)?;
+    /// let words = vec![Text::Plain("true".to_owned())];
+    /// let begin = Begin { task: TaskId(1), attempt: 1, slot: 1, at: now(), words, inputs: Vec::new() };
+    /// // A full disk is an error here, and not when the job has ended.
+    /// journal.begin_attempt(begin, 0)?;
+    /// assert_eq!(Journal::read(path)?.tasks[&TaskId(1)].attempts.len(), 1);
+    /// # std::fs::remove_dir_all(journal.folder())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn begin_attempt(&mut self, begin: Begin, in_work: usize) -> io::Result<()> {
         let text: usize = begin.words.iter().chain(&begin.inputs).map(|text| text.bytes().len()).sum();
         // As JSON a byte has up to six characters.
@@ -222,6 +328,19 @@ impl Journal {
     ///
     /// # Errors
     /// Those of ftruncate(2).
+    ///
+    /// ```
+    /// use doula_host::jobs::journal::{Entry, Journal};
+    /// # let file = doula_host::shutdown::TempFile::new_in(std::env::temp_dir(), "journal")?;
+    /// # let path = file.path();
+    /// let mut journal = Journal::open(path, false)?;
+    /// journal.begin("true", 1)?;
+    /// journal.append(&Entry::Over)?;
+    /// journal.trim()?;
+    /// assert!(Journal::read(path)?.over, "nothing is lost");
+    /// # std::fs::remove_dir_all(journal.folder())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn trim(&mut self) -> io::Result<()> {
         self.file.set_len(self.file.metadata()?.len())
     }
@@ -231,6 +350,22 @@ impl Journal {
     ///
     /// # Errors
     /// Those of lseek(2), and of making the files.
+    ///
+    /// ```no_run
+    /// use doula_host::jobs::{TaskId, journal::{Begin, Journal, Text, now}};
+    /// # let file = doula_host::shutdown::TempFile::new_in(std::env::temp_dir(), "journal")?;
+    /// # let path = file.path();
+    /// let mut journal = Journal::open(path, false)?;
+    /// journal.begin("true", 1)?;
+    /// let words = vec![Text::Plain("true".to_owned())];
+    /// let begin = Begin { task: TaskId(1), attempt: 1, slot: 1, at: now(), words, inputs: Vec::new() };
+    /// journal.begin_attempt(begin, 0)?;
+    /// // This program, executed again; its `main` knows what to do.
+    /// let mut shim = journal.command(TaskId(1), 1, &["true".into()])?.spawn()?;
+    /// assert!(shim.wait().success());
+    /// assert!(journal.ended(1, TaskId(1), 1)?.is_some_and(|ended| ended.success()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn command(&mut self, task: TaskId, attempt: u32, words: &[OsString]) -> io::Result<Command> {
         let mut command = shim::command((task, attempt), self.run, self.file.stream_position()?);
         command.args(words).fd(shim::JOURNAL, Arc::clone(&self.shared));
@@ -240,12 +375,33 @@ impl Journal {
     }
 
     /// What an attempt wrote to standard output and standard error, in files that may not be there.
+    ///
+    /// ```
+    /// use doula_host::jobs::{TaskId, journal::Journal};
+    /// # let file = doula_host::shutdown::TempFile::new_in(std::env::temp_dir(), "journal")?;
+    /// # let path = file.path();
+    /// let journal = Journal::open(path, false)?;
+    /// let [out, error] = journal.output(TaskId(7), 2);
+    /// assert_eq!((out, error), (journal.folder().join("7.2.out"), journal.folder().join("7.2.err")));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn output(&self, task: TaskId, attempt: u32) -> [PathBuf; 2] {
         ["out", "err"].map(|kind| self.folder().join(format!("{task}.{attempt}.{kind}")))
     }
 
     /// Which run this is, from 1.
+    ///
+    /// ```
+    /// use doula_host::jobs::journal::Journal;
+    /// # let file = doula_host::shutdown::TempFile::new_in(std::env::temp_dir(), "journal")?;
+    /// # let path = file.path();
+    /// let mut journal = Journal::open(path, false)?;
+    /// journal.begin("echo {}", 1)?;
+    /// assert_eq!(journal.run(), 1);
+    /// # std::fs::remove_dir_all(journal.folder())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn run(&self) -> u32 {
         self.run
@@ -255,6 +411,17 @@ impl Journal {
     ///
     /// # Errors
     /// Those of read(2).
+    ///
+    /// ```
+    /// use doula_host::jobs::{TaskId, journal::Journal};
+    /// # let file = doula_host::shutdown::TempFile::new_in(std::env::temp_dir(), "journal")?;
+    /// # let path = file.path();
+    /// let mut journal = Journal::open(path, false)?;
+    /// journal.begin("echo {}", 1)?;
+    /// assert_eq!(journal.ended(1, TaskId(1), 1)?, None, "nobody wrote that down");
+    /// # std::fs::remove_dir_all(journal.folder())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn ended(&mut self, run: u32, task: TaskId, attempt: u32) -> io::Result<Option<Ended>> {
         let text = self.rest()?;
         self.ends.read(&text);
@@ -265,6 +432,19 @@ impl Journal {
     ///
     /// # Errors
     /// Those of fdatasync(2).
+    ///
+    /// ```
+    /// use doula_host::jobs::journal::{Entry, Journal};
+    /// # let file = doula_host::shutdown::TempFile::new_in(std::env::temp_dir(), "journal")?;
+    /// # let path = file.path();
+    /// let mut journal = Journal::open(path, false)?;
+    /// journal.begin("echo {}", 1)?;
+    /// journal.append(&Entry::Over)?;
+    /// // After each look at what has ended: it costs something once a second at most.
+    /// journal.sync_in_groups()?;
+    /// # std::fs::remove_dir_all(journal.folder())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn sync_in_groups(&mut self) -> io::Result<()> {
         if self.dirty && self.synced.elapsed() >= GROUP { self.sync() } else { Ok(()) }
     }
@@ -273,12 +453,35 @@ impl Journal {
     ///
     /// # Errors
     /// Those of fdatasync(2).
+    ///
+    /// ```
+    /// use doula_host::jobs::journal::{Entry, Journal};
+    /// # let file = doula_host::shutdown::TempFile::new_in(std::env::temp_dir(), "journal")?;
+    /// # let path = file.path();
+    /// let mut journal = Journal::open(path, false)?;
+    /// journal.begin("echo {}", 1)?;
+    /// journal.append(&Entry::Over)?;
+    /// journal.sync()?;
+    /// # std::fs::remove_dir_all(journal.folder())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn sync(&mut self) -> io::Result<()> {
         (self.dirty, self.synced) = (false, Instant::now());
         self.file.sync_data()
     }
 
     /// Where the jobs write to.
+    ///
+    /// ```
+    /// use doula_host::jobs::journal::Journal;
+    /// # let file = doula_host::shutdown::TempFile::new_in(std::env::temp_dir(), "journal")?;
+    /// # let path = file.path();
+    /// let mut journal = Journal::open(path, false)?;
+    /// journal.begin("echo {}", 1)?;
+    /// assert!(journal.folder().is_dir());
+    /// # std::fs::remove_dir_all(journal.folder())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn folder(&self) -> PathBuf {
         folder(&self.path)

@@ -28,6 +28,40 @@ use std::time::{Duration, Instant};
 ///
 /// # Errors
 /// What `work` fails with, and want of fds or memory. Nobody is left running then.
+///
+/// ```
+/// use doula_host::jobs::workers::{self, Answer, NoAnswer, Rules, Tasks};
+/// use doula_host::jobs::{Next, Settings, SlotId, TaskId, Verdict};
+/// use doula_host::{Command, Signal, signals::Held};
+/// # use std::io;
+///
+/// /// One line, which comes back.
+/// struct Echo { is_left: bool }
+///
+/// impl Tasks for Echo {
+///     fn next(&mut self) -> io::Result<Next> {
+///         Ok(if std::mem::take(&mut self.is_left) { Next::Task } else { Next::End })
+///     }
+///     fn worker(&mut self, _slot: SlotId) -> Command {
+///         Command::new("cat")
+///     }
+///     fn ask(&mut self, _task: TaskId, line: &mut Vec<u8>) {
+///         line.extend_from_slice(b"hello\n");
+///     }
+///     fn answer(&mut self, _task: TaskId, line: &[u8]) -> Result<Answer, NoAnswer> {
+///         if line == b"hello" { Ok(Answer::Done) } else { Err(NoAnswer::garbage(line)) }
+///     }
+///     fn settled(&mut self, _task: TaskId, _verdict: Verdict, _attempts: u32) -> io::Result<()> {
+///         Ok(())
+///     }
+/// }
+///
+/// // SIGTERM is told to `Tasks::signal`, which has all of them ended.
+/// let held = Held::back(&[Signal::TERM])?;
+/// let counts = workers::run(Rules::new(Settings::default()), &mut Echo { is_left: true }, &held)?;
+/// assert_eq!(counts.done, 1);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn run(rules: Rules, work: &mut impl Tasks, held: &Held) -> io::Result<Counts> {
     let mut shop = Shop::new(rules, work)?;
     shop.epoll.add(held, Interest::READ, SIGNALS).map_err(os_error)?;

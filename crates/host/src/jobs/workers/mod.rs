@@ -79,9 +79,20 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 /// A line that is longer is no answer: nobody may fill our memory.
+///
+/// ```
+/// assert_eq!(doula_host::jobs::workers::LONGEST_ANSWER, 16 << 20);
+/// ```
 pub const LONGEST_ANSWER: usize = 16 << 20;
 
 /// How tasks are done by workers.
+///
+/// ```
+/// use doula_host::jobs::{Settings, workers::Rules};
+/// use std::num::NonZeroU64;
+/// let rules = Rules { max_tasks: NonZeroU64::new(1000), ..Rules::new(Settings { slots: 4, ..Settings::default() }) };
+/// assert!(rules.max_growth.is_none());
+/// ```
 #[derive(Clone, Debug)]
 pub struct Rules {
     /// As for jobs. What becomes of output is not looked at: it is taken line by line.
@@ -99,6 +110,14 @@ pub struct Rules {
 }
 
 /// How a worker is asked and answers.
+///
+/// ```
+/// use doula_host::jobs::{Policy, Settings, workers::{Protocol, Rules}};
+/// let policy = Policy { window: 8, ..Policy::PLAIN };
+/// let settings = Settings { policy, ..Settings::default() };
+/// let rules = Rules { protocol: Protocol::Frames, ..Rules::new(settings) };
+/// # assert_eq!(rules.settings.policy.window, 8);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// By lines on its standard input and output, one task at a time: [`window`](super::Policy::window) must be 1.
@@ -113,6 +132,12 @@ pub enum Protocol {
 
 impl Rules {
     /// Workers that live as long as they can.
+    ///
+    /// ```
+    /// use doula_host::jobs::{Settings, workers::{Protocol, Rules}};
+    /// let rules = Rules::new(Settings::default());
+    /// assert_eq!((rules.protocol, rules.max_tasks), (Protocol::Lines, None));
+    /// ```
     #[must_use]
     pub fn new(settings: Settings) -> Rules {
         Rules { settings, max_tasks: None, max_growth: None, skips_blank: false, protocol: Protocol::Lines }
@@ -125,6 +150,19 @@ impl Rules {
 }
 
 /// What a worker answered.
+///
+/// ```
+/// use doula_host::jobs::workers::{Answer, NoAnswer};
+/// /// As `Tasks::answer` may have it.
+/// fn answer(line: &[u8]) -> Result<Answer, NoAnswer> {
+///     match line {
+///         b"ok" => Ok(Answer::Done),
+///         b"no" => Ok(Answer::Failed),
+///         other => Err(NoAnswer::garbage(other)),
+///     }
+/// }
+/// assert_eq!(answer(b"no"), Ok(Answer::Failed));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// The task succeeded.
@@ -134,6 +172,13 @@ pub enum Answer {
 }
 
 /// What a worker said that is no answer to its task.
+///
+/// ```
+/// use doula_host::jobs::{TaskId, workers::NoAnswer};
+/// let late = NoAnswer { why: "it answered task 3 again".to_owned(), of: Some(TaskId(3)) };
+/// let broken = NoAnswer::from("it answered no JSON".to_owned());
+/// assert!(late.of.is_some() && broken.of.is_none());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoAnswer {
     /// Why not: a sentence about the worker.
@@ -150,6 +195,11 @@ impl From<String> for NoAnswer {
 
 impl NoAnswer {
     /// The line is none at all.
+    ///
+    /// ```
+    /// use doula_host::jobs::workers::NoAnswer;
+    /// assert_eq!(NoAnswer::garbage(b"\x1bhm").why, r"it answered `\u{1b}hm`");
+    /// ```
     #[must_use]
     pub fn garbage(line: &[u8]) -> NoAnswer {
         format!("it answered `{}`", shown(line)).into()
@@ -180,6 +230,14 @@ fn shown(line: &[u8]) -> String {
 }
 
 /// A worker that ended, or was ended, before it was told to.
+///
+/// ```
+/// use doula_host::Pid;
+/// use doula_host::jobs::{TaskId, workers::Death};
+/// let (pid, why) = (Pid::new(4711).expect("a number"), Some("it answered `hm`".to_owned()));
+/// let death = Death { slot: 1, pid, task: Some((TaskId(3), 1)), suspects: 1, status: None, why };
+/// assert_eq!(format!("worker {} {death}", death.pid), "worker 4711 was ended: it answered `hm`");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Death {
     /// Where.
@@ -209,6 +267,46 @@ impl fmt::Display for Death {
 }
 
 /// Where tasks come from, what is said to workers, and who is told of them.
+///
+/// ```
+/// use doula_host::jobs::workers::{self, Answer, NoAnswer, Rules, Tasks};
+/// use doula_host::jobs::{Next, Settings, SlotId, TaskId, Verdict};
+/// use doula_host::{Command, signals::Held};
+/// # use std::io;
+///
+/// /// Numbers, for a worker that likes the odd ones only.
+/// struct Numbers { begun: u64 }
+///
+/// impl Tasks for Numbers {
+///     fn next(&mut self) -> io::Result<Next> {
+///         self.begun += 1;
+///         Ok(if self.begun <= 4 { Next::Task } else { Next::End })
+///     }
+///     fn worker(&mut self, _slot: SlotId) -> Command {
+///         let mut command = Command::new("sh");
+///         command.args(["-c", "while read n; do echo $((n % 2)); done"]);
+///         command
+///     }
+///     fn ask(&mut self, task: TaskId, line: &mut Vec<u8>) {
+///         line.extend_from_slice(format!("{task}\n").as_bytes());
+///     }
+///     fn answer(&mut self, _task: TaskId, line: &[u8]) -> Result<Answer, NoAnswer> {
+///         match line {
+///             b"1" => Ok(Answer::Done),
+///             b"0" => Ok(Answer::Failed),
+///             other => Err(NoAnswer::garbage(other)),
+///         }
+///     }
+///     fn settled(&mut self, task: TaskId, verdict: Verdict, _attempts: u32) -> io::Result<()> {
+///         assert_eq!(verdict == Verdict::Done, task.0 % 2 == 1);
+///         Ok(())
+///     }
+/// }
+///
+/// let counts = workers::run(Rules::new(Settings::default()), &mut Numbers { begun: 0 }, &Held::back(&[])?)?;
+/// assert_eq!((counts.done, counts.failed), (2, 2));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub trait Tasks {
     /// Whether there is another task.
     ///
