@@ -1,7 +1,7 @@
 //! What services say and show, and what comes of it: readiness that never comes, descriptors that survive, signs of
 //! life that stop, commands around a life that fail.
 
-use crate::family::{Family, count, place};
+use crate::family::{Family, count, expect_end, place};
 use rustix::process::{Signal, pidfd_send_signal};
 
 #[test]
@@ -156,4 +156,36 @@ fn commands_around_a_life_that_fail_are_told() {
         place(&lines, told);
     }
     assert_eq!(code, Some(0), "{}", lines.join("\n"));
+}
+
+/// Says that it is ready, and on SIGTERM twice that it ends.
+const ENDS_TWICE: &str = "\
+import os, signal, socket
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+address = os.environ['NOTIFY_SOCKET']
+speaker = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+speaker.connect('\\\\0' + address[1:] if address[0] == '@' else address)
+speaker.send(b'READY=1')
+signal.sigwait([signal.SIGTERM])
+speaker.send(b'STOPPING=1')
+speaker.send(b'STOPPING=1')
+";
+
+#[test]
+fn what_a_life_said_at_its_end_is_not_taken_for_words_of_the_next_one() {
+    let mut family = Family::up(&format!(
+        "[service.web]\ncommand = [\"python3\", \"-c\", '''\n{ENDS_TWICE}''']\nready = \"notify\"\n\
+         restart = {{ when = \"always\", delay = \"0s\" }}\n"
+    ));
+    family.expect("web is ready");
+    let first = family.main_of("web");
+    // It says all and ends while nobody hears it.
+    family.signal(Signal::STOP);
+    pidfd_send_signal(&first, Signal::TERM).expect("it lives");
+    expect_end(&first);
+    family.signal(Signal::CONT);
+    family.expect("web is ready");
+    assert_eq!(family.home.ctl(&["wait", "web", "--until", "ready"]).code, Some(0));
+    let (code, lines) = family.shut_down();
+    assert_eq!((code, count(&lines, "web started as pid")), (Some(0), 2), "{lines:?}");
 }

@@ -24,11 +24,12 @@ use crate::keeper::{Held, Ledger, Mark, Tag};
 use doula_model::id::ServiceId;
 use doula_model::plan::Errno;
 use doula_sys::fd::{self, AsFd, BorrowedFd, OwnedFd};
-use doula_sys::socket;
+use doula_sys::{poll, socket};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The longest path of a Unix socket (`sun_path` of unix(7) less its NUL).
 const LONGEST_PATH: usize = 107;
@@ -179,6 +180,11 @@ impl Channel {
             }
         }
         heard
+    }
+
+    /// Whether anything waits to be heard, or to be taken out.
+    pub(crate) fn has_more(&self) -> bool {
+        poll::readable(&self.socket, Some(Duration::ZERO)) == Ok(true)
     }
 
     fn drop_next(&self) {

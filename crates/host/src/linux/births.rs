@@ -81,6 +81,9 @@ impl Home {
 
     /// Lays the fds for a child, and what its environment says about them.
     fn connect(&mut self, key: ChildKey, wiring: &mut Wiring) -> Result<(), Errno> {
+        if key.role == Role::Main {
+            self.hear_out(key.service);
+        }
         let service = self.services.get_mut(key.service).ok_or(Errno::ENOENT)?;
         service.enter(key.generation);
         wiring.say("DOULA_ID", self.trees.marker(key.service, key.generation));

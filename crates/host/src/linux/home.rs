@@ -389,13 +389,23 @@ impl Home {
     pub(super) fn hear(&mut self, id: ServiceId) -> Vec<Event> {
         let Some(service) = self.services.get_mut(id) else { return Vec::new() };
         let (notices, complaints) = service.hear();
-        let name = service.name.clone();
+        self.heard(id, complaints);
+        let generation = self.generation(id);
+        notices.into_iter().map(|notice| Event::Noticed { service: id, generation, notice }).collect()
+    }
+
+    /// What a service said in a life that is over is not taken for words of the next one.
+    pub(super) fn hear_out(&mut self, id: ServiceId) {
+        let complaints = self.services.get_mut(id).map(Service::hear_out).unwrap_or_default();
+        self.heard(id, complaints);
+    }
+
+    fn heard(&mut self, id: ServiceId, complaints: Vec<String>) {
         self.write_stored(id);
+        let name = self.logs.name(Some(id)).to_owned();
         for complaint in complaints {
             self.logs.say(Stamp::read(), &format!("{name}: {complaint}"));
         }
-        let generation = self.generation(id);
-        notices.into_iter().map(|notice| Event::Noticed { service: id, generation, notice }).collect()
     }
 
     /// What an end has to do with the lack of memory, if it has: only SIGKILL can come from the kernel.

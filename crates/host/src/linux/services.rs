@@ -16,6 +16,9 @@ use doula_sys::poll::{Epoll, Interest};
 use regex::bytes::Regex;
 use std::path::Path;
 
+/// More messages than the queue of a Unix socket holds (net.unix.max_dgram_qlen).
+const LAST_WORDS: usize = 1024;
+
 /// One service.
 pub(crate) struct Service {
     id: ServiceId,
@@ -274,6 +277,20 @@ impl Service {
             }
         }
         (notices, complaints)
+    }
+
+    /// What is still to be heard of a life that is over, before the next one can speak: what it left with us counts, and nothing of what
+    /// it said of itself. Returns what was wrong with it.
+    pub(super) fn hear_out(&mut self) -> Vec<String> {
+        let mut complaints = Vec::new();
+        // Bounded, for strangers may write too.
+        for _ in 0..LAST_WORDS {
+            if !self.channel.as_ref().is_some_and(Channel::has_more) {
+                break;
+            }
+            complaints.extend(self.hear().1);
+        }
+        complaints
     }
 
     /// Only the service's own user, ours and root may speak for it.
