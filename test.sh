@@ -103,13 +103,14 @@ tail -n +1 -f --pid="$cargo" "$log" |
 wait "$cargo" || status=1
 trap - INT TERM
 
-# Seeds that nobody has played yet, a minute of them: the supervisor on paper, as it is, killed once, and with a pool. What fails is told
-# with the command that plays it again. No soak waits for anything, so a slow machine only plays fewer.
-soak() { step timeout 300 target/debug/doula sim soak --seconds 20 --first "$(date +%s)000000" "$@" || status=1; }
+# A minute of seeds that nobody has played yet: the supervisor on paper, as it is, killed once, and with a pool. They are the commit's own,
+# so that whoever tests the same commit plays the same seeds. What fails is told with the command that plays it again.
+commit=$(git rev-parse --verify --quiet --short=12 HEAD || echo 0)
+soak() { step timeout 600 target/debug/doula sim soak --seeds "$@" --first "$((0x$commit))" || status=1; }
 if [ -x target/debug/doula ]; then
-    soak
-    soak --kill
-    soak --pool --kill
+    soak 50000
+    soak 50000 --kill
+    soak 35000 --pool --kill
 fi
 
 printf '\n== summary\n'

@@ -158,7 +158,9 @@ impl Known {
         let slots = engine.ids().filter_map(|id| Some((id, engine.record(id)?.life.slot?))).collect();
         // What was just being asked for may have been heard or not.
         let wish = before.wish.filter(|_| before.asked.is_none());
-        Known { slots, states, rolled: before.rolled, asked: None, wish }
+        // It may have begun to replace workers before it tells anybody.
+        let rolls = engine.pools().filter_map(|pool| engine.pool(pool)).any(|pool| pool.rolling.is_some());
+        Known { slots, states, rolled: before.rolled || rolls, asked: None, wish }
     }
 }
 
