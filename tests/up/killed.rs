@@ -147,6 +147,23 @@ fn an_end_that_was_seen_and_not_written_down_yet_is_told_by_the_next_supervisor(
 }
 
 #[test]
+fn a_sign_of_readiness_that_was_seen_and_not_written_down_yet_is_seen_by_the_next_supervisor() {
+    let by_line = "ready = { log-line = \"open\" }\ncommand = \"echo open; sleep 1000 & wait\"\n";
+    let by_fd = "ready = { fd = 3 }\ncommand = \"echo >&3; sleep 1000 & wait\"\n";
+    for ready in [by_line, by_fd] {
+        let home = Home::new(&format!("[service.web]\nshell = true\n{ready}"));
+        let command = die_at(&home, "ready-seen");
+        let mut family = Family::with(home, command);
+        family.expect_killed("ready-seen");
+        family.up_again(&[]);
+        family.expect("took over from pid");
+        family.ask(&["wait", "--until", "ready"]);
+        let (_, lines) = family.shut_down();
+        assert_eq!(count(&lines, "web started"), 1, "{ready}: {lines:?}");
+    }
+}
+
+#[test]
 fn a_keeper_that_is_killed_while_it_gives_is_no_reason_to_start_anybody_twice() {
     for step in ["keeper-gives", "keeper-has-given"] {
         let home = Home::new("[service.web]\ncommand = \"ACTORS/polite\"\n");

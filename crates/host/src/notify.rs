@@ -247,15 +247,19 @@ impl ReadyPipe {
         ReadyPipe(pipe.into())
     }
 
-    /// Looks at what has come.
+    /// Looks at what has come. In one that outlives us the newline stays, so that who comes after us sees it too: keep this
+    /// until it is written down that it has come.
     pub fn look(&self) -> ReadySign {
         let mut buffer = [0; 256];
+        // Without one the newline leaves it, which is no harm unless we are killed in this moment.
+        let copy = if self.0.outlives_us() { fd::pipe().ok() } else { None };
         // Bounded: a service that writes other things for ever is looked at again in the next turn.
         for _ in 0..HEARD_PER_TURN {
-            match fd::read(&self.0, &mut buffer) {
-                Ok(0) => return ReadySign::Closed,
-                Ok(count) if buffer[..count].contains(&b'\n') => return ReadySign::Ready,
-                Ok(_) | Err(Errno::EINTR) => {}
+            match self.0.look(copy.as_ref(), &mut buffer) {
+                Ok((0, _)) => return ReadySign::Closed,
+                Ok((count, _)) if buffer[..count].contains(&b'\n') => return ReadySign::Ready,
+                Ok((count, true)) => drop(fd::read_full(&self.0, &mut buffer[..count])),
+                Ok((_, false)) | Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return ReadySign::Silent,
                 Err(_) => return ReadySign::Closed,
             }

@@ -5,8 +5,8 @@
 //! or not there.
 
 use doula_model::id::{ChildKey, Generation, Pid, Role, ServiceId};
-use doula_model::plan::Resource;
-use doula_sys::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use doula_model::plan::{Errno, Resource};
+use doula_sys::fd::{self, AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use doula_sys::shared::Shared;
 use doula_sys::{Result, limits};
 use std::os::unix::ffi::OsStrExt as _;
@@ -253,6 +253,24 @@ impl Held {
     /// Whether it is in a ledger.
     pub(crate) fn outlives_us(&self) -> bool {
         self.mark.is_some()
+    }
+
+    /// What is in it, and whether it is in it still: as of a pipe that outlives us, which is copied from by means of another pipe.
+    ///
+    /// # Errors
+    /// Those of tee(2) and read(2); EAGAIN when a non-blocking one has nothing.
+    pub(crate) fn look(&self, copy: Option<&(OwnedFd, OwnedFd)>, buffer: &mut [u8]) -> Result<(usize, bool)> {
+        if let Some((copied, copy)) = copy.filter(|_| self.outlives_us()) {
+            match fd::tee(self, copy, buffer.len()) {
+                // A terminal.
+                Err(Errno::EINVAL) => {}
+                answer => {
+                    let count = answer?;
+                    return fd::read_full(copied, &mut buffer[..count]).map(|count| (count, true));
+                }
+            }
+        }
+        fd::read(self, buffer).map(|count| (count, false))
     }
 
     /// The ledger that it is in.

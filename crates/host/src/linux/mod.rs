@@ -30,7 +30,7 @@ mod veiled;
 
 use crate::keeper::{Held, Tag};
 use crate::logs::{self, Stamp};
-use crate::notify::Above;
+use crate::notify::{Above, ReadyPipe};
 use crate::people::{Desk, People};
 use crate::steps;
 use crate::upgrade::Upgrade;
@@ -80,6 +80,8 @@ pub(crate) struct Linux {
     /// When everybody ends they are closed at the very end: that takes a while, and nobody is to wait for it who waits for
     /// the end of the family.
     parted: Vec<Held>,
+    /// Pipes that have shown readiness, closed when that is written down.
+    shown: Vec<ReadyPipe>,
     /// There was news since who is above us was told of the family.
     changed: bool,
 }
@@ -104,6 +106,7 @@ impl Linux {
             stops_told: false,
             ending: false,
             parted: Vec::new(),
+            shown: Vec::new(),
             changed: true,
         })
     }
@@ -145,7 +148,13 @@ impl Linux {
     fn own_business(&mut self, token: Token) {
         match token {
             Token::Notify(id) => self.pending.extend(self.home.hear(id)),
-            Token::ReadyFd(id) => self.pending.extend(self.home.services.look_at_ready_pipe(id)),
+            Token::ReadyFd(id) => {
+                if let Some((ready, pipe)) = self.home.services.look_at_ready_pipe(id) {
+                    steps::reached("ready-seen");
+                    self.pending.push_back(ready);
+                    self.shown.push(pipe);
+                }
+            }
             Token::Pool(pool) => self.pending.push_back(Event::Knocked { pool }),
             Token::Schedule => self.pending.extend(self.home.due()),
             Token::Memory(id) => self.home.trees.bounds.alarmed(id, time::monotonic()),
@@ -165,6 +174,7 @@ impl Linux {
         while let Some(news) = self.home.logs.next_news() {
             match news {
                 logs::News::Ready { service, generation } => {
+                    steps::reached("ready-seen");
                     self.pending.push_back(Event::Noticed { service, generation, notice: Notice::Ready });
                 }
                 logs::News::Ended { source } => self.people.ended(source),
@@ -320,6 +330,7 @@ impl Kernel for Linux {
     fn poll(&mut self, deadline: Option<Time>, wakes: &mut Vec<Wake>) {
         self.home.inherited_sockets.clear();
         self.close_parted();
+        self.shown.clear();
         self.home.logs.write_out(Stamp::read());
         if let Some(above) = &mut self.home.above {
             above.turn(time::monotonic());

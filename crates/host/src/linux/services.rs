@@ -347,15 +347,13 @@ impl Services {
         }
     }
 
-    /// The readiness pipe of a service has something to show.
-    pub(super) fn look_at_ready_pipe(&mut self, id: ServiceId) -> Option<Event> {
+    /// The readiness pipe of a service has something to show: the sign, and the pipe, which holds it until it is written down.
+    pub(super) fn look_at_ready_pipe(&mut self, id: ServiceId) -> Option<(Event, ReadyPipe)> {
         let service = self.get_mut(id)?;
         let shown = service.ready_pipe.as_ref()?.look();
-        if shown != Shown::Silent {
-            service.ready_pipe = None;
-        }
+        let pipe = service.ready_pipe.take_if(|_| shown != Shown::Silent)?;
         let (generation, notice) = (service.generation, Notice::Ready);
-        (shown == Shown::Ready).then_some(Event::Noticed { service: id, generation, notice })
+        (shown == Shown::Ready).then_some((Event::Noticed { service: id, generation, notice }, pipe))
     }
 
     /// A child has this number.

@@ -110,6 +110,8 @@ struct Open {
     given: Given,
     tapped: bool,
     warned: bool,
+    /// The sign of readiness is in what was given out, and may not be written down yet.
+    unheard: bool,
 }
 
 /// The output of the whole family.
@@ -196,7 +198,8 @@ impl Collector {
         self.next_source += 1;
         let splitter = Splitter::default();
         self.of.entry(source.service).or_default().push(id);
-        let open = Open { source, splitter, given: Given::default(), tapped: false, warned: false };
+        let open =
+            Open { source, splitter, given: Given::default(), tapped: false, warned: false, unheard: false };
         self.open.insert(id, Box::new(open));
         Ok(id)
     }
@@ -275,10 +278,14 @@ impl Collector {
         }
     }
 
-    /// Writes what was said by [`Collector::say_soon`].
+    /// Writes what was said by [`Collector::say_soon`]. All news were heard, and written down: so those lines leave their pipes
+    /// too that were a sign of readiness.
     pub fn write_out(&mut self, stamp: Stamp) {
         if self.sinks.screen.waiting() > 0 && self.sinks.screen.blocked_on().is_none() {
             self.flush(stamp);
+        }
+        for id in std::mem::take(&mut self.copied) {
+            self.take_out(id);
         }
     }
 
@@ -299,7 +306,7 @@ impl Collector {
         let Some(reader) = open.source.output.ledger().map(|ledger| ledger.hold(begun.0, tag)) else {
             return;
         };
-        let Ok((count, true)) = look(Some(copy), &reader, &mut self.buffer) else { return };
+        let Ok((count, true)) = reader.look(Some(copy), &mut self.buffer) else { return };
         if open.splitter.rest().is_some_and(|(bytes, _)| bytes.len() >= count) {
             return;
         }
@@ -413,7 +420,7 @@ impl Collector {
         self.buffer.resize(READ, 0);
         self.take_out(id);
         let Some(open) = self.open.get_mut(&id) else { return 0 };
-        match look(self.copy.as_ref(), &open.source.output, &mut self.buffer) {
+        match open.source.output.look(self.copy.as_ref(), &mut self.buffer) {
             Ok((count, stays)) if count > 0 => {
                 let count = if stays { whole_lines(&self.buffer[..count]) } else { count };
                 let bytes = &self.buffer[..count];
@@ -440,6 +447,7 @@ impl Collector {
     /// Takes out of a pipe what was copied from it: it is written out.
     fn take_out(&mut self, id: SourceId) {
         let Some(open) = self.open.get_mut(&id) else { return };
+        open.unheard = false;
         let life = (open.source.service, open.source.generation);
         let mut place = Place { spare: &mut self.spare, buffer: &mut self.buffer, life };
         open.given.take_out(&open.source.output, &open.splitter, &mut place);
@@ -462,10 +470,14 @@ impl Collector {
         self.news.push_back(News::Ended { source: id });
     }
 
-    /// Writes what was read, and takes it out of the pipes.
+    /// Writes what was read, and takes it out of the pipes, but for signs of readiness: see [`Collector::write_out`].
     pub(crate) fn flush(&mut self, stamp: Stamp) {
         self.sinks.flush(stamp);
-        for id in std::mem::take(&mut self.copied) {
+        let is_unheard = |id: &SourceId| self.open.get(id).is_some_and(|open| open.unheard);
+        let (stay, heard): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.copied).into_iter().partition(is_unheard);
+        self.copied = stay;
+        for id in heard {
             self.take_out(id);
         }
         match self.standstill {
@@ -514,21 +526,6 @@ impl Collector {
     }
 }
 
-/// What is in a source, and whether it is in it still: as of a pipe that outlives us.
-fn look(copy: Option<&(OwnedFd, OwnedFd)>, output: &Held, buffer: &mut [u8]) -> Result<(usize, bool), Errno> {
-    if let Some((copied, copy)) = copy.filter(|_| output.outlives_us()) {
-        match fd::tee(output, copy, buffer.len()) {
-            // A terminal.
-            Err(Errno::EINVAL) => {}
-            answer => {
-                let count = answer?;
-                return fd::read_full(copied, &mut buffer[..count]).map(|count| (count, true));
-            }
-        }
-    }
-    fd::read(output, buffer).map(|count| (count, false))
-}
-
 /// How much of a full buffer to take: up to the last newline, so that the beginning of a line waits in the pipe for its end.
 fn whole_lines(bytes: &[u8]) -> usize {
     let end = bytes.iter().rposition(|byte| *byte == b'\n').filter(|_| bytes.len() == READ);
@@ -563,6 +560,7 @@ impl Passing<'_> {
         if self.open.source.ready.as_ref().is_some_and(|ready| ready.is_match(shown)) {
             // Taken: it is told once, and the pattern's memory goes back.
             self.open.source.ready = None;
+            self.open.unheard = true;
             self.news.push_back(News::Ready { service, generation });
         }
         if piece.cut && !self.open.warned {
