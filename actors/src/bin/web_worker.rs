@@ -11,6 +11,8 @@ use std::time::Duration;
 
 /// A client that sends nothing for so long is hung up on.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// So many are answered at each socket after SIGTERM: those who wait already. Under load others come as fast as they are answered.
+const LAST: usize = 64;
 /// Enough for the first line of a request.
 const REQUEST: usize = 4096;
 
@@ -27,11 +29,12 @@ fn main() {
         say(&format!("web_worker: listening on {}", address(listener)));
     }
     notify("READY=1", &[]);
+    // One at a time, so that SIGTERM is heard however many wait.
     while !told_to_end(&epoll) {
-        listeners.iter().for_each(serve);
+        listeners.iter().for_each(|listener| serve(listener, 1));
     }
     notify("STOPPING=1", &[]);
-    listeners.iter().for_each(serve);
+    listeners.iter().for_each(|listener| serve(listener, LAST));
     say("web_worker: drained, bye");
 }
 
@@ -56,9 +59,10 @@ fn address(listener: &TcpListener) -> String {
     listener.local_addr().map_or_else(|why| why.to_string(), |address| address.to_string())
 }
 
-/// Answers all who wait at this socket.
-fn serve(listener: &TcpListener) {
-    while let Ok((client, _)) = listener.accept() {
+/// Answers those who wait at this socket, at most so many.
+fn serve(listener: &TcpListener, most: usize) {
+    for _ in 0..most {
+        let Ok((client, _)) = listener.accept() else { return };
         let _gone = answer(client);
     }
 }

@@ -198,11 +198,18 @@ struct World<'a> {
     inspect: bool,
 }
 
+/// A kernel that has few numbers, so that they come again soon, unless somebody may need more.
+fn config(scenario: &Scenario) -> Config {
+    let version =
+        if scenario.machine.old { KernelVersion { major: 5, minor: 10 } } else { KernelVersion::V6_18 };
+    let usual = Config { version, ..Config::default() };
+    let unlimited = scenario.members.iter().any(|member| member.most == u32::MAX);
+    if unlimited { Config { max_threads: 1 << 18, pid_max: 1 << 18, ..usual } } else { usual }
+}
+
 impl<'a> World<'a> {
     fn new(scenario: &'a Scenario, options: &Options) -> World<'a> {
-        let version =
-            if scenario.machine.old { KernelVersion { major: 5, minor: 10 } } else { KernelVersion::V6_18 };
-        let mut kernel = Kernel::with(Config { version, ..Config::default() });
+        let mut kernel = Kernel::with(config(scenario));
         let init = kernel.init();
         let families = kernel.make_cgroup(CgroupId::ROOT).unwrap_or(CgroupId::ROOT);
         let mut world = World {

@@ -3,7 +3,7 @@
 //! A scenario is data: parts of it can be left out ([`Cut`]), which is how a failing one is made small.
 
 use super::faults::{Fault, Sites};
-use super::habit::{Habit, helper};
+use super::habit::{Habit, helper, known};
 use super::sockets::Clients;
 use crate::program::Script;
 use alloc::string::{String, ToString};
@@ -100,6 +100,25 @@ impl Scenario {
             newest_first: random.below(2) == 0,
         };
         Scenario { seed, members, deeds, sites: Sites::chosen(random), machine, clients: None }
+    }
+
+    /// One service that leaves `times * times` orphans and kills them in one moment. The supervisor is PID 1, and nothing goes wrong.
+    #[must_use]
+    pub fn of_orphans(times: u32) -> Scenario {
+        let text = alloc::format!(
+            "fork as middle {{ repeat {times} {{ fork {{ setsid
+                repeat {times} {{ fork {{ loop {{ pause }} }} }} }} }} }}
+            wait4 pid $middle
+            sleep 30s
+            kill -1 KILL
+            loop {{ pause }}"
+        );
+        let plain = Scenario::of(0).undisturbed();
+        let spec = ServiceSpec::new("s0");
+        let (main, helper) = (Arc::new(known(&text)), helper(&mut Random::new(0)));
+        let member = Member { spec, habit: Habit::Orphans, main, helper, most: u32::MAX };
+        let machine = Machine { pid_one: true, old: false, keep_alive: true, ..plain.machine };
+        Scenario { members: Vec::from([member]), machine, ..plain }
     }
 
     /// Whether its family is the workers of a pool.

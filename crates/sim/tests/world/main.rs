@@ -53,6 +53,18 @@ fn whatever_goes_wrong_in_a_seed_all_checks_hold() {
     assert!(never.is_empty(), "these sites never fired: {never:?}");
 }
 
+/// 100,489 of them die by one call, and 317 that bore them before.
+#[test]
+fn a_hundred_thousand_orphans_that_die_at_once_are_each_buried_once() {
+    const TIMES: u32 = 317;
+    let options = Options { most_events: 1_000_000, keep_lines: true, ..Options::default() };
+    let report = run(&Scenario::of_orphans(TIMES), &options);
+    assert_eq!(report.violation, None);
+    let said = |what: &str| report.lines.iter().filter(|line| line.what.contains(what)).count();
+    // Those that bore them are orphans too, and kill(-1) does not spare the keeper.
+    assert_eq!(said("buried the orphan") as u32, TIMES * (TIMES + 1) + 1);
+}
+
 fn hashes() -> String {
     (0..TWICE).map(|seed| format!("{:016x}\n", run(&Scenario::of(seed), &Options::default()).hash)).collect()
 }
