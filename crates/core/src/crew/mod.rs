@@ -163,6 +163,8 @@ pub(crate) struct Crew {
     knocked: bool,
     /// What keeps it from growing, as it was told last.
     held: Option<Reason>,
+    /// Those that fail kept it from growing at the last look.
+    braked: bool,
     pub(crate) rolls: Rolls,
     /// The longest queue of each of the last seconds in which it was looked at, the last one at the end.
     pub(crate) past: VecDeque<(Time, u32)>,
@@ -185,6 +187,7 @@ impl Crew {
             asked: false,
             knocked: false,
             held: None,
+            braked: false,
             rolls: Rolls::default(),
             past: VecDeque::new(),
         }
@@ -199,7 +202,9 @@ impl Crew {
         if self.wish == Wish::Up {
             self.recycle(engine);
             self.roll(engine);
-            if ended || self.spec.policy == Policy::Fixed {
+            // Who has failed and comes again is no reason to wait any more, and no clock would say so.
+            let released = self.braked && !self.is_failing(engine);
+            if ended || released || self.spec.policy == Policy::Fixed {
                 self.look(engine, true);
             }
             self.judge_end(engine);
@@ -617,6 +622,7 @@ impl Crew {
             let slot = service.slot.unwrap_or_else(|| self.free_slot());
             place.duty = if service.wish == Wish::Up { Duty::Serves } else { Duty::Leaves };
             place.slot = Some(slot);
+            place.enter(service.generation);
             engine.cx.act(Action::Seat { service: worker, slot: Some(slot) });
         }
         self.places.push(place);

@@ -135,12 +135,12 @@ impl Crew {
         self.roll(engine);
     }
 
-    /// A supervisor before us was replacing workers. Of two that serve in one slot, the one that came later goes on taking the
-    /// place of the other; those whose turn had not come yet come after.
+    /// A supervisor before us was replacing workers. Of those that serve in one slot, the one that came later goes on taking
+    /// the place of the one before; those whose turn had not come yet come after.
     pub(super) fn go_on_rolling(&mut self, engine: &mut Engine) {
         let serving = self.places.iter().filter(|place| place.duty == Duty::Serves);
         let slots: BTreeSet<u32> = serving.filter_map(|place| place.slot).collect();
-        let steps: Vec<Step> = slots.into_iter().filter_map(|slot| self.step_in(engine, slot)).collect();
+        let steps: Vec<Step> = slots.into_iter().flat_map(|slot| self.steps_in(engine, slot)).collect();
         for step in steps {
             self.note_turn(engine, step.old, step.why);
             self.rolls.steps.push(step);
@@ -159,17 +159,21 @@ impl Crew {
         }
     }
 
-    /// Two that serve in this slot, the later one in the place of the other.
-    fn step_in(&self, engine: &Engine, slot: u32) -> Option<Step> {
+    /// Those that serve in this slot, each in the place of the one before: two, or more where the new one was to be replaced in its
+    /// turn before it was proved.
+    fn steps_in(&self, engine: &Engine, slot: u32) -> Vec<Step> {
         let sharing = |place: &&Place| place.duty == Duty::Serves && place.slot == Some(slot);
         let shared = self.places.iter().filter(sharing);
-        let mut both: Vec<&Service> = shared.filter_map(|place| engine.service(place.service)).collect();
-        both.sort_by_key(|service| (service.ready_since.is_none(), service.ready_since, service.since));
-        let [old, new] = both[..] else { return None };
-        let why = if let Cause::Roll { because } = new.reason { because } else { Roll::Asked };
-        let begun = u32::from(new.state != State::Waiting);
-        let from = Generation(new.generation.0.saturating_sub(begun));
-        Some(Step { old: (old.id, old.generation), new: new.id, slot, from, why, phase: Phase::Coming })
+        let mut all: Vec<&Service> = shared.filter_map(|place| engine.service(place.service)).collect();
+        all.sort_by_key(|service| (service.ready_since.is_none(), service.ready_since, service.since));
+        let step = |pair: &[&Service]| {
+            let (old, new) = (pair[0], pair[1]);
+            let why = if let Cause::Roll { because } = new.reason { because } else { Roll::Asked };
+            let begun = u32::from(new.state != State::Waiting);
+            let from = Generation(new.generation.0.saturating_sub(begun));
+            Step { old: (old.id, old.generation), new: new.id, slot, from, why, phase: Phase::Coming }
+        };
+        all.windows(2).map(step).collect()
     }
 
     /// This one was to be replaced, and counts.

@@ -122,6 +122,7 @@ impl Crew {
 
     fn resize(&mut self, engine: &mut Engine, measure: &Measure) {
         let seen = self.seen(engine, measure);
+        self.braked = seen.brakes.failing;
         let decided = self.sizer.look(&seen);
         let from = self.staying(engine);
         let grown = self.grow(engine, decided.start, &Cause::Pool { reason: decided.reason });
@@ -170,11 +171,7 @@ impl Crew {
     /// those that leave.
     fn seen(&self, engine: &Engine, measure: &Measure) -> Seen {
         let mut seen = Seen { now: engine.cx.now, queue: measure.queue, ..Seen::default() };
-        let mut failing = 0;
         for place in &self.places {
-            let state = known(&engine.services, place.service).map(|service| service.state);
-            let fallen = matches!(state, Some(State::BackingOff | State::Failed));
-            failing += u32::from(place.duty == Duty::Serves && fallen);
             match condition_of(&engine.services, place) {
                 Condition::Free => {}
                 Condition::Coming => seen.starting += 1,
@@ -191,9 +188,18 @@ impl Crew {
         seen.brakes = Brakes {
             memory_for: measure.memory_for,
             pressure: measure.pressure,
-            failing: failing * 4 > seen.staying(),
+            failing: self.is_failing(engine),
         };
         seen
+    }
+
+    /// Whether those that start end at once: more than a quarter of those that serve, or are about to.
+    pub(super) fn is_failing(&self, engine: &Engine) -> bool {
+        let fallen = |place: &&Place| {
+            let state = known(&engine.services, place.service).map(|service| service.state);
+            place.duty == Duty::Serves && matches!(state, Some(State::BackingOff | State::Failed))
+        };
+        self.places.iter().filter(fallen).count() * 4 > self.staying(engine) as usize
     }
 
     /// Has so many leave, the right ones; how many it were.

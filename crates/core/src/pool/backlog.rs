@@ -44,8 +44,9 @@ impl Backlog {
     pub(super) fn look(&mut self, bounds: Bounds, seen: &Seen) -> Move {
         let turned = self.remember(seen);
         let floor = bounds.start.min(bounds.max);
-        if seen.staying() < floor && !seen.brakes.failing {
-            let count = (floor - seen.staying()).min(seen.room(bounds));
+        // Without room somebody has to end first, and an end is a reason to look.
+        let count = floor.saturating_sub(seen.staying()).min(seen.room(bounds));
+        if count > 0 && !seen.brakes.failing {
             return Move::start(count, Reason::BelowStart, Some(PAUSE));
         }
         let missing = seen.queue.saturating_sub(seen.starting.saturating_add(seen.idle()));

@@ -147,6 +147,15 @@ fn a_pool_at_rest_asks_for_no_further_look() {
     assert_eq!(fixed.look(&Seen { ready: 100, ..Seen::default() }), Move::none(Reason::Steady, None));
 }
 
+#[test]
+fn a_pool_without_room_for_those_that_are_missing_waits_for_an_end_and_not_by_the_clock() {
+    let mut sizer = Sizer::new(Policy::Backlog, Bounds { start: 5, max: 5 });
+    assert_eq!(
+        sizer.look(&Seen { ready: 2, draining: 3, ..Seen::default() }),
+        Move::none(Reason::Steady, None)
+    );
+}
+
 fn policies() -> impl Strategy<Value = Policy> {
     prop_oneof![
         Just(Policy::Fixed),

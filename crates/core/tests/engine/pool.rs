@@ -2,7 +2,7 @@
 
 use crate::stage::{Stage, requiring, service};
 use crate::takeover::{taken_over, taken_over_as};
-use doula_core::view::{Doing, Rolling};
+use doula_core::view::{Doing, Rolling, WorkerView};
 use doula_model::action::{News, State};
 use doula_model::event::{Command, Event, Haste, Notice};
 use doula_model::id::PoolId;
@@ -193,6 +193,56 @@ fn the_next_supervisor_goes_on_with_a_roll_that_was_under_way() {
         assert_eq!(after.states(&["web@1", "web@2", "web@3"]), [State::Up, State::Stopped, State::Up]);
         assert!(after.pool_news().contains(&"has replaced web@2 by web@1 (2 of 2)".to_owned()));
     }
+}
+
+/// The new one was to be replaced in its turn before it was proved, and the supervisor was killed when the third one was born.
+#[test]
+fn of_three_in_one_slot_the_last_stays_under_the_next_supervisor() {
+    let pool = PoolSpec { surge: 2, min_ready: Duration::from_secs(1), ..fixed(1) };
+    let family = workers(&pool, |_| {});
+    let mut stage = Stage::new(family.clone());
+    stage.all_ready();
+    for new in ["web@2", "web@3"] {
+        stage.pass(100);
+        stage.whole(Command::Restart);
+        assert_eq!(stage.did(), [format!("{new}: slot 1"), format!("{new}: spawn main")]);
+        stage.born(new);
+        if new == "web@2" {
+            stage.says(new, Notice::Ready);
+        }
+    }
+    let mut after = taken_over(stage, family, 10);
+    after.says("web@3", Notice::Ready);
+    after.did();
+    after.pass(1_000);
+    assert_eq!(after.did(), ["web@1: TERM main", "web@2: TERM main"]);
+    after.gone("web@1", 0);
+    after.gone("web@2", 0);
+    assert_eq!(after.doing(), [(1, Doing::Serving)]);
+    assert_eq!(after.states(&["web@1", "web@2", "web@3"]), [State::Stopped, State::Stopped, State::Up]);
+}
+
+#[test]
+fn a_configuration_that_changed_meanwhile_reaches_all_workers_though_a_roll_is_under_way() {
+    let mut stage = Stage::new(workers(&fixed(2), |_| {}));
+    stage.all_ready();
+    stage.whole(Command::Restart);
+    stage.did();
+    stage.born("web@3");
+    stage.says("web@3", Notice::Ready);
+    let mut after = taken_over(stage, workers(&fixed(2), |spec| spec.fingerprint = 2), 10);
+    for _ in 0..3 {
+        for old in ["web@1", "web@2", "web@3"] {
+            if after.state(old) == State::Stopping {
+                after.gone(old, 0);
+            }
+        }
+        after.all_ready();
+    }
+    let pool = after.engine.pool(WEB).expect("a pool");
+    let print = |it: &WorkerView| after.engine.record(it.service).expect("known").spec.fingerprint;
+    let prints: Vec<u64> = pool.workers.iter().map(print).collect();
+    assert_eq!((after.doing(), prints), (vec![(1, Doing::Serving), (2, Doing::Serving)], vec![2, 2]));
 }
 
 #[test]
@@ -402,6 +452,33 @@ fn a_backlog_starts_as_many_as_are_missing_within_milliseconds() {
     let started = stage.did().iter().filter(|line| line.ends_with("spawn main")).count();
     assert_eq!(started, 6);
     assert_eq!(stage.pool_news(), ["grows from 2 to 8 workers, because connections wait"]);
+}
+
+/// Its first worker failed when the last ones of before ended: nobody else would look again.
+#[test]
+fn a_pool_with_fewer_than_it_begins_with_looks_again_when_who_has_failed_comes_again() {
+    let mut stage = Stage::kept(workers(&backlog(2, 2), |_| {}));
+    stage.sees(0, |_| false);
+    stage.all_ready();
+    stage.whole(Command::Stop);
+    stage.whole(Command::Start);
+    stage.sees(0, |_| false);
+    stage.did();
+    stage.gone("web@1", 0);
+    stage.sees(0, |_| false);
+    stage.stillborn("web@1", doula_model::id::Role::Main, Errno::EAGAIN);
+    stage.emptied("web@1");
+    stage.gone("web@2", 0);
+    stage.did();
+    stage.sees(0, |_| false);
+    assert_eq!(stage.did(), ["listen"], "nobody is started while half of them fail");
+    stage.pass(1_000);
+    assert_eq!(stage.did(), ["web@1: spawn main", "look closely"]);
+    stage.sees(0, |_| false);
+    stage.born("web@1");
+    stage.says("web@1", Notice::Ready);
+    stage.all_ready();
+    assert_eq!(stage.doing(), [(1, Doing::Serving), (2, Doing::Serving)]);
 }
 
 #[test]
