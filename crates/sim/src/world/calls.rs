@@ -6,7 +6,7 @@ use super::breakage::Breakage;
 use super::checks::Settled;
 use super::faults::{Fault, Sites};
 use super::scenario::Deed;
-use super::{Happening, Watched, World};
+use super::{Happening, Watched, World, play};
 use crate::kernel::TaskId;
 use crate::kernel::call::{Access, Call, Mask, Value, Wait, Waited};
 use crate::kernel::sigset::SigSet;
@@ -535,7 +535,7 @@ impl Kernel for World<'_> {
             return None;
         }
         // What was asked for counts once the supervisor has been told.
-        if self.pending.is_empty() && core::mem::take(&mut self.inspect) {
+        if self.pending.is_empty() && core::mem::take(&mut self.inspect) && self.has_come_to_rest() {
             let asked = self.scenario.deeds.iter().any(|(_, deed)| *deed != Deed::Upgrade);
             let keeps = self.options.kill_at.is_some() || self.scenario.machine.keep_alive;
             let calm = keeps && !asked && self.scenario.sites == Sites::NONE;
@@ -572,6 +572,19 @@ impl Kernel for World<'_> {
             return None;
         }
         Some(event)
+    }
+}
+
+impl World<'_> {
+    /// Whether a while has gone by since the supervisor was told what people asked for last; else it is looked at later. One that
+    /// was stopped may hear of it only when all should have come to rest.
+    fn has_come_to_rest(&mut self) -> bool {
+        let since = self.last_deed.map_or(play::QUIET, |(at, _)| self.now.since(at));
+        let left = play::QUIET.saturating_sub(since);
+        if !left.is_zero() {
+            self.later(left, Happening::Settled);
+        }
+        left.is_zero()
     }
 }
 
