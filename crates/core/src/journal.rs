@@ -158,9 +158,16 @@ impl<H: Clone, P: Clone> Book<H, P> {
 
     /// A write failed: nothing of it counts, and all is written anew as soon as there is anything to write. What could not be
     /// written may concern services of which nothing more is to be told for long.
+    ///
+    /// Until then the file is behind, and so must end in a line that is not whole: whoever reads it has to look at the processes too.
     pub fn failed(&mut self) {
         self.known.clear();
         self.limit = 0;
+    }
+
+    /// Whether there is a file to which nothing is to be added, for a write failed.
+    pub fn is_behind(&self) -> bool {
+        self.size.is_some() && self.limit == 0
     }
 }
 
@@ -223,6 +230,11 @@ impl<H, P: Whereabouts> Written<H, P> {
             Some(Record { id: *id, spec, next: service.next.clone(), life })
         });
         known.collect()
+    }
+
+    /// Where lives are that somebody before the last writer began.
+    pub fn places(&self) -> impl Iterator<Item = (ServiceId, &P)> {
+        self.services.iter().filter_map(|(id, service)| Some((*id, service.place.as_ref()?)))
     }
 
     /// Whether all main processes among these are of lives that have begun as far as is written here. Else it is behind: the last
@@ -321,6 +333,7 @@ mod tests {
         assert_eq!(place(&lines), Some(There(Generation(1))));
         book.append([record(0, 2)].into_iter(), &mut lines);
         assert_eq!(place(&lines), None, "another life is elsewhere");
+        assert_eq!(read(&lines).places().collect::<Vec<_>>(), [(ServiceId(0), &There(Generation(1)))]);
         book.note(Entry::Held(ServiceId(0), There(Generation(2))));
         book.append(core::iter::empty(), &mut lines);
         assert_eq!(place(&lines), Some(There(Generation(2))));
@@ -329,12 +342,12 @@ mod tests {
     #[test]
     fn after_a_write_that_failed_and_when_it_has_grown_all_is_written_anew() {
         let (mut book, mut lines) = (Book::new("us", 10), Lines::new());
-        assert!(book.is_full(), "there is none yet");
+        assert!(book.is_full() && !book.is_behind(), "there is none yet");
         book.anew([record(0, 1)].into_iter(), &mut lines);
         book.begins(lines.len());
         assert!(!book.is_full());
         book.failed();
-        assert!(book.is_full());
+        assert!(book.is_full() && book.is_behind());
         book.begins(3);
         book.grew(10);
         assert!(book.is_full() && book.size() == 13);

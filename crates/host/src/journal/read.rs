@@ -46,10 +46,11 @@ impl Written {
         self.told.knows_mains(held.iter().filter_map(|(_, tag)| child_of(tag)))
     }
 
-    /// Whether somebody lives in the cgroup of the family.
+    /// Whether somebody lives in the cgroup of the family, or in one of an earlier supervisor where a life went on.
     pub(crate) fn is_populated(&self) -> bool {
         let cgroup = self.head.as_ref().and_then(|head| head.cgroup.clone());
-        cgroup.is_some_and(|path| Leaf::at(path).is_empty().is_ok_and(|empty| !empty))
+        let leaves = self.places().filter_map(|(_, place)| place.leaf.clone());
+        cgroup.into_iter().chain(leaves).any(|path| Leaf::at(path).is_empty().is_ok_and(|empty| !empty))
     }
 
     /// Where the processes of a service are in the life that goes on.

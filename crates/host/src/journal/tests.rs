@@ -181,3 +181,42 @@ fn what_found_no_room_is_written_with_all_others_as_soon_as_there_is_room() {
     assert!(!journal.is_full());
     assert_eq!(read(&directory.join("state")).records(), vec![web]);
 }
+
+/// A directory where the new file should be stands for a disk without room.
+#[test]
+fn a_journal_that_is_behind_says_so_until_all_is_written_anew() {
+    let scratch = Scratch::new();
+    let (path, new) = (scratch.path("state"), scratch.path("state.new"));
+    let mut journal = Journal::new(path.clone(), head());
+    let mut web = Record::newborn(Generation(1), State::Up);
+    journal.begin(vec![web.clone()]).expect("to write");
+    let before = read(&path);
+    fs::create_dir(&new).expect("room");
+    web.life.generation = Generation(2);
+    journal.begin(vec![web.clone()]).expect_err("a directory is in the way");
+    assert_eq!(read(&path).records(), before.records(), "what it says was so");
+    assert_eq!((before.cut, read(&path).cut), (0, 1), "and it is not all");
+    journal.write([web.clone()].into_iter()).expect("nothing is done before all is written anew");
+    assert_eq!(read(&path).cut, 1);
+    fs::remove_dir(&new).expect("to remove it");
+    assert!(journal.is_full());
+    journal.begin(vec![web.clone()]).expect("to write");
+    assert_eq!((read(&path).records(), read(&path).cut), (vec![web], 0));
+}
+
+/// A life that goes on where an earlier supervisor began it, and of which only children of children are left: nobody has a mark.
+#[test]
+fn who_lives_in_a_group_of_an_earlier_supervisor_is_not_overlooked() {
+    let scratch = Scratch::new();
+    let leaf = scratch.path("leaf");
+    fs::create_dir(&leaf).expect("room");
+    let mut journal = Journal::new(scratch.path("state"), head());
+    let place = Place { generation: Generation(1), token: "old.1.2".to_owned(), leaf: Some(leaf.clone()) };
+    journal.note(Entry::Held(ServiceId(0), place));
+    journal.begin(vec![Record::newborn(Generation(1), State::Up)]).expect("to write");
+    let written = read(&scratch.path("state"));
+    for (events, populated) in [("populated 1\n", true), ("populated 0\n", false)] {
+        fs::write(leaf.join("cgroup.events"), events).expect("room");
+        assert_eq!(written.is_populated(), populated);
+    }
+}

@@ -60,11 +60,10 @@ impl Journal {
     pub(crate) fn write(&mut self, records: impl Iterator<Item = Record>) -> io::Result<()> {
         self.book.append(records, &mut self.lines);
         let mut text = std::mem::take(&mut self.lines.text);
-        let Some(file) = self.file.as_mut().filter(|_| !text.is_empty()) else { return Ok(()) };
+        let counts = !text.is_empty() && !self.book.is_behind();
+        let Some(file) = self.file.as_mut().filter(|_| counts) else { return Ok(()) };
         if let Err(error) = file.write_all(&text) {
-            // A torn line would hide all that come after it.
-            let _ = file.set_len(self.book.size() as u64);
-            self.book.failed();
+            self.is_behind();
             return Err(error);
         }
         self.book.grew(text.len());
@@ -93,18 +92,37 @@ impl Journal {
     /// Writes the whole file anew, and puts it in the place of the old one.
     ///
     /// # Errors
-    /// Those of open(2), write(2) and rename(2); then the old one goes on.
+    /// Those of open(2), write(2) and rename(2); then the old one stays, and says that it is behind.
     pub(crate) fn begin(&mut self, records: Vec<Record>) -> io::Result<()> {
         self.lines.text.clear();
         self.book.anew(records.into_iter(), &mut self.lines);
-        let new = self.path.with_extension("new");
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
         let text = std::mem::take(&mut self.lines.text);
-        file.write_all(&text)?;
-        fs::rename(&new, &self.path)?;
-        self.file = Some(file);
+        match self.put_in_place(&text) {
+            Ok(file) => self.file = Some(file),
+            Err(error) => {
+                self.is_behind();
+                return Err(error);
+            }
+        }
         self.book.begins(text.len());
         Ok(())
+    }
+
+    fn put_in_place(&self, text: &[u8]) -> io::Result<File> {
+        let new = self.path.with_extension("new");
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(text)?;
+        fs::rename(&new, &self.path)?;
+        Ok(file)
+    }
+
+    /// What is in the file counts, but it is not all: the next one is told so by a line that is not whole. One byte more, which
+    /// needs no room on the disk if nothing of it was written.
+    fn is_behind(&mut self) {
+        if let Some(file) = &self.file {
+            let _ = file.set_len(self.book.size() as u64 + 1);
+        }
+        self.book.failed();
     }
 }
 

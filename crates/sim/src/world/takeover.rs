@@ -177,8 +177,17 @@ impl World<'_> {
         let known = written.knows_mains(handles.keys().copied());
         let whole = written.head.is_some() && !torn && kept && known;
         let marked = if whole { Vec::new() } else { self.marked() };
-        let populated = written.head.is_some_and(|head| self.kernel.cgroup_is_populated(head.family));
+        let populated = self.is_populated_as_written(&written);
         (kept || !marked.is_empty() || populated).then_some(Found { written, handles, marked })
+    }
+
+    /// Whether somebody lives in the group of the family, or in one of an earlier supervisor where a life went on.
+    fn is_populated_as_written(&self, written: &Written) -> bool {
+        let leaf =
+            |(id, place): (ServiceId, &Place)| self.leaves.get(&(place.family, self.place(id))).copied();
+        let moved = written.places().filter_map(leaf);
+        let family = written.head.map(|head| head.family);
+        family.into_iter().chain(moved).any(|group| self.kernel.cgroup_is_populated(group))
     }
 
     /// What the keeper of before holds, one message after the other.
@@ -452,6 +461,8 @@ impl World<'_> {
         journal.anew(engine.ids().filter_map(|id| engine.record(id)), &mut self.lines);
         // A supervisor that finds no room for its first file says so: what it does is not known to the next one.
         if journal.size() > 0 && self.faults.fires(Fault::DiskFull) {
+            journal.failed();
+            self.disk.tear();
             self.log.note(self.now, "no room for a file");
             return false;
         }
@@ -504,6 +515,7 @@ impl World<'_> {
         let Some(journal) = &mut self.journal else { return };
         if !self.faults.fires(Fault::DiskBroken) {
             self.disk.cut(journal.size());
+            self.disk.tear();
         }
         journal.failed();
         self.log.note(self.now, "the state is not written");

@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, reason = "how long it took to find what is broken is shown")]
 
 mod broken;
+mod found;
 mod killed;
 mod pools;
 

@@ -41,17 +41,6 @@ fn a_pool_whose_supervisor_is_killed_at_some_step_is_whole_again_under_the_next_
     }
 }
 
-/// Pools that were wrong once, and the step before which their supervisor was killed.
-const FOUND: [(u64, u64); 1] = [(1_796_008_080_009_880, 55)];
-
-#[test]
-fn seeds_that_once_were_wrong_are_right() {
-    for (seed, kill_at) in FOUND {
-        let options = Options { kill_at: Some(kill_at), ..Options::default() };
-        assert_eq!(run(&Scenario::of_pool(seed), &options).violation, None, "seed {seed}");
-    }
-}
-
 #[test]
 fn a_supervisor_that_takes_no_proof_is_found_by_the_checks_of_pools() {
     let options = Options { broken: Some(Breakage::ReleasesPopulated), ..Options::default() };

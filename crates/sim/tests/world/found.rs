@@ -1,0 +1,99 @@
+//! What the soak found once and made small: each of these was wrong, and is right.
+
+use doula_sim::world::{Options, Scenario, run};
+
+/// One of them.
+struct Found {
+    seed: u64,
+    pool: bool,
+    /// After so many events nothing goes wrong any more.
+    steps: u64,
+    kill_at: Option<u64>,
+    without: &'static str,
+}
+
+/// A pool.
+const fn pool(seed: u64, (steps, kill_at): (u64, Option<u64>), without: &'static str) -> Found {
+    Found { seed, pool: true, steps, kill_at, without }
+}
+
+/// A family without pools.
+const fn plain(seed: u64, (steps, kill_at): (u64, Option<u64>), without: &'static str) -> Found {
+    Found { seed, pool: false, steps, kill_at, without }
+}
+
+/// By what was wrong.
+const FOUND: [Found; 15] = [
+    // The check did not know that a new supervisor replaces workers already.
+    pool(1_796_008_080_009_880, (1_000, Some(55)), ""),
+    // A pool that looks at its queue had fewer than it begins with, because one failed, and did not look again.
+    pool(110_058_169, (1_000, Some(720)), "d3,d2,d1,d0,wait-stolen,child-signal-late"),
+    pool(
+        130_023_907,
+        (1_000, Some(1_401)),
+        "d0,entry-vanishes,supervisor-stopped,preempted,spurious-wake,number-reused,exec-format",
+    ),
+    pool(
+        140_057_354,
+        (500, Some(404)),
+        "keeper-lost,number-reused,exec-no-return,killed-before-first-step,fork-memory",
+    ),
+    pool(
+        210_006_200,
+        (500, Some(57)),
+        "disk-broken,preempted,number-reused,no-descriptor,slow-birth,child-signal-late",
+    ),
+    pool(220_026_772, (1_000, Some(621)), "no-group-kill,fork-again"),
+    // Three in one slot, each in the place of the one before, and the next supervisor let them be.
+    pool(200_040_287, (500, Some(172)), "out-of-memory,disk-full,wait-stolen,child-signal-spurious,exec-io"),
+    pool(
+        50_013_899,
+        (125, Some(83)),
+        "d3,d0,entry-vanishes,disk-broken,clock-jumps,supervisor-stopped,wait-stolen,watch-refused,number-reused,exec-no-return",
+    ),
+    // A roll that began with a new supervisor took those whose turn had not come for others.
+    pool(160_012_308, (500, Some(261)), "wait-stolen"),
+    // The check looked when the supervisor had just been told what people asked for.
+    pool(
+        150_056_850,
+        (500, None),
+        "d4,d3,d1,killed-from-outside,wait-stolen,watch-refused,exec-io,child-first",
+    ),
+    pool(
+        180_007_724,
+        (500, None),
+        "disk-broken,preempted,no-group-kill,killed-before-first-step,no-descriptor,slow-birth,fork-again",
+    ),
+    // The state file was behind for want of room, and looked whole.
+    pool(
+        60_003_463,
+        (250, Some(146)),
+        "d4,d3,d2,d1,d0,keeper-lost,supervisor-stopped,child-signal-spurious,child-signal-late",
+    ),
+    plain(
+        60_041_785,
+        (125, Some(98)),
+        "d6,d5,d4,d3,d2,keeper-lost,disk-broken,wait-stolen,watch-refused,exec-refused,exec-missing",
+    ),
+    // Only children of children were left, in the group of the supervisor before the last.
+    plain(
+        60_004_215,
+        (1_000, Some(448)),
+        "s4,s2,s1,d4,d3,d2,d1,d0,out-of-memory,disk-broken,preempted,spurious-wake,exec-no-return,exec-busy,killed-before-first-step",
+    ),
+    plain(
+        60_011_197,
+        (1_000, Some(702)),
+        "s0,d5,d4,d1,killed-from-outside,supervisor-stopped,wake-late,child-signal-spurious,number-reused,exec-format,no-group",
+    ),
+];
+
+#[test]
+fn seeds_that_once_were_wrong_are_right() {
+    for Found { seed, pool, steps, kill_at, without } in FOUND {
+        let scenario = if pool { Scenario::of_pool(seed) } else { Scenario::of(seed) };
+        let scenario = scenario.without(&without.parse().expect("the names of faults"));
+        let options = Options { most_events: steps, kill_at, ..Options::default() };
+        assert_eq!(run(&scenario, &options).violation, None, "seed {seed}");
+    }
+}
