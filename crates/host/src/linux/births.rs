@@ -73,6 +73,7 @@ impl Home {
         for note in self.trees.bounds.take_fresh_notes(key.service) {
             self.logs.say_soon(Stamp::read(), &format!("{}: {note}", service.name));
         }
+        self.write_moved();
         let born = fork::spawn(&plan)?;
         self.trees.born(key, born.pid);
         self.services.lives(key, born.pid);

@@ -248,6 +248,20 @@ impl Home {
         self.complain_of_journal(done);
     }
 
+    /// Writes down where a life goes on that a supervisor before us has begun elsewhere: before the birth of who is there.
+    pub(super) fn write_moved(&mut self) {
+        let Some(journal) = &mut self.journal else { return };
+        let moved = self.trees.take_moved();
+        if moved.is_empty() {
+            return;
+        }
+        for (id, place) in moved {
+            journal.note(Entry::Held(id, place));
+        }
+        let done = journal.write(std::iter::empty());
+        self.complain_of_journal(done);
+    }
+
     /// Writes all down anew, for somebody who reads it at once.
     pub(super) fn write_all_down(&mut self, engine: &Engine) -> std::io::Result<()> {
         let Some(journal) = &mut self.journal else { return Ok(()) };

@@ -48,10 +48,10 @@ pub(super) fn journal(head: Head) -> Journal {
     Book::new(head, SMALL)
 }
 
-/// The group of the family in whose leaf this life is.
-pub(super) fn family_of(written: &Written, id: ServiceId) -> Option<CgroupId> {
-    let (head, (_, _, place)) = (written.head?, written.place(id)?);
-    Some(place.map_or(head.family, |place| place.family))
+/// The group of the family in whose leaf this life is, if it is the one that was written down.
+pub(super) fn family_of(written: &Written, id: ServiceId, life: Generation) -> Option<CgroupId> {
+    let (head, (generation, _, place)) = (written.head?, written.place(id)?);
+    (generation == life).then(|| place.map_or(head.family, |place| place.family))
 }
 
 /// What is to be written next, line by line.

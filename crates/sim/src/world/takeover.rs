@@ -63,7 +63,7 @@ impl Found {
 
     /// The group of a life, as far as it is written down.
     pub(super) fn leaf_of(&self, world: &World<'_>, record: &Record) -> Option<CgroupId> {
-        let family = disk::family_of(&self.written, record.id)?;
+        let family = disk::family_of(&self.written, record.id, record.life.generation)?;
         world.leaves.get(&(family, world.place(record.id))).copied()
     }
 }
@@ -290,13 +290,13 @@ impl World<'_> {
             let generation = record.life.generation;
             self.seats[member].life = generation;
             if !has_processes(record.life.state) {
-                let family = disk::family_of(written, record.id);
+                let family = disk::family_of(written, record.id, generation);
                 self.end_all_in(family.and_then(|family| self.leaves.get(&(family, member)).copied()));
                 continue;
             }
             let of = |one: &&Marked| (one.service, one.generation) == (record.id, generation);
             let by_mark = || self.leaf_of(marked.iter().find(of)?);
-            let written = disk::family_of(written, record.id).map(|family| (family, member));
+            let written = disk::family_of(written, record.id, generation).map(|family| (family, member));
             let leaf = match written {
                 Some(place) => self.leaves.get(&place).copied(),
                 None => by_mark(),
@@ -529,11 +529,15 @@ impl World<'_> {
         Ok(leaf)
     }
 
-    /// The life of this child goes on in a leaf of ours, and no longer where a supervisor before us has begun it.
+    /// The life of this child goes on in a leaf of ours, and no longer where a supervisor before us has begun it. It is written down
+    /// before the child is born.
     pub(super) fn has_moved(&mut self, child: ChildKey) {
         let place = Place { generation: child.generation, family: self.family };
-        if let Some(journal) = &mut self.journal {
-            journal.note(Entry::Held(child.service, place));
+        let Some(journal) = &mut self.journal else { return };
+        journal.note(Entry::Held(child.service, place));
+        if !journal.is_behind() {
+            journal.append(core::iter::empty(), &mut self.lines);
+            self.append();
         }
     }
 
