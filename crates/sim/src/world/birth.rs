@@ -195,11 +195,6 @@ impl World<'_> {
         self.births[member] += 1;
         let before = self.mains.insert(member, (child, birth));
         let Some((task, birth)) = before else { return };
-        // A supervisor that was killed between a birth and its note, while the disk had no room: nobody can know of this one.
-        let no_room = self.faults.fired[Fault::DiskFull as usize] > 0;
-        if no_room && self.life > 1 && !self.handles_left.contains(&birth) {
-            return;
-        }
         if self.kernel.lives(task, birth) && self.kernel.end_of(task).is_none() {
             let number = self.kernel.look(task).map_or(0, |look| look.pid);
             self.checks

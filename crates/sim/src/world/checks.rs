@@ -229,11 +229,8 @@ impl Checks {
     pub(crate) fn born(&mut self, key: ChildKey, birth: u64, now: Time) {
         let before = self.children.insert(key, Child::new(birth));
         // A probe of which no handle was left goes on until its service ends, and nobody waits for it.
-        // Nor is anybody known who was born just before, while the disk had no room.
-        let no_room = self.no_room;
-        let forgotten = |before: &Child| {
-            before.lost && (no_room || matches!(key.role, Role::ReadyProbe | Role::LiveProbe))
-        };
+        let forgotten =
+            |before: &Child| before.lost && matches!(key.role, Role::ReadyProbe | Role::LiveProbe);
         if before.is_some_and(|before| before.end.is_none() && !forgotten(&before)) {
             self.fail("birth", alloc::format!("{key:?} is born again before its end"));
         }
