@@ -181,7 +181,7 @@ impl World<'_> {
         }
         for record in records {
             for pid in self.may_hold(record, found) {
-                self.take_from(record, pid);
+                self.take_from((record, found), pid);
             }
         }
     }
@@ -202,7 +202,7 @@ impl World<'_> {
         main.into_iter().chain(found.leaders_of(record)).chain(members).collect()
     }
 
-    fn take_from(&mut self, record: &Record, pid: Pid) {
+    fn take_from(&mut self, (record, found): (&Record, &Found), pid: Pid) {
         if self.desk.fd.is_some() || self.killed {
             return;
         }
@@ -211,10 +211,11 @@ impl World<'_> {
             return;
         }
         // Looked at while we hold it: its number may be a stranger's by now.
-        let life = (record.id, record.life.generation);
+        let (life, leaf) = ((record.id, record.life.generation), found.leaf_of(self, record));
         let task = self.kernel.find_as(self.supervisor, pid.get()).filter(|task| {
             let voice = self.stage.voice_of(&self.kernel, *task);
-            voice.is_some_and(|voice| (voice.key.service, voice.key.generation) == life)
+            let marked = voice.is_some_and(|voice| (voice.key.service, voice.key.generation) == life);
+            marked || leaf == Some(self.kernel.cgroup_of(*task))
         });
         if let Some(task) = task
             && self.kernel.socket_of(task, FIRST).is_some()

@@ -30,7 +30,7 @@ const fn plain(seed: u64, (steps, kill_at): (u64, Option<u64>), without: &'stati
 }
 
 /// By what was wrong.
-const FOUND: [Found; 18] = [
+const FOUND: [Found; 19] = [
     // The check did not know that a new supervisor replaces workers already.
     pool(1_796_008_080_009_880, (1_000, Some(55)), ""),
     // A pool that looks at its queue had fewer than it begins with, because one failed, and did not look again.
@@ -98,6 +98,12 @@ const FOUND: [Found; 18] = [
     twice(1_796_008_080_020_734, (500, 168, 43), "disk-broken,clock-jumps,child-first,no-group"),
     // The world on paper took the group of an earlier life for that of one that its mark tells of.
     twice(1_796_008_080_004_209, (500, 152, 60), "d0,exec-refused"),
+    // It took no socket from a process that only the group of its service tells of.
+    pool(
+        70_062_305,
+        (500, Some(191)),
+        "d1,preempted,wake-late,exec-busy,exec-format,killed-before-first-step",
+    ),
 ];
 
 #[test]
