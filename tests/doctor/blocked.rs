@@ -118,6 +118,71 @@ fn a_reader_of_a_fuse_server_that_never_answers_is_s_and_a_d_for_ever_once_it_is
     assert!(!made.child.wait().expect("our child").success());
 }
 
+/// The children of a process with this name.
+fn children(pid: &str, name: &str) -> Vec<u32> {
+    let said =
+        doula(&["ps", "--json", "-o", "pid", "-w", &format!("ppid={pid}"), "-w", &format!("name={name}")]);
+    let rows = said.out.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    rows.filter_map(|row| row["pid"].as_u64()).map(|pid| pid as u32).collect()
+}
+
+#[test]
+fn of_two_readers_of_one_page_the_one_that_waits_for_it_is_told_who_has_asked_for_it_and_who_serves_it() {
+    let mut made = Made::actor("locks_memory", &["shares"]);
+    if made.first != "locked" {
+        return skipped("a file system of our own (/dev/fuse) is not to be had here");
+    }
+    let us = made.child.id();
+    let cat = soon(|| children(&made.pid(), "cat").first().copied());
+    // Whoever came first waits for the answer, the other one for the page.
+    let (first, second) = soon(|| {
+        let on = |pid: u32| doctor(&pid.to_string()).1["waits"][0]["on"].clone();
+        match (on(us), on(cat)) {
+            (ours, theirs) if ours == "fuse" && theirs == "page" => Some((us, cat)),
+            (ours, theirs) if ours == "page" && theirs == "fuse" => Some((cat, us)),
+            _ => None,
+        }
+    });
+    let page = wait(&second.to_string(), "page");
+    assert_eq!((&page["state"], &page["call"]), (&json!("D"), &json!("read")), "{page}");
+    assert_eq!(page["holders"].as_array().map(Vec::len), Some(1), "{page}");
+    assert_eq!(page["holders"][0]["pid"], json!(first), "{page}");
+    let server = children(&made.pid(), "locks_memory")[0];
+    assert!(named(&page, server), "{page}");
+    let told = page["told"].as_str().expect("a sentence");
+    assert!(
+        told.contains(&format!("which {first} (")) && told.contains(&format!("served by {server} (")),
+        "{told}"
+    );
+    // Whoever reads waits for a page so that SIGKILL ends it; whoever has asked for it does not end.
+    assert_eq!(page["kill"], json!("works"), "{page}");
+    assert_eq!(wait(&first.to_string(), "fuse")["kill"], json!("not-until"));
+    let killed = doula(&["kill", "--now", &second.to_string()]);
+    assert!(killed.code == Some(0) && killed.out.contains("SIGKILL"), "{killed:?}");
+    drop(made.child.stdin.take());
+    made.child.wait().expect("our child");
+}
+
+#[test]
+fn a_server_of_fuse_that_waits_to_be_asked_is_not_in_trouble() {
+    let made = Made::actor("locks_memory", &["reads"]);
+    if made.first != "locked" {
+        return skipped("a file system of our own (/dev/fuse) is not to be had here");
+    }
+    let server = children(&made.pid(), "locks_memory")[0];
+    let idle = soon(|| {
+        let (said, found) = doctor(&server.to_string());
+        let waits = found["waits"].as_array()?;
+        let idle = waits.iter().find(|wait| wait["wchan"] == "fuse_dev_do_read").cloned();
+        idle.map(|idle| (said.code, idle))
+    });
+    assert_eq!(
+        (idle.0, &idle.1["on"], &idle.1["kill"]),
+        (Some(0), &json!("file"), &json!("works")),
+        "{idle:?}"
+    );
+}
+
 #[test]
 fn a_thread_that_holds_the_lock_of_its_memory_map_is_explained_by_the_server_and_nobody_hangs() {
     let made = Made::actor("locks_memory", &[]);

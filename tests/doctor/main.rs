@@ -3,6 +3,7 @@
 mod asserted;
 mod blocked;
 mod circle;
+mod frozen;
 mod load;
 mod reaped;
 mod zombies;

@@ -4,6 +4,8 @@
 //!
 //! `locks_memory reads`: only one thread reads the file, and waits for an answer that never comes.
 //!
+//! `locks_memory shares`: so does a cat(1) at the same time: one of both waits for the answer, the other one for the page.
+//!
 //! The server is a child of it (`locks_memory serve`, with `/dev/fuse` as its standard error), which ends with standard
 //! input. Needs root.
 
@@ -12,7 +14,7 @@ use doula_sys::stuck;
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::os::fd::AsFd as _;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 /// The file is so long.
 const LENGTH: u64 = 4096;
@@ -36,14 +38,21 @@ fn main() {
     let device = open().expect("/dev/fuse");
     // Over any file that exists; in our mount namespace nobody needs this one again.
     stuck::serve_file(&device, c"/dev/fuse").expect("a mount");
-    let reads = argument(1).as_deref() == Some("reads");
     let how = argument(1).unwrap_or_default();
     // The device is the server's alone from here on: with it, all that it was asked ends.
-    let mut server = again("serve").arg(how).stderr(Stdio::from(device)).spawn().expect("a server");
+    let mut server = again("serve").arg(&how).stderr(Stdio::from(device)).spawn().expect("a server");
     let mut file = open().expect("the file of the server");
     // The kernel asks for the length now; before that, there is no page to write to.
     file.metadata().expect("the attributes of the file");
-    if reads {
+    if how == "shares" {
+        // Opened before anybody reads: to open it waits for the page as well.
+        let theirs = open().expect("the file of the server");
+        let mut cat = Command::new("cat").stdin(theirs).stdout(Stdio::null()).spawn().expect("cat");
+        let _error = file.read(&mut [0]);
+        drop(cat.wait());
+        return drop(server.wait());
+    }
+    if how == "reads" {
         // The end of the server is an error here.
         let _error = file.read(&mut [0]);
         return drop(server.wait());
@@ -71,7 +80,7 @@ fn serve() {
             }
             LOOKS => (0, attributes()),
             OPENS => (0, vec![0; 16]),
-            READS if argument(2).as_deref() == Some("reads") => {
+            READS if matches!(argument(2).as_deref(), Some("reads" | "shares")) => {
                 say("locked");
                 continue;
             }

@@ -4,7 +4,7 @@ use crate::{Result, errno, raw};
 use core::ffi::CStr;
 use doula_model::plan::Errno;
 pub use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 
 /// `pipe2(O_CLOEXEC)`—a pipe: the end to read from, the end to write to. Both block.
 ///
@@ -89,6 +89,16 @@ pub fn open_at(directory: impl AsFd, path: &CStr, access: Access) -> Result<Owne
     };
     let mode = Mode::from_raw_mode(0o640);
     rustix::fs::openat(directory, path, flags | OFlags::CLOEXEC | OFlags::NOCTTY, mode).map_err(errno)
+}
+
+/// `openat2(root, path, O_PATH, RESOLVE_IN_ROOT | RESOLVE_CACHED)`—only names what is there, of what the kernel knows without
+/// asking a file system: EAGAIN where it would have to (Linux 5.12; before, EINVAL). The root of the path is this directory.
+///
+/// <https://man7.org/linux/man-pages/man2/openat2.2.html>
+#[doc(alias = "openat2")]
+pub fn name_known(root: impl AsFd, path: &CStr) -> Result<OwnedFd> {
+    let how = ResolveFlags::IN_ROOT | ResolveFlags::CACHED | ResolveFlags::NO_MAGICLINKS;
+    rustix::fs::openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), how).map_err(errno)
 }
 
 /// `readlinkat(directory, path)`—where a symbolic link leads: how many bytes of the buffer it fills. What does not fit is cut off.

@@ -114,6 +114,7 @@ fn wait(wait: &Wait) -> Value {
         "call": task.call.map(|call| call.name),
         "parties": all(&wait.parties, party),
         "more_parties": wait.more,
+        "holders": all(&wait.holders, party),
         "kill": kill,
         "until": until,
         "cures": wait.cures(),

@@ -9,9 +9,10 @@ use crate::config;
 use crate::error::{Exit, Failure, Outcome};
 use crate::processes::printable;
 use crate::ui::{Style, Ui, escape};
-use doula_host::Signal;
 use doula_host::aim::{self, Missed, Target, Tree};
+use doula_host::diagnosis::{Doctor, Kill};
 use doula_host::procfs::{ProcState, Reader, Stat};
+use doula_host::{Pid, Signal};
 use serde_json::json;
 use std::time::{Duration, Instant};
 use whom::Whom;
@@ -233,10 +234,10 @@ impl Round {
                 return true;
             }
             let why = match target.state(reader) {
-                Some(ProcState::Blocked) => "is left: it is blocked in the kernel, and SIGKILL waits with it",
-                _ => "is left: SIGKILL has not taken effect yet",
+                Some(ProcState::Blocked) => why_blocked(target.pid()),
+                _ => "is left: SIGKILL has not taken effect yet".to_owned(),
             };
-            missed.push(line(target.pid(), target.name(), why));
+            missed.push(line(target.pid(), target.name(), &why));
             false
         });
         told
@@ -264,7 +265,16 @@ impl Round {
     }
 }
 
+/// For what somebody waits whom SIGKILL does not end.
+fn why_blocked(pid: Pid) -> String {
+    let waits = Doctor::new().map(|mut doctor| doctor.waits(pid)).unwrap_or_default();
+    waits.iter().find(|wait| wait.kill != Kill::Works).map_or_else(
+        || "is left: it is blocked in the kernel, and SIGKILL waits with it".to_owned(),
+        |wait| format!("is left: it {wait}; {} (`doula doctor {pid}`)", wait.kill),
+    )
+}
+
 /// `1234 nginx: was killed by SIGTERM`.
-fn line(pid: doula_host::Pid, name: &[u8], told: &str) -> String {
+fn line(pid: Pid, name: &[u8], told: &str) -> String {
     format!("{pid} {}: {told}", printable(name))
 }

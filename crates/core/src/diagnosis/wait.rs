@@ -42,6 +42,12 @@ impl Mount {
     pub fn is_nfs(&self) -> bool {
         matches!(self.kind.as_str(), "nfs" | "nfs4")
     }
+
+    /// The server in the network: what stands before the path in `server:/path`, at its first `:/`.
+    pub fn server(&self) -> Option<&[u8]> {
+        let end = self.source.windows(2).position(|pair| pair == b":/")?;
+        self.is_nfs().then(|| &self.source[..end])
+    }
 }
 
 impl fmt::Display for Mount {
@@ -100,8 +106,10 @@ pub struct Task {
     pub call: Option<Call>,
     /// Whether we may see its call.
     pub hidden: bool,
-    /// What the first argument of the call names, if it is a descriptor.
+    /// What the call is about: what its descriptor names, or its path.
     pub open: Option<Open>,
+    /// Whether it sees other mounts than whoever asks, so that a path of it means nothing to them.
+    pub elsewhere: bool,
     /// The frozen cgroup that it is in.
     pub freezer: Option<Freezer>,
     /// The lock that it waits for.
@@ -194,7 +202,11 @@ const MEMORY_MAP: [&str; 7] = [
 /// Whether the first argument of a call is a descriptor that says what is waited for.
 pub fn takes_descriptor(name: &str) -> bool {
     /// Beside those that read and write.
-    const OTHERS: [&str; 10] = [
+    const OTHERS: [&str; 14] = [
+        "fallocate",
+        "fchmod",
+        "fchown",
+        "fsetxattr",
         "flock",
         "fcntl",
         "fsync",
@@ -207,6 +219,28 @@ pub fn takes_descriptor(name: &str) -> bool {
         "ftruncate",
     ];
     READS.contains(&name) || WRITES.contains(&name) || OTHERS.contains(&name)
+}
+
+/// Which arguments of a call are a path, and the descriptor of the directory where that begins (`None`: where the process is). Of
+/// two paths it is the one that is made or changed.
+///
+/// ```
+/// use doula_core::diagnosis::wait::takes_path;
+/// assert_eq!(takes_path("openat"), Some((Some(0), 1)));
+/// assert_eq!(takes_path("mkdir"), Some((None, 0)));
+/// assert_eq!(takes_path("read"), None);
+/// ```
+pub fn takes_path(name: &str) -> Option<(Option<usize>, usize)> {
+    match name {
+        "open" | "creat" | "stat" | "lstat" | "mkdir" | "mknod" | "rmdir" | "unlink" | "truncate"
+        | "chmod" | "chown" | "lchown" | "setxattr" | "lsetxattr" | "execve" => Some((None, 0)),
+        "rename" | "link" | "symlink" | "mount" => Some((None, 1)),
+        "openat" | "openat2" | "newfstatat" | "statx" | "mkdirat" | "mknodat" | "unlinkat" | "fchmodat"
+        | "fchownat" | "utimensat" => Some((Some(0), 1)),
+        "symlinkat" => Some((Some(1), 2)),
+        "linkat" | "renameat" | "renameat2" => Some((Some(2), 3)),
+        _ => None,
+    }
 }
 
 /// What this thread waits for. `None` when it runs or has ended.
@@ -252,6 +286,18 @@ fn is_of_disks(wchan: &str) -> bool {
         .any(|part| wchan.contains(part))
 }
 
+/// Where threads stand that wait for the lock of a page of a file, or until it is written.
+pub fn is_of_pages(wchan: &str) -> bool {
+    ["folio_wait", "folio_lock", "folio_put_wait", "wait_on_page", "lock_page"]
+        .iter()
+        .any(|part| wchan.contains(part))
+}
+
+/// Where threads stand that want to change a file system that is frozen.
+pub fn is_of_frozen(wchan: &str) -> bool {
+    wchan.starts_with("percpu_rwsem") || wchan.starts_with("__percpu_down")
+}
+
 /// What the place in the kernel tells.
 fn in_file_system(task: &Task, wchan: &str) -> Option<On> {
     let mount = match &task.open {
@@ -260,19 +306,22 @@ fn in_file_system(task: &Task, wchan: &str) -> Option<On> {
     };
     let fuse = || mount.clone().filter(Mount::is_fuse).or_else(|| task.unanswered.first().cloned());
     let blocked = task.state == ProcState::Blocked;
-    if wchan == "request_wait_answer" || wchan.starts_with("fuse_") {
+    // A server that waits for questions is in `fuse_dev_do_read`.
+    if wchan == "request_wait_answer" || (wchan.starts_with("fuse_") && !wchan.starts_with("fuse_dev")) {
         return Some(On::Fuse(fuse()));
     }
     if wchan.starts_with("rpc_") || wchan.starts_with("nfs_") || wchan.starts_with("nfs4_") {
         return Some(On::Nfs(mount));
     }
-    if blocked && task.call.is_some_and(|call| BIRTHS.contains(&call.name)) {
+    let bears = task.call.is_some_and(|call| BIRTHS.contains(&call.name));
+    if blocked && is_of_frozen(wchan) {
+        // A birth waits there while somebody moves threads between cgroups.
+        return (!bears).then_some(On::FrozenFileSystem(mount));
+    }
+    if blocked && bears {
         return Some(On::Vfork);
     }
-    if blocked && (wchan.starts_with("percpu_rwsem") || wchan.starts_with("__percpu_down")) {
-        return Some(On::FrozenFileSystem(mount));
-    }
-    if wchan.starts_with("folio_wait") || wchan.starts_with("wait_on_page") {
+    if is_of_pages(wchan) {
         return Some(On::Page(fuse().or(mount)));
     }
     (blocked && MEMORY_MAP.contains(&wchan)).then_some(On::MemoryMap)
@@ -327,6 +376,7 @@ impl Task {
             call: None,
             hidden: false,
             open: None,
+            elsewhere: false,
             freezer: None,
             lock: None,
             unanswered: Vec::new(),
@@ -366,6 +416,8 @@ pub struct Wait {
     pub parties: Vec<Party>,
     /// So many more could, who are not listed.
     pub more: usize,
+    /// Who has asked for the page that it waits for, and has it locked meanwhile.
+    pub holders: Vec<Party>,
     /// What SIGKILL would do.
     pub kill: Kill,
 }
@@ -374,7 +426,13 @@ impl Wait {
     /// The verdict on a thread, once it is known who could end its wait.
     pub fn new(task: Task, on: On, parties: Vec<Party>) -> Wait {
         let kill = kill(&task, &on, &parties);
-        Wait { task, on, parties, more: 0, kill }
+        Wait { task, on, parties, more: 0, holders: Vec::new(), kill }
+    }
+
+    /// The same where these have asked for the page that it waits for.
+    #[must_use]
+    pub fn held_by(self, holders: Vec<Party>) -> Wait {
+        Wait { holders, ..self }
     }
 
     /// The same where so many more could end the wait, whom nobody would read a list of.
@@ -390,7 +448,7 @@ impl Wait {
 
     /// What helps, in sentences; nothing when time does.
     pub fn cures(&self) -> Vec<String> {
-        cures(&self.on, &self.parties)
+        cures(&self.task, &self.on, &self.parties)
     }
 }
 
@@ -411,10 +469,14 @@ fn kill(task: &Task, on: &On, parties: &[Party]) -> Kill {
             let which = mount.as_ref().map_or_else(|| String::from("the file system"), Mount::point_text);
             Kill::NotUntil(alloc::format!("{which} is thawed (fsfreeze --unfreeze)"))
         }
+        On::Page(_) if is_killable(task) || task.call.is_some_and(|call| READS.contains(&call.name)) => {
+            Kill::Works
+        }
         On::Page(Some(mount)) if mount.is_fuse() => {
             let server = if parties.is_empty() { String::from("the server") } else { list(parties) };
             Kill::NotUntil(alloc::format!("{server} of {mount} answers or ends"))
         }
+        On::Page(None) => Kill::When(String::from("the page comes")),
         On::Page(_) | On::Device => Kill::When(String::from("the disk answers")),
         On::Nfs(_) if task.state == ProcState::Blocked && !is_killable(task) => {
             Kill::When(String::from("the server answers"))
@@ -454,7 +516,7 @@ fn is_killable(task: &Task) -> bool {
     wchan.contains("killable") || MEMORY_MAP.contains(&wchan)
 }
 
-fn cures(on: &On, parties: &[Party]) -> Vec<String> {
+fn cures(task: &Task, on: &On, parties: &[Party]) -> Vec<String> {
     let stopped = parties.iter().filter(|party| party.state == ProcState::Stopped);
     let mut cures: Vec<String> =
         stopped.map(|party| alloc::format!("let {party} go on: `doula cont {}`", party.pid)).collect();
@@ -474,7 +536,9 @@ fn cures(on: &On, parties: &[Party]) -> Vec<String> {
         cures.push(alloc::format!("thaw it: `echo {value} > {path}/{file}`"));
     }
     if let On::FrozenFileSystem(Some(mount)) = on {
-        cures.push(alloc::format!("thaw it: `fsfreeze --unfreeze {}`", mount.point_text()));
+        let there =
+            if task.elsewhere { alloc::format!("nsenter -t {} -m ", task.pid) } else { String::new() };
+        cures.push(alloc::format!("thaw it: `{there}fsfreeze --unfreeze {}`", mount.point_text()));
     }
     cures
 }
@@ -483,6 +547,9 @@ impl fmt::Display for Wait {
     /// The rest of a sentence that begins with the thread.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.on)?;
+        if !self.holders.is_empty() {
+            write!(f, ", which {} has asked for", list(&self.holders))?;
+        }
         if !self.parties.is_empty() {
             let links = [
                 (matches!(self.on, On::Fuse(_) | On::Page(_)), "served by"),
@@ -518,7 +585,11 @@ impl fmt::Display for On {
                 write!(f, "is in the frozen cgroup {} ({version})", String::from_utf8_lossy(&freezer.path))
             }
             On::Fuse(mount) => write!(f, "waits for the answer of the FUSE file system{}", of(mount)),
-            On::Nfs(mount) => write!(f, "waits for the server of the NFS mount{}", of(mount)),
+            On::Nfs(mount) => {
+                let server = mount.as_ref().and_then(Mount::server).map(String::from_utf8_lossy);
+                let server = server.map_or_else(String::new, |server| alloc::format!(" {server}"));
+                write!(f, "waits for the server{server} of the NFS mount{}", of(mount))
+            }
             On::FrozenFileSystem(mount) => {
                 write!(f, "waits until the frozen file system{} is thawed", of(mount))
             }
@@ -592,8 +663,78 @@ mod tests {
         assert!(matches!(verdict(page, Vec::new()).kill, Kill::NotUntil(_)));
         assert_eq!(
             verdict(task(D, "folio_wait_bit", None), Vec::new()).kill,
-            Kill::When("the disk answers".into())
+            Kill::When("the page comes".into())
         );
+    }
+
+    #[test]
+    fn a_page_that_somebody_else_has_asked_for_names_him_and_a_reader_of_it_can_be_killed() {
+        let file = |kind| Some(Open::File(b"/mnt/x".to_vec(), Some(mount(kind))));
+        let server = || Party { pid: pid(9), name: b"sshfs".to_vec(), state: S };
+        let asker = Party { pid: pid(8), name: b"first".to_vec(), state: S };
+        let reads = Task { open: file("fuse"), ..task(D, "folio_wait_bit_common", Some("read")) };
+        let wait = verdict(reads, vec![server()]).held_by(vec![asker]);
+        assert_eq!((&wait.on, &wait.kill), (&On::Page(Some(mount("fuse"))), &Kill::Works));
+        let told = "waits for a page of a file /mnt (fuse), which 8 (first) has asked for, served by 9 (sshfs), \
+                    in read(2) [folio_wait_bit_common]";
+        assert_eq!(wait.to_string(), told);
+        for (wchan, call, kind, expected) in [
+            (
+                "__folio_lock",
+                Some("openat"),
+                "fuse",
+                Kill::NotUntil("9 (sshfs) of /mnt (fuse) answers or ends".into()),
+            ),
+            ("__folio_lock_killable", None, "fuse", Kill::Works),
+            ("__lock_page", Some("write"), "ext4", Kill::When("the disk answers".into())),
+            ("wait_on_page_bit_killable", Some("read"), "ext4", Kill::Works),
+        ] {
+            let wait = verdict(Task { open: file(kind), ..task(D, wchan, call) }, vec![server()]);
+            assert_eq!((wait.on, wait.kill), (On::Page(Some(mount(kind))), expected), "{wchan}");
+        }
+    }
+
+    #[test]
+    fn a_server_of_fuse_that_waits_for_questions_is_healthy() {
+        let device = Some(Open::File(b"/dev/fuse".to_vec(), Some(mount("devtmpfs"))));
+        let idle = verdict(Task { open: device, ..task(S, "fuse_dev_do_read", Some("read")) }, Vec::new());
+        assert_eq!((&idle.on, &idle.kill), (&On::File(b"/dev/fuse".to_vec()), &Kill::Works));
+        assert!(!idle.is_trouble());
+        let asks = task(S, "fuse_get_req", Some("read"));
+        assert_eq!(on(&asks), Some(On::Fuse(None)));
+    }
+
+    #[test]
+    fn a_frozen_file_system_is_thawed_where_the_one_who_waits_sees_it() {
+        let file = Some(Open::File(b"/mnt/x".to_vec(), Some(mount("ext4"))));
+        let here = Task { open: file, ..task(D, "percpu_rwsem_wait", Some("mkdir")) };
+        let there = Task { elsewhere: true, ..here.clone() };
+        let wait = verdict(here, Vec::new());
+        assert_eq!(
+            wait.to_string(),
+            "waits until the frozen file system /mnt (ext4) is thawed, in mkdir(2) [percpu_rwsem_wait]"
+        );
+        assert_eq!(wait.cures(), ["thaw it: `fsfreeze --unfreeze /mnt`"]);
+        assert_eq!(
+            verdict(there, Vec::new()).cures(),
+            ["thaw it: `nsenter -t 7 -m fsfreeze --unfreeze /mnt`"]
+        );
+        let born = task(D, "percpu_rwsem_wait", Some("clone3"));
+        assert_eq!(on(&born), Some(On::Kernel(Some("percpu_rwsem_wait".to_string()))), "of cgroups");
+    }
+
+    #[test]
+    fn the_server_of_a_mount_of_nfs_is_named_and_a_killable_wait_ends_by_sigkill() {
+        let nfs = Mount { source: b"filer:/export".to_vec(), ..mount("nfs4") };
+        let file = Some(Open::File(b"/mnt/x".to_vec(), Some(nfs)));
+        for (wchan, works) in
+            [("rpc_wait_bit_killable", true), ("nfs_wait_on_request", false), ("nfs4_delay_killable", true)]
+        {
+            let wait = verdict(Task { open: file.clone(), ..task(D, wchan, Some("read")) }, Vec::new());
+            let told = "waits for the server filer of the NFS mount /mnt (nfs4), in read(2)";
+            assert!(wait.to_string().starts_with(told), "{wait}");
+            assert_eq!(wait.kill == Kill::Works, works, "{wait:?}");
+        }
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! What a descriptor of somebody else names, without asking that file for anything.
 
-use super::mounts;
+use super::{Call, Mount, mounts};
 use crate::procfs::Reader;
-use doula_core::diagnosis::wait::Open;
+use doula_core::diagnosis::wait::{Open, takes_path};
 use doula_model::id::Pid;
+use doula_sys::fd::{self, Access, AsRawFd as _};
+use std::ffi::CString;
 use std::fs;
 use std::os::unix::ffi::OsStringExt as _;
 
@@ -23,6 +25,39 @@ pub(super) fn open(pid: Pid, thread: Pid, fd: i32) -> Option<Open> {
     let number = info(&folder, fd, "mnt_id:").and_then(|id| id.parse().ok());
     let mount = number.and_then(|number| mounts::by_number(pid, number));
     Some(Open::File(name, mount))
+}
+
+/// The file whose path is in the arguments of a call, as the process wrote it, behind the directory where that begins.
+pub(super) fn named(reader: &mut Reader, pid: Pid, call: Call) -> Option<Open> {
+    /// `AT_FDCWD`: where the process is.
+    const HERE: i32 = -100;
+    let (directory, path) = takes_path(call.name)?;
+    let path = reader.text_in_memory(pid, call.args[path]).filter(|path| !path.is_empty())?;
+    let path = if path.starts_with(b"/") {
+        path
+    } else {
+        let number = directory.map_or(HERE, |at| call.args[at] as u32 as i32);
+        let place = if number == HERE { "cwd".to_owned() } else { format!("fd/{number}") };
+        let begin = fs::read_link(format!("/proc/{pid}/{place}")).ok()?.into_os_string().into_vec();
+        [begin.as_slice(), b"/", &path].concat()
+    };
+    let mount = mount_of(pid, &path);
+    Some(Open::File(path, mount))
+}
+
+/// The mount of a path, or of the directory that it would be in: by what the kernel knows of it already, else by its text.
+fn mount_of(pid: Pid, path: &[u8]) -> Option<Mount> {
+    let folder = &path[..path.iter().rposition(|&byte| byte == b'/')?];
+    let root = CString::new(format!("/proc/{pid}/root")).ok()?;
+    let root = fd::open(&root, Access::Place).ok();
+    let known = root.and_then(|root| {
+        let name = |path: &[u8]| fd::name_known(&root, &CString::new(path).ok()?).ok();
+        let found = name(path).or_else(|| name(folder))?;
+        info("/proc/self", found.as_raw_fd(), "mnt_id:")?.parse().ok()
+    });
+    // By the text, a path in /proc is one of /proc, though it may lead to any place.
+    let by_text = || mounts::by_path(pid, path).filter(|mount| mount.kind != "proc");
+    known.and_then(|number| mounts::by_number(pid, number)).or_else(by_text)
 }
 
 /// The number in `pipe:[4711]`.

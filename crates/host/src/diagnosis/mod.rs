@@ -1,8 +1,9 @@
 //! Why processes are not buried, and what the blocked wait for: the facts, gathered from `/proc`.
 //!
 //! What follows from them is decided by `doula_core::diagnosis`, whose words are handed on here. Nothing here asks for what
-//! waits for the lock of a memory map (`cmdline`, `environ`, `maps`, memory), and no file system is asked for anything (no stat(2)
-//! of what a descriptor names), so that no question hangs.
+//! waits for the lock of a memory map (`cmdline`, `environ`, `maps`), but for the path in the arguments of a call, which a copy of us reads
+//! that is given up when it hangs; and no file system is asked for anything (no stat(2) of what a descriptor names; a path is followed only as far
+//! as the kernel knows it without them), so that no question hangs.
 //!
 //! ```
 //! use doula_host::diagnosis::{Doctor, On};
@@ -370,7 +371,12 @@ impl<'a> Round<'a> {
         let task = self.task(pid, &stat);
         let on = doula_core::diagnosis::wait::on(&task)?;
         let (parties, more) = self.parties(&task, &on);
-        Some(Wait::new(task, on, parties).and_more(more))
+        let holders = match &on {
+            On::Page(Some(mount)) if mount.is_fuse() => self.askers(&task, mount),
+            _ => Vec::new(),
+        };
+        let holders = holders.into_iter().filter_map(|pid| self.party(pid)).collect();
+        Some(Wait::new(task, on, parties).and_more(more).held_by(holders))
     }
 
     /// For what all of them wait, without those who wait for time, events, or what we may not see.

@@ -11,6 +11,26 @@ pub(super) fn by_number(pid: Pid, number: u32) -> Option<Mount> {
     lines(&text).find(|(found, _)| *found == number).map(|(_, mount)| mount)
 }
 
+/// The mount in which a path is by its text alone: the last one at the longest beginning of it.
+pub(super) fn by_path(pid: Pid, path: &[u8]) -> Option<Mount> {
+    let text = fs::read(format!("/proc/{pid}/mountinfo")).ok()?;
+    holds(&text, path)
+}
+
+fn holds(text: &[u8], path: &[u8]) -> Option<Mount> {
+    let is_in = |mount: &Mount| {
+        let rest = path.strip_prefix(mount.point.strip_suffix(b"/").unwrap_or(&mount.point));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+    };
+    lines(text).map(|(_, mount)| mount).filter(is_in).max_by_key(|mount| mount.point.len())
+}
+
+/// Whether a process sees other mounts than we do.
+pub(super) fn are_others(pid: Pid) -> bool {
+    let namespace = |of: &str| fs::read_link(format!("/proc/{of}/ns/mnt")).ok();
+    namespace(&pid.to_string()).is_some_and(|theirs| namespace("self") != Some(theirs))
+}
+
 /// Those of FUSE that have requests which nobody has answered; where the kernel does not count them for us
 /// (`/sys/fs/fuse/connections`), all of FUSE.
 pub(super) fn unanswered(pid: Pid) -> Vec<Mount> {
@@ -54,6 +74,26 @@ mod tests {
         let (number, mount) = &found[0];
         assert_eq!((*number, mount.point.as_slice(), mount.device), (36, b"/mnt/a b".as_slice(), (0, 39)));
         assert!(mount.is_fuse() && !mount.is_nfs());
+    }
+
+    #[test]
+    fn a_path_is_in_the_mount_at_its_longest_beginning() {
+        let text = b"1 0 8:1 / / rw - ext4 /dev/a rw\n2 1 8:2 / /mnt rw - ext4 /dev/b rw\n\
+                     3 2 8:3 / /mnt/in rw - xfs /dev/c rw\n4 1 8:4 / /mnt rw - ext4 /dev/d rw\n";
+        let of = |path: &[u8]| holds(text, path).map(|mount| mount.device);
+        assert_eq!(
+            (of(b"/mnt/in/x"), of(b"/mnt/inner"), of(b"/mntx")),
+            (Some((8, 3)), Some((8, 4)), Some((8, 1)))
+        );
+        assert_eq!((of(b"/mnt"), of(b"x")), (Some((8, 4)), None));
+    }
+
+    #[test]
+    fn a_mount_of_nfs_names_its_server() {
+        let text = b"40 1 0:50 / /data rw - nfs4 filer.example:/export rw,vers=4.2,addr=10.0.0.1\n\
+                     41 1 0:51 / /old rw - nfs [fd00::1]:/a:/b rw\n42 1 0:52 / /loc rw - ext4 a:/b rw\n";
+        let servers: Vec<_> = lines(text).map(|(_, mount)| mount.server().map(<[u8]>::to_vec)).collect();
+        assert_eq!(servers, [Some(b"filer.example".to_vec()), Some(b"[fd00::1]".to_vec()), None]);
     }
 
     #[test]

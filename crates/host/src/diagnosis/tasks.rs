@@ -3,9 +3,9 @@
 use super::files;
 use super::freezer;
 use super::mounts;
-use super::{Call, Round, Task};
+use super::{Call, Mount, Round, Task};
 use crate::procfs::{ProcState, Stat, parse_status};
-use doula_core::diagnosis::wait::{Open, takes_descriptor};
+use doula_core::diagnosis::wait::{Open, is_of_frozen, is_of_pages, takes_descriptor};
 use doula_model::id::Pid;
 use doula_model::signal::Signal;
 use doula_sys::calls;
@@ -33,12 +33,54 @@ impl Round<'_> {
             let fd = i32::try_from(call.args[0] as u32).ok()?;
             files::open(pid, thread, fd)
         });
-        let in_pages = |name: &str| name == "request_wait_answer" || name.starts_with("folio_wait");
+        let wchan = task.wchan.as_deref().unwrap_or("");
+        let of_server =
+            wchan == "request_wait_answer" || wchan.starts_with("rpc_") || wchan.starts_with("nfs");
+        if let Some(call) = task.call.filter(|_| of_server || stat.state == ProcState::Blocked) {
+            task.open = task.open.or_else(|| files::named(self.reader, pid, call));
+        }
         let named = matches!(task.open, Some(Open::File(_, Some(_))));
-        if !named && task.wchan.as_deref().is_some_and(in_pages) {
+        if !named && (wchan == "request_wait_answer" || is_of_pages(wchan)) {
             task.unanswered = mounts::unanswered(pid);
         }
+        task.elsewhere = is_of_frozen(wchan) && mounts::are_others(pid);
         task
+    }
+
+    /// Who has asked the server of a file system for what is in this file, and waits for the answer: they have its pages
+    /// locked. Of all files, where it is not known which one it is.
+    pub(super) fn askers(&mut self, task: &Task, mount: &Mount) -> Vec<Pid> {
+        let pids = self.reader.numbers().unwrap_or_default();
+        let threads: Vec<(Pid, Pid)> = pids
+            .into_iter()
+            .flat_map(|pid| {
+                self.reader.threads(pid).into_iter().map(move |thread| (pid, thread)).collect::<Vec<_>>()
+            })
+            .filter(|(_, thread)| *thread != task.thread)
+            .collect();
+        let mut found = Vec::new();
+        for (pid, thread) in threads {
+            let waits =
+                self.reader.thread_wchan(pid, thread).is_some_and(|name| name == b"request_wait_answer");
+            if let Some(stat) = self.reader.thread_stat(pid, thread).filter(|_| waits) {
+                let other = self.task(pid, &stat);
+                if asks_for_the_same(task, &other, mount) {
+                    found.push(pid);
+                }
+            }
+        }
+        found.dedup();
+        found
+    }
+}
+
+fn asks_for_the_same(task: &Task, other: &Task, mount: &Mount) -> bool {
+    match (&task.open, &other.open) {
+        (Some(Open::File(path, _)), Some(Open::File(theirs, Some(on)))) => {
+            on.device == mount.device && path == theirs
+        }
+        (_, Some(Open::File(_, Some(on)))) => on.device == mount.device,
+        (_, _) => other.unanswered.iter().any(|on| on.device == mount.device),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Files that wait for the lock of a process's memory map: `cmdline`, `environ`, `smaps_rollup`.
+//! Files that wait for the lock of a process's memory map: `cmdline`, `environ`, `smaps_rollup`, `mem`.
 //!
 //! A process whose memory map is locked (a thread of it hangs in munmap(2) of a file on a dead server) hangs whoever asks for
 //! one of them. So a copy of us asks (fork(2)): it sends what it reads through a pipe, and when nothing comes while it
@@ -29,10 +29,28 @@ const HEAD: usize = 4;
 
 /// The contents of a file of each of these processes, in their order.
 pub(super) fn read(proc: &OwnedFd, pids: &[Pid], file: &CStr) -> io::Result<Vec<Answer<Vec<u8>>>> {
+    ask(proc, pids, Part { file, from: 0, most: MOST })
+}
+
+/// What a process has in its memory from this address on: so many bytes, or fewer where the next page is not there.
+pub(super) fn memory(proc: &OwnedFd, pid: Pid, from: u64, most: usize) -> io::Result<Answer<Vec<u8>>> {
+    let answers = ask(proc, &[pid], Part { file: c"mem", from, most: most.min(MOST) })?;
+    Ok(answers.into_iter().next().unwrap_or(Answer::None))
+}
+
+/// What is asked for.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    file: &'a CStr,
+    from: u64,
+    most: usize,
+}
+
+fn ask(proc: &OwnedFd, pids: &[Pid], part: Part<'_>) -> io::Result<Vec<Answer<Vec<u8>>>> {
     let mut answers = Vec::with_capacity(pids.len());
     let mut patience = PATIENCE;
     while answers.len() < pids.len() {
-        let mut copy = Copy::of_us(proc, &pids[answers.len()..], file)?;
+        let mut copy = Copy::of_us(proc, &pids[answers.len()..], part)?;
         while let Some(answer) = copy.next(proc, patience)? {
             answers.push(answer);
         }
@@ -54,14 +72,15 @@ struct Copy {
 }
 
 impl Copy {
-    fn of_us(proc: &OwnedFd, pids: &[Pid], file: &CStr) -> io::Result<Copy> {
+    fn of_us(proc: &OwnedFd, pids: &[Pid], part: Part<'_>) -> io::Result<Copy> {
         let (answers, into) = fd::pipe().map_err(system_error)?;
         // Before the fork: afterwards another thread's lock of the allocator could stand in the way.
-        let mut room = vec![0; MOST];
+        let mut room = vec![0; HEAD + part.most];
         let mut path = Vec::with_capacity(64);
         let child = fork(Threads::Accept, || {
             for pid in pids {
-                if tell(&into, &mut room, proc, name(&mut path, *pid, file)).is_err() {
+                name(&mut path, *pid, part.file);
+                if tell(&into, &mut room, proc, &path, part.from).is_err() {
                     return 1;
                 }
             }
@@ -119,18 +138,22 @@ fn interrupted(errno: Errno) -> Result<bool, Errno> {
 }
 
 /// `PID/file`, without an allocation.
-fn name<'a>(path: &'a mut Vec<u8>, pid: Pid, file: &CStr) -> &'a [u8] {
+fn name(path: &mut Vec<u8>, pid: Pid, file: &CStr) {
     use std::io::Write as _;
     path.clear();
     // Writing into memory with room cannot fail.
     let _ = write!(path, "{pid}/");
     path.extend_from_slice(file.to_bytes());
-    path
 }
 
 /// In the copy: reads a file and sends it.
-fn tell(into: &OwnedFd, room: &mut [u8], proc: &OwnedFd, path: &[u8]) -> Result<(), Errno> {
-    let answer = open_at(proc, path).and_then(|file| fd::read_full(&file, &mut room[HEAD..]));
+fn tell(into: &OwnedFd, room: &mut [u8], proc: &OwnedFd, path: &[u8], from: u64) -> Result<(), Errno> {
+    let all = |file: OwnedFd| match from {
+        0 => fd::read_full(&file, &mut room[HEAD..]),
+        // Up to the first page that is not there: a second call would say of that one that it is an error.
+        _ => fd::read_at(&file, &mut room[HEAD..], from),
+    };
+    let answer = open_at(proc, path).and_then(all);
     let (head, length) = match answer {
         Ok(length) => (length as i32, length),
         Err(errno) => (-errno.0, 0),

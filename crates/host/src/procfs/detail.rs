@@ -72,6 +72,16 @@ impl Reader {
         Ok(answers.into_iter().next().unwrap_or(Answer::None))
     }
 
+    /// The text that begins at this address of its memory, up to its NUL byte; asked aside. `None` when we may not see it,
+    /// when the memory map is locked, and when there is none.
+    pub(crate) fn text_in_memory(&mut self, pid: Pid, address: u64) -> Option<Vec<u8>> {
+        /// `PATH_MAX`.
+        const MOST: usize = 4096;
+        let Ok(Answer::Is(mut text)) = aside::memory(&self.proc, pid, address, MOST) else { return None };
+        text.truncate(text.iter().position(|&byte| byte == 0)?);
+        Some(text)
+    }
+
     /// Its open files: number and target, as readlink(2) tells it (proc_pid_fd(5)), by rising numbers.
     ///
     /// ```
