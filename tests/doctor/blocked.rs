@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A wait of a process, once there is one on this.
 fn wait(pid: &str, on: &str) -> Value {
@@ -28,20 +29,23 @@ fn the_parent_of_a_vfork_child_is_blocked_and_sigkill_works() {
 }
 
 /// A cgroup of our own. Thawed, emptied and removed when dropped.
-struct Group {
-    path: PathBuf,
+pub(super) struct Group {
+    pub(super) path: PathBuf,
     thaw: (&'static str, &'static str),
 }
 
 impl Group {
-    fn new(root: &str, freezes: &str, thaw: (&'static str, &'static str)) -> Option<Group> {
-        let path = Path::new(root).join(format!("doula-doctor-{}", std::process::id()));
+    /// With this file, and what undoes what a test writes.
+    pub(super) fn new(root: &str, file: &str, thaw: (&'static str, &'static str)) -> Option<Group> {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let path = Path::new(root).join(format!("doula-doctor-{}-{number}", std::process::id()));
         fs::create_dir(&path).ok()?;
         let group = Group { path, thaw };
-        group.path.join(freezes).exists().then_some(group)
+        group.path.join(file).exists().then_some(group)
     }
 
-    fn write(&self, file: &str, text: &str) -> bool {
+    pub(super) fn write(&self, file: &str, text: &str) -> bool {
         fs::write(self.path.join(file), text).is_ok()
     }
 }

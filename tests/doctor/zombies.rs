@@ -1,8 +1,12 @@
 //! Each cause of zombies, made on purpose.
 
-use super::{Made, as_another, doctor, doula, is_root, object, skipped, soon};
+use super::blocked::Group;
+use super::{DOULA, Made, as_another, doctor, doula, is_root, object, skipped, soon};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::{Value, json};
-use std::process::Command;
+use std::io::{Read as _, Write as _};
+use std::process::{Command, Stdio};
 
 /// What is found about the zombies of a process, once it is of this cause.
 fn finding(pid: &str, cause: &str) -> Value {
@@ -121,6 +125,61 @@ fn growth_is_measured_over_an_interval_where_that_is_asked_for() {
         (&json!("measured"), &json!(0.0)),
         "{ours}"
     );
+}
+
+/// Has `bad_parent more` have zombies until this one has ended, at most so many; gives what this one said.
+fn while_zombies_come(made: &mut Made, most: usize, doctor: &mut Command) -> Value {
+    let doctor = doctor.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("doula");
+    let pid = Pid::from_child(&doctor);
+    let handle = pidfd_open(pid, PidfdFlags::empty()).expect("our child");
+    let looks = || poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&Timespec::default())) == Ok(0);
+    let mut line = [0; 4];
+    for _ in 0..most {
+        if !looks() {
+            break;
+        }
+        made.child.stdin.as_mut().expect("a pipe").write_all(b"x").expect("it reads");
+        made.child.stdout.as_mut().expect("a pipe").read_exact(&mut line).expect("a line");
+        assert_eq!(&line, b"bad\n");
+    }
+    let said = doctor.wait_with_output().expect("our child");
+    serde_json::from_slice(&said.stdout).expect("an object")
+}
+
+#[test]
+fn zombies_that_become_more_in_a_cgroup_are_told_with_when_its_pids_max_is_used_up() {
+    const MOST: u64 = 4000;
+    let undo = ("pids.max", "max");
+    let roots = ["/sys/fs/cgroup/pids", "/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
+    let Some(group) = roots.into_iter().find_map(|root| Group::new(root, "pids.max", undo)) else {
+        return skipped("no cgroup of our own that limits how many processes there are");
+    };
+    let mut made = Made::actor("bad_parent", &["more", "2"]);
+    let pid = made.pid();
+    assert!(group.write("pids.max", &MOST.to_string()) && group.write("cgroup.procs", &pid));
+    let (growth, full, count) = (0..5)
+        .find_map(|_| {
+            let mut doctor = Command::new(DOULA);
+            doctor.args(["doctor", &pid, "--interval", "300ms", "--json"]);
+            let finding = while_zombies_come(&mut made, 500, &mut doctor)["zombies"][0].clone();
+            let grows = finding["growth"]["per_hour"].as_f64().is_some_and(|rate| rate > 0.0);
+            grows.then(|| (finding["growth"].clone(), finding["full"].clone(), finding["count"].clone()))
+        })
+        .expect("zombies came between both looks of one of five");
+    let number = |value: &Value| value.as_f64().expect("a number");
+    assert_eq!(growth["how"], json!("measured"));
+    assert!(number(&growth["over"]) >= 0.3, "{growth}");
+    // So many came: a whole number, and no more than there are.
+    let came = number(&growth["per_hour"]) * number(&growth["over"]) / 3600.0;
+    assert!((came - came.round()).abs() < 1e-6 && came >= 1.0 && came <= number(&count), "{growth}: {came}");
+    let name = format!("pids.max of {}", group.path.display());
+    assert_eq!((&full["name"], &full["most"]), (&json!(name), &json!(MOST)), "{full}");
+    // Zombies are numbers that are used, and so is whoever has them.
+    assert!(number(&full["used"]) > came && number(&full["used"]) < MOST as f64, "{full}");
+    let hours = (MOST as f64 - number(&full["used"])) / number(&growth["per_hour"]);
+    assert!((number(&full["hours"]) - hours).abs() < 1e-9, "{full}: {hours}");
+    drop(made);
+    drop(group);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! HOW is one of: `never`; `handler` (which does not wait); `pending` (SIGCHLD is held back and not taken); `taken` (held back,
 //! and taken without a wait); `late` (ignores SIGCHLD, but too late); `other` (waits for another child that lives); `stopped`;
 //! `vfork` (blocked until a child of vfork(2) ends, which reads standard input); `busy` (computes); `sleeps` (becomes sleep(1)); `threads` (has another
-//! thread that sleeps); `once` (has a handler that waits for one at each SIGCHLD); `headless` (its own first thread ends, another
+//! thread that sleeps); `more` (has one more for each byte of standard input, and says `bad` each time); `once` (has a handler that waits for one at each SIGCHLD); `headless` (its own first thread ends, another
 //! lives on).
 
 use actors::{again, argument, number};
@@ -16,7 +16,7 @@ use doula_sys::stuck;
 use doula_sys::wait::{For, Who, waitid};
 use std::io::Read as _;
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, ExitCode};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 fn main() -> ExitCode {
@@ -82,6 +82,7 @@ fn bad(how: &str) {
         "sleeps" => drop(Command::new("sleep").arg("1000").exec()),
         "threads" => drop(std::thread::spawn(|| actors::forever())),
         "once" => bury_one_at_each_signal(),
+        "more" => one_for_each_byte(),
         _ => {}
     }
     read_on();
@@ -112,6 +113,18 @@ fn bury_one_at_each_signal() {
         for _ in classic::take_caught() {
             wait = waitid(Who::Any, For::END).is_ok();
         }
+    }
+}
+
+/// One more child for each byte, all of them never buried.
+#[expect(clippy::zombie_processes, reason = "that is what it is for")]
+fn one_for_each_byte() {
+    let code = number(3, 3).to_string();
+    while std::io::stdin().read_exact(&mut [0]).is_ok() {
+        let child = again("end").arg(&code).stdin(Stdio::null()).spawn().expect("a child");
+        let pid = Pid::new(child.id() as i32).expect("a number");
+        waitid(Who::Pid(pid), For::END.blocking().peeking()).expect("our child");
+        actors::say("bad");
     }
 }
 

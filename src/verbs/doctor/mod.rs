@@ -29,6 +29,7 @@ use std::time::Duration;
   doula doctor                    what is wrong on this machine
   doula doctor 1234               why this process does not go on, or has zombies
   doula doctor --interval 1min    how fast zombies become more, measured
+  doula doctor 1234 -i 1min       the same of this one's
   doula doctor --load             the load average, taken apart
   doula doctor --self             what this machine offers doula")]
 pub(crate) struct Args {
@@ -45,7 +46,7 @@ pub(crate) struct Args {
     own: bool,
 
     /// Measure over this time how fast zombies become more
-    #[arg(short, long, value_name = "DURATION", value_parser = config::duration, conflicts_with = "pid")]
+    #[arg(short, long, value_name = "DURATION", value_parser = config::duration)]
     interval: Option<Duration>,
 
     /// How long something must last to be told
@@ -67,7 +68,7 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
         return load::run(&mut doctor, args.json, ui);
     }
     match args.pid {
-        Some(number) => one(&mut doctor, number, args.json, ui),
+        Some(number) => one(&mut doctor, number, &args, ui),
         None => all(&mut doctor, &args, ui),
     }
 }
@@ -86,12 +87,18 @@ pub(super) fn found(doctor: &mut Doctor, number: i32) -> Result<(Pid, Diagnosis)
     Ok((pid, diagnosis))
 }
 
-fn one(doctor: &mut Doctor, number: i32, as_json: bool, ui: &mut Ui) -> Outcome {
-    let (_, diagnosis) = found(doctor, number)?;
+fn one(doctor: &mut Doctor, number: i32, args: &Args, ui: &mut Ui) -> Outcome {
+    let (_, mut diagnosis) = found(doctor, number)?;
+    if let Some(interval) = args.interval {
+        // Of a zombie, those of its parent are counted.
+        let whose = diagnosis.zombies.first().map_or(diagnosis.stat.pid, |finding| finding.parent.who.pid);
+        diagnosis.zombies = doctor.measure(interval).map_err(failed)?;
+        diagnosis.zombies.retain(|finding| finding.parent.who.pid == whose);
+    }
     let is_sick = !diagnosis.zombies.is_empty()
         || diagnosis.waits.iter().any(doula_host::diagnosis::Wait::is_trouble)
         || diagnosis.circles.iter().any(|circle| circle.closed);
-    if as_json {
+    if args.json {
         ui.json(&json::diagnosis(&diagnosis))?;
     } else {
         tell(&text::diagnosis(&diagnosis), ui)?;

@@ -72,14 +72,22 @@ fn growth(finding: &Finding) -> Option<String> {
         How::Births => format!("by the births of those that are there, over {}", ShortSpan(growth.over)),
     };
     let full = finding.full.as_ref().map_or_else(String::new, |(hours, room)| {
-        format!("; at that rate {} ({}) is used up in {}", room.name, room.most, hours_text(*hours))
+        let room = format!("{} ({})", room.name, room.most);
+        if *hours > 0.0 {
+            format!("; at that rate {room} is used up in {}", hours_text(*hours))
+        } else {
+            format!("; {room} is used up already")
+        }
     });
     Some(format!("{:.1} more an hour, {how}{full}", growth.per_hour))
 }
 
 fn hours_text(hours: f64) -> String {
     const DAY: f64 = 24.0;
-    if hours < 1.0 {
+    const MINUTE: f64 = 1.0 / 60.0;
+    if hours < MINUTE {
+        format!("{:.0} s", hours * 3600.0)
+    } else if hours < 1.0 {
         format!("{:.0} min", hours * 60.0)
     } else if hours < 2.0 * DAY {
         format!("{hours:.1} h")
@@ -110,4 +118,23 @@ fn circle(circle: &Circle) -> String {
     let members: Vec<String> = circle.members.iter().map(ToString::to_string).collect();
     let end = if circle.closed { ": nobody else can end that" } else { ", and for somebody outside" };
     format!("{} wait for each other{end}", members.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_until_something_is_used_up_is_told_in_the_unit_that_fits() {
+        for (hours, text) in [
+            (0.01, "36 s"),
+            (0.5, "30 min"),
+            (1.0, "1.0 h"),
+            (47.9, "47.9 h"),
+            (48.0, "2 days"),
+            (552.0, "23 days"),
+        ] {
+            assert_eq!(hours_text(hours), text);
+        }
+    }
 }

@@ -311,7 +311,7 @@ fn in_file_system(task: &Task, wchan: &str) -> Option<On> {
         return Some(On::Fuse(fuse()));
     }
     if wchan.starts_with("rpc_") || wchan.starts_with("nfs_") || wchan.starts_with("nfs4_") {
-        return Some(On::Nfs(mount));
+        return Some(On::Nfs(mount.filter(Mount::is_nfs)));
     }
     let bears = task.call.is_some_and(|call| BIRTHS.contains(&call.name));
     if blocked && is_of_frozen(wchan) {
