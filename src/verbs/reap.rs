@@ -23,7 +23,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// PID is a zombie, or the parent of some. What would be done is told, and done with `--yes`: a stopped tracer or parent
 /// goes on (SIGCONT), then the parent is sent SIGCHLD, which makes those bury that missed one. With `--inject`, wait4(2) is called
 /// inside of the parent, by ptrace(2), for exactly the zombie's number; all its registers are restored afterwards. The parent
-/// never learns how that child ended, and a later wait for it fails (ECHILD).
+/// never learns how that child ended, and a later wait for it fails (ECHILD). Where a tracer holds the zombie, that is done inside of the
+/// tracer first, and then the kernel tells the parent.
 ///
 /// Exit code 1 when a zombie is left.
 #[derive(Debug, clap::Args)]
@@ -99,6 +100,11 @@ fn steps(finding: &Finding, inject: bool) -> Vec<Step> {
     }
     if let Cause::HeldByTracer(tracer) | Cause::ParentTraced(Some(tracer)) = &finding.cause {
         steps.extend(goes_on(tracer));
+    }
+    if let Cause::HeldByTracer(tracer) = &finding.cause
+        && inject
+    {
+        steps.push(Step::Inject(tracer.clone()));
     }
     steps.extend(goes_on(parent));
     steps.push(Step::Signal(Signal::CHLD, parent.clone()));

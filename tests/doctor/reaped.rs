@@ -105,6 +105,27 @@ fn a_parent_that_sleeps_for_a_time_goes_on_sleeping() {
 }
 
 #[test]
+fn the_hold_of_a_tracer_is_undone_inside_of_it_and_the_parent_learns_how_its_child_ended() {
+    let mut parent = Made::shell("sleep 1000 & echo $!; wait $!; echo $?; read x");
+    let tracer = Made::actor("bad_tracer", &[&parent.first]);
+    if tracer.first != "held" {
+        return skipped("we may not trace others here");
+    }
+    soon(|| (zombies(&parent.pid()) == 1).then_some(()));
+    let plan = doula(&["reap", &parent.pid()]);
+    assert!(plan.out.contains("or: take its end inside of") && !plan.out.contains("would call"), "{plan:?}");
+    let signals = doula(&["reap", &parent.pid(), "--yes"]);
+    assert!(signals.code == Some(1) && signals.out.contains("is left, because its tracer"), "{signals:?}");
+    let said = doula(&["reap", &parent.pid(), "--yes", "--inject"]);
+    let inside = format!("call wait4(2) inside of {} (bad_tracer)", tracer.pid());
+    assert!(said.code == Some(0) && said.out.contains(&inside), "{said:?}");
+    let mut status = [0; 4];
+    parent.child.stdout.as_mut().expect("a pipe").read_exact(&mut status).expect("a line");
+    assert_eq!(&status, b"137\n");
+    assert_ne!(doctor(&tracer.pid()).1["state"], json!("Z"), "it lives on");
+}
+
+#[test]
 fn a_parent_that_is_blocked_is_refused_and_so_is_one_that_has_ended_its_first_thread_only() {
     let made = Made::actor("bad_parent", &["vfork"]);
     soon(|| (doctor(&made.pid()).1["state"] == json!("D")).then_some(()));

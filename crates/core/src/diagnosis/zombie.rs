@@ -197,6 +197,8 @@ pub enum Cure {
     Continue(Party),
     /// The tracer has to go on, or to end.
     LetTracerGoOn(Party),
+    /// The end is taken inside of the tracer, by ptrace(2), which never learns of it; the parent (of this number) is told then.
+    TakeFrom(Party, Pid),
     /// The parent is blocked: see what it waits for.
     Look(Pid),
     /// wait4(2) inside of the parent, by ptrace(2): it never learns how that child ended.
@@ -215,6 +217,10 @@ impl fmt::Display for Cure {
             Cure::Tell(parent) => write!(f, "send SIGCHLD to {parent}: `doula reap {parent} --yes`"),
             Cure::Continue(who) => write!(f, "let {who} go on: `doula cont {}`", who.pid),
             Cure::LetTracerGoOn(tracer) => write!(f, "let the tracer {tracer} go on, or end it"),
+            Cure::TakeFrom(tracer, parent) => {
+                let what = "which never learns of it, and have the parent told";
+                write!(f, "take its end inside of {tracer}, {what}: `doula reap {parent} --yes --inject`")
+            }
             Cure::Look(pid) => write!(f, "see what {pid} waits for: `doula doctor {pid}`"),
             Cure::Inject(parent) => {
                 let what = "wait inside of the parent, which never learns how it ended";
@@ -235,7 +241,11 @@ pub fn cures(cause: &Cause, parent: &Parent) -> Vec<Cure> {
     let last = if parent.is_init { Cure::UseInit } else { Cure::Restart(pid) };
     match cause {
         Cause::LeaderDead { .. } => Vec::new(),
-        Cause::HeldByTracer(tracer) => release(tracer),
+        Cause::HeldByTracer(tracer) => {
+            let mut cures = release(tracer);
+            cures.push(Cure::TakeFrom(tracer.clone(), pid));
+            cures
+        }
         Cause::ParentStopped => vec![Cure::Continue(parent.who.clone())],
         Cause::ParentTraced(tracer) => tracer.as_ref().map(release).unwrap_or_default(),
         Cause::ParentBlocked => vec![Cure::Look(pid), last],
@@ -456,7 +466,9 @@ mod tests {
         let held = Zombie { tracer: Some(party(9, ProcState::Stopped)), ..zombie(8, 1) };
         let usual = parent(Chld::default());
         assert_eq!(cause(&usual, &held), Cause::HeldByTracer(party(9, ProcState::Stopped)));
-        assert_eq!(cures(&cause(&usual, &held), &usual), [Cure::Continue(party(9, ProcState::Stopped))]);
+        let stopped = party(9, ProcState::Stopped);
+        let expected = [Cure::Continue(stopped.clone()), Cure::TakeFrom(stopped, pid(7))];
+        assert_eq!(cures(&cause(&usual, &held), &usual), expected);
         let headless = Zombie { living: 2, ..held };
         assert_eq!(cause(&usual, &headless), Cause::LeaderDead { living: 2 });
         for (threads, expected) in [
