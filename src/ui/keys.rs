@@ -104,8 +104,9 @@ fn sequence(bytes: &[u8]) -> Option<(Option<Key>, usize)> {
         }
         b'O' => Some((letter(*bytes.get(2)?), 3)),
         0x1b => Some((Some(Key::Escape), 1)),
-        // Alt and a key: the key alone.
-        _ => Some((None, 2)),
+        // Alt and a key look like Escape and a key that came at once, as on a busy machine or a slow line: whoever pressed Escape
+        // must not have the next keys taken by what he wanted to leave.
+        _ => Some((Some(Key::Escape), 1)),
     }
 }
 
@@ -189,6 +190,12 @@ mod tests {
         assert_eq!(keys.typed(b"\x1b\x1b"), [Key::Escape]);
         assert_eq!(keys.typed(b"["), []);
         assert_eq!(keys.give_up(), None);
+    }
+
+    #[test]
+    fn an_escape_with_the_next_key_right_behind_it_is_both() {
+        assert_eq!(Keys::default().typed(b"\x1bk\r"), [Key::Escape, Key::Char('k'), Key::Enter]);
+        assert_eq!(Keys::default().typed(b"\x1b\xec\x95\x88"), [Key::Escape, Key::Char('안')]);
     }
 
     proptest! {

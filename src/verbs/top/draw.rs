@@ -229,7 +229,7 @@ fn head(top: &Top, page: &mut Page<'_>) {
         .context
         .interval
         .map_or_else(String::new, |interval| format!("  CPU over {:.1}s", interval.as_secs_f64()));
-    page.put(x, 0, &format!("{load}  up {uptime}{interval}"), page.theme.plain);
+    page.put(x, 0, &format!("{interval}{load}  up {uptime}"), page.theme.plain);
     if head_height(top) > 1 {
         cpus(top, page);
         let y = 1 + cpu_rows(top);
