@@ -201,9 +201,11 @@ fn arguments(process: &Process) -> Value<'_> {
     }
 }
 
+/// The letters of states.
+pub(super) const LETTERS: &str = "RSDTtZXIP";
+
 /// Each letter without a text of its own.
 fn letter(letter: char) -> Value<'static> {
-    const LETTERS: &str = "RSDTtZXIP";
     match LETTERS.find(letter) {
         Some(at) => Value::text(&LETTERS[at..=at]),
         None => Value::text(letter.to_string()),

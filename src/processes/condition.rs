@@ -1,8 +1,8 @@
 //! Conditions on columns: `state=D,Z`, `rss>100M`, `age<5m`, `name~^kworker`.
 
-use super::columns::Column;
+use super::columns::{Column, LETTERS};
 use super::value::{Value, printable};
-use super::{COLUMNS, Context};
+use super::{COLUMNS, Context, in_short};
 use crate::config;
 use doula_host::procfs::Want;
 use doula_model::process::Process;
@@ -43,7 +43,8 @@ impl Condition {
         let order = |test| Test::Order(test, value.to_owned());
         let test = match *operator {
             "~" | "!~" => Test::Match(
-                Regex::new(value).map_err(|error| format!("`{value}` is no regular expression: {error}"))?,
+                Regex::new(value)
+                    .map_err(|error| format!("`{value}` is no regular expression: {}", in_short(&error)))?,
                 *operator == "~",
             ),
             "=" | "!=" => Test::Equal(value.split(',').map(str::to_owned).collect(), *operator == "="),
@@ -59,10 +60,11 @@ impl Condition {
 
     /// A condition whose value is nothing that the column could be is a mistake.
     fn check(&self) -> Result<(), String> {
-        let Test::Order(_, value) = &self.test else { return Ok(()) };
-        let readable =
-            value.parse::<f64>().is_ok() || config::size(value).is_ok() || config::duration(value).is_ok();
-        if readable { Ok(()) } else { Err(format!("`{value}` is no number, size or time")) }
+        match &self.test {
+            Test::Order(_, value) => is_amount(value),
+            Test::Equal(values, _) => values.iter().try_for_each(|value| can_be(self.column.name, value)),
+            Test::Match(..) => Ok(()),
+        }
     }
 
     /// Asks for what it needs.
@@ -81,6 +83,55 @@ impl Condition {
                 pattern.is_match(&text) == *yes
             }
         }
+    }
+}
+
+fn is_amount(value: &str) -> Result<(), String> {
+    let readable =
+        value.parse::<f64>().is_ok() || config::size(value).is_ok() || config::duration(value).is_ok();
+    if readable { Ok(()) } else { Err(format!("`{value}` is no number, size or time")) }
+}
+
+/// Whether there is such a value of this column, so that a slip does not look as if nobody were so.
+fn can_be(column: &str, value: &str) -> Result<(), String> {
+    /// Columns whose values are any text.
+    const TEXTS: [&str; 14] = [
+        "name",
+        "args",
+        "exit",
+        "tty",
+        "wchan",
+        "cgroup",
+        "container",
+        "nspid",
+        "policy",
+        "start",
+        "switches",
+        "caps",
+        "flags",
+        "cpu",
+    ];
+    if matches!(value, "" | "-" | "locked") || TEXTS.contains(&column) {
+        return Ok(());
+    }
+    let is_number = value.parse::<u32>().is_ok();
+    match column {
+        "state" if value.len() == 1 && LETTERS.contains(value) => Ok(()),
+        "state" => Err(format!(
+            "`{value}` is no state; states are R, S, D, T, t, Z, I, X and P (`doula ps -o help`)"
+        )),
+        "pending" | "blocked" | "ignored" | "caught" => value
+            .parse::<Signal>()
+            .map(drop)
+            .map_err(|error| format!("{error}: write it as TERM, SIGHUP, 9 or RTMIN+1")),
+        "user" | "ruser" if !is_number && uzers::get_user_by_name(value).is_none() => {
+            Err(format!("there is no user `{value}` on this machine; a number may be written too"))
+        }
+        "group" if !is_number && uzers::get_group_by_name(value).is_none() => {
+            Err(format!("there is no group `{value}` on this machine; a number may be written too"))
+        }
+        "user" | "ruser" | "group" => Ok(()),
+        _ => is_amount(value),
     }
 }
 

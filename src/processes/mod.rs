@@ -164,3 +164,10 @@ pub(crate) fn why_locked(reader: &mut Reader, pid: Pid) -> String {
     };
     format!("memory map locked{by}: whoever asks for arguments or memory of {pid} waits too")
 }
+
+/// What is wrong with a regular expression, on one line: its last one, behind those that show the place.
+pub(crate) fn in_short(error: &regex::Error) -> String {
+    let text = error.to_string();
+    let last = text.lines().last().unwrap_or_default();
+    last.strip_prefix("error: ").unwrap_or(last).to_owned()
+}

@@ -104,14 +104,22 @@ fn a_pattern_finds_names_and_nobody_above_us() {
 #[test]
 fn what_is_wrong_is_one_error_and_nobody_is_touched() {
     for (args, part) in [
-        (["signal", "NONE", "1"].as_slice(), "unknown signal `NONE`"),
+        (["signal", "NONE", "1"].as_slice(), "unknown signal `NONE`: write it as TERM"),
+        (&["signal", "HUP", "--", "-5"], "a group is meant by `--group 5`"),
         (&["kill", "--group", "name"], "`name` is no number of a group or session"),
-        (&["kill", "("], "is no number and no regular expression"),
+        (&["kill", "("], "`(` is no number and no regular expression: unclosed group\n"),
         (&["kill", "0"], "0 is no number of a process"),
     ] {
         let said = doula(args);
         assert!(said.code == Some(2) && said.err.contains(part), "{said:?}");
     }
+    let us = std::process::id().to_string();
+    let said = doula(&["kill", "--tree", "--dry-run", &us]);
+    assert!(
+        said.code == Some(1) && said.err.contains("this doula runs below it, so its tree is left"),
+        "{said:?}"
+    );
+    assert!(said.out.is_empty(), "{said:?}");
     let said = doula(&["kill", "no-such-name-of-a-process"]);
     assert!(said.code == Some(1) && said.err.contains("no process was found"), "{said:?}");
 }

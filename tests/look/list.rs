@@ -93,8 +93,13 @@ fn what_is_not_understood_is_one_error_with_its_cure() {
         (["-o", "pid,stat"], "there is no column `stat` (did you mean `state`?)"),
         (["-w", "rss>lots"], "`lots` is no number, size or time"),
         (["-w", "rss"], "`rss` is followed by none of"),
-        (["-w", "name~("], "is no regular expression"),
+        (["-w", "name~("], "`(` is no regular expression: unclosed group"),
         (["-s", "nothing"], "there is no column `nothing`"),
+        (["-w", "state=D,Q"], "`Q` is no state; states are R, S, D"),
+        (["-w", "ignored=CHILD"], "unknown signal `CHILD`: write it as TERM"),
+        (["-w", "user=no-such-user"], "there is no user `no-such-user` on this machine"),
+        (["-w", "group!=no-such-group"], "there is no group `no-such-group` on this machine"),
+        (["-w", "ppid=init"], "`init` is no number, size or time"),
     ] {
         let said = doula(&["ps", args[0], args[1]]);
         assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{said:?}");

@@ -6,7 +6,7 @@
 use crate::config;
 use crate::error::{Exit, Failure, Outcome};
 use crate::processes::{
-    COLUMNS, Column, Condition, Context, Value, below, style_of, unknown_column, why_locked,
+    COLUMNS, Column, Condition, Context, Value, below, in_short, style_of, unknown_column, why_locked,
 };
 use crate::ui::{Cell, Style, Table, Ui};
 use doula_host::procfs::{Reader, Spare, Want};
@@ -328,7 +328,7 @@ fn pid(number: i32) -> Result<Pid, Failure> {
 
 fn pattern(text: &str) -> Result<Regex, Failure> {
     Regex::new(text).map_err(|error| {
-        Failure::usage(format!("`{text}` is no number and no regular expression: {error}"))
+        Failure::usage(format!("`{text}` is no number and no regular expression: {}", in_short(&error)))
             .hint("put a backslash before characters that are meant as they are")
     })
 }

@@ -11,7 +11,7 @@ use crate::processes::printable;
 use crate::ui::{Style, Ui, escape};
 use doula_host::aim::{self, Missed, Target, Tree};
 use doula_host::diagnosis::{Doctor, Kill};
-use doula_host::procfs::{ProcState, Reader, Stat};
+use doula_host::procfs::{ProcState, Reader, Stat, Want};
 use doula_host::{Pid, Signal};
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -87,7 +87,10 @@ pub(crate) struct KillArgs {
 }
 
 fn signal(text: &str) -> Result<Signal, String> {
-    text.parse().map_err(|error: doula_model::signal::UnknownSignal| error.to_string())
+    let unknown = |error: doula_model::signal::UnknownSignal| {
+        format!("{error}: write it as TERM, SIGHUP, 9 or RTMIN+1 (`kill -l` lists them)")
+    };
+    text.parse().map_err(unknown)
 }
 
 /// `doula signal`.
@@ -170,6 +173,11 @@ impl Round {
         let mut round =
             Round { reader, grows: whom.tree, tree: Tree::below(&[]), told: Vec::new(), missed: Vec::new() };
         if whom.tree {
+            let above = aim::ourselves(&round.reader.scan(&Want::default()).map_err(failed)?);
+            for stat in found.iter().filter(|stat| above.contains(&stat.pid)) {
+                let why = "this doula runs below it, so its tree is left; name those of its children that are meant";
+                round.missed.push(line(stat.pid, &stat.name, why));
+            }
             round.tree = Tree::below(&found.iter().map(Stat::identity).collect::<Vec<_>>());
             round.tree.look(&mut round.reader, None).map_err(failed)?;
             return Ok(round);

@@ -1,6 +1,7 @@
 //! Who is meant.
 
 use crate::error::Failure;
+use crate::processes::in_short;
 use doula_host::aim::ourselves;
 use doula_host::procfs::{Reader, Stat, Want};
 use regex::bytes::Regex;
@@ -57,13 +58,19 @@ impl Whom {
         for text in &self.whom {
             match (text.parse::<i32>(), Regex::new(text)) {
                 (Ok(number), _) if number > 0 => numbers.push(number),
+                (Ok(number), _) if number < -1 => {
+                    let text = format!("{number} is no number of a process");
+                    return Err(Failure::usage(text)
+                        .hint(format!("a group is meant by `--group {}`", -i64::from(number))));
+                }
                 (Ok(number), _) => return Err(Failure::usage(format!("{number} is no number of a process"))),
                 (Err(_), _) if self.group || self.session => {
                     return Err(Failure::usage(format!("`{text}` is no number of a group or session")));
                 }
                 (Err(_), Ok(pattern)) => patterns.push(pattern),
                 (Err(_), Err(error)) => {
-                    let text = format!("`{text}` is no number and no regular expression: {error}");
+                    let text =
+                        format!("`{text}` is no number and no regular expression: {}", in_short(&error));
                     return Err(Failure::usage(text));
                 }
             }

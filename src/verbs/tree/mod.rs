@@ -7,7 +7,7 @@ mod shape;
 mod svg;
 
 use crate::error::{Exit, Failure, Outcome};
-use crate::processes::{Context, Value, why_locked};
+use crate::processes::{Context, Value, in_short, why_locked};
 use crate::ui::Ui;
 use doula_host::procfs::{Reader, Spare, Want};
 use doula_model::process::Process;
@@ -141,7 +141,8 @@ impl Wanted {
                 (Ok(pid), _) => wanted.pids.push(pid),
                 (Err(_), Ok(pattern)) => wanted.patterns.push(pattern),
                 (Err(_), Err(error)) => {
-                    let text = format!("`{text}` is no number and no regular expression: {error}");
+                    let text =
+                        format!("`{text}` is no number and no regular expression: {}", in_short(&error));
                     return Err(Failure::usage(text));
                 }
             }
