@@ -5,6 +5,7 @@ mod blocked;
 mod circle;
 mod frozen;
 mod load;
+mod nfs;
 mod reaped;
 mod zombies;
 

@@ -35,6 +35,19 @@ pub fn serve_file(device: impl AsFd, over: &CStr) -> Result<()> {
     })
 }
 
+/// `mount("127.0.0.1:/", over, "nfs", 0, …)`—mounts a file system of NFS 3 whose server listens at this port of the machine's own
+/// address, and for as long as that does not answer, waits. ENODEV in a kernel without NFS.
+///
+/// <https://man7.org/linux/man-pages/man5/nfs.5.html>
+pub fn mount_nfs(port: u16, over: &CStr) -> Result<()> {
+    let options = format!(
+        "vers=3,nolock,proto=tcp,mountproto=tcp,mountvers=3,addr=127.0.0.1,mountaddr=127.0.0.1,port={port},mountport={port}\0"
+    );
+    let options = options.as_ptr().cast();
+    // SAFETY: all texts end with a NUL byte and outlive the call.
+    succeeded(unsafe { libc::mount(c"127.0.0.1:/".as_ptr(), over.as_ptr(), c"nfs".as_ptr(), 0, options) })
+}
+
 /// Maps the first page of a file, writes a byte to it, and takes it out of the memory map again: munmap(2) writes the page
 /// back, and holds the lock of the memory map (for reading) for as long as that takes.
 ///

@@ -41,8 +41,15 @@ pub(super) fn named(reader: &mut Reader, pid: Pid, call: Call) -> Option<Open> {
         let begin = fs::read_link(format!("/proc/{pid}/{place}")).ok()?.into_os_string().into_vec();
         [begin.as_slice(), b"/", &path].concat()
     };
-    let mount = mount_of(pid, &path);
+    let mount = if call.name == "mount" { mounted(reader, pid, call, &path) } else { mount_of(pid, &path) };
     Some(Open::File(path, mount))
+}
+
+/// What mount(2) is about to mount there.
+fn mounted(reader: &mut Reader, pid: Pid, call: Call, point: &[u8]) -> Option<Mount> {
+    let source = reader.text_in_memory(pid, call.args[0])?;
+    let kind = String::from_utf8(reader.text_in_memory(pid, call.args[2])?).ok()?;
+    Some(Mount { point: point.to_vec(), kind, source, device: (0, 0) })
 }
 
 /// The mount of a path, or of the directory that it would be in: by what the kernel knows of it already, else by its text.
