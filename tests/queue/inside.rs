@@ -63,6 +63,28 @@ fn a_job_that_is_buried_is_copied_to_the_dead_and_leaves_the_queue() {
     assert!((1..=3).all(|number| result(number).is_some()));
 }
 
+/// Has the stream of results take so many and no more; -1: any number.
+fn take_results(server: &Server, most: i64) {
+    let mut config = ask(server, "$JS.API.STREAM.INFO.DOULA-q-results", "")["config"].clone();
+    config["max_msgs"] = most.into();
+    config["discard"] = "new".into();
+    let answer = ask(server, "$JS.API.STREAM.UPDATE.DOULA-q-results", &config.to_string());
+    assert!(answer["error"].is_null(), "{answer}");
+}
+
+#[test]
+fn a_result_that_the_server_does_not_store_is_kept_until_it_does() {
+    let Some(server) = Server::new("refused", &[]) else { return };
+    let worker = server.worker(&["-j", "2"]);
+    assert_eq!(server.submit(&["--run", "before", "echo", "{}", ":::", "1"]).out, "1\n");
+    take_results(&server, 1);
+    let submit = server.submit_beside(&["--run", "after", "-k", "echo", "{}", ":::", "2", "3"]);
+    worker.says("results are not stored, and tried again and again: maximum messages exceeded");
+    take_results(&server, -1);
+    let said = submit.join().expect("no panic");
+    assert_eq!((said.code, said.out.as_str()), (Some(0), "2\n3\n"), "{}", said.err);
+}
+
 #[test]
 fn who_works_is_in_the_bucket_of_workers_until_it_leaves() {
     let Some(server) = Server::new("members", &[]) else { return };

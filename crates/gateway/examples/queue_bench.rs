@@ -112,12 +112,18 @@ fn gateway(url: &str, queue: &str, slots: u32, program: &str) -> Result<()> {
     line.ask(&Ask::Work { login, name, lease: None }, b"")?;
     line.ask(&Ask::Slots(slots), b"")?;
     while let Ok((tell, _)) = line.wait() {
-        match tell {
-            Tell::Given { lease, .. } => line.ask(&Ask::Done(lease), RESULT)?,
-            Tell::Ready => writeln!(std::io::stdout(), "ready")?,
-            Tell::Refused { why, .. } => return Err(why.into()),
-            Tell::Stored(_) | Tell::Result(_) | Tell::Withdrawn(_) | Tell::Note(_) => {}
+        let mut told = Some(tell);
+        // All that was given together is ended together.
+        while let Some(tell) = told {
+            match tell {
+                Tell::Given { lease, .. } => line.put(&Ask::Done(lease), RESULT)?,
+                Tell::Ready => writeln!(std::io::stdout(), "ready")?,
+                Tell::Refused { why, .. } => return Err(why.into()),
+                Tell::Stored(_) | Tell::Result(_) | Tell::Withdrawn(_) | Tell::Note(_) => {}
+            }
+            told = line.told()?.map(|(tell, _)| tell);
         }
+        line.flush()?;
     }
     child.wait()?;
     Ok(())

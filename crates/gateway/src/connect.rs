@@ -4,12 +4,14 @@ use crate::words::{Login, Tell};
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
 use std::path::Path;
 use std::time::Duration;
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 /// A machine that was cut off is noticed after two of them.
 const PING: Duration = Duration::from_secs(5);
 /// No server takes longer to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// So much may wait in the client before whoever says more waits too: more than is said before we hear that the connection is lost.
+const WAITING: usize = 1 << 16;
 /// Between two looks for a server that is gone, at most.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -20,8 +22,32 @@ pub(crate) enum Link {
     Back,
 }
 
-/// Connects, and has `links` told what happens to the connection later.
-pub(crate) async fn connect(login: &Login, links: UnboundedSender<Link>) -> Result<Client, Tell> {
+/// What happens to a connection, one change after the other.
+#[derive(Debug)]
+pub(crate) struct Links {
+    heard: UnboundedReceiver<Link>,
+    now: Link,
+}
+
+impl Links {
+    /// The next change; for ever, where none comes.
+    pub(crate) async fn changed(&mut self) -> Link {
+        loop {
+            match self.heard.recv().await {
+                Some(link) if link != self.now => {
+                    self.now = link;
+                    return link;
+                }
+                Some(_) => {}
+                None => std::future::pending().await,
+            }
+        }
+    }
+}
+
+/// Connects; what happens to the connection later is told.
+pub(crate) async fn connect(login: &Login) -> Result<(Client, Links), Tell> {
+    let (links, heard) = unbounded_channel();
     let servers = login.servers.iter().map(|server| server.parse::<ServerAddr>());
     let servers: Vec<ServerAddr> =
         servers.collect::<Result<_, _>>().map_err(|error| wrong(format!("{}: {error}", shown(login))))?;
@@ -29,6 +55,7 @@ pub(crate) async fn connect(login: &Login, links: UnboundedSender<Link>) -> Resu
         .name("doula")
         .connection_timeout(PATIENCE)
         .ping_interval(PING)
+        .client_capacity(WAITING)
         .reconnect_delay_callback(|tries| {
             AGAIN.min(Duration::from_millis(50) * u32::try_from(tries).unwrap_or(20))
         })
@@ -55,7 +82,8 @@ pub(crate) async fn connect(login: &Login, links: UnboundedSender<Link>) -> Resu
             None => options.token(user),
         };
     }
-    options.connect(servers).await.map_err(|error| refused(login, &error))
+    let client = options.connect(servers).await.map_err(|error| refused(login, &error))?;
+    Ok((client, Links { heard, now: Link::Back }))
 }
 
 /// Who we are, and whom we trust.

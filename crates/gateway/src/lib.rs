@@ -17,7 +17,11 @@ mod wire;
 #[cfg(feature = "nats")]
 mod connect;
 #[cfg(feature = "nats")]
+mod ends;
+#[cfg(feature = "nats")]
 mod names;
+#[cfg(feature = "nats")]
+mod open;
 #[cfg(feature = "nats")]
 mod results;
 #[cfg(feature = "nats")]

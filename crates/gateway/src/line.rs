@@ -21,6 +21,8 @@ pub struct Line {
     asks: UnixStream,
     tells: UnixStream,
     frames: Frames,
+    /// What is put and not written yet.
+    put: Vec<u8>,
 }
 
 impl Line {
@@ -32,7 +34,7 @@ impl Line {
         let (asks, input) = UnixStream::pair()?;
         let (tells, output) = UnixStream::pair()?;
         tells.set_nonblocking(true)?;
-        Ok((Line { asks, tells, frames: Frames::default() }, input.into(), output.into()))
+        Ok((Line { asks, tells, frames: Frames::default(), put: Vec::new() }, input.into(), output.into()))
     }
 
     /// Asks for something.
@@ -40,7 +42,27 @@ impl Line {
     /// # Errors
     /// EPIPE: the gateway is gone.
     pub fn ask(&mut self, ask: &Ask, body: &[u8]) -> io::Result<()> {
-        self.asks.write_all(&wire::frame(ask, body)?)
+        self.put(ask, body)?;
+        self.flush()
+    }
+
+    /// The same for one of several, which go out together at [`Line::flush`]: to be called before anything is waited for.
+    ///
+    /// # Errors
+    /// EPIPE: the gateway is gone.
+    pub fn put(&mut self, ask: &Ask, body: &[u8]) -> io::Result<()> {
+        self.put.extend_from_slice(&wire::frame(ask, body)?);
+        if self.put.len() > PIECE { self.flush() } else { Ok(()) }
+    }
+
+    /// Writes all that was put.
+    ///
+    /// # Errors
+    /// EPIPE: the gateway is gone.
+    pub fn flush(&mut self) -> io::Result<()> {
+        let written = self.asks.write_all(&self.put);
+        self.put.clear();
+        written
     }
 
     /// The next thing that was told, if there is one.
@@ -98,13 +120,16 @@ mod tests {
     fn what_is_told_comes_in_order_and_the_end_of_the_gateway_is_an_error() {
         let (mut line, input, output) = Line::new().expect("sockets");
         assert!(line.told().expect("nothing yet").is_none());
-        line.ask(&Ask::Task(7), b"do it").expect("asked");
+        line.put(&Ask::Task(7), b"do it").expect("put");
+        line.ask(&Ask::Task(8), b"too").expect("asked");
         let mut frames = Frames::default();
         let mut piece = [0; 100];
         let read = File::from(input).read(&mut piece).expect("read");
         frames.push(&piece[..read]);
-        let (ask, body) = frames.next::<Ask>().expect("a message").expect("whole");
-        assert!(matches!(ask, Ask::Task(7)) && body == b"do it");
+        for (number, bytes) in [(7, b"do it".as_slice()), (8, b"too")] {
+            let (ask, body) = frames.next::<Ask>().expect("a message").expect("whole");
+            assert!(matches!(ask, Ask::Task(task) if task == number) && body == bytes);
+        }
         let mut output = File::from(output);
         for tell in [Tell::Stored(1), Tell::Stored(2)] {
             output.write_all(&wire::frame(&tell, b"").expect("short")).expect("told");

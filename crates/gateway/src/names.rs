@@ -152,6 +152,14 @@ impl Names {
     }
 }
 
+/// Which delivery a message is, from 1, and its number in the stream: they are in the subject by which it is acknowledged,
+/// `$JS.ACK.STREAM.CONSUMER.DELIVERY.NUMBER.…`, with a domain and an account before the stream where servers have those.
+pub(crate) fn delivery(ack: &str) -> Option<(u32, u64)> {
+    let words: Vec<&str> = ack.strip_prefix("$JS.ACK.")?.split('.').collect();
+    let behind = if words.len() >= 9 { 4 } else { 2 };
+    Some((words.get(behind)?.parse().ok()?, words.get(behind + 1)?.parse().ok()?))
+}
+
 fn trouble(name: &str, error: &dyn Display) -> Trouble {
     let error = error.to_string();
     let off = ["no responders", "unavailable", "not enabled", "503", "10076", "10039"]
@@ -161,4 +169,19 @@ fn trouble(name: &str, error: &dyn Display) -> Trouble {
         return "the server has no JetStream: start it with -js, or turn that on for this account".to_owned();
     }
     format!("the stream {name} cannot be made: {error}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delivery_is_read_from_both_kinds_of_subjects_and_from_nothing_else() {
+        assert_eq!(delivery("$JS.ACK.DOULA-q.workers.3.17.40.1700000000000000000.5"), Some((3, 17)));
+        let of_a_domain = "$JS.ACK.hub.AB12.DOULA-q.workers.2.18.41.1700000000000000000.5.random";
+        assert_eq!(delivery(of_a_domain), Some((2, 18)));
+        for other in ["", "_INBOX.x", "$JS.ACK.DOULA-q.workers", "$JS.ACK.DOULA-q.workers.x.17.4.1.5"] {
+            assert_eq!(delivery(other), None, "{other}");
+        }
+    }
 }

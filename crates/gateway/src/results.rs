@@ -4,6 +4,7 @@
 //! workers that both did a task, because one of them was taken for lost, make one result, and whoever reads it never sees it change.
 
 use crate::names::Names;
+use async_nats::Client;
 use async_nats::header::{HeaderMap, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID};
 use async_nats::jetstream::Context;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
@@ -52,6 +53,13 @@ pub(crate) async fn publish(js: &Context, subject: &str, headers: &HeaderMap, by
     }
 }
 
+/// The same until it is there, or another one was before: also a stream that is full is waited for.
+pub(crate) async fn insist(js: &Context, subject: &str, headers: &HeaderMap, bytes: &[u8]) {
+    while publish(js, subject, headers, bytes).await == Stored::Full {
+        tokio::time::sleep(LONGEST_PAUSE).await;
+    }
+}
+
 fn is_full(error: &PublishError) -> bool {
     let cause = error.source().and_then(|cause| cause.downcast_ref::<Error>());
     cause.is_some_and(|cause| {
@@ -61,35 +69,38 @@ fn is_full(error: &PublishError) -> bool {
 
 /// The headers of a message that is stored only if its subject has none, and known by this name if it comes twice.
 pub(crate) fn first_of(name: &str) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
+    let mut headers = alone();
     headers.insert(NATS_MESSAGE_ID, name);
     headers
 }
 
-/// Stores the result of a task, unless it has one. `lease` is a name that no other delivery of the task has.
-pub(crate) async fn store(
-    js: &Context,
-    names: &Names,
-    (run, task): (&str, u64),
-    lease: &str,
-    result: &[u8],
-) -> Stored {
-    let subject = names.subject("result", run, task);
-    let most = js.client().max_payload().saturating_sub(ROOM).max(ROOM);
+/// The headers of a message that is stored only if its subject has none.
+pub(crate) fn alone() -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
+    headers
+}
+
+/// A longer result goes in parts.
+pub(crate) fn most(client: &Client) -> usize {
+    client.max_payload().saturating_sub(ROOM).max(ROOM)
+}
+
+/// Stores the result of a task, unless it has one. `lease` is a name that no other delivery of the task has.
+pub(crate) async fn store(js: &Context, names: &Names, (run, task): (&str, u64), lease: &str, result: &[u8]) {
+    let subject = names.subject("result", run, task);
+    let (most, mut headers) = (most(&js.client()), alone());
     if result.len() <= most {
-        return publish(js, &subject, &headers, result).await;
+        return insist(js, &subject, &headers, result).await;
     }
     let mut count = 0;
     for (at, part) in result.chunks(most).enumerate() {
         let part_of = names.subject("part", run, format!("{task}-{lease}-{at}"));
-        publish(js, &part_of, &HeaderMap::new(), part).await;
+        insist(js, &part_of, &HeaderMap::new(), part).await;
         count = at + 1;
     }
     headers.insert(PARTS, format!("{lease} {count}").as_str());
-    publish(js, &subject, &headers, b"").await
+    insist(js, &subject, &headers, b"").await;
 }
 
 /// All of a result, whose first message this is. `None`: parts of it are gone.

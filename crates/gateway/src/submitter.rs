@@ -4,8 +4,9 @@
 //! that is handed in again, by this process or by the next one of the same run, is there once. When the queue is full it is
 //! tried again until there is room, and the submitter is asked for no more than is on its way.
 
-use crate::connect::{self, Link};
+use crate::connect::Link;
 use crate::names::Names;
+use crate::open::Queue;
 use crate::results::{self, Stored};
 use crate::serve::{Asked, Tells};
 use crate::words::{Ask, Login, Tell};
@@ -30,14 +31,7 @@ pub(crate) async fn submit(
     mut asks: UnboundedReceiver<Asked>,
     tells: &Tells,
 ) -> Result<(), Tell> {
-    let (sender, mut links) = unbounded_channel();
-    let client = connect::connect(login, sender).await?;
-    let names = Names::of(login);
-    let js = jetstream::new(client);
-    let doula = |why: String| Tell::Refused { usage: false, why };
-    names.streams(&js, Some(most)).await.map_err(doula)?;
-    names.consumer(&js, None).await.map_err(doula)?;
-    let results = js.get_stream(names.results()).await.map_err(|error| doula(error.to_string()))?;
+    let Queue { js, names, results, mut links, .. } = Queue::open(login, Some(most), None).await?;
     let (caught_up, backlog) = oneshot::channel();
     let (again, reconnected) = watch::channel(0_u32);
     let reader = Reader { stream: results, names: names.clone(), run: run.clone(), tells: tells.clone() };
@@ -46,7 +40,7 @@ pub(crate) async fn submit(
     tells.tell(&Tell::Ready, b"");
     let mut stores = FuturesUnordered::new();
     let (full, mut was_full) = unbounded_channel();
-    let (mut told_full, mut was_lost) = (false, false);
+    let mut told_full = false;
     loop {
         tokio::select! {
             asked = asks.recv() => match asked {
@@ -60,17 +54,12 @@ pub(crate) async fn submit(
             Some(()) = was_full.recv() => if !std::mem::replace(&mut told_full, true) {
                 tells.note("the queue is full: tasks are handed in as workers make room");
             },
-            Some(link) = links.recv() => match link {
-                Link::Lost if !was_lost => {
-                    was_lost = true;
-                    tells.note("the connection to the queue is lost: the servers are looked for");
-                }
-                Link::Back if was_lost => {
-                    was_lost = false;
+            link = links.changed() => match link {
+                Link::Lost => tells.note("the connection to the queue is lost: the servers are looked for"),
+                Link::Back => {
                     tells.note("the connection to the queue is back");
                     again.send_modify(|times| *times += 1);
                 }
-                Link::Lost | Link::Back => {}
             },
         }
     }

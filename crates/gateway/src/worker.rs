@@ -4,20 +4,22 @@
 //! server has forgotten. A lease is kept only on doula's word that it works at the task ([`Ask::Alive`]): when doula hangs, so
 //! that nobody looks after the job, the server gives the task to another one.
 
-use crate::connect::{self, Link};
-use crate::names::{FORGOTTEN, Names};
+use crate::connect::Link;
+use crate::ends::{Ends, acknowledge};
+use crate::names::{self, FORGOTTEN, Names};
+use crate::open::Queue;
 use crate::results;
 use crate::serve::{Asked, Tells};
 use crate::words::{Ask, History, Login, Tell};
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
-use async_nats::jetstream::{self, AckKind, Context};
-use async_nats::{HeaderMap, Subscriber};
+use async_nats::jetstream::{AckKind, Context};
+use async_nats::{Client, HeaderMap, Message, Subject, Subscriber};
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 /// A request for tasks ends after this time, and another one is made.
@@ -32,10 +34,14 @@ const LAST: Duration = Duration::from_secs(30);
 /// A task in our hands.
 #[derive(Debug)]
 struct Lease {
-    message: jetstream::Message,
+    message: Message,
+    /// Where the server hears of its end.
+    ack: Subject,
     run: String,
     task: u64,
     delivery: u32,
+    /// Of the message in its stream.
+    sequence: u64,
     history: History,
     /// When it was kept last.
     kept: Instant,
@@ -44,7 +50,7 @@ struct Lease {
 impl Lease {
     /// No other delivery of the task has this name.
     fn name(&self) -> String {
-        format!("{}x{}", self.message.info().map_or(0, |info| info.stream_sequence), self.delivery)
+        format!("{}x{}", self.sequence, self.delivery)
     }
 }
 
@@ -65,9 +71,11 @@ struct Request {
 }
 
 struct Worker<'t> {
+    client: Client,
     js: Context,
     names: Names,
     results: Stream,
+    ends: Ends,
     name: String,
     /// Where tasks are asked for, and where they come to.
     next: String,
@@ -93,26 +101,22 @@ pub(crate) async fn work(
     mut asks: UnboundedReceiver<Asked>,
     tells: &Tells,
 ) -> Result<(), Tell> {
-    let (sender, mut links) = unbounded_channel();
-    let client = connect::connect(login, sender).await?;
-    let names = Names::of(login);
-    let js = jetstream::new(client.clone());
-    let doula = |why: String| Tell::Refused { usage: false, why };
-    names.streams(&js, None).await.map_err(doula)?;
-    let (next, lease) = names.consumer(&js, lease).await.map_err(doula)?;
-    let results = js.get_stream(names.results()).await.map_err(|error| doula(error.to_string()))?;
-    let inbox = client.new_inbox();
-    let subscribed = client.subscribe(format!("{inbox}.*")).await;
-    let mut tasks = subscribed.map_err(|error| doula(error.to_string()))?;
+    let mut queue = Queue::open(login, None, lease).await?;
+    let client = queue.client.clone();
+    let (inbox, answered) = (client.new_inbox(), client.new_inbox());
+    let mut tasks = subscribed(&client, &inbox).await?;
+    let mut answers = subscribed(&client, &answered).await?;
     tells.tell(&Tell::Ready, b"");
     let mut worker = Worker {
-        js,
-        names,
-        results,
+        ends: Ends::new(client.clone(), queue.names.clone(), answered),
+        client,
+        js: queue.js.clone(),
+        names: queue.names.clone(),
+        results: queue.results.clone(),
         name,
-        next,
+        next: queue.next.clone(),
         inbox,
-        lease,
+        lease: queue.lease,
         tells,
         slots: 0,
         drains: false,
@@ -126,7 +130,6 @@ pub(crate) async fn work(
     };
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut was_lost = false;
     loop {
         tokio::select! {
             biased;
@@ -134,17 +137,18 @@ pub(crate) async fn work(
                 Some(asked) => worker.asked(asked, &mut tasks).await,
                 None => break,
             },
-            Some(link) = links.recv() => worker.link(link, &mut was_lost),
+            link = queue.links.changed() => worker.link(link).await,
             Some(message) = tasks.next() => worker.came(message).await,
+            Some(answer) = answers.next() => worker.ends.answered(&answer, tells).await,
             Some(happened) = worker.works.next(), if !worker.works.is_empty() => worker.happened(happened),
-            _ = ticks.tick() => worker.show().await,
+            _ = ticks.tick() => worker.tick().await,
         }
         // What is said together is done together, and one request made for all slots that are free by it.
         if asks.is_empty() {
             worker.request().await;
         }
     }
-    drop(timeout(LAST, worker.leave(tasks)).await);
+    drop(timeout(LAST, worker.leave(tasks, answers)).await);
     Ok(())
 }
 
@@ -156,7 +160,7 @@ impl Worker<'_> {
                 self.show_if(others).await;
             }
             Ask::Alive(leases) => self.keep(&leases).await,
-            Ask::Done(lease) => self.done(lease, body),
+            Ask::Done(lease) => self.done(lease, body).await,
             Ask::Again { lease, pause, history } => self.again(lease, pause, history),
             Ask::Bury { lease, why } => self.bury(lease, why, body),
             Ask::Drain => {
@@ -169,22 +173,26 @@ impl Worker<'_> {
         }
     }
 
-    fn link(&mut self, link: Link, was_lost: &mut bool) {
+    async fn link(&mut self, link: Link) {
         match link {
-            Link::Lost if !*was_lost => {
-                *was_lost = true;
+            Link::Lost => {
+                self.ends.lost();
                 self.tells.note(
                     "the connection to the queue is lost: what runs goes on, and the servers are looked for",
                 );
             }
-            Link::Back if *was_lost => {
-                *was_lost = false;
+            Link::Back => {
                 self.tells.note("the connection to the queue is back");
                 // A server that was started anew knows nothing of them.
                 self.requests.clear();
+                self.ends.back().await;
             }
-            Link::Lost | Link::Back => {}
         }
+    }
+
+    async fn tick(&mut self) {
+        self.ends.tick().await;
+        self.show().await;
     }
 
     /// Asks for as many tasks as there are free slots. Not for few of them while others are asked for.
@@ -194,21 +202,20 @@ impl Worker<'_> {
         let asked: u32 = self.requests.iter().map(|request| request.left).sum();
         let held = u32::try_from(self.leases.len()).unwrap_or(u32::MAX).saturating_add(self.looked_up);
         let free = self.slots.saturating_sub(held).saturating_sub(asked);
-        if self.drains || free == 0 || (asked > 0 && free < self.slots / 4) {
+        if self.ends.is_lost() || self.drains || free == 0 || (asked > 0 && free < self.slots / 4) {
             return;
         }
         self.requested += 1;
         let number = self.requested;
         let body = format!("{{\"batch\":{free},\"expires\":{}}}", REQUEST.as_nanos());
         let reply = format!("{}.{number}", self.inbox);
-        let client = self.js.client();
-        if client.publish_with_reply(self.next.clone(), reply, body.into()).await.is_ok() {
+        if self.client.publish_with_reply(self.next.clone(), reply, body.into()).await.is_ok() {
             self.requests.push(Request { number, left: free, until: now + REQUEST + LATE });
         }
     }
 
     /// A task, or the end of a request.
-    async fn came(&mut self, message: async_nats::Message) {
+    async fn came(&mut self, message: Message) {
         if message.status.is_some() {
             let number = message.subject.rsplit('.').next().and_then(|number| number.parse::<u64>().ok());
             // 100 is no end.
@@ -220,24 +227,16 @@ impl Worker<'_> {
         if let Some(request) = self.requests.iter_mut().find(|request| request.left > 0) {
             request.left -= 1;
         }
-        let message = jetstream::Message { message, context: self.js.clone() };
-        match self.lease_of(&message) {
-            Some((run, task, delivery)) => {
-                let (history, kept) = (History::default(), Instant::now());
-                let lease = Lease { message, run, task, delivery, history, kept };
-                if delivery > 1 { self.look_up(lease) } else { self.give(lease) }
-            }
-            None => {
-                self.tells
-                    .note(format!("{} is no name of a task: it is taken out of the queue", message.subject));
-                drop(message.ack_with(AckKind::Term).await);
-            }
-        }
-    }
-
-    fn lease_of(&self, message: &jetstream::Message) -> Option<(String, u64, u32)> {
-        let (run, task) = self.names.parse(&message.subject)?;
-        Some((run, task, u32::try_from(message.info().ok()?.delivered).ok()?))
+        let Some(ack) = message.reply.clone() else { return };
+        let (named, delivered) = (self.names.parse(&message.subject), names::delivery(&ack));
+        let (Some((run, task)), Some((delivery, sequence))) = (named, delivered) else {
+            let text = format!("{} is no name of a task: it is taken out of the queue", message.subject);
+            self.tells.note(text);
+            return acknowledge(&self.client, ack, AckKind::Term).await;
+        };
+        let (history, kept) = (History::default(), Instant::now());
+        let lease = Lease { message, ack, run, task, delivery, sequence, history, kept };
+        if delivery > 1 { self.look_up(lease) } else { self.give(lease) }
     }
 
     fn give(&mut self, lease: Lease) {
@@ -255,11 +254,11 @@ impl Worker<'_> {
     /// A task that was delivered before: perhaps it has a result, and only the end of its lease was lost.
     fn look_up(&mut self, mut lease: Lease) {
         self.looked_up += 1;
-        let (names, results) = (self.names.clone(), self.results.clone());
+        let (client, names, results) = (self.client.clone(), self.names.clone(), self.results.clone());
         self.works.push(Box::pin(async move {
             let result = names.subject("result", &lease.run, lease.task);
             if last(&results, &result).await.is_some() {
-                drop(lease.message.ack().await);
+                acknowledge(&client, lease.ack, AckKind::Ack).await;
                 return Happened::Known(None);
             }
             let written = last(&results, &names.subject("try", &lease.run, lease.task)).await;
@@ -282,22 +281,28 @@ impl Worker<'_> {
 
     /// Tells the server that these are worked at.
     async fn keep(&mut self, leases: &[u64]) {
+        if self.ends.is_lost() {
+            return;
+        }
         for number in leases {
             let Some(lease) = self.leases.get_mut(number) else { continue };
             if lease.kept.elapsed() >= self.lease / 3 {
                 lease.kept = Instant::now();
-                drop(lease.message.ack_with(AckKind::Progress).await);
+                acknowledge(&self.client, lease.ack.clone(), AckKind::Progress).await;
             }
         }
     }
 
     /// The result first, then the end of the lease: whoever comes between them finds the result.
-    fn done(&mut self, lease: u64, result: Vec<u8>) {
+    async fn done(&mut self, lease: u64, result: Vec<u8>) {
         let Some(lease) = self.leases.remove(&lease) else { return };
-        let (js, names) = (self.js.clone(), self.names.clone());
+        if result.len() <= results::most(&self.client) {
+            return self.ends.begin((&lease.run, lease.task), lease.ack, result).await;
+        }
+        let (client, js, names) = (self.client.clone(), self.js.clone(), self.names.clone());
         self.works.push(Box::pin(async move {
             results::store(&js, &names, (&lease.run, lease.task), &lease.name(), &result).await;
-            drop(lease.message.ack().await);
+            acknowledge(&client, lease.ack, AckKind::Ack).await;
             Happened::Stored
         }));
     }
@@ -309,13 +314,13 @@ impl Worker<'_> {
     }
 
     fn give_back(&mut self, lease: Lease, pause: Duration, history: History) {
-        let (js, names) = (self.js.clone(), self.names.clone());
+        let (client, js, names) = (self.client.clone(), self.js.clone(), self.names.clone());
         self.works.push(Box::pin(async move {
             let subject = names.subject("try", &lease.run, lease.task);
             let written = serde_json::to_vec(&history).unwrap_or_default();
-            results::publish(&js, &subject, &HeaderMap::new(), &written).await;
+            results::insist(&js, &subject, &HeaderMap::new(), &written).await;
             let pause = Some(pause).filter(|pause| !pause.is_zero());
-            drop(lease.message.ack_with(AckKind::Nak(pause)).await);
+            acknowledge(&client, lease.ack, AckKind::Nak(pause)).await;
             Happened::Stored
         }));
     }
@@ -329,14 +334,14 @@ impl Worker<'_> {
     /// A copy for people first, then the result, then the end of the lease: the server would keep the task otherwise.
     fn bury(&mut self, lease: u64, why: String, result: Vec<u8>) {
         let Some(lease) = self.leases.remove(&lease) else { return };
-        let (js, names) = (self.js.clone(), self.names.clone());
+        let (client, js, names) = (self.client.clone(), self.js.clone(), self.names.clone());
         self.works.push(Box::pin(async move {
             let subject = names.subject("dead", &lease.run, lease.task);
             let mut headers = HeaderMap::new();
             headers.insert("Doula-Why", why.replace(['\r', '\n'], " ").as_str());
-            results::publish(&js, &subject, &headers, &lease.message.payload).await;
+            results::insist(&js, &subject, &headers, &lease.message.payload).await;
             results::store(&js, &names, (&lease.run, lease.task), &lease.name(), &result).await;
-            drop(lease.message.ack().await);
+            acknowledge(&client, lease.ack, AckKind::Ack).await;
             Happened::Stored
         }));
     }
@@ -351,19 +356,18 @@ impl Worker<'_> {
 
     /// Shows that we are here, now and then.
     async fn show(&mut self) {
-        if self.shown.is_some_and(|shown| shown.elapsed() < FORGOTTEN / 3) {
+        if self.ends.is_lost() || self.shown.is_some_and(|shown| shown.elapsed() < FORGOTTEN / 3) {
             return;
         }
         self.shown = Some(Instant::now());
         let state =
             serde_json::json!({ "slots": self.slots, "in_work": self.leases.len(), "drains": self.drains });
-        let (client, member) = (self.js.client(), self.names.member(&self.name));
-        drop(client.publish(member, state.to_string().into()).await);
+        drop(self.client.publish(self.names.member(&self.name), state.to_string().into()).await);
     }
 
     /// doula asks nothing more: what it did not end is for others, at once. Of a doula that died nothing is written down, so
     /// that each of its tasks counts as lost.
-    async fn leave(&mut self, mut tasks: Subscriber) {
+    async fn leave(&mut self, mut tasks: Subscriber, mut answers: Subscriber) {
         if !self.drains {
             drop(tasks.drain().await);
         }
@@ -373,20 +377,25 @@ impl Worker<'_> {
         }
         for (_, lease) in std::mem::take(&mut self.leases) {
             match died {
-                true => drop(lease.message.ack_with(AckKind::Nak(None)).await),
+                true => acknowledge(&self.client, lease.ack, AckKind::Nak(None)).await,
                 false => self.return_unbegun(lease),
             }
         }
         while let Some(happened) = self.works.next().await {
             self.happened(happened);
         }
-        let client = self.js.client();
+        self.ends.finish(&mut answers, self.tells).await;
         let mut headers = HeaderMap::new();
         headers.insert("KV-Operation", "PURGE");
         headers.insert("Nats-Rollup", "sub");
-        drop(client.publish_with_headers(self.names.member(&self.name), headers, "".into()).await);
-        drop(client.flush().await);
+        drop(self.client.publish_with_headers(self.names.member(&self.name), headers, "".into()).await);
+        drop(self.client.flush().await);
     }
+}
+
+async fn subscribed(client: &Client, inbox: &str) -> Result<Subscriber, Tell> {
+    let subscribed = client.subscribe(format!("{inbox}.*")).await;
+    subscribed.map_err(|error| Tell::Refused { usage: false, why: error.to_string() })
 }
 
 /// The last message of a subject. While the servers are gone it is asked for again.

@@ -65,6 +65,15 @@ impl Gateway {
         self.line.ask(ask, body).map_err(|error| gone(&error))
     }
 
+    /// The same for one of several, which go out together.
+    fn put(&mut self, ask: &Ask, body: &[u8]) -> io::Result<()> {
+        self.line.put(ask, body).map_err(|error| gone(&error))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.line.flush().map_err(|error| gone(&error))
+    }
+
     /// The next thing that was told, if there is one.
     fn told(&mut self) -> io::Result<Option<(Tell, Vec<u8>)>> {
         match self.early.pop_front() {

@@ -187,7 +187,7 @@ impl Submitter<'_> {
                 Next::End => self.source = Source::Over,
             }
         }
-        Ok(())
+        self.gateway.flush()
     }
 
     fn submit(&mut self, inputs: Inputs) -> io::Result<()> {
@@ -199,7 +199,7 @@ impl Submitter<'_> {
             return self.settle(task, &result);
         }
         self.on_the_way += 1;
-        self.gateway.ask(&Ask::Task(task.0), &job)
+        self.gateway.put(&Ask::Task(task.0), &job)
     }
 
     fn hear(&mut self) -> io::Result<()> {
