@@ -33,6 +33,13 @@ fn output_failures_and_exit_codes_are_those_of_a_local_run() {
 }
 
 #[test]
+fn several_inputs_of_a_job_come_with_what_stands_around_their_place() {
+    let Some(server) = Server::new("context", &[]) else { return };
+    let _worker = server.worker(&["-j", "2"]);
+    assert_eq!(server.submit(&["-X", "echo", "a{}.x", ":::", "1", "2", "3"]).out, "a1.x a2.x a3.x\n");
+}
+
+#[test]
 fn an_input_is_the_same_bytes_on_the_other_side() {
     let Some(server) = Server::new("bytes", &[]) else { return };
     let _worker = server.worker(&["-j", "1"]);

@@ -42,6 +42,28 @@ fn several_inputs_go_into_one_command() {
 }
 
 #[test]
+fn as_many_inputs_as_fit_are_spread_over_the_slots_with_what_stands_around_their_place() {
+    let inputs = ["1", "2", "3", "4", "5", "6", "7"];
+    let all = |options: &[&'static str], command: &[&'static str]| {
+        let args: Vec<&str> = options.iter().chain(command).chain(&[":::"]).chain(&inputs).copied().collect();
+        run(&args).out
+    };
+    let echo = ["echo", "pic{}.x", "{}b"];
+    assert_eq!(
+        all(&["-k", "-j3", "-X"], &echo),
+        "pic1.x pic2.x pic3.x 1b 2b 3b\npic4.x pic5.x pic6.x 4b 5b 6b\npic7.x 7b\n"
+    );
+    assert_eq!(all(&["-k", "-j3", "-m"], &echo), "pic1 2 3.x 1 2 3b\npic4 5 6.x 4 5 6b\npic7.x 7b\n");
+    assert_eq!(all(&["-k", "-j3", "--xargs"], &["echo"]), "1 2 3 4 5 6 7\n");
+    assert_eq!(
+        all(&["-k", "-j2", "-X", "--shell"], &["echo a{}; echo {}"]),
+        "a1 a2 a3 a4\n1 2 3 4\na5 a6 a7\n5 6 7\n"
+    );
+    let said = run_of(b"1\n2\n3\n", &["-k", "-j2", "-X", "echo"]);
+    assert_eq!((said.code, said.out.as_str()), (Some(0), "1 2\n3\n"));
+}
+
+#[test]
 fn without_a_command_each_input_is_one() {
     let said = run_of(b"echo 'a  b'\nsh -c 'exit 3'\necho 'x\n", &["-k"]);
     assert_eq!(said.out, "a  b\n");

@@ -1,9 +1,10 @@
 //! What the jobs get: lists on the command line, files, or a stream that is read no faster than it is worked at.
 
-use super::template::Inputs;
+use super::template::{Inputs, Template};
 use crate::error::Failure;
 use doula_host::jobs::Next;
 use regex::bytes::Regex;
+use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Stdin, stdin};
@@ -20,8 +21,25 @@ pub(super) struct Grouping {
     pub(super) columns: Option<Regex>,
     /// At most so many inputs for each job.
     pub(super) most: usize,
-    /// At most so many bytes of them for each job.
-    pub(super) room: Option<usize>,
+    /// As many as fit, where that is asked for.
+    pub(super) room: Option<Fit>,
+}
+
+/// How many inputs fit into one command.
+#[derive(Clone, Debug)]
+pub(super) struct Fit {
+    /// So many bytes of them.
+    pub(super) bytes: usize,
+    /// What one of them takes, by its template.
+    pub(super) template: Template,
+    /// The last ones, where they are too few for one command, are spread over so many slots.
+    pub(super) slots: usize,
+}
+
+impl Fit {
+    fn of(&self, input: &[u8]) -> usize {
+        self.template.weight(input.len())
+    }
 }
 
 /// One list of inputs as it was written.
@@ -80,8 +98,12 @@ pub(super) struct Input {
     grouping: Grouping,
     /// Those of the next job, as far as they are known.
     part: Inputs,
+    /// So many bytes of a command.
+    weight: usize,
     /// One that did not fit.
     spare: Option<Vec<u8>>,
+    /// The last ones, spread.
+    last: VecDeque<Inputs>,
     ended: bool,
 }
 
@@ -93,7 +115,8 @@ impl Input {
             [(List::File(path), _)] if path == Path::new("-") => Source::Stream(Stream::new(grouping.end)),
             lists => Source::Product(Product::new(lists, grouping.end)?),
         };
-        Ok(Input { source, grouping, part: Vec::new(), spare: None, ended: false })
+        let (part, last) = (Vec::new(), VecDeque::new());
+        Ok(Input { source, grouping, part, weight: 0, spare: None, last, ended: false })
     }
 
     /// Gives the inputs of all jobs, with their numbers, from 1.
@@ -123,12 +146,16 @@ impl Input {
                 (Next::Wait | Next::Again(_) | Next::Behind(_), _) => return Ok((Next::Wait, Vec::new())),
                 (Next::End, _) => {
                     self.ended = true;
+                    self.spread();
                     break;
                 }
             }
         }
-        let inputs = std::mem::take(&mut self.part);
-        self.part.extend(self.spare.take());
+        let inputs = self.last.pop_front().unwrap_or_else(|| std::mem::take(&mut self.part));
+        self.weight = 0;
+        if let Some(spare) = self.spare.take() {
+            self.take(vec![spare]);
+        }
         let next = if inputs.is_empty() { Next::End } else { Next::Task };
         Ok((next, inputs))
     }
@@ -169,12 +196,23 @@ impl Input {
     }
 
     fn take(&mut self, inputs: Inputs) {
-        let size = |inputs: &Inputs| inputs.iter().map(|input| input.len() + 1).sum::<usize>();
-        match (self.grouping.room, inputs.as_slice()) {
-            (Some(room), [one]) if !self.part.is_empty() && size(&self.part) + one.len() >= room => {
+        if let (Some(fit), [one]) = (&self.grouping.room, inputs.as_slice()) {
+            let weight = self.weight + fit.of(one);
+            if !self.part.is_empty() && weight > fit.bytes {
                 self.spare = Some(one.clone());
+                return;
             }
-            _ => self.part.extend(inputs),
+            self.weight = weight;
+        }
+        self.part.extend(inputs);
+    }
+
+    /// The last inputs are one for each slot at least, as GNU parallel has it, so that none is idle while another has all.
+    fn spread(&mut self) {
+        let slots = self.grouping.room.as_ref().map_or(1, |fit| fit.slots);
+        if slots > 1 && self.wanted() > 1 && !self.part.is_empty() {
+            let inputs = std::mem::take(&mut self.part);
+            self.last.extend(inputs.chunks(inputs.len().div_ceil(slots)).map(<[_]>::to_vec));
         }
     }
 
@@ -342,8 +380,11 @@ mod tests {
     use super::*;
 
     fn all(words: &[&str], most: usize) -> Vec<Vec<String>> {
+        grouped(words, Grouping { end: b'\n', columns: None, most, room: None })
+    }
+
+    fn grouped(words: &[&str], grouping: Grouping) -> Vec<Vec<String>> {
         let (_, lists) = split(words.iter().map(OsString::from).collect());
-        let grouping = Grouping { end: b'\n', columns: None, most, room: None };
         let mut input = Input::new(lists, grouping).expect("lists");
         let mut all = Vec::new();
         while let (Next::Task, inputs) = input.next().expect("no files") {
@@ -370,6 +411,27 @@ mod tests {
     #[test]
     fn several_inputs_make_one_job() {
         assert_eq!(all(&["c", ":::", "a", "b", "c"], 2), [vec!["a", "b"], vec!["c"]]);
+    }
+
+    #[test]
+    fn as_many_as_fit_make_one_job_and_the_last_are_spread() {
+        let fitting = |bytes, slots, most, places: &[&str]| {
+            let words: Vec<OsString> = places.iter().map(OsString::from).collect();
+            let room = Some(Fit { bytes, slots, template: Template::new(&words, "{}", false).repeated() });
+            let grouping = Grouping { end: b'\n', columns: None, most, room };
+            grouped(&["c", ":::", "1", "2", "3", "4", "5", "6", "7"], grouping)
+        };
+        let jobs = |jobs: &[&str]| {
+            jobs.iter().map(|job| job.chars().map(String::from).collect()).collect::<Vec<Vec<_>>>()
+        };
+        assert_eq!(fitting(100, 1, usize::MAX, &["c"]), jobs(&["1234567"]));
+        assert_eq!(fitting(100, 3, usize::MAX, &["c"]), jobs(&["123", "456", "7"]));
+        assert_eq!(fitting(100, 99, usize::MAX, &["c"]), jobs(&["1", "2", "3", "4", "5", "6", "7"]));
+        // Four fit; the rest is spread.
+        assert_eq!(fitting(8, 2, usize::MAX, &["c"]), jobs(&["1234", "56", "7"]));
+        assert_eq!(fitting(8, 2, usize::MAX, &["c", "{}", "{}"]), jobs(&["12", "34", "56", "7"]));
+        assert_eq!(fitting(8, 1, usize::MAX, &["c", "abc{}"]), jobs(&["1", "2", "3", "4", "5", "6", "7"]));
+        assert_eq!(fitting(100, 2, 3, &["c"]), jobs(&["123", "456", "7"]));
     }
 
     #[test]

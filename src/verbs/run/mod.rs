@@ -28,7 +28,7 @@ use doula_host::signals::{self, Held};
 pub(super) use journal::{command_line, joblog_line, refused};
 pub(super) use report::JOBLOG;
 
-use input::{Grouping, Input};
+use input::{Fit, Grouping, Input};
 use journal::{JournalArgs, Keeper};
 use regex::bytes::{Regex, RegexBuilder};
 use report::Report;
@@ -191,8 +191,16 @@ struct Inputs {
     max_args: Option<u32>,
 
     /// As many inputs for each job as fit into a command line (128 KiB of them)
-    #[arg(long, short = 'X')]
+    #[arg(long)]
     xargs: bool,
+
+    /// The same, and the last of them are spread over all slots
+    #[arg(short = 'm', conflicts_with = "xargs")]
+    spread: bool,
+
+    /// As -m, and a word with {} in it comes once for each input: pic{}.jpg is pic1.jpg pic2.jpg
+    #[arg(short = 'X', conflicts_with_all = ["xargs", "spread"])]
+    context: bool,
 
     /// This stands for the input, instead of {}
     #[arg(long, short = 'I', value_name = "WORD", default_value = "{}", hide_default_value = true)]
@@ -301,10 +309,10 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
     let template = match command.as_slice() {
         [] if workers => return Err(Failure::usage("--workers needs the command of a worker")),
         [] => Template::of_line(args.inputs.shell),
-        command => Template::new(command, &args.inputs.replace, args.inputs.shell),
+        command => args.inputs.template(command),
     };
     args.workers.check()?;
-    let input = Input::new(lists, args.inputs.grouping())?;
+    let input = Input::new(lists, args.grouping(&template))?;
     if args.inputs.dry_run && workers {
         return workers::dry_run(input, args.workers.is_lines(), ui);
     }
@@ -344,17 +352,37 @@ impl Args {
         self.many.jobs.unwrap_or_else(cpus)
     }
 
+    fn grouping(&self, template: &Template) -> Grouping {
+        let Inputs { null, delimiter, colsep, max_args, xargs, .. } = &self.inputs;
+        let fits = *xargs || self.inputs.is_spread();
+        let end = if *null { 0 } else { delimiter.unwrap_or(b'\n') };
+        let most = max_args.map(|most| usize::try_from(most).unwrap_or(usize::MAX));
+        // Whoever hands jobs in does not know how many slots there are elsewhere.
+        let slots = if *xargs || self.far.submit { 1 } else { self.slots() };
+        let slots = usize::try_from(slots).unwrap_or(usize::MAX);
+        let room = fits.then(|| Fit { bytes: ROOM, template: template.clone(), slots });
+        Grouping {
+            end,
+            columns: colsep.clone(),
+            most: most.unwrap_or(if fits { usize::MAX } else { 1 }),
+            room,
+        }
+    }
+
     /// What is run, as people write it: two runs of one journal must agree in it.
     fn template(&self, command: &[OsString]) -> String {
         let quoted = |word: &OsString| template::quote(word).to_string_lossy().into_owned();
         let mut words: Vec<String> = command.iter().map(quoted).collect();
-        let Inputs { null, delimiter, colsep, max_args, xargs, replace, shell, .. } = &self.inputs;
+        let Inputs { null, delimiter, colsep, max_args, xargs, context, replace, shell, .. } = &self.inputs;
         words.extend(shell.then(|| "--shell".to_owned()));
         words.extend(null.then(|| "-0".to_owned()));
         words.extend(delimiter.map(|byte| format!("-d {}", byte.escape_ascii())));
         words.extend(colsep.as_ref().map(|regex| format!("-C {regex}")));
         words.extend(max_args.map(|most| format!("-n {most}")));
-        words.extend(xargs.then(|| "-X".to_owned()));
+        words.extend(xargs.then(|| "--xargs".to_owned()));
+        let spread = if *context { "-X" } else { "-m" };
+        // How many slots there are says which inputs come together.
+        words.extend(self.inputs.is_spread().then(|| format!("{spread} -j {}", self.slots())));
         words.extend((replace != "{}").then(|| format!("-I {replace}")));
         let place = std::env::current_dir().unwrap_or_default();
         format!("{} (in {})", words.join(" "), place.display())
@@ -387,14 +415,13 @@ impl Workers {
 }
 
 impl Inputs {
-    fn grouping(&self) -> Grouping {
-        let end = if self.null { 0 } else { self.delimiter.unwrap_or(b'\n') };
-        let most = match self.max_args {
-            Some(most) => usize::try_from(most).unwrap_or(usize::MAX),
-            None if self.xargs => usize::MAX,
-            None => 1,
-        };
-        Grouping { end, columns: self.colsep.clone(), most, room: self.xargs.then_some(ROOM) }
+    fn is_spread(&self) -> bool {
+        self.spread || self.context
+    }
+
+    fn template(&self, command: &[OsString]) -> Template {
+        let template = Template::new(command, &self.replace, self.shell);
+        if self.context { template.repeated() } else { template }
     }
 }
 

@@ -23,6 +23,8 @@ enum Part {
     Number,
     /// `{%}`
     Slot,
+    /// These, again for each input.
+    Each(Vec<Part>),
 }
 
 /// What is taken of an input.
@@ -61,6 +63,32 @@ impl Template {
         Template { words, shell }
     }
 
+    /// The same with what stands around a place for all inputs repeated for each of them: `pic{}.jpg` is `pic1.jpg pic2.jpg`. It
+    /// reaches to the ends of the word, also of a word of a shell's line; one with a quote in it is not repeated.
+    pub(super) fn repeated(mut self) -> Template {
+        for word in &mut self.words {
+            let parts = std::mem::take(word);
+            *word = match self.shell {
+                true => runs(parts)
+                    .into_iter()
+                    .flat_map(|run| if run.iter().any(is_quoting) { run } else { each(run) })
+                    .collect(),
+                false => each(parts),
+            };
+        }
+        self
+    }
+
+    /// How many bytes of a command one input of so many takes at most, the end of each word with it.
+    pub(super) fn weight(&self, input: usize) -> usize {
+        let of = |part: &Part| match part {
+            Part::Each(parts) => Some(parts.iter().map(|part| length(part, input)).sum::<usize>() + 1),
+            Part::Input(None, _) => Some(input + 1),
+            Part::Input(Some(_), _) | Part::Text(_) | Part::Number | Part::Slot => None,
+        };
+        self.words.iter().flatten().filter_map(of).sum::<usize>().max(input + 1)
+    }
+
     /// A whole command that comes as an input.
     pub(super) fn of_line(shell: bool) -> Template {
         Template { words: Vec::new(), shell }
@@ -78,7 +106,7 @@ impl Template {
             return if self.shell { Ok(shell(line)) } else { split(&line) };
         }
         if self.shell {
-            let words = self.words.iter().map(|word| filled(word, inputs, place, true));
+            let words = self.words.iter().map(|word| filled(word, Given::of(inputs, place, true)));
             return Ok(shell(words.collect::<Vec<_>>().join(&b' ')));
         }
         let mut words = Vec::new();
@@ -86,7 +114,11 @@ impl Template {
             match word.as_slice() {
                 // Alone in its word, each input is a word.
                 [Part::Input(None, form)] => words.extend(inputs.iter().map(|input| form.of(input).to_vec())),
-                parts => words.push(filled(parts, inputs, place, false)),
+                [Part::Each(parts)] => words.extend(inputs.iter().map(|input| {
+                    let all = std::slice::from_ref(input);
+                    filled(parts, Given { all, ..Given::of(inputs, place, false) })
+                })),
+                parts => words.push(filled(parts, Given::of(inputs, place, false))),
             }
         }
         match words.first() {
@@ -111,31 +143,92 @@ fn split(line: &[u8]) -> Result<Vec<OsString>, String> {
     }
 }
 
-fn filled(parts: &[Part], inputs: &Inputs, place: Place, quoted: bool) -> Vec<u8> {
+/// What places are filled with.
+#[derive(Clone, Copy, Debug)]
+struct Given<'a> {
+    columns: &'a [Vec<u8>],
+    all: &'a [Vec<u8>],
+    place: Place,
+    quoted: bool,
+}
+
+impl Given<'_> {
+    fn of(inputs: &Inputs, place: Place, quoted: bool) -> Given<'_> {
+        Given { columns: inputs, all: inputs, place, quoted }
+    }
+
+    fn put(self, word: &mut Vec<u8>, input: &[u8]) {
+        match self.quoted {
+            true => word.extend_from_slice(quote(OsStr::from_bytes(input)).as_bytes()),
+            false => word.extend_from_slice(input),
+        }
+    }
+}
+
+fn filled(parts: &[Part], given: Given<'_>) -> Vec<u8> {
     let mut word = Vec::new();
-    let put = |word: &mut Vec<u8>, input: &[u8]| match quoted {
-        true => word.extend_from_slice(quote(OsStr::from_bytes(input)).as_bytes()),
-        false => word.extend_from_slice(input),
-    };
     for part in parts {
         match part {
             Part::Text(text) => word.extend_from_slice(text),
-            Part::Number => word.extend_from_slice(place.number.to_string().as_bytes()),
-            Part::Slot => word.extend_from_slice(place.slot.to_string().as_bytes()),
+            Part::Number => word.extend_from_slice(given.place.number.to_string().as_bytes()),
+            Part::Slot => word.extend_from_slice(given.place.slot.to_string().as_bytes()),
             Part::Input(Some(column), form) => {
-                put(&mut word, form.of(inputs.get(column - 1).map_or(&[], Vec::as_slice)));
+                given.put(&mut word, form.of(given.columns.get(column - 1).map_or(&[], Vec::as_slice)));
             }
             Part::Input(None, form) => {
-                for (at, input) in inputs.iter().enumerate() {
-                    if at > 0 {
-                        word.push(b' ');
-                    }
-                    put(&mut word, form.of(input));
+                for (at, input) in given.all.iter().enumerate() {
+                    word.extend((at > 0).then_some(b' '));
+                    given.put(&mut word, form.of(input));
+                }
+            }
+            Part::Each(parts) => {
+                for (at, all) in given.all.chunks(1).enumerate() {
+                    word.extend((at > 0).then_some(b' '));
+                    word.extend(filled(parts, Given { all, ..given }));
                 }
             }
         }
     }
     word
+}
+
+/// So many bytes at most, but for what is quoted.
+fn length(part: &Part, input: usize) -> usize {
+    match part {
+        Part::Text(text) => text.len(),
+        Part::Number | Part::Slot => 20,
+        Part::Input(..) => input,
+        Part::Each(parts) => parts.iter().map(|part| length(part, input)).sum(),
+    }
+}
+
+/// What is to be repeated, as one part.
+fn each(parts: Vec<Part>) -> Vec<Part> {
+    let has_all = parts.iter().any(|part| matches!(part, Part::Input(None, _)));
+    if has_all && parts.len() > 1 { vec![Part::Each(parts)] } else { parts }
+}
+
+fn is_quoting(part: &Part) -> bool {
+    matches!(part, Part::Text(text) if text.iter().any(|byte| b"'\"`\\".contains(byte)))
+}
+
+/// A line for a shell, cut before and behind all that ends a word there.
+fn runs(parts: Vec<Part>) -> Vec<Vec<Part>> {
+    let ends = |byte: &u8| byte.is_ascii_whitespace() || b";|&<>()".contains(byte);
+    let mut runs: Vec<Vec<Part>> = vec![Vec::new()];
+    for part in parts {
+        let Part::Text(text) = part else {
+            runs.last_mut().into_iter().for_each(|run| run.push(part.clone()));
+            continue;
+        };
+        for piece in text.chunk_by(|before, next| ends(before) == ends(next)) {
+            match runs.last_mut().filter(|_| !piece.first().is_some_and(ends)) {
+                Some(run) => run.push(Part::Text(piece.to_vec())),
+                None => runs.extend([vec![Part::Text(piece.to_vec())], Vec::new()]),
+            }
+        }
+    }
+    runs
 }
 
 /// A word as a POSIX shell reads it back.
@@ -272,6 +365,37 @@ mod tests {
     fn a_shell_gets_one_line_in_which_inputs_are_quoted() {
         let line = fill(&["cat {} |", "wc -l >{.}.n"], &["it's; rm -rf *.x"], true);
         assert_eq!(line, ["sh", "-c", r"cat 'it'\''s; rm -rf *.x' | wc -l >'it'\''s; rm -rf *'.n"]);
+    }
+
+    #[test]
+    fn what_stands_around_a_place_is_repeated_for_each_input() {
+        let fill = |words: &[&str], inputs: &[&str], shell| {
+            let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+            let inputs = inputs.iter().map(|input| input.as_bytes().to_vec()).collect();
+            let template = Template::new(&words, "{}", shell).repeated();
+            let filled = template.fill(&inputs, Place { number: 7, slot: 2 }).expect("a command");
+            filled.into_iter().map(|word| word.into_string().expect("UTF-8")).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            fill(&["cat", "a{}.{#}", "{1}{}", "{/}"], &["x/1", "2 3"], false),
+            ["cat", "ax/1.7", "a2 3.7", "x/1x/1", "x/12 3", "1", "2 3"]
+        );
+        assert_eq!(fill(&["cat", "it's{}"], &["1", "2"], false), ["cat", "it's1", "it's2"]);
+        let line = fill(&["cat  a{}.x\t{}|wc; echo 'a{}'"], &["1", "2 3"], true);
+        assert_eq!(line[2], "cat  a1.x a'2 3'.x\t1 '2 3'|wc; echo 'a1 '2 3''");
+    }
+
+    #[test]
+    fn an_input_weighs_as_much_as_all_its_places() {
+        let weight = |words: &[&str], shell| {
+            let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+            let plain = Template::new(&words, "{}", shell);
+            (plain.weight(10), plain.repeated().weight(10))
+        };
+        assert_eq!(weight(&["cat"], false), (11, 11));
+        assert_eq!(weight(&["cp", "{}", "{}"], false), (22, 22));
+        assert_eq!(weight(&["cat", "pic{}.jpg"], false), (11, 18));
+        assert_eq!(weight(&["cat pic{}.jpg {}"], true), (22, 29));
     }
 
     #[test]

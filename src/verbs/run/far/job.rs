@@ -28,6 +28,9 @@ pub(super) struct Job {
     replace: String,
     #[serde(default)]
     shell: bool,
+    /// A word with a place in it comes once for each input.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    context: bool,
     #[serde(default)]
     inputs: Vec<Text>,
     /// How often, after what, and how long it is tried.
@@ -53,11 +56,12 @@ const fn two() -> u32 {
 
 impl Job {
     /// One of these words, without inputs yet.
-    pub(super) fn new(command: &[OsString], replace: &str, shell: bool) -> Job {
+    pub(super) fn new(command: &[OsString], replace: &str, (shell, context): (bool, bool)) -> Job {
         Job {
             command: command.iter().map(|word| Text::from(word.as_bytes().to_vec())).collect(),
             replace: replace.to_owned(),
             shell,
+            context,
             inputs: Vec::new(),
             retries: 0,
             retry_on: None,
@@ -105,6 +109,7 @@ impl Job {
             self.command.iter().map(|word| OsString::from_vec(word.bytes().to_vec())).collect();
         let template = match command.as_slice() {
             [] => Template::of_line(self.shell),
+            words if self.context => Template::new(words, &self.replace, self.shell).repeated(),
             words => Template::new(words, &self.replace, self.shell),
         };
         template.fill(&self.inputs(), place)
@@ -244,7 +249,7 @@ mod tests {
             deaths: 4,
         };
         let command = [OsString::from("echo"), OsString::from_vec(b"\xff{}".to_vec())];
-        let job = Job::new(&command, "{}", false).tried(&rules, Some(Duration::from_secs(7)));
+        let job = Job::new(&command, "{}", (false, false)).tried(&rules, Some(Duration::from_secs(7)));
         let bytes = job.of(&vec![b"\xfe a".to_vec()]).expect("JSON");
         let read: Job = serde_json::from_slice(&bytes).expect("the same");
         assert_eq!(read.rules(), Ok(rules));

@@ -76,7 +76,8 @@ pub(in crate::verbs::run) fn run(
         Some(name) => check_name("run", name).map(|()| name.clone())?,
         None => random_name()?,
     };
-    let job = Job::new(command, &args.inputs.replace, args.inputs.shell).tried(&rules(args), timeout(args)?);
+    let manner = (args.inputs.shell, args.inputs.context);
+    let job = Job::new(command, &args.inputs.replace, manner).tried(&rules(args), timeout(args)?);
     let login = far.place.login()?;
     let gateway = Gateway::open(&Ask::Submit { login, run: run.clone(), most: far.queue_max })?;
     let heard: Vec<Signal> = HEARD.into_iter().filter(|signal| !signals::is_ignored(*signal)).collect();
