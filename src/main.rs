@@ -6,6 +6,7 @@
 mod config;
 mod error;
 mod processes;
+mod running;
 mod scoreboard;
 mod ui;
 mod verbs;

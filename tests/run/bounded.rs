@@ -3,7 +3,7 @@
 #[path = "../common/ended.rs"]
 mod ended;
 
-pub(super) use ended::{Said, end_of, wait};
+pub(super) use ended::{PATIENCE, Said, end_of, wait};
 use std::io::{self, BufRead as _, BufReader, Read};
 use std::os::fd::AsFd;
 

@@ -6,6 +6,7 @@ use super::report::{Report, Settled};
 use super::room::Room;
 use super::{Args, Many, code};
 use crate::error::{Exit, Failure, Outcome};
+use crate::running::{Board, Job};
 use doula_core::queue::{Counts, SlotId};
 use doula_host::jobs::{Stop, journal::Entry};
 use doula_host::room::allowed_cpus;
@@ -22,6 +23,8 @@ const MOST_WAITING: usize = 10_000;
 #[derive(Debug)]
 pub(super) struct Desk<'u> {
     pub(super) report: Report<'u>,
+    /// Where others see how far it is.
+    board: Board,
     bundle: Option<Bundle>,
     keep_order: bool,
     /// Who writes down what happens.
@@ -44,8 +47,11 @@ pub(super) struct Desk<'u> {
 impl<'u> Desk<'u> {
     pub(super) fn new(args: &Args, report: Report<'u>) -> Result<Desk<'u>, Failure> {
         let bundle = args.failures.bundle.as_deref().map(Bundle::open).transpose()?;
+        let slots = (!args.far.submit).then(|| args.slots());
+        let board = Board::new(&args.title(), slots, report.total);
         Ok(Desk {
             report,
+            board,
             bundle,
             keep_order: args.output.keep_order,
             keeper: None,
@@ -139,10 +145,17 @@ impl<'u> Desk<'u> {
     pub(super) fn progress(&mut self, counts: &Counts, in_work: usize) {
         let (done, failed) = self.keeper.as_ref().map_or((0, 0), |keeper| keeper.before);
         let counts = Counts { done: counts.done + done, failed: counts.failed + failed, ..*counts };
+        self.board.counts(&counts, done + failed, in_work);
         self.report.progress(&counts, in_work);
     }
 
+    /// Lets others see how far it is, and what is in work, if it is time for that; else when it will be.
+    pub(super) fn show_others(&mut self, jobs: impl FnOnce(f64) -> Vec<Job>) -> Option<Duration> {
+        self.board.show(jobs)
+    }
+
     pub(super) fn began(&mut self, task: TaskId, attempt: u32, slot: SlotId) {
+        self.board.touch();
         if self.report.has_events() {
             let event = json!({ "event": "began", "task": task.0, "attempt": attempt, "slot": slot });
             // A lost event is no reason to lose the jobs too.
@@ -180,12 +193,14 @@ impl<'u> Desk<'u> {
             }
             keeper.sync();
         }
+        self.board.waits(what);
         self.throttled = short;
         short
     }
 
     pub(super) fn signal(&mut self, signal: Signal) -> Stop {
         let before = self.asked.replace(signal);
+        self.board.waits(Some("it was asked to end"));
         match (before, signal) {
             (None, Signal::TERM) => {
                 self.report.note("SIGTERM: no more jobs are begun; a second one ends those that run");

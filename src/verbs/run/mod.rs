@@ -369,6 +369,19 @@ impl Args {
         }
     }
 
+    /// What is run, for people who look.
+    fn title(&self) -> String {
+        let how = match (self.workers.workers, self.far.submit) {
+            (Some(_), _) => "--workers ",
+            (None, true) => "--submit ",
+            (None, false) => "",
+        };
+        let is_word = |word: &&OsString| !word.as_encoded_bytes().starts_with(b":::");
+        let words = self.words.iter().take_while(is_word);
+        let quoted = words.map(|word| template::quote(word).to_string_lossy().into_owned());
+        format!("doula run {how}{}", quoted.collect::<Vec<_>>().join(" "))
+    }
+
     /// What is run, as people write it: two runs of one journal must agree in it.
     fn template(&self, command: &[OsString]) -> String {
         let quoted = |word: &OsString| template::quote(word).to_string_lossy().into_owned();

@@ -51,6 +51,8 @@ pub(super) struct Report<'u> {
     joblog: Option<BufWriter<File>>,
     events: Option<Box<dyn Sink>>,
     progress: Option<Progress>,
+    /// How many jobs there will be, if that is known.
+    pub(super) total: Option<u64>,
     /// Output of several jobs that is written at once, and since when it waits.
     put_off: Vec<u8>,
     since: Option<Instant>,
@@ -107,7 +109,7 @@ impl<'u> Report<'u> {
         let results = output.results.clone();
         let (tagged, quiet) = (output.tag, output.quiet);
         let (put_off, since, puts_off) = (Vec::new(), None, false);
-        Ok(Report { ui, tagged, quiet, results, joblog, events, progress, put_off, since, puts_off })
+        Ok(Report { ui, tagged, quiet, results, joblog, events, progress, total, put_off, since, puts_off })
     }
 
     /// From now on output that nobody watches may be put off, to be written for several jobs at once.

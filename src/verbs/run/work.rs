@@ -8,6 +8,7 @@ use super::journal::{self, Keeper};
 use super::report::{Report, Settled, Subject, attempt_json};
 use super::template::{Inputs, Place, Template, quote};
 use crate::error::{Exit, Failure, Outcome};
+use crate::running::{self, Job};
 use crate::ui::Ui;
 use doula_core::queue::{Counts, SlotId};
 use doula_host::jobs::{Adopted, Attempt, Known, Next, Stop, Stream, Work};
@@ -20,7 +21,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A job that did not come to its end yet.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ struct Open {
     not_born: Option<String>,
     /// What was prepared for it.
     command: Option<Command>,
+    /// Its attempt, while it is in work: where, which, and since when.
+    began: Option<(SlotId, u32, Instant)>,
 }
 
 /// All of them.
@@ -132,7 +135,7 @@ impl<'u> Jobs<'u> {
 
 impl Open {
     fn new(inputs: Inputs) -> Open {
-        Open { inputs, words: Vec::new(), attempt: None, not_born: None, command: None }
+        Open { inputs, words: Vec::new(), attempt: None, not_born: None, command: None, began: None }
     }
 }
 
@@ -200,6 +203,9 @@ impl Work for Jobs<'_> {
 
     fn began(&mut self, task: TaskId, attempt: u32, slot: SlotId) {
         self.desk.began(task, attempt, slot);
+        if let Some(job) = self.open.get_mut(&task) {
+            job.began = Some((slot, attempt, Instant::now()));
+        }
     }
 
     fn not_born(&mut self, task: TaskId, _attempt: u32, error: &CommandError) -> Stop {
@@ -234,6 +240,7 @@ impl Work for Jobs<'_> {
             self.desk.report.note(&text);
         }
         if let Some(job) = self.open.get_mut(&attempt.task) {
+            job.began = None;
             job.attempt = Some(attempt);
         }
         Ok(())
@@ -262,6 +269,15 @@ impl Work for Jobs<'_> {
 
     fn throttle(&mut self) -> bool {
         self.desk.throttle()
+    }
+
+    fn before_sleep(&mut self) -> Option<Duration> {
+        let open = &self.open;
+        let job = |now, (task, job): (&TaskId, &Open)| {
+            let (slot, attempt, began) = job.began?;
+            Some(Job::new(now, (slot, task.0, attempt), began, &job.inputs.join(&b' ')))
+        };
+        self.desk.show_others(|now| open.iter().filter_map(|it| job(now, it)).take(running::MOST).collect())
     }
 
     fn progress(&mut self, counts: &Counts, in_work: usize) {

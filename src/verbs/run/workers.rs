@@ -8,6 +8,7 @@ use super::protocol::{self, Reply};
 use super::report::{Report, Settled, Subject, attempt_json};
 use super::template::{Inputs, Place, Template};
 use crate::error::{Exit, Failure, Kind, Outcome};
+use crate::running::{self, Job};
 use crate::ui::Ui;
 use doula_core::queue::{Counts, SlotId};
 use doula_host::jobs::workers::{Answer, Death, NoAnswer, Protocol, Tasks};
@@ -278,11 +279,20 @@ impl Tasks for Crew<'_> {
     }
 
     fn before_sleep(&mut self) -> io::Result<Option<Duration>> {
-        self.desk.report.write_in_time()
+        let open = &self.open;
+        let job = |now, (task, job): (&TaskId, &Open)| {
+            let (slot, attempt, began, _) = job.began?;
+            Some(Job::new(now, (slot, task.0, attempt), began, &job.inputs.join(&b' ')))
+        };
+        let shown = self
+            .desk
+            .show_others(|now| open.iter().filter_map(|it| job(now, it)).take(running::MOST).collect());
+        let written = self.desk.report.write_in_time()?;
+        Ok([shown, written].into_iter().flatten().min())
     }
 
     fn progress(&mut self, counts: &Counts, in_work: usize) {
-        self.desk.report.progress(counts, in_work);
+        self.desk.progress(counts, in_work);
     }
 
     fn signal(&mut self, arrival: Arrival) -> Stop {

@@ -2,6 +2,7 @@
 
 use doula_host::child::Child;
 use doula_host::{Command, Stdio};
+use serde::de::DeserializeOwned;
 use std::io::{self, PipeReader, Read as _};
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,12 @@ impl Aside {
                 None
             }
         }
+    }
+
+    /// The same of an answer in JSON.
+    pub(super) fn hear_json<A: DeserializeOwned>(&mut self) -> Option<Result<A, String>> {
+        let text = self.hear()?;
+        Some(serde_json::from_slice(&text).map_err(|_| "nobody could be asked".to_owned()))
     }
 
     /// Whether there is no hope left.

@@ -38,7 +38,7 @@ const HELP: [(&str, &str); 21] = [
     ("k", "send it a signal"),
     ("e  a", "renice it; say on which CPUs it may run"),
     ("b", "who was born and has ended between two looks"),
-    ("w", "what the workers of doula's pools do"),
+    ("w  j", "workers of doula's pools; runs of jobs"),
     ("p", "hold the picture; again: go on"),
     ("Left Right", "in a record: a look back, a look on"),
     ("Ctrl-Z", "leave it for a while; `fg` comes back"),
@@ -75,7 +75,8 @@ pub(super) fn draw(top: &Top, theme: &Theme) -> Buffer {
         }
         Mode::Detail(..) => detail(top, &mut page),
         Mode::Short(first) => short(top, *first, &mut page),
-        Mode::Pools(first) => pools(top, *first, &mut page),
+        Mode::Pools(first) => lines(top, ("pools", *first), &mut page),
+        Mode::Runs(first) => lines(top, ("runs of jobs", *first), &mut page),
     }
     foot(top, &mut page);
     page.buffer
@@ -429,7 +430,7 @@ fn foot(top: &Top, page: &mut Page<'_>) {
         (Mode::Signals(..) | Mode::Sort(_), _) => "Up Down choose  Enter take  Esc back",
         (Mode::Detail(..), _) => "Tab next page  Up Down scroll  k signal  e nice  a CPUs  Esc back",
         (Mode::Short(_), _) => "Up Down scroll  Esc back",
-        (Mode::Pools(_), _) => "Up Down scroll  p hold  Esc back",
+        (Mode::Pools(_) | Mode::Runs(_), _) => "Up Down scroll  p hold  Esc back",
         (Mode::Help, _) => "Esc back",
         (Mode::List, _) => "h help  / search  f filter  t tree  s sort  Enter more  k signal  q leave",
     };
@@ -471,12 +472,13 @@ fn short(top: &Top, first: usize, page: &mut Page<'_>) {
 }
 
 /// All of the screen but its first line and its last: a large pool needs the room.
-fn pools(top: &Top, first: usize, page: &mut Page<'_>) {
+fn lines(top: &Top, (name, first): (&str, usize), page: &mut Page<'_>) {
     let area = Rect::new(0, 1, top.size.0, top.size.1 - 2);
-    page.frame(area, "pools");
+    page.frame(area, name);
     let inside = area.width.saturating_sub(4);
     let rows = usize::from(area.height.saturating_sub(2));
-    for (at, line) in top.pools.lines(usize::from(inside)).iter().skip(first).take(rows).enumerate() {
+    let lines = top.page_lines(&top.mode, usize::from(inside));
+    for (at, line) in lines.iter().skip(first).take(rows).enumerate() {
         let mut x = 2;
         for (piece, style) in line {
             let room = (area.width - 2).saturating_sub(x);

@@ -13,6 +13,7 @@ mod pages;
 mod pools;
 mod record;
 mod rows;
+mod runs;
 mod session;
 mod settings;
 mod short;
@@ -50,6 +51,7 @@ const RECORDED: &str = "pid,ppid,state,cpu,rss,time,args";
   doula top --once --sort -cpu | head
   doula top --batch --count 10 --interval 2s --json
   doula top --pools
+  doula top --runs
   doula top --record night.top; doula top --replay night.top")]
 pub(crate) struct Args {
     /// Only those of whom this holds: conditions as in `doula ps -w`, with blanks between
@@ -112,6 +114,10 @@ pub(crate) struct Args {
     #[arg(short, long, conflicts_with_all = ["replay", "once", "batch"])]
     pools: bool,
 
+    /// Begin with what runs of jobs are at; with --once, print that
+    #[arg(long, conflicts_with_all = ["replay", "batch", "pools"])]
+    runs: bool,
+
     /// Ask all families for their pools, and print that as JSON. Said by `doula top` to a copy of itself.
     #[arg(long, hide = true)]
     ask_pools: bool,
@@ -121,6 +127,9 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args, color: Color, ui: &mut Ui) -> Outcome {
     if args.ask_pools {
         return pools::ask(ui);
+    }
+    if args.runs && args.once {
+        return runs::print(args.json, ui);
     }
     let mut settings = match Settings::load() {
         Ok(settings) => settings,
@@ -150,6 +159,9 @@ pub(crate) fn run(args: Args, color: Color, ui: &mut Ui) -> Outcome {
     top.replayed = args.replay.is_some();
     if args.pools {
         top.mode = Mode::Pools(0);
+    }
+    if args.runs {
+        top.mode = Mode::Runs(0);
     }
     let colour = color != Color::Never && ui.color();
     let name = if colour { settings.theme.as_str() } else { "plain" };

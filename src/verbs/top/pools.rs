@@ -1,9 +1,8 @@
 //! The page of pools: what the workers of doula's own families do, as Apache's server-status shows it.
 //!
-//! Supervisors are asked, and the memory of workers is counted, in a process of its own ([`ask`] is its side, [`Asked`] ours): a
+//! Supervisors are asked, and the memory of workers is counted, in a process of its own ([`ask`] is its side): a
 //! family that does not answer, and a worker whose memory map is locked, stop no screen.
 
-use super::aside::Aside;
 use crate::error::{Exit, Failure, Outcome};
 use crate::scoreboard::{self, Before, Line};
 use crate::ui::{Style, Ui, escape};
@@ -13,11 +12,10 @@ use doula_host::usage;
 use doula_model::control::{FamilyStatus, Reply, Request};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io;
 use std::time::Duration;
 
-/// The option by which a copy of us is asked.
-const OPTION: &str = "--ask-pools";
+/// How a copy of us is asked.
+pub(super) const QUESTION: [&str; 2] = ["top", "--ask-pools"];
 
 /// What all families say at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -74,21 +72,6 @@ fn status(found: &Found) -> Result<FamilyStatus, ConnectionError> {
             | Reply::End
             | Reply::Error(_) => Err(ConnectionError::Closed),
         };
-    }
-}
-
-/// Families that are being asked.
-pub(super) struct Asked(pub(super) Aside);
-
-impl Asked {
-    pub(super) fn ask() -> io::Result<Asked> {
-        Aside::ask(&["top", OPTION]).map(Asked)
-    }
-
-    /// The answer, when it is whole.
-    pub(super) fn hear(&mut self) -> Option<Result<Answer, String>> {
-        let text = self.0.hear()?;
-        Some(serde_json::from_slice(&text).map_err(|_| "the families could not be asked".to_owned()))
     }
 }
 

@@ -1,9 +1,11 @@
 //! A person at a terminal: looks at the processes, hands what happens to the state, does what it asks, and shows it.
 
+use super::aside::Aside;
 use super::draw::draw;
 use super::pages;
-use super::pools::Asked;
+use super::pools;
 use super::record::{Player, Recorder};
+use super::runs;
 use super::settings::Theme;
 use super::state::{Effect, Event, Look, Mode, Tab, Top};
 use super::watch::Watcher;
@@ -26,6 +28,7 @@ const ESCAPE: Duration = Duration::from_millis(40);
 const LIVES: u32 = 0;
 const WHY: u32 = 1;
 const POOLS: u32 = 2;
+const RUNS: u32 = 3;
 
 /// Where looks come from.
 pub(super) enum Source {
@@ -46,12 +49,14 @@ pub(super) struct Session {
     /// What the doctor is asked just now.
     why: Option<Why>,
     /// What the families are asked just now.
-    pools: Option<Asked>,
+    pools: Option<Aside>,
+    /// Who looks for runs just now.
+    runs: Option<Aside>,
 }
 
 impl Session {
     pub(super) fn new(top: Top, theme: Theme, source: Source, interval: Duration) -> Session {
-        Session { top, theme, source, interval, handles: BTreeMap::new(), why: None, pools: None }
+        Session { top, theme, source, interval, handles: BTreeMap::new(), why: None, pools: None, runs: None }
     }
 
     /// Runs until the person leaves, the terminal is gone or a signal asks us to end.
@@ -82,7 +87,7 @@ impl Session {
             if Instant::now() >= due {
                 self.look(Event::Look)?;
                 self.give_up_on_doctor();
-                self.ask_pools(desk)?;
+                self.ask_page(desk)?;
                 due = Instant::now() + self.interval;
                 shown = false;
             }
@@ -122,7 +127,7 @@ impl Session {
                 match self.top.handle(Event::Key(key)) {
                     Some(Effect::Quit) => return Ok(Exit::OK),
                     Some(Effect::Pause) => self.pause(desk, screen)?,
-                    Some(Effect::AskPools) => self.ask_pools(desk)?,
+                    Some(Effect::AskPage) => self.ask_page(desk)?,
                     Some(effect) => {
                         let asked = matches!(effect, Effect::Ask(_, Tab::State));
                         self.act(effect)?;
@@ -144,11 +149,20 @@ impl Session {
                 false
             }
             POOLS => {
-                let answer = self.pools.as_mut().and_then(Asked::hear);
+                let answer = self.pools.as_mut().and_then(Aside::hear_json);
                 let whole = answer.is_some();
                 if let Some(answer) = answer {
                     self.pools = None;
                     self.top.handle(Event::Pools(answer.map(Box::new)));
+                }
+                whole
+            }
+            RUNS => {
+                let answer = self.runs.as_mut().and_then(Aside::hear_json);
+                let whole = answer.is_some();
+                if let Some(answer) = answer {
+                    self.runs = None;
+                    self.top.handle(Event::Runs(answer));
                 }
                 whole
             }
@@ -222,24 +236,14 @@ impl Session {
         Ok(())
     }
 
-    /// Asks the families for their pools, while these are shown and nobody has been asked already.
-    fn ask_pools(&mut self, desk: &Desk) -> Result<(), Failure> {
-        if self.pools.as_ref().is_some_and(|asked| asked.0.is_overdue()) {
-            self.pools = None;
-            self.top.handle(Event::Pools(Err("the families have not answered".to_owned())));
+    /// Asks for what the page that is shown shows, unless somebody is being asked already.
+    fn ask_page(&mut self, desk: &Desk) -> Result<(), Failure> {
+        let (pools, runs) = (matches!(self.top.mode, Mode::Pools(_)), matches!(self.top.mode, Mode::Runs(_)));
+        if let Some(why) = ask(&mut self.pools, pools, (&pools::QUESTION, POOLS), desk)? {
+            self.top.handle(Event::Pools(Err(why)));
         }
-        if !matches!(self.top.mode, Mode::Pools(_)) || self.pools.is_some() {
-            return Ok(());
-        }
-        match Asked::ask() {
-            Ok(asked) => {
-                desk.beside(asked.0.answer(), POOLS).map_err(lost)?;
-                self.pools = Some(asked);
-            }
-            Err(error) => {
-                let why = format!("the families could not be asked: {error}");
-                self.top.handle(Event::Pools(Err(why)));
-            }
+        if let Some(why) = ask(&mut self.runs, runs, (&runs::QUESTION, RUNS), desk)? {
+            self.top.handle(Event::Runs(Err(why)));
         }
         Ok(())
     }
@@ -293,7 +297,7 @@ impl Session {
 
     fn act(&mut self, effect: Effect) -> Result<(), Failure> {
         let told = match effect {
-            Effect::Quit | Effect::Pause | Effect::AskPools => None,
+            Effect::Quit | Effect::Pause | Effect::AskPage => None,
             Effect::Look => {
                 self.look(Event::Look)?;
                 None
@@ -352,6 +356,27 @@ impl Session {
             Ok(()) => format!("{name} {done}"),
             Err(missed) => format!("{name}: nothing was done: {missed}"),
         }
+    }
+}
+
+/// Asks a copy of us, if that is wanted and nobody is being asked; why there is no answer.
+fn ask(
+    asked: &mut Option<Aside>,
+    wanted: bool,
+    (question, token): (&[&str], u32),
+    desk: &Desk,
+) -> Result<Option<String>, Failure> {
+    let overdue = asked.take_if(|asked| asked.is_overdue()).map(|_| "there was no answer".to_owned());
+    if !wanted || asked.is_some() {
+        return Ok(overdue);
+    }
+    match Aside::ask(question) {
+        Ok(aside) => {
+            desk.beside(aside.answer(), token).map_err(lost)?;
+            *asked = Some(aside);
+            Ok(overdue)
+        }
+        Err(error) => Ok(Some(format!("nobody could be asked: {error}"))),
     }
 }
 

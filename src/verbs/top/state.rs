@@ -3,10 +3,13 @@
 use super::meters::Meters;
 use super::pools::{Answer, Pools};
 use super::rows::{Row, Sums, View, rows};
+use super::runs::Known;
 use super::short::{Ended, Short};
 use super::why::ASKING;
 use crate::config;
 use crate::processes::{COLUMNS, Column, Condition, Context, Value, printable};
+use crate::running::Runs;
+use crate::scoreboard::Line;
 use crate::ui::Key;
 use doula_host::Signal;
 use doula_host::procfs::Want;
@@ -43,6 +46,8 @@ pub(super) enum Event {
     Detail(Detail),
     /// What the families say of their pools.
     Pools(Result<Box<Answer>, String>),
+    /// What runs of jobs are at.
+    Runs(Result<Runs, String>),
     /// Why this process waits.
     Why(Identity, Vec<String>),
     /// What came of an effect, or is to be known.
@@ -59,8 +64,8 @@ pub(super) enum Effect {
     Cpus(Identity, Vec<u16>),
     /// Tell more of this process.
     Ask(Identity, Tab),
-    /// Ask the families for their pools.
-    AskPools,
+    /// Ask for what the page that was opened shows.
+    AskPage,
     /// Look now.
     Look,
     /// Of a record: so many looks on, or back.
@@ -118,6 +123,8 @@ pub(super) enum Mode {
     Short(usize),
     /// What the workers of pools do, from this line on.
     Pools(usize),
+    /// What runs of jobs are at, from this line on.
+    Runs(usize),
 }
 
 /// What a typed line is for.
@@ -155,6 +162,7 @@ pub(super) struct Top {
     pub(super) used: Vec<Process>,
     pub(super) short: Option<Short>,
     pub(super) pools: Pools,
+    pub(super) runs: Known,
     pub(super) filter: String,
     pub(super) search: String,
     pub(super) told: Option<String>,
@@ -185,6 +193,7 @@ impl Top {
             used: Vec::new(),
             short: None,
             pools: Pools::default(),
+            runs: Known::default(),
             filter: String::new(),
             search: String::new(),
             told: None,
@@ -210,7 +219,8 @@ impl Top {
                     *known = Some(detail);
                 }
             }
-            Event::Pools(_) if self.held => {}
+            Event::Pools(_) | Event::Runs(_) if self.held => {}
+            Event::Runs(answer) => self.runs.sees(answer),
             Event::Pools(answer) => self.pools.sees(answer.map(|answer| *answer)),
             Event::Why(of, lines) => self.learns_why(of, lines),
             Event::Told(text) => self.told = Some(text),
@@ -376,7 +386,8 @@ impl Top {
             Mode::Signals(of, at) => self.signals_key(of, at, key),
             Mode::Sort(at) => self.sort_key(at, key),
             Mode::Short(first) => self.short_key(first, key),
-            Mode::Pools(first) => self.pools_key(first, key),
+            Mode::Pools(first) => self.page_key((Mode::Pools, 'w'), first, key),
+            Mode::Runs(first) => self.page_key((Mode::Runs, 'j'), first, key),
             Mode::Detail(of, tab, first, known) => self.detail_key((of, tab), first, known, key),
         }
     }
@@ -436,10 +447,12 @@ impl Top {
                 let why = "nobody tells us of births and ends: `doula doctor --self` says why";
                 self.told = Some(why.to_owned());
             }
-            'w' if self.replayed => self.told = Some("a record does not have the pools".to_owned()),
-            'w' => {
-                self.mode = Mode::Pools(0);
-                return Some(Effect::AskPools);
+            'w' | 'j' if self.replayed => {
+                self.told = Some("a record does not have pools and runs".to_owned());
+            }
+            'w' | 'j' => {
+                self.mode = if letter == 'w' { Mode::Pools(0) } else { Mode::Runs(0) };
+                return Some(Effect::AskPage);
             }
             'p' => {
                 self.held = !self.held;
@@ -648,13 +661,20 @@ impl Top {
         None
     }
 
-    fn pools_key(&mut self, first: usize, key: Key) -> Option<Effect> {
-        if matches!(key, Key::Escape | Key::Enter | Key::Char('q' | 'w')) {
+    /// A page of lines, that a letter opens and closes.
+    fn page_key(&mut self, page: (fn(usize) -> Mode, char), first: usize, key: Key) -> Option<Effect> {
+        let (mode, letter) = page;
+        if matches!(key, Key::Escape | Key::Enter | Key::Char('q')) || key == Key::Char(letter) {
             return None;
         }
-        let count = self.pools.lines(usize::from(self.size.0)).len();
-        self.mode = Mode::Pools(moved(first, count.saturating_sub(1), key));
+        let count = self.page_lines(&mode(first), usize::from(self.size.0)).len();
+        self.mode = mode(moved(first, count.saturating_sub(1), key));
         if key == Key::Char('p') { self.letter('p') } else { None }
+    }
+
+    /// What a page of lines has.
+    pub(super) fn page_lines(&self, mode: &Mode, columns: usize) -> Vec<Line> {
+        if matches!(mode, Mode::Runs(_)) { self.runs.lines(columns) } else { self.pools.lines(columns) }
     }
 
     fn detail_key(

@@ -8,6 +8,7 @@ use super::settings::{Settings, Theme};
 use super::short::Ended;
 use super::state::{Detail, Effect, Event, Look, Mode, Prompt, Tab, Top};
 use crate::processes::COLUMNS;
+use crate::running::tests::runs;
 use crate::ui::Key;
 use doula_host::lives::Life;
 use doula_host::{ExitStatus, Pid, Signal};
@@ -110,6 +111,11 @@ fn every_screen_is_as_it_was_looked_at_in_both_sizes() {
         state.handle(Event::Pools(Ok(Box::new(answer(10, 17)))));
         state.handle(Event::Pools(Ok(Box::new(answer(12, 42)))));
         kept("pools", &state);
+        let mut state = top(columns, rows);
+        press(&mut state, "j");
+        state.handle(Event::Runs(Ok(runs(100.0, 120))));
+        state.handle(Event::Runs(Ok(runs(102.0, 160))));
+        kept("runs", &state);
     }
 }
 
@@ -234,7 +240,7 @@ fn an_order_that_the_held_picture_does_not_know_comes_with_a_new_one_that_is_hel
 #[test]
 fn the_page_of_pools_asks_when_it_opens_scrolls_and_can_be_held() {
     let mut state = top(80, 24);
-    assert_eq!(press(&mut state, "w"), Some(Effect::AskPools));
+    assert_eq!(press(&mut state, "w"), Some(Effect::AskPage));
     assert!(frame(&state).contains("asking …"), "{}", frame(&state));
     state.handle(Event::Pools(Ok(Box::new(answer(10, 17)))));
     assert!(frame(&state).contains("demo/web: 1 busy"), "{}", frame(&state));
@@ -248,6 +254,21 @@ fn the_page_of_pools_asks_when_it_opens_scrolls_and_can_be_held() {
     assert_eq!(state.mode, Mode::List);
     state.replayed = true;
     assert_eq!((press(&mut state, "w"), state.mode == Mode::List), (None, true));
+}
+
+#[test]
+fn the_page_of_runs_opens_and_closes_by_its_key_and_says_why_nothing_is_known() {
+    let mut state = top(80, 24);
+    assert_eq!(press(&mut state, "j"), Some(Effect::AskPage));
+    assert!(frame(&state).contains("asking …"), "{}", frame(&state));
+    state.handle(Event::Runs(Err("there was no answer".to_owned())));
+    assert!(frame(&state).contains("there was no answer"), "{}", frame(&state));
+    state.handle(Event::Runs(Ok(runs(100.0, 120))));
+    assert!(frame(&state).contains("120 of 300 jobs ended"), "{}", frame(&state));
+    assert!(!frame(&state).contains('\x1b'));
+    assert_eq!((press(&mut state, "j"), &state.mode), (None, &Mode::List));
+    state.replayed = true;
+    assert_eq!((press(&mut state, "j"), &state.mode), (None, &Mode::List));
 }
 
 #[test]

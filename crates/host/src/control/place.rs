@@ -186,7 +186,7 @@ impl Bases {
     }
 
     /// Makes sure that this is a directory of ours which nobody else can enter.
-    fn own_dir(&self, dir: &Path) -> Result<(), PlaceError> {
+    pub(crate) fn own_dir(&self, dir: &Path) -> Result<(), PlaceError> {
         match DirBuilder::new().mode(0o700).create(dir) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -232,15 +232,28 @@ impl Bases {
         if self.uid != 0 {
             return Vec::new();
         }
-        let folders = |parent| fs::read_dir(parent).into_iter().flatten().flatten().map(|entry| entry.path());
-        let named =
-            |path: &PathBuf| path.file_name().is_some_and(|name| name.as_bytes().starts_with(b"doula-"));
-        let bases = folders("/run/user").map(|dir| dir.join("doula")).chain(folders("/tmp").filter(named));
-        let bases: BTreeSet<PathBuf> = bases.chain(elsewhere()).collect();
+        let bases: BTreeSet<PathBuf> = self.named_of_others().into_iter().chain(elsewhere()).collect();
         let mut found: Vec<_> =
             bases.iter().filter(|base| !self.dirs.contains(base)).flat_map(|base| of_owner(base)).collect();
         found.sort_by(|a, b| (a.owner, &a.name).cmp(&(b.owner, &b.name)));
         found
+    }
+
+    /// The bases of other users that have a usual name, for root.
+    pub(crate) fn named_of_others(&self) -> BTreeSet<PathBuf> {
+        if self.uid != 0 {
+            return BTreeSet::new();
+        }
+        let folders = |parent| fs::read_dir(parent).into_iter().flatten().flatten().map(|entry| entry.path());
+        let named =
+            |path: &PathBuf| path.file_name().is_some_and(|name| name.as_bytes().starts_with(b"doula-"));
+        let bases = folders("/run/user").map(|dir| dir.join("doula")).chain(folders("/tmp").filter(named));
+        bases.filter(|base| !self.dirs.contains(base)).collect()
+    }
+
+    /// Whose bases these are.
+    pub(crate) fn uid(&self) -> u32 {
+        self.uid
     }
 }
 

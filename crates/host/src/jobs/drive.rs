@@ -299,7 +299,7 @@ impl<'w, W: Work> Runner<'w, W> {
         let mut happened = [Happening::EMPTY; AT_ONCE];
         let throttled = self.look_around();
         let deadline = self.queue.deadline().map(|deadline| deadline.since(time::monotonic()));
-        let timeout = [deadline, throttled].into_iter().flatten().min();
+        let timeout = [deadline, throttled, self.work.before_sleep()].into_iter().flatten().min();
         let happened = match self.epoll.wait(&mut happened, timeout) {
             Ok(happened) => happened,
             Err(Errno::EINTR) => return Ok(()),

@@ -45,6 +45,8 @@ pub mod journal;
 mod lines;
 mod memory;
 mod place;
+#[cfg(feature = "supervisor")]
+pub mod shown;
 mod spool;
 pub mod workers;
 
@@ -401,6 +403,11 @@ pub trait Work {
     /// Whether the machine has no room for another job now.
     fn throttle(&mut self) -> bool {
         false
+    }
+
+    /// All that can be done now is done. How long may be slept at most, until there is something else to do here.
+    fn before_sleep(&mut self) -> Option<Duration> {
+        None
     }
 
     /// Tells how far it is; after each event.

@@ -164,7 +164,8 @@ impl Submitter<'_> {
             }
             let source = self.input.waits_for().filter(|_| self.source == Source::Waits);
             let fds = [Some(held.as_fd()), Some(self.gateway.line.as_fd()), source];
-            let [signal, told, source] = readable(fds, None)?;
+            let shown = self.desk.show_others(|_| Vec::new());
+            let [signal, told, source] = readable(fds, shown)?;
             if source {
                 self.source = Source::Asked;
             }

@@ -10,9 +10,10 @@ use super::job::{Job, Outcome as Result_, mark};
 use super::{Gateway, QueueArgs, random_name, refuse_unless_stored};
 use crate::config;
 use crate::error::{Exit, Failure, Outcome};
+use crate::running::{self, Board};
 use crate::ui::Ui;
 use doula_core::queue::far::{After, Delivery, Given, Rules};
-use doula_core::queue::{Policy, SlotId};
+use doula_core::queue::{Counts, Policy, SlotId};
 use doula_gateway::words::{Ask, History, Tell};
 use doula_host::jobs::{self, Attempt, Capture, Next, Settings, Stop, Work};
 use doula_host::signals::{self, Arrival, Held};
@@ -22,7 +23,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Works at the jobs of a queue, which other machines hand in and share
 ///
@@ -83,6 +84,7 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
     ui.note(&format!("works at the queue {queue}, {slots} jobs at a time"));
     let settings = settings(&args, slots);
     let mut labour = Labour {
+        board: Board::new(&format!("doula worker of the queue {queue}"), Some(slots), None),
         gateway,
         name,
         ui,
@@ -141,10 +143,13 @@ struct Open {
     words: Vec<OsString>,
     attempt: Option<Attempt>,
     not_born: Option<String>,
+    /// Where, and since when, while it is in work.
+    began: Option<(SlotId, Instant)>,
 }
 
 /// All of them.
 struct Labour<'u> {
+    board: Board,
     gateway: Gateway,
     name: String,
     ui: &'u mut Ui,
@@ -218,8 +223,20 @@ impl Labour<'_> {
             return self.bury(lease, &why, outcome, &format!("job {run}.{number}"));
         }
         self.submitted += 1;
-        let (words, attempt, not_born) = (Vec::new(), None, None);
-        let open = Open { lease, run, number, delivery, job, rules, timeout, mark, words, attempt, not_born };
+        let open = Open {
+            lease,
+            run,
+            number,
+            delivery,
+            job,
+            rules,
+            timeout,
+            mark,
+            words: Vec::new(),
+            attempt: None,
+            not_born: None,
+            began: None,
+        };
         self.open.insert(TaskId(self.submitted), open);
         Ok(true)
     }
@@ -323,6 +340,29 @@ impl Work for Labour<'_> {
         command
     }
 
+    fn began(&mut self, task: TaskId, _attempt: u32, slot: SlotId) {
+        self.board.touch();
+        if let Some(open) = self.open.get_mut(&task) {
+            open.began = Some((slot, Instant::now()));
+        }
+    }
+
+    fn before_sleep(&mut self) -> Option<Duration> {
+        let open = &self.open;
+        let job = |now, open: &Open| {
+            let (slot, began) = open.began?;
+            let words = open.words.iter().map(|word| word.to_string_lossy());
+            let input = format!("{}: {}", open.run, words.collect::<Vec<_>>().join(" "));
+            let which = (slot, open.number, open.delivery.attempt());
+            Some(running::Job::new(now, which, began, input.as_bytes()))
+        };
+        self.board.show(|now| open.values().filter_map(|it| job(now, it)).take(running::MOST).collect())
+    }
+
+    fn progress(&mut self, counts: &Counts, in_work: usize) {
+        self.board.counts(counts, 0, in_work);
+    }
+
     fn not_born(&mut self, task: TaskId, _attempt: u32, error: &CommandError) -> Stop {
         if let Some(open) = self.open.get_mut(&task) {
             open.not_born = Some(error.to_string());
@@ -336,6 +376,7 @@ impl Work for Labour<'_> {
 
     fn ended(&mut self, attempt: Attempt) -> io::Result<()> {
         if let Some(open) = self.open.get_mut(&attempt.task) {
+            open.began = None;
             open.attempt = Some(attempt);
         }
         Ok(())
@@ -373,6 +414,7 @@ impl Work for Labour<'_> {
 
     fn signal(&mut self, arrival: Arrival) -> Stop {
         let before = self.asked.replace(arrival.signal);
+        self.board.waits(Some("it was asked to end"));
         drop(self.ask(&Ask::Drain, b""));
         match (before, arrival.signal) {
             (None, Signal::TERM) => {
