@@ -53,6 +53,11 @@ pub(crate) fn size(text: &str) -> Result<usize, String> {
     usize::try_from(bytes).map_err(|_| format!("`{text}` is too large"))
 }
 
+/// A resource limit as in doula.toml: `4096`, `64M`, `unlimited`.
+pub(crate) fn rlimit(text: &str) -> Result<u64, String> {
+    value::rlimit(text).map_err(spoken)
+}
+
 /// Numbers of CPUs as in doula.toml: `0,2-3`.
 pub(crate) fn cpus(text: &str) -> Result<Vec<u16>, String> {
     value::cpus(text).map_err(spoken)

@@ -64,6 +64,26 @@ fn as_many_inputs_as_fit_are_spread_over_the_slots_with_what_stands_around_their
 }
 
 #[test]
+fn a_job_and_a_worker_have_the_limits_that_were_asked_for() {
+    let limits = ["--rlimit", "nofile=64:128", "--rlimit", "core=0"];
+    let all = |more: &[&'static str]| {
+        let args: Vec<&str> = limits.iter().chain(more).copied().collect();
+        run(&args)
+    };
+    let said = all(&["sh", "-c", "ulimit -Sn; ulimit -Hn; ulimit -c", ":::", "1"]);
+    assert_eq!(said.out, "64\n128\n0\n", "{said:?}");
+    let worker = r#"while read line; do echo "{\"id\":1,\"output\":$(ulimit -Sn)}"; done"#;
+    let said = all(&["--workers", "lines", "-j1", "sh", "-c", worker, ":::", "1"]);
+    assert_eq!(said.out, "64\n", "{said:?}");
+    let said = run(&["--rlimit", "files=1", "true", ":::", "1"]);
+    assert_eq!(said.code, Some(2));
+    assert!(
+        said.err.contains("`files` is no resource: there are") && said.err.contains("nofile"),
+        "{said:?}"
+    );
+}
+
+#[test]
 fn without_a_command_each_input_is_one() {
     let said = run_of(b"echo 'a  b'\nsh -c 'exit 3'\necho 'x\n", &["-k"]);
     assert_eq!(said.out, "a  b\n");

@@ -10,7 +10,7 @@ use crate::running::{Board, Job};
 use doula_core::queue::{Counts, SlotId};
 use doula_host::jobs::{Stop, journal::Entry};
 use doula_host::room::allowed_cpus;
-use doula_host::{Command, Signal};
+use doula_host::{Command, Rlimit, Signal};
 use doula_model::task::{self, TaskId, Verdict};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -231,6 +231,7 @@ pub(super) struct Manner {
     /// What they ignore, as we do.
     ignored: Vec<Signal>,
     nice: Option<i8>,
+    rlimits: Vec<Rlimit>,
     /// The CPUs that slots have in turn.
     cpus: Vec<u16>,
 }
@@ -238,13 +239,16 @@ pub(super) struct Manner {
 impl Manner {
     pub(super) fn new(many: &Many, ignored: Vec<Signal>) -> Manner {
         let cpus = if many.pin { allowed_cpus() } else { Vec::new() };
-        Manner { ignored, nice: many.nice, cpus }
+        Manner { ignored, nice: many.nice, rlimits: many.rlimit.clone(), cpus }
     }
 
     pub(super) fn give(&self, command: &mut Command, slot: SlotId) {
         command.ignore(self.ignored.iter().copied());
         if let Some(nice) = self.nice {
             command.nice(nice);
+        }
+        for limit in &self.rlimits {
+            command.limits(*limit);
         }
         let turn = usize::try_from(slot).unwrap_or_default().checked_rem(self.cpus.len());
         if let Some(cpu) = turn.and_then(|turn| self.cpus.get(turn)) {

@@ -21,10 +21,10 @@ use crate::config;
 use crate::error::{Exit, Failure, Kind, Outcome};
 use crate::ui::Ui;
 use doula_core::queue::{Counts, Halt, Pause, Policy, RetryOn, Timeout};
-use doula_host::Signal;
 use doula_host::jobs::workers::Rules;
 use doula_host::jobs::{self, Capture, Settings, journal as kept};
 use doula_host::signals::{self, Held};
+use doula_host::{Resource, Rlimit, Signal};
 pub(super) use journal::{command_line, joblog_line, refused};
 pub(super) use report::JOBLOG;
 
@@ -123,6 +123,10 @@ struct Many {
     /// The niceness of jobs
     #[arg(long, allow_hyphen_values = true, value_name = "N")]
     nice: Option<i8>,
+
+    /// A limit of each process of a job: nofile=64, core=0, as=2G, cpu=60, and the others of `doula up`; SOFT:HARD for two
+    #[arg(long, value_parser = rlimit, value_name = "NAME=N[:N]")]
+    rlimit: Vec<Rlimit>,
 
     /// Each job has one CPU of its own, in turn
     #[arg(long)]
@@ -497,6 +501,22 @@ fn slots(text: &str) -> Result<u32, String> {
     }
 }
 
+fn rlimit(text: &str) -> Result<Rlimit, String> {
+    let (name, value) =
+        text.split_once('=').ok_or_else(|| format!("`{text}` is no limit: write nofile=64"))?;
+    let resource = Resource::ALL.iter().copied().find(|resource| resource.name() == name);
+    let resource = resource.ok_or_else(|| {
+        let names: Vec<_> = Resource::ALL.iter().map(|resource| resource.name()).collect();
+        format!("`{name}` is no resource: there are {}", names.join(", "))
+    })?;
+    let (soft, hard) = value.split_once(':').unwrap_or((value, value));
+    let (soft, hard) = (config::rlimit(soft)?, config::rlimit(hard)?);
+    if soft > hard {
+        return Err(format!("`{text}`: the soft limit is above the hard one"));
+    }
+    Ok(Rlimit { resource, soft, hard })
+}
+
 fn growth(text: &str) -> Result<NonZeroU64, String> {
     let bytes = config::size(text)?;
     NonZeroU64::new(bytes as u64).ok_or_else(|| format!("`{text}` is no growth: write 100K or more"))
@@ -570,5 +590,9 @@ mod tests {
         let some = retry_on("75,timeout").expect("kinds");
         assert!(some.has(Kind::Code(75)) && some.has(Kind::TimedOut) && !some.has(Kind::Code(1)));
         assert!(retry_on("0").is_err() && retry_on("bad").is_err());
+        let limit = |resource, soft, hard| Ok(Rlimit { resource, soft, hard });
+        assert_eq!(rlimit("as=2G"), limit(Resource::As, 2 << 30, 2 << 30));
+        assert_eq!(rlimit("core=0:unlimited"), limit(Resource::Core, 0, u64::MAX));
+        assert!(["nofile", "files=1", "nofile=9:8", "nofile=x"].iter().all(|wrong| rlimit(wrong).is_err()));
     }
 }

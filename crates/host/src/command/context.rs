@@ -229,6 +229,13 @@ impl Command {
         self
     }
 
+    /// The same where nobody said anything of this resource.
+    pub(crate) fn limits_else(&mut self, limit: Rlimit) {
+        if !self.context.rlimits.iter().any(|known| known.resource == limit.resource) {
+            self.context.rlimits.push(limit);
+        }
+    }
+
     /// The nice value, -20 to 19 (setpriority(2)). Only root can lower it.
     ///
     /// ```

@@ -240,7 +240,7 @@ impl<'w, W: Work> Runner<'w, W> {
         }
         let mut command = self.work.command(task, slot);
         if let Some(limit) = self.given {
-            command.limits(limit);
+            command.limits_else(limit);
         }
         let Some(place) = self.places.get_mut(&slot) else { return Ok(()) };
         match place.begin(task, attempt, command) {

@@ -31,7 +31,7 @@ use std::time::{Duration, UNIX_EPOCH};
 #[derive(Debug, clap::Args)]
 pub(in crate::verbs::run) struct SubmitArgs {
     /// Hand the jobs to a queue, for `doula worker` on other machines, and wait for their results
-    #[arg(long, conflicts_with_all = ["jobs", "delay", "memfree", "load", "pressure", "nice", "pin", "workers",
+    #[arg(long, conflicts_with_all = ["jobs", "delay", "memfree", "load", "pressure", "nice", "rlimit", "pin", "workers",
         "ungroup", "line_buffer", "bundle", "leave", "journal"])]
     pub(in crate::verbs::run) submit: bool,
 

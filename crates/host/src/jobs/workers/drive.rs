@@ -258,7 +258,7 @@ where
         let Some(slot) = self.vacancy() else { return Ok(false) };
         let mut command = self.work.worker(slot);
         if let Some(limit) = self.given {
-            command.limits(limit);
+            command.limits_else(limit);
         }
         self.hired = self.hired.wrapping_add(1);
         let worker = match Worker::start(slot, self.hired, command, &self.rules) {
