@@ -204,10 +204,9 @@ fn a_job_by_frames_in_quarantine_can_be_done_again_from_its_bundle() {
 }
 
 #[test]
-fn several_jobs_at_once_are_for_frames_and_said_so() {
-    let said: Said = run(&["--workers", "lines", "--window", "2", "cat", ":::", "1"]);
+fn several_jobs_at_once_are_for_workers_and_a_batch_is_a_part_of_the_window() {
+    let said: Said = run(&["--workers", "frames", "--batch", "2", "cat", ":::", "1"]);
     assert_eq!(said.code, Some(2));
-    assert!(said.err.contains("one job at a time") && said.err.contains("--workers frames"), "{said:?}");
-    assert_eq!(run(&["--workers", "frames", "--batch", "2", "cat", ":::", "1"]).code, Some(2));
+    assert!(said.err.contains("--batch is a part of --window"), "{said:?}");
     assert_eq!(run(&["--window", "2", "echo", ":::", "1"]).code, Some(2));
 }

@@ -92,6 +92,39 @@ for line in sys.stdin:
     assert_eq!(run(&["--max-growth", "1M", "true", ":::", "1"]).code, Some(2), "without workers");
 }
 
+#[test]
+fn a_worker_may_have_several_jobs_and_answer_them_in_an_order_of_its_own() {
+    if !has("python3") {
+        return;
+    }
+    // It waits for three before it answers any, the last one first.
+    let worker = "import json, sys
+held = []
+for line in sys.stdin:
+    held.append(json.loads(line))
+    if len(held) == 3:
+        for task in reversed(held):
+            print(json.dumps({'id': task['id'], 'output': task['input']}), flush=True)
+        held.clear()";
+    let inputs: Vec<String> = (1..=30).map(|number| number.to_string()).collect();
+    for options in [&["--window", "3"][..], &["--window", "3", "--batch", "3"]] {
+        let mut args = vec!["--workers", "lines", "-j1", "-k"];
+        args.extend(options);
+        args.extend(["python3", "-c", worker, ":::"]);
+        args.extend(inputs.iter().map(String::as_str));
+        let said = run(&args);
+        assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{said:?}");
+        assert_eq!(said.out.lines().collect::<Vec<_>>(), inputs);
+    }
+    let other = "import json, sys
+line = sys.stdin.readline()
+print(json.dumps({'id': 99}), flush=True)
+sys.stdin.read()";
+    let said = run(&["--workers", "lines", "-j1", "--window", "2", "python3", "-c", other, ":::", "1", "2"]);
+    assert_eq!(said.code, Some(1));
+    assert!(said.err.contains("it answered task 99, which it does not have"), "{said:?}");
+}
+
 /// How a worker is ended by a job, and what is said of it.
 const DEATHS: [(&str, &str); 5] = [
     ("KILL", "was killed by SIGKILL"),
@@ -104,9 +137,13 @@ const DEATHS: [(&str, &str); 5] = [
 #[test]
 fn a_job_that_ends_two_workers_is_named_and_the_other_nineteen_succeed() {
     for (how, told) in DEATHS {
-        let said = twenty(&[], &format!("exec {} {how}", actor("line_worker").display()));
-        let told = format!(" ended 2 workers, and is not tried again: the last one {told}");
-        assert_only_the_seventh_fails(&said, &told);
+        // Alone, or with others in flight.
+        for window in ["1", "4"] {
+            let said =
+                twenty(&["--window", window], &format!("exec {} {how}", actor("line_worker").display()));
+            let told = format!(" ended 2 workers, and is not tried again: the last one {told}");
+            assert_only_the_seventh_fails(&said, &told);
+        }
     }
 }
 

@@ -142,7 +142,7 @@ struct Workers {
     #[arg(long, value_name = "PROTOCOL", conflicts_with_all = ["ungroup", "line_buffer"])]
     workers: Option<Protocol>,
 
-    /// So many jobs may be with one worker, by frames: the next is there when one is done. When a worker dies that has several,
+    /// So many jobs may be with one worker: the next is there when one is done. When a worker dies that has several,
     /// they are tried again one by one
     #[arg(long, value_name = "N", default_value_t = 1, requires = "workers", value_parser = clap::value_parser!(u32).range(1..=65536))]
     window: u32,
@@ -420,10 +420,6 @@ impl Workers {
     }
 
     fn check(&self) -> Result<(), Failure> {
-        if self.is_lines() && (self.window > 1 || self.batch > 1) {
-            return Err(Failure::usage("a worker that is asked by lines has one job at a time")
-                .hint("with `--workers frames` it may have several"));
-        }
         if self.batch > self.window {
             return Err(Failure::usage("--batch is a part of --window, and cannot be larger"));
         }

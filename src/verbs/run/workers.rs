@@ -163,6 +163,10 @@ impl Tasks for Crew<'_> {
         Ok(answer)
     }
 
+    fn whose(&self, line: &[u8]) -> Option<TaskId> {
+        protocol::read(line).map(|reply| TaskId(reply.id))
+    }
+
     fn failed(&mut self, task: TaskId, why: &[u8]) {
         if let Some(job) = self.open.get_mut(&task) {
             let error = Some(String::from_utf8_lossy(why).into_owned());

@@ -66,6 +66,11 @@ fn hear_one(worker: &mut Worker, work: &mut (impl Tasks + ?Sized)) -> Result<Opt
         Said::Leaves => return Ok(Some(Answered::Leaves)),
         Said::Line(line) => {
             let task = worker.hands.first().ok_or_else(|| NoAnswer::unasked(line))?;
+            let several = worker.hands.single().is_none();
+            let task = if several { work.whose(line).unwrap_or(task) } else { task };
+            if !worker.hands.has(task) {
+                return Err(NoAnswer::stray(task));
+            }
             (task, work.answer(task, line)?)
         }
         Said::Done(task, output) if worker.hands.has(task) => (task, work.answer(task, output)?),
@@ -75,7 +80,7 @@ fn hear_one(worker: &mut Worker, work: &mut (impl Tasks + ?Sized)) -> Result<Opt
         }
         Said::Done(task, _) | Said::Failed(task, _) => return Err(NoAnswer::stray(task)),
     };
-    if worker.wire.is_lines() && worker.wire.has_more() {
+    if worker.wire.is_lines() && worker.hands.single().is_some() && worker.wire.has_more() {
         return Err(NoAnswer::twice());
     }
     worker.has_answered(task);

@@ -332,6 +332,13 @@ pub trait Tasks {
     /// also so when the worker said more behind its answer: [`Tasks::settled`] has the last word.
     fn answer(&mut self, task: TaskId, line: &[u8]) -> Result<Answer, NoAnswer>;
 
+    /// Which task a line answers, where its worker has several ([`Policy::window`](crate::jobs::Policy)); the first of them, where
+    /// workers answer in order.
+    fn whose(&self, line: &[u8]) -> Option<TaskId> {
+        let _ = line;
+        None
+    }
+
     /// By frames the worker of this task answered that it failed, for this reason.
     fn failed(&mut self, task: TaskId, why: &[u8]) {
         let _ = (task, why);

@@ -94,7 +94,15 @@ impl Ends {
         fd::set_nonblocking(&input, true).map_err(os_error)?;
         fd::set_nonblocking(&output, true).map_err(os_error)?;
         let answers = Answers::new(rules.skips_blank);
-        Ok(Wire::Lines(Lines { input: Some(input), output, line: Vec::new(), written: 0, answers }))
+        Ok(Wire::Lines(Lines {
+            input: Some(input),
+            output,
+            line: Vec::new(),
+            written: 0,
+            open: 0,
+            sent: 0,
+            answers,
+        }))
     }
 }
 
@@ -109,9 +117,12 @@ pub(super) enum Wire {
 pub(super) struct Lines {
     input: Option<PipeWriter>,
     output: PipeReader,
-    /// The line that asks for the task, and how much of it is in the pipe.
+    /// The lines that ask for tasks, and how much of them is in the pipe.
     line: Vec<u8>,
     written: usize,
+    /// So many tasks are not answered, and so much was written since there were none.
+    open: u64,
+    sent: u64,
     answers: Answers,
 }
 
@@ -161,9 +172,9 @@ impl Wire {
     pub(super) fn ask(&mut self, has: Has, ask: &mut dyn FnMut(TaskId, &mut Vec<u8>)) -> io::Result<()> {
         let frames = match self {
             Wire::Lines(lines) => {
-                lines.line.clear();
-                lines.written = 0;
+                lines.forget_written();
                 has.tasks().for_each(|task| ask(task, &mut lines.line));
+                lines.open += u64::from(has.count);
                 return Ok(());
             }
             Wire::Frames(frames) => frames,
@@ -205,7 +216,11 @@ impl Wire {
     /// The next that it said. `Err`: that is no answer.
     pub(super) fn next(&mut self) -> Result<Option<Said<'_>>, String> {
         match self {
-            Wire::Lines(lines) => Ok(lines.answers.line()?.map(Said::Line)),
+            Wire::Lines(lines) => {
+                let line = lines.answers.line()?;
+                lines.open = lines.open.saturating_sub(u64::from(line.is_some()));
+                Ok(line.map(Said::Line))
+            }
             Wire::Frames(frames) => frames.next(),
         }
     }
@@ -218,7 +233,7 @@ impl Wire {
         }
     }
 
-    /// Whether it has one task at a time, and says nothing behind its answer.
+    /// Whether it says nothing behind its last answer.
     pub(super) const fn is_lines(&self) -> bool {
         matches!(self, Wire::Lines(_))
     }
@@ -229,7 +244,7 @@ impl Wire {
         match self {
             Wire::Lines(lines) => {
                 let unread = lines.input.as_ref().and_then(|input| fd::unread(input).ok()).unwrap_or(0);
-                unread >= lines.written as u64
+                unread >= lines.sent
             }
             Wire::Frames(frames) => !frames.greeted || single && frames.has_unread(),
         }
@@ -263,12 +278,23 @@ impl Wire {
 }
 
 impl Lines {
+    fn forget_written(&mut self) {
+        self.line.drain(..self.written);
+        self.written = 0;
+        if self.open == 0 {
+            self.sent = 0;
+        }
+    }
+
     fn send(&mut self) -> io::Result<Sent> {
         while let (Some(input), Some(rest)) =
             (&mut self.input, self.line.get(self.written..).filter(|rest| !rest.is_empty()))
         {
             match input.write(rest) {
-                Ok(count) => self.written += count,
+                Ok(count) => {
+                    self.written += count;
+                    self.sent += count as u64;
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Sent::Some),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => {
