@@ -11,7 +11,7 @@ use crate::error::{Exit, Failure, Outcome};
 use crate::running::{self, Job};
 use crate::ui::Ui;
 use doula_core::queue::{Counts, SlotId};
-use doula_host::jobs::{Adopted, Attempt, Known, Next, Stop, Stream, Work};
+use doula_host::jobs::{Adopted, Attempt, Flow, Known, Next, Stop, Stream, Work};
 use doula_host::signals::Arrival;
 use doula_host::{Command, CommandError, Signal, Stdio};
 use doula_model::task::{self, TaskId, Verdict};
@@ -147,7 +147,7 @@ pub(super) fn null() -> Stdio {
     }
 }
 
-impl Work for Jobs<'_> {
+impl Flow for Jobs<'_> {
     fn next(&mut self) -> io::Result<Next> {
         if let Some(next) = self.next_of_before()? {
             return Ok(next);
@@ -167,6 +167,63 @@ impl Work for Jobs<'_> {
         self.input.waits_for().filter(|_| !self.desk.is_full())
     }
 
+    fn began(&mut self, task: TaskId, attempt: u32, slot: SlotId) {
+        self.desk.began(task, attempt, slot);
+        if let Some(job) = self.open.get_mut(&task) {
+            job.began = Some((slot, attempt, Instant::now()));
+        }
+    }
+
+    fn cramped(&mut self, why: &str) {
+        self.desk.cramped(why);
+    }
+
+    fn retries(&mut self, task: TaskId, attempt: u32, failure: task::Failure, pause: Duration) {
+        self.desk.retries(task, attempt, failure, pause);
+    }
+
+    fn settled(&mut self, task: TaskId, verdict: Verdict, attempts: u32) -> io::Result<()> {
+        let Some(job) = self.open.remove(&task) else { return Ok(()) };
+        let Open { inputs, words, attempt, not_born, .. } = job;
+        if self.desk.bundles(verdict) {
+            let end =
+                attempt.as_ref().map(|attempt| (None, Some(attempt.status), attempt.status.to_string()));
+            let ends: Vec<_> = end.into_iter().collect();
+            self.desk.bundle(&Case { task, argv: &words, slot: None, input: b"", ends: &ends })?;
+        }
+        let (tag, subject) = (inputs.join(&b' '), Subject::Command);
+        self.desk.settled(Settled { task, verdict, attempts, tag, words, attempt, not_born, subject })
+    }
+
+    fn halted(&mut self) {
+        self.desk.report.note("halted by the rule of --halt");
+    }
+
+    fn throttle(&mut self) -> bool {
+        self.desk.throttle()
+    }
+
+    fn before_sleep(&mut self) -> io::Result<Option<Duration>> {
+        let open = &self.open;
+        let job = |now, (task, job): (&TaskId, &Open)| {
+            let (slot, attempt, began) = job.began?;
+            Some(Job::new(now, (slot, task.0, attempt), began, &job.inputs.join(&b' ')))
+        };
+        Ok(self
+            .desk
+            .show_others(|now| open.iter().filter_map(|it| job(now, it)).take(running::MOST).collect()))
+    }
+
+    fn progress(&mut self, counts: &Counts, in_work: usize) {
+        self.desk.progress(counts, in_work);
+    }
+
+    fn signal(&mut self, arrival: Arrival) -> Stop {
+        self.desk.signal(arrival.signal)
+    }
+}
+
+impl Work for Jobs<'_> {
     fn prepare(&mut self, task: TaskId, attempt: u32, slot: SlotId) -> io::Result<()> {
         self.fill(task, slot);
         let (Some(keeper), Some(job)) = (&mut self.desk.keeper, self.open.get_mut(&task)) else {
@@ -201,13 +258,6 @@ impl Work for Jobs<'_> {
         command
     }
 
-    fn began(&mut self, task: TaskId, attempt: u32, slot: SlotId) {
-        self.desk.began(task, attempt, slot);
-        if let Some(job) = self.open.get_mut(&task) {
-            job.began = Some((slot, attempt, Instant::now()));
-        }
-    }
-
     fn not_born(&mut self, task: TaskId, _attempt: u32, error: &CommandError) -> Stop {
         self.not_started(task, error.shell_code(), error.to_string())
     }
@@ -218,10 +268,6 @@ impl Work for Jobs<'_> {
             None => Known::Seen,
             Some((code, why)) => Known::NotStarted(code, self.not_started(attempt.task, code, why)),
         })
-    }
-
-    fn cramped(&mut self, why: &str) {
-        self.desk.cramped(why);
     }
 
     fn line(&mut self, task: TaskId, stream: Stream, line: &[u8]) -> io::Result<()> {
@@ -244,48 +290,6 @@ impl Work for Jobs<'_> {
             job.attempt = Some(attempt);
         }
         Ok(())
-    }
-
-    fn retries(&mut self, task: TaskId, attempt: u32, failure: task::Failure, pause: Duration) {
-        self.desk.retries(task, attempt, failure, pause);
-    }
-
-    fn settled(&mut self, task: TaskId, verdict: Verdict, attempts: u32) -> io::Result<()> {
-        let Some(job) = self.open.remove(&task) else { return Ok(()) };
-        let Open { inputs, words, attempt, not_born, .. } = job;
-        if self.desk.bundles(verdict) {
-            let end =
-                attempt.as_ref().map(|attempt| (None, Some(attempt.status), attempt.status.to_string()));
-            let ends: Vec<_> = end.into_iter().collect();
-            self.desk.bundle(&Case { task, argv: &words, slot: None, input: b"", ends: &ends })?;
-        }
-        let (tag, subject) = (inputs.join(&b' '), Subject::Command);
-        self.desk.settled(Settled { task, verdict, attempts, tag, words, attempt, not_born, subject })
-    }
-
-    fn halted(&mut self) {
-        self.desk.report.note("halted by the rule of --halt");
-    }
-
-    fn throttle(&mut self) -> bool {
-        self.desk.throttle()
-    }
-
-    fn before_sleep(&mut self) -> Option<Duration> {
-        let open = &self.open;
-        let job = |now, (task, job): (&TaskId, &Open)| {
-            let (slot, attempt, began) = job.began?;
-            Some(Job::new(now, (slot, task.0, attempt), began, &job.inputs.join(&b' ')))
-        };
-        self.desk.show_others(|now| open.iter().filter_map(|it| job(now, it)).take(running::MOST).collect())
-    }
-
-    fn progress(&mut self, counts: &Counts, in_work: usize) {
-        self.desk.progress(counts, in_work);
-    }
-
-    fn signal(&mut self, arrival: Arrival) -> Stop {
-        self.desk.signal(arrival.signal)
     }
 }
 

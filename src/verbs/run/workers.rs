@@ -12,7 +12,7 @@ use crate::running::{self, Job};
 use crate::ui::Ui;
 use doula_core::queue::{Counts, SlotId};
 use doula_host::jobs::workers::{Answer, Death, NoAnswer, Protocol, Tasks};
-use doula_host::jobs::{Attempt, Next, Stop, Stream};
+use doula_host::jobs::{Attempt, Flow, Next, Stop, Stream};
 use doula_host::signals::Arrival;
 use doula_host::{Command, CommandError, ExitStatus, Signal, Usage};
 use doula_model::task::{self, TaskId, Verdict};
@@ -112,7 +112,7 @@ impl<'u> Crew<'u> {
     }
 }
 
-impl Tasks for Crew<'_> {
+impl Flow for Crew<'_> {
     fn next(&mut self) -> io::Result<Next> {
         if self.desk.is_full() {
             return Ok(Next::Wait);
@@ -131,49 +131,6 @@ impl Tasks for Crew<'_> {
         self.input.waits_for().filter(|_| !self.desk.is_full())
     }
 
-    fn worker(&mut self, slot: SlotId) -> Command {
-        let words = self.words(slot);
-        let mut command = Command::new(words.first().map_or(OsStr::new(""), OsString::as_os_str));
-        command.args(words.iter().skip(1)).env("DOULA_SLOT", slot.to_string());
-        // Nobody waits for them any more when we are killed.
-        command.parent_death_signal(Signal::KILL);
-        self.manner.give(&mut command, slot);
-        command
-    }
-
-    fn ask(&mut self, task: TaskId, line: &mut Vec<u8>) {
-        if let Some(job) = self.open.get(&task) {
-            self.say(task, &job.inputs, line);
-        }
-    }
-
-    fn answer(&mut self, task: TaskId, line: &[u8]) -> Result<Answer, NoAnswer> {
-        let reply = match self.lines {
-            true => protocol::read(line).ok_or_else(|| NoAnswer::garbage(line))?,
-            false => Reply { id: task.0, output: line.to_vec(), error: None },
-        };
-        if reply.id != task.0 {
-            let why = format!("it answered job {} instead", reply.id);
-            return Err(NoAnswer { why, of: Some(TaskId(reply.id)) });
-        }
-        let answer = if reply.error.is_some() { Answer::Failed } else { Answer::Done };
-        if let Some(job) = self.open.get_mut(&task) {
-            job.reply = Some(reply);
-        }
-        Ok(answer)
-    }
-
-    fn whose(&self, line: &[u8]) -> Option<TaskId> {
-        protocol::read(line).map(|reply| TaskId(reply.id))
-    }
-
-    fn failed(&mut self, task: TaskId, why: &[u8]) {
-        if let Some(job) = self.open.get_mut(&task) {
-            let error = Some(String::from_utf8_lossy(why).into_owned());
-            job.reply = Some(Reply { id: task.0, output: Vec::new(), error });
-        }
-    }
-
     fn began(&mut self, task: TaskId, attempt: u32, slot: SlotId) {
         self.desk.began(task, attempt, slot);
         if let Some(job) = self.open.get_mut(&task) {
@@ -182,55 +139,6 @@ impl Tasks for Crew<'_> {
             job.death = None;
             job.error.clear();
         }
-    }
-
-    fn said(&mut self, slot: SlotId, task: Option<TaskId>, line: &[u8]) -> io::Result<()> {
-        let job = task.and_then(|task| self.open.get_mut(&task));
-        if let Some(job) = job.filter(|_| self.keeps_errors) {
-            job.error.extend_from_slice(line);
-        }
-        let job = task.and_then(|task| self.open.get(&task));
-        let tag = job.map_or_else(|| format!("worker {slot}").into_bytes(), |job| job.inputs.join(&b' '));
-        self.desk.report.line(&tag, Stream::Err, line)
-    }
-
-    fn died(&mut self, death: &Death) {
-        let Death { slot, pid, task, suspects, status, why } = death;
-        if self.desk.report.has_events() {
-            let event = json!({
-                "event": "died", "slot": slot, "pid": pid.get(), "task": task.map(|(task, _)| task.0), "why": why,
-                "suspects": suspects,
-                "code": status.and_then(ExitStatus::exit_code),
-                "signal": status.and_then(ExitStatus::killed_by).map(|signal| signal.to_string()),
-            });
-            drop(self.desk.report.event(&event));
-        }
-        match task.and_then(|(task, _)| self.open.get_mut(&task)) {
-            Some(job) => {
-                job.deaths.push(death.clone());
-                job.death = Some(death.clone());
-            }
-            None if *suspects > 0 => {
-                self.desk.report.note(&format!(
-                    "worker {slot} {death}: each of its {suspects} jobs is tried again by itself"
-                ));
-            }
-            // Whoever has had enough may go.
-            None if why.is_none() && status.is_some_and(|status| status.killed_by().is_none()) => {}
-            None => self.desk.report.note(&format!("worker {slot} {death}: another takes its place")),
-        }
-    }
-
-    fn hopeless(&mut self, death: &Death) {
-        let text = format!("workers end before they take a job, again and again: the last one {death}");
-        let hint =
-            "a worker reads lines from its standard input and answers each; what it says elsewhere is above";
-        self.desk.hopeless = Some(Failure::new(Kind::Ended, text).hint(hint));
-    }
-
-    fn not_born(&mut self, _slot: SlotId, error: &CommandError) {
-        self.desk.report.note(&format!("no worker can be started: {error}"));
-        self.desk.missing = Some(error.shell_code());
     }
 
     fn cramped(&mut self, why: &str) {
@@ -301,6 +209,100 @@ impl Tasks for Crew<'_> {
 
     fn signal(&mut self, arrival: Arrival) -> Stop {
         self.desk.signal(arrival.signal)
+    }
+}
+
+impl Tasks for Crew<'_> {
+    fn worker(&mut self, slot: SlotId) -> Command {
+        let words = self.words(slot);
+        let mut command = Command::new(words.first().map_or(OsStr::new(""), OsString::as_os_str));
+        command.args(words.iter().skip(1)).env("DOULA_SLOT", slot.to_string());
+        // Nobody waits for them any more when we are killed.
+        command.parent_death_signal(Signal::KILL);
+        self.manner.give(&mut command, slot);
+        command
+    }
+
+    fn ask(&mut self, task: TaskId, line: &mut Vec<u8>) {
+        if let Some(job) = self.open.get(&task) {
+            self.say(task, &job.inputs, line);
+        }
+    }
+
+    fn answer(&mut self, task: TaskId, line: &[u8]) -> Result<Answer, NoAnswer> {
+        let reply = match self.lines {
+            true => protocol::read(line).ok_or_else(|| NoAnswer::garbage(line))?,
+            false => Reply { id: task.0, output: line.to_vec(), error: None },
+        };
+        if reply.id != task.0 {
+            let why = format!("it answered job {} instead", reply.id);
+            return Err(NoAnswer { why, of: Some(TaskId(reply.id)) });
+        }
+        let answer = if reply.error.is_some() { Answer::Failed } else { Answer::Done };
+        if let Some(job) = self.open.get_mut(&task) {
+            job.reply = Some(reply);
+        }
+        Ok(answer)
+    }
+
+    fn whose(&self, line: &[u8]) -> Option<TaskId> {
+        protocol::read(line).map(|reply| TaskId(reply.id))
+    }
+
+    fn failed(&mut self, task: TaskId, why: &[u8]) {
+        if let Some(job) = self.open.get_mut(&task) {
+            let error = Some(String::from_utf8_lossy(why).into_owned());
+            job.reply = Some(Reply { id: task.0, output: Vec::new(), error });
+        }
+    }
+
+    fn said(&mut self, slot: SlotId, task: Option<TaskId>, line: &[u8]) -> io::Result<()> {
+        let job = task.and_then(|task| self.open.get_mut(&task));
+        if let Some(job) = job.filter(|_| self.keeps_errors) {
+            job.error.extend_from_slice(line);
+        }
+        let job = task.and_then(|task| self.open.get(&task));
+        let tag = job.map_or_else(|| format!("worker {slot}").into_bytes(), |job| job.inputs.join(&b' '));
+        self.desk.report.line(&tag, Stream::Err, line)
+    }
+
+    fn died(&mut self, death: &Death) {
+        let Death { slot, pid, task, suspects, status, why } = death;
+        if self.desk.report.has_events() {
+            let event = json!({
+                "event": "died", "slot": slot, "pid": pid.get(), "task": task.map(|(task, _)| task.0), "why": why,
+                "suspects": suspects,
+                "code": status.and_then(ExitStatus::exit_code),
+                "signal": status.and_then(ExitStatus::killed_by).map(|signal| signal.to_string()),
+            });
+            drop(self.desk.report.event(&event));
+        }
+        match task.and_then(|(task, _)| self.open.get_mut(&task)) {
+            Some(job) => {
+                job.deaths.push(death.clone());
+                job.death = Some(death.clone());
+            }
+            None if *suspects > 0 => {
+                self.desk.report.note(&format!(
+                    "worker {slot} {death}: each of its {suspects} jobs is tried again by itself"
+                ));
+            }
+            // Whoever has had enough may go.
+            None if why.is_none() && status.is_some_and(|status| status.killed_by().is_none()) => {}
+            None => self.desk.report.note(&format!("worker {slot} {death}: another takes its place")),
+        }
+    }
+
+    fn hopeless(&mut self, death: &Death) {
+        let text = format!("workers end before they take a job, again and again: the last one {death}");
+        let hint =
+            "a worker reads lines from its standard input and answers each; what it says elsewhere is above";
+        self.desk.hopeless = Some(Failure::new(Kind::Ended, text).hint(hint));
+    }
+
+    fn not_born(&mut self, _slot: SlotId, error: &CommandError) {
+        self.desk.report.note(&format!("no worker can be started: {error}"));
+        self.desk.missing = Some(error.shell_code());
     }
 }
 

@@ -25,29 +25,32 @@ use std::time::Duration;
 /// What `work` fails with, and want of fds or memory. Nobody is left running then.
 ///
 /// ```
-/// use doula_host::jobs::{self, Attempt, Next, Settings, SlotId, TaskId, Verdict, Work};
+/// use doula_host::jobs::{self, Attempt, Flow, Next, Settings, SlotId, TaskId, Verdict, Work};
 /// use doula_host::{Command, Signal, signals::Held};
 /// # use std::io;
 ///
 /// /// One command.
 /// struct Once { is_left: bool }
 ///
-/// impl Work for Once {
+/// impl Flow for Once {
 ///     fn next(&mut self) -> io::Result<Next> {
 ///         Ok(if std::mem::take(&mut self.is_left) { Next::Task } else { Next::End })
-///     }
-///     fn command(&mut self, _task: TaskId, _slot: SlotId) -> Command {
-///         Command::new("true")
-///     }
-///     fn ended(&mut self, _attempt: Attempt) -> io::Result<()> {
-///         Ok(())
 ///     }
 ///     fn settled(&mut self, _task: TaskId, _verdict: Verdict, _attempts: u32) -> io::Result<()> {
 ///         Ok(())
 ///     }
 /// }
 ///
-/// // SIGTERM is told to `Work::signal`, which has what runs ended.
+/// impl Work for Once {
+///     fn command(&mut self, _task: TaskId, _slot: SlotId) -> Command {
+///         Command::new("true")
+///     }
+///     fn ended(&mut self, _attempt: Attempt) -> io::Result<()> {
+///         Ok(())
+///     }
+/// }
+///
+/// // SIGTERM is told to `Flow::signal`, which has what runs ended.
 /// let held = Held::back(&[Signal::TERM])?;
 /// let counts = jobs::run(Settings::default(), &mut Once { is_left: true }, &held)?;
 /// assert_eq!((counts.done, counts.failed), (1, 0));
@@ -299,7 +302,7 @@ impl<'w, W: Work> Runner<'w, W> {
         let mut happened = [Happening::EMPTY; AT_ONCE];
         let throttled = self.look_around();
         let deadline = self.queue.deadline().map(|deadline| deadline.since(time::monotonic()));
-        let timeout = [deadline, throttled, self.work.before_sleep()].into_iter().flatten().min();
+        let timeout = [deadline, throttled, self.work.before_sleep()?].into_iter().flatten().min();
         let happened = match self.epoll.wait(&mut happened, timeout) {
             Ok(happened) => happened,
             Err(Errno::EINTR) => return Ok(()),

@@ -1,17 +1,24 @@
 //! Many commands, a few at a time: what [`doula_core::queue`] decides is done here.
 //!
 //! ```
-//! use doula_host::jobs::{self, Attempt, Next, Settings, TaskId, Verdict, Work};
+//! use doula_host::jobs::{self, Attempt, Flow, Next, Settings, TaskId, Verdict, Work};
 //! use doula_host::{Command, signals::Held};
 //!
 //! /// Three commands, and what they say.
 //! struct Greetings { begun: u64, heard: Vec<u8> }
 //!
-//! impl Work for Greetings {
+//! impl Flow for Greetings {
 //!     fn next(&mut self) -> std::io::Result<Next> {
 //!         self.begun += 1;
 //!         Ok(if self.begun <= 3 { Next::Task } else { Next::End })
 //!     }
+//!     fn settled(&mut self, _task: TaskId, verdict: Verdict, _attempts: u32) -> std::io::Result<()> {
+//!         assert_eq!(verdict, Verdict::Done);
+//!         Ok(())
+//!     }
+//! }
+//!
+//! impl Work for Greetings {
 //!     fn command(&mut self, task: TaskId, _slot: u32) -> Command {
 //!         let mut command = Command::new("echo");
 //!         command.arg(format!("hello {task}"));
@@ -19,10 +26,6 @@
 //!     }
 //!     fn ended(&mut self, attempt: Attempt) -> std::io::Result<()> {
 //!         attempt.output.write_to(&mut self.heard)
-//!     }
-//!     fn settled(&mut self, _task: TaskId, verdict: Verdict, _attempts: u32) -> std::io::Result<()> {
-//!         assert_eq!(verdict, Verdict::Done);
-//!         Ok(())
 //!     }
 //! }
 //!
@@ -40,6 +43,7 @@ mod adopted;
 mod beside;
 mod drive;
 mod fence;
+mod flow;
 #[cfg(feature = "supervisor")]
 pub mod journal;
 mod lines;
@@ -52,16 +56,15 @@ pub mod workers;
 
 pub use adopted::Adopted;
 pub use drive::run;
+pub use flow::Flow;
 pub use spool::Kept;
 
 pub use doula_core::queue::{Counts, Halt, HaltLimit, HaltOn, Pause, Policy, RetryOn, SlotId, Timeout};
 pub use doula_model::task::{Failure, TaskId, Verdict};
 
-use crate::signals::Arrival;
 use crate::{Command, CommandError, Signal, Usage};
 use doula_core::queue::Event;
 use doula_model::exit::ExitStatus;
-use doula_sys::fd::BorrowedFd;
 use std::io;
 use std::time::{Duration, SystemTime};
 
@@ -86,7 +89,7 @@ pub struct Settings {
     pub capture: Capture,
     /// Whether descendants that outlive their job are ended.
     pub contain: bool,
-    /// So often [`Work::throttle`] is asked, if at all.
+    /// So often [`Flow::throttle`] is asked, if at all.
     pub look_every: Option<Duration>,
     /// What the process of a job is sent to be asked to end, where no cgroup has all of the job: SIGTERM, or what it
     /// hands on as that.
@@ -130,12 +133,22 @@ pub enum Capture {
 /// One of the two streams.
 ///
 /// ```
-/// use doula_host::jobs::{self, Attempt, Capture, Next, Settings, SlotId, Stream, TaskId, Verdict, Work};
+/// use doula_host::jobs::{self, Attempt, Capture, Flow, Next, Settings, SlotId, Stream, TaskId, Verdict, Work};
 /// use doula_host::{Command, signals::Held};
 /// # use std::io;
 ///
 /// /// One command that complains.
 /// struct Complaint { is_left: bool, heard: Vec<u8> }
+///
+/// impl Flow for Complaint {
+///     // …
+/// #     fn next(&mut self) -> io::Result<Next> {
+/// #         Ok(if std::mem::take(&mut self.is_left) { Next::Task } else { Next::End })
+/// #     }
+/// #     fn settled(&mut self, _task: TaskId, _verdict: Verdict, _attempts: u32) -> io::Result<()> {
+/// #         Ok(())
+/// #     }
+/// }
 ///
 /// impl Work for Complaint {
 ///     fn line(&mut self, _task: TaskId, stream: Stream, line: &[u8]) -> io::Result<()> {
@@ -149,14 +162,7 @@ pub enum Capture {
 ///         command.args(["-c", "echo fine; echo but slow >&2"]);
 ///         command
 ///     }
-///     // …
-/// #     fn next(&mut self) -> io::Result<Next> {
-/// #         Ok(if std::mem::take(&mut self.is_left) { Next::Task } else { Next::End })
-/// #     }
 /// #     fn ended(&mut self, _attempt: Attempt) -> io::Result<()> {
-/// #         Ok(())
-/// #     }
-/// #     fn settled(&mut self, _task: TaskId, _verdict: Verdict, _attempts: u32) -> io::Result<()> {
 /// #         Ok(())
 /// #     }
 /// }
@@ -178,7 +184,7 @@ pub enum Stream {
 ///
 /// ```
 /// use doula_host::jobs::Next;
-/// /// As `Work::next` may have it: a task for each word.
+/// /// As `Flow::next` may have it: a task for each word.
 /// fn next<'a>(words: &mut impl Iterator<Item = &'a str>) -> Next {
 ///     if words.next().is_some() { Next::Task } else { Next::End }
 /// }
@@ -193,7 +199,7 @@ pub enum Next {
     Behind(TaskId),
     /// There is, and it was in work before.
     Again(Before),
-    /// Not yet: ask again when [`Work::waits_for`] is readable.
+    /// Not yet: ask again when [`Flow::waits_for`] is readable.
     Wait,
     /// There will be no more.
     End,
@@ -253,7 +259,7 @@ pub enum Known {
 ///
 /// ```
 /// use doula_host::{Signal, jobs::Stop};
-/// /// As `Work::signal` may have it.
+/// /// As `Flow::signal` may have it.
 /// fn stop(signal: Signal) -> Stop {
 ///     match signal {
 ///         Signal::HUP => Stop::No,
@@ -275,27 +281,20 @@ pub enum Stop {
     Kill,
 }
 
-/// Where tasks come from, and who is told of them.
+/// How the commands of tasks are made, and what is told of them beside [`Flow`].
 ///
 /// ```
-/// use doula_host::jobs::{self, Attempt, Failure, Next, Settings, SlotId, TaskId, Verdict, Work};
+/// use doula_host::jobs::{self, Attempt, Failure, Flow, Next, Settings, SlotId, TaskId, Verdict, Work};
 /// use doula_host::{Command, signals::Held};
 /// # use std::io;
 ///
 /// /// Programs, and those of them that failed.
 /// struct Checks { programs: [&'static str; 2], begun: usize, failed: Vec<(TaskId, Verdict)> }
 ///
-/// impl Work for Checks {
+/// impl Flow for Checks {
 ///     fn next(&mut self) -> io::Result<Next> {
 ///         self.begun += 1;
 ///         Ok(if self.begun <= self.programs.len() { Next::Task } else { Next::End })
-///     }
-///     fn command(&mut self, task: TaskId, _slot: SlotId) -> Command {
-///         Command::new(self.programs[task.0 as usize - 1])
-///     }
-///     fn ended(&mut self, attempt: Attempt) -> io::Result<()> {
-///         println!("task {} {} after {:?}", attempt.task, attempt.status, attempt.took);
-///         Ok(())
 ///     }
 ///     fn settled(&mut self, task: TaskId, verdict: Verdict, _attempts: u32) -> io::Result<()> {
 ///         if verdict != Verdict::Done {
@@ -305,23 +304,22 @@ pub enum Stop {
 ///     }
 /// }
 ///
+/// impl Work for Checks {
+///     fn command(&mut self, task: TaskId, _slot: SlotId) -> Command {
+///         Command::new(self.programs[task.0 as usize - 1])
+///     }
+///     fn ended(&mut self, attempt: Attempt) -> io::Result<()> {
+///         println!("task {} {} after {:?}", attempt.task, attempt.status, attempt.took);
+///         Ok(())
+///     }
+/// }
+///
 /// let mut checks = Checks { programs: ["true", "false"], begun: 0, failed: Vec::new() };
 /// jobs::run(Settings::default(), &mut checks, &Held::back(&[])?)?;
 /// assert_eq!(checks.failed, [(TaskId(2), Verdict::Failed(Failure::Code(1)))]);
 /// # Ok::<(), std::io::Error>(())
 /// ```
-pub trait Work {
-    /// Whether there is another task.
-    ///
-    /// # Errors
-    /// Those of reading them. Nothing more is begun then, and [`run`] returns the error when what runs has ended.
-    fn next(&mut self) -> io::Result<Next>;
-
-    /// What to wait for after [`Next::Wait`].
-    fn waits_for(&self) -> Option<BorrowedFd<'_>> {
-        None
-    }
-
+pub trait Work: Flow {
     /// How long an attempt at a new task may take, if it has a limit of its own.
     fn limit(&self, task: TaskId) -> Option<Duration> {
         let _ = task;
@@ -346,20 +344,10 @@ pub trait Work {
     /// The command of a task in this slot. Its standard input is what it says, or nothing; its output is captured.
     fn command(&mut self, task: TaskId, slot: SlotId) -> Command;
 
-    /// An attempt begins.
-    fn began(&mut self, task: TaskId, attempt: u32, slot: SlotId) {
-        let _ = (task, attempt, slot);
-    }
-
     /// An attempt could not begin; whether others should.
     fn not_born(&mut self, task: TaskId, attempt: u32, error: &CommandError) -> Stop {
         let _ = (task, attempt, error);
         Stop::No
-    }
-
-    /// There is no room for more jobs than run now, for this reason: the others wait for them.
-    fn cramped(&mut self, why: &str) {
-        let _ = why;
     }
 
     /// A line of a job, with its end if it has one ([`Capture::Lines`]).
@@ -385,41 +373,6 @@ pub trait Work {
     /// # Errors
     /// Those of writing what it said. All is given up then.
     fn ended(&mut self, attempt: Attempt) -> io::Result<()>;
-
-    /// An attempt failed, and there will be another after a pause.
-    fn retries(&mut self, task: TaskId, attempt: u32, failure: Failure, pause: Duration) {
-        let _ = (task, attempt, failure, pause);
-    }
-
-    /// A task came to its end: once for each.
-    ///
-    /// # Errors
-    /// Those of telling it. All is given up then.
-    fn settled(&mut self, task: TaskId, verdict: Verdict, attempts: u32) -> io::Result<()>;
-
-    /// All was given up by the rule.
-    fn halted(&mut self) {}
-
-    /// Whether the machine has no room for another job now.
-    fn throttle(&mut self) -> bool {
-        false
-    }
-
-    /// All that can be done now is done. How long may be slept at most, until there is something else to do here.
-    fn before_sleep(&mut self) -> Option<Duration> {
-        None
-    }
-
-    /// Tells how far it is; after each event.
-    fn progress(&mut self, counts: &Counts, in_work: usize) {
-        let _ = (counts, in_work);
-    }
-
-    /// A signal came.
-    fn signal(&mut self, arrival: Arrival) -> Stop {
-        let _ = arrival;
-        Stop::Now
-    }
 }
 
 /// An attempt that ended.

@@ -15,7 +15,7 @@ use crate::ui::Ui;
 use doula_core::queue::far::{After, Delivery, Given, Rules};
 use doula_core::queue::{Counts, Policy, SlotId};
 use doula_gateway::words::{Ask, History, Tell};
-use doula_host::jobs::{self, Attempt, Capture, Next, Settings, Stop, Work};
+use doula_host::jobs::{self, Attempt, Capture, Flow, Next, Settings, Stop, Work};
 use doula_host::signals::{self, Arrival, Held};
 use doula_host::{Command, CommandError, Signal, Stdio};
 use doula_model::task::{self, TaskId, Verdict};
@@ -299,7 +299,7 @@ impl Labour<'_> {
     }
 }
 
-impl Work for Labour<'_> {
+impl Flow for Labour<'_> {
     fn next(&mut self) -> io::Result<Next> {
         self.hear()?;
         while let Some((offer, body)) = self.offers.pop_front() {
@@ -316,30 +316,6 @@ impl Work for Labour<'_> {
         Some(self.gateway.line.as_fd())
     }
 
-    fn limit(&self, task: TaskId) -> Option<Duration> {
-        self.open.get(&task)?.timeout
-    }
-
-    fn prepare(&mut self, task: TaskId, _attempt: u32, slot: SlotId) -> io::Result<()> {
-        if let Some(open) = self.open.get_mut(&task) {
-            // What is no command fails as one that is not found does.
-            open.words = match open.job.words(Place { number: open.number, slot }) {
-                Ok(words) => words,
-                Err(_) => vec![OsString::new()],
-            };
-        }
-        Ok(())
-    }
-
-    fn command(&mut self, task: TaskId, slot: SlotId) -> Command {
-        let words = self.open.get(&task).map(|open| open.words.as_slice()).unwrap_or_default();
-        let mut command = Command::new(words.first().cloned().unwrap_or_default());
-        // Nobody waits for them any more when we are killed: another worker does them.
-        command.args(words.iter().skip(1)).parent_death_signal(Signal::KILL).stdin(self.nothing.clone());
-        self.manner.give(&mut command, slot);
-        command
-    }
-
     fn began(&mut self, task: TaskId, _attempt: u32, slot: SlotId) {
         self.board.touch();
         if let Some(open) = self.open.get_mut(&task) {
@@ -347,7 +323,7 @@ impl Work for Labour<'_> {
         }
     }
 
-    fn before_sleep(&mut self) -> Option<Duration> {
+    fn before_sleep(&mut self) -> io::Result<Option<Duration>> {
         let open = &self.open;
         let job = |now, open: &Open| {
             let (slot, began) = open.began?;
@@ -356,30 +332,15 @@ impl Work for Labour<'_> {
             let which = (slot, open.number, open.delivery.attempt());
             Some(running::Job::new(now, which, began, input.as_bytes()))
         };
-        self.board.show(|now| open.values().filter_map(|it| job(now, it)).take(running::MOST).collect())
+        Ok(self.board.show(|now| open.values().filter_map(|it| job(now, it)).take(running::MOST).collect()))
     }
 
     fn progress(&mut self, counts: &Counts, in_work: usize) {
         self.board.counts(counts, 0, in_work);
     }
 
-    fn not_born(&mut self, task: TaskId, _attempt: u32, error: &CommandError) -> Stop {
-        if let Some(open) = self.open.get_mut(&task) {
-            open.not_born = Some(error.to_string());
-        }
-        Stop::No
-    }
-
     fn cramped(&mut self, why: &str) {
         self.note(&format!("fewer jobs at once than were asked for: {why}"));
-    }
-
-    fn ended(&mut self, attempt: Attempt) -> io::Result<()> {
-        if let Some(open) = self.open.get_mut(&attempt.task) {
-            open.began = None;
-            open.attempt = Some(attempt);
-        }
-        Ok(())
     }
 
     fn settled(&mut self, task: TaskId, verdict: Verdict, _attempts: u32) -> io::Result<()> {
@@ -426,5 +387,46 @@ impl Work for Labour<'_> {
             (None, _) | (Some(Signal::TERM), Signal::TERM) => Stop::Now,
             (Some(_), _) => Stop::Kill,
         }
+    }
+}
+
+impl Work for Labour<'_> {
+    fn limit(&self, task: TaskId) -> Option<Duration> {
+        self.open.get(&task)?.timeout
+    }
+
+    fn prepare(&mut self, task: TaskId, _attempt: u32, slot: SlotId) -> io::Result<()> {
+        if let Some(open) = self.open.get_mut(&task) {
+            // What is no command fails as one that is not found does.
+            open.words = match open.job.words(Place { number: open.number, slot }) {
+                Ok(words) => words,
+                Err(_) => vec![OsString::new()],
+            };
+        }
+        Ok(())
+    }
+
+    fn command(&mut self, task: TaskId, slot: SlotId) -> Command {
+        let words = self.open.get(&task).map(|open| open.words.as_slice()).unwrap_or_default();
+        let mut command = Command::new(words.first().cloned().unwrap_or_default());
+        // Nobody waits for them any more when we are killed: another worker does them.
+        command.args(words.iter().skip(1)).parent_death_signal(Signal::KILL).stdin(self.nothing.clone());
+        self.manner.give(&mut command, slot);
+        command
+    }
+
+    fn not_born(&mut self, task: TaskId, _attempt: u32, error: &CommandError) -> Stop {
+        if let Some(open) = self.open.get_mut(&task) {
+            open.not_born = Some(error.to_string());
+        }
+        Stop::No
+    }
+
+    fn ended(&mut self, attempt: Attempt) -> io::Result<()> {
+        if let Some(open) = self.open.get_mut(&attempt.task) {
+            open.began = None;
+            open.attempt = Some(attempt);
+        }
+        Ok(())
     }
 }

@@ -3,7 +3,7 @@
 
 use super::super::beside::{Looks, Source, is_shortage};
 use super::super::memory::Deaths;
-use super::super::{Next, Settings, Stop};
+use super::super::{Flow, Next, Settings, Stop};
 use super::hands::Has;
 use super::worker::{Worker, WorkerError};
 use super::{Rules, Tasks};
@@ -31,17 +31,23 @@ use std::time::{Duration, Instant};
 ///
 /// ```
 /// use doula_host::jobs::workers::{self, Answer, NoAnswer, Rules, Tasks};
-/// use doula_host::jobs::{Next, Settings, SlotId, TaskId, Verdict};
+/// use doula_host::jobs::{Flow, Next, Settings, SlotId, TaskId, Verdict};
 /// use doula_host::{Command, Signal, signals::Held};
 /// # use std::io;
 ///
 /// /// One line, which comes back.
 /// struct Echo { is_left: bool }
 ///
-/// impl Tasks for Echo {
+/// impl Flow for Echo {
 ///     fn next(&mut self) -> io::Result<Next> {
 ///         Ok(if std::mem::take(&mut self.is_left) { Next::Task } else { Next::End })
 ///     }
+///     fn settled(&mut self, _task: TaskId, _verdict: Verdict, _attempts: u32) -> io::Result<()> {
+///         Ok(())
+///     }
+/// }
+///
+/// impl Tasks for Echo {
 ///     fn worker(&mut self, _slot: SlotId) -> Command {
 ///         Command::new("cat")
 ///     }
@@ -51,12 +57,9 @@ use std::time::{Duration, Instant};
 ///     fn answer(&mut self, _task: TaskId, line: &[u8]) -> Result<Answer, NoAnswer> {
 ///         if line == b"hello" { Ok(Answer::Done) } else { Err(NoAnswer::garbage(line)) }
 ///     }
-///     fn settled(&mut self, _task: TaskId, _verdict: Verdict, _attempts: u32) -> io::Result<()> {
-///         Ok(())
-///     }
 /// }
 ///
-/// // SIGTERM is told to `Tasks::signal`, which has all of them ended.
+/// // SIGTERM is told to `Flow::signal`, which has all of them ended.
 /// let held = Held::back(&[Signal::TERM])?;
 /// let counts = workers::run(Rules::new(Settings::default()), &mut Echo { is_left: true }, &held)?;
 /// assert_eq!(counts.done, 1);

@@ -8,17 +8,24 @@
 //!
 //! ```
 //! use doula_host::jobs::workers::{self, Answer, NoAnswer, Rules, Tasks};
-//! use doula_host::jobs::{Next, Settings, TaskId, Verdict};
+//! use doula_host::jobs::{Flow, Next, Settings, TaskId, Verdict};
 //! use doula_host::{Command, signals::Held};
 //!
 //! /// Three lines for `cat`, which answers what it is asked.
 //! struct Echo { begun: u64, heard: Vec<String> }
 //!
-//! impl Tasks for Echo {
+//! impl Flow for Echo {
 //!     fn next(&mut self) -> std::io::Result<Next> {
 //!         self.begun += 1;
 //!         Ok(if self.begun <= 3 { Next::Task } else { Next::End })
 //!     }
+//!     fn settled(&mut self, _task: TaskId, verdict: Verdict, _attempts: u32) -> std::io::Result<()> {
+//!         assert_eq!(verdict, Verdict::Done);
+//!         Ok(())
+//!     }
+//! }
+//!
+//! impl Tasks for Echo {
 //!     fn worker(&mut self, _slot: u32) -> Command {
 //!         Command::new("cat")
 //!     }
@@ -31,10 +38,6 @@
 //!         }
 //!         self.heard.push(String::from_utf8_lossy(line).into_owned());
 //!         Ok(Answer::Done)
-//!     }
-//!     fn settled(&mut self, _task: TaskId, verdict: Verdict, _attempts: u32) -> std::io::Result<()> {
-//!         assert_eq!(verdict, Verdict::Done);
-//!         Ok(())
 //!     }
 //! }
 //!
@@ -66,17 +69,14 @@ pub use drive::run;
 pub use functions::{Function, functions};
 pub use serve::serve;
 
-use super::{Failure, Next, Settings, SlotId, Stop, TaskId, Verdict};
-use crate::signals::Arrival;
+use super::{Flow, Settings, SlotId, TaskId};
 use crate::{Command, CommandError};
-use doula_core::queue::{Counts, Hiring};
+use doula_core::queue::Hiring;
 use doula_model::exit::ExitStatus;
 use doula_model::id::Pid;
-use doula_sys::fd::BorrowedFd;
 use std::fmt;
 use std::io;
 use std::num::NonZeroU64;
-use std::time::Duration;
 
 /// A line that is longer is no answer: nobody may fill our memory.
 ///
@@ -266,22 +266,29 @@ impl fmt::Display for Death {
     }
 }
 
-/// Where tasks come from, what is said to workers, and who is told of them.
+/// What is said to workers, and what is told of them and of their answers beside [`Flow`].
 ///
 /// ```
 /// use doula_host::jobs::workers::{self, Answer, NoAnswer, Rules, Tasks};
-/// use doula_host::jobs::{Next, Settings, SlotId, TaskId, Verdict};
+/// use doula_host::jobs::{Flow, Next, Settings, SlotId, TaskId, Verdict};
 /// use doula_host::{Command, signals::Held};
 /// # use std::io;
 ///
 /// /// Numbers, for a worker that likes the odd ones only.
 /// struct Numbers { begun: u64 }
 ///
-/// impl Tasks for Numbers {
+/// impl Flow for Numbers {
 ///     fn next(&mut self) -> io::Result<Next> {
 ///         self.begun += 1;
 ///         Ok(if self.begun <= 4 { Next::Task } else { Next::End })
 ///     }
+///     fn settled(&mut self, task: TaskId, verdict: Verdict, _attempts: u32) -> io::Result<()> {
+///         assert_eq!(verdict == Verdict::Done, task.0 % 2 == 1);
+///         Ok(())
+///     }
+/// }
+///
+/// impl Tasks for Numbers {
 ///     fn worker(&mut self, _slot: SlotId) -> Command {
 ///         let mut command = Command::new("sh");
 ///         command.args(["-c", "while read n; do echo $((n % 2)); done"]);
@@ -297,28 +304,13 @@ impl fmt::Display for Death {
 ///             other => Err(NoAnswer::garbage(other)),
 ///         }
 ///     }
-///     fn settled(&mut self, task: TaskId, verdict: Verdict, _attempts: u32) -> io::Result<()> {
-///         assert_eq!(verdict == Verdict::Done, task.0 % 2 == 1);
-///         Ok(())
-///     }
 /// }
 ///
 /// let counts = workers::run(Rules::new(Settings::default()), &mut Numbers { begun: 0 }, &Held::back(&[])?)?;
 /// assert_eq!((counts.done, counts.failed), (2, 2));
 /// # Ok::<(), std::io::Error>(())
 /// ```
-pub trait Tasks {
-    /// Whether there is another task.
-    ///
-    /// # Errors
-    /// Those of reading them. Nothing more is begun then, and [`run`] returns the error when what is in work has ended.
-    fn next(&mut self) -> io::Result<Next>;
-
-    /// What to wait for after [`Next::Wait`].
-    fn waits_for(&self) -> Option<BorrowedFd<'_>> {
-        None
-    }
-
+pub trait Tasks: Flow {
     /// The command of the worker of this slot. It gets pipes as its standard streams.
     fn worker(&mut self, slot: SlotId) -> Command;
 
@@ -329,7 +321,7 @@ pub trait Tasks {
     ///
     /// # Errors
     /// Why it is no answer to it. The worker is killed then, and the task has failed by [`Failure::Protocol`]. That it has
-    /// also so when the worker said more behind its answer: [`Tasks::settled`] has the last word.
+    /// also so when the worker said more behind its answer: [`Flow::settled`] has the last word.
     fn answer(&mut self, task: TaskId, line: &[u8]) -> Result<Answer, NoAnswer>;
 
     /// Which task a line answers, where its worker has several ([`Policy::window`](crate::jobs::Policy)); the first of them, where
@@ -342,11 +334,6 @@ pub trait Tasks {
     /// By frames the worker of this task answered that it failed, for this reason.
     fn failed(&mut self, task: TaskId, why: &[u8]) {
         let _ = (task, why);
-    }
-
-    /// A worker has a task now.
-    fn began(&mut self, task: TaskId, attempt: u32, slot: SlotId) {
-        let _ = (task, attempt, slot);
     }
 
     /// A line that a worker wrote to standard error, and the task that it had.
@@ -371,49 +358,5 @@ pub trait Tasks {
     /// A worker could not be started: nothing more is begun.
     fn not_born(&mut self, slot: SlotId, error: &CommandError) {
         let _ = (slot, error);
-    }
-
-    /// There is no room for more workers than there are, for this reason.
-    fn cramped(&mut self, why: &str) {
-        let _ = why;
-    }
-
-    /// An attempt failed, and there will be another after a pause.
-    fn retries(&mut self, task: TaskId, attempt: u32, failure: Failure, pause: Duration) {
-        let _ = (task, attempt, failure, pause);
-    }
-
-    /// A task came to its end: once for each.
-    ///
-    /// # Errors
-    /// Those of telling it. All is given up then.
-    fn settled(&mut self, task: TaskId, verdict: Verdict, attempts: u32) -> io::Result<()>;
-
-    /// All was given up by the rule.
-    fn halted(&mut self) {}
-
-    /// Whether the machine has no room for another task now.
-    fn throttle(&mut self) -> bool {
-        false
-    }
-
-    /// All that can be done now is done. How long may be slept at most, until there is something else to do here: what was put
-    /// off to be done for several tasks at once.
-    ///
-    /// # Errors
-    /// Those of doing it. All is given up then.
-    fn before_sleep(&mut self) -> io::Result<Option<Duration>> {
-        Ok(None)
-    }
-
-    /// Tells how far it is; after each event.
-    fn progress(&mut self, counts: &Counts, in_work: usize) {
-        let _ = (counts, in_work);
-    }
-
-    /// A signal came.
-    fn signal(&mut self, arrival: Arrival) -> Stop {
-        let _ = arrival;
-        Stop::Now
     }
 }

@@ -59,7 +59,7 @@ use super::drive::Shop;
 use super::functions::command;
 use super::{NoAnswer, Tasks};
 use crate::child::os_error;
-use crate::jobs::{Failure, Next, Policy, Settings, SlotId, TaskId, Verdict};
+use crate::jobs::{Failure, Flow, Next, Policy, Settings, SlotId, TaskId, Verdict};
 use crate::{Command, CommandError};
 use doula_core::queue::Event;
 use std::collections::{BTreeMap, VecDeque};
@@ -508,7 +508,7 @@ impl<C, I> Feed<'_, C, I> {
     }
 }
 
-impl<C: FnMut() -> Command, I: Iterator<Item = Vec<u8>>> Tasks for Feed<'_, C, I> {
+impl<C: FnMut() -> Command, I: Iterator<Item = Vec<u8>>> Flow for Feed<'_, C, I> {
     fn next(&mut self) -> io::Result<Next> {
         if self.waiting >= AHEAD {
             return Ok(Next::Wait);
@@ -523,6 +523,20 @@ impl<C: FnMut() -> Command, I: Iterator<Item = Vec<u8>>> Tasks for Feed<'_, C, I
         Ok(Next::Task)
     }
 
+    fn settled(&mut self, task: TaskId, verdict: Verdict, _attempts: u32) -> io::Result<()> {
+        let ordered = self.ordered;
+        let Some(item) = self.item(task) else { return Ok(()) };
+        item.verdict = Some(verdict);
+        item.input = Vec::new();
+        self.waiting += 1;
+        if !ordered {
+            self.settled.push_back(task.0 - 1);
+        }
+        Ok(())
+    }
+}
+
+impl<C: FnMut() -> Command, I: Iterator<Item = Vec<u8>>> Tasks for Feed<'_, C, I> {
     fn worker(&mut self, _slot: SlotId) -> Command {
         (self.command)()
     }
@@ -562,17 +576,5 @@ impl<C: FnMut() -> Command, I: Iterator<Item = Vec<u8>>> Tasks for Feed<'_, C, I
 
     fn not_born(&mut self, _slot: SlotId, error: &CommandError) {
         self.trouble = Some(io::Error::new(os_error(error.errno()).kind(), error.to_string()));
-    }
-
-    fn settled(&mut self, task: TaskId, verdict: Verdict, _attempts: u32) -> io::Result<()> {
-        let ordered = self.ordered;
-        let Some(item) = self.item(task) else { return Ok(()) };
-        item.verdict = Some(verdict);
-        item.input = Vec::new();
-        self.waiting += 1;
-        if !ordered {
-            self.settled.push_back(task.0 - 1);
-        }
-        Ok(())
     }
 }

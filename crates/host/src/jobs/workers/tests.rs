@@ -1,11 +1,12 @@
 //! Workers that live and die in their ways, written in sh. Each run has a bounded wait.
 
 use super::*;
-use crate::jobs::{Policy, Settings, Timeout};
+use crate::jobs::{Failure, Next, Policy, Settings, Timeout, Verdict};
 use crate::signals::Held;
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::sync::mpsc;
+use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -22,12 +23,19 @@ struct Numbers {
     hired: usize,
 }
 
-impl Tasks for Numbers {
+impl Flow for Numbers {
     fn next(&mut self) -> io::Result<Next> {
         self.begun += 1;
         Ok(if self.begun <= self.tasks { Next::Task } else { Next::End })
     }
 
+    fn settled(&mut self, task: TaskId, verdict: Verdict, attempts: u32) -> io::Result<()> {
+        assert_eq!(self.settled.insert(task.0, (verdict, attempts)), None);
+        Ok(())
+    }
+}
+
+impl Tasks for Numbers {
     fn worker(&mut self, _slot: SlotId) -> Command {
         self.hired += 1;
         let mut command = Command::new("sh");
@@ -58,11 +66,6 @@ impl Tasks for Numbers {
 
     fn hopeless(&mut self, death: &Death) {
         self.hopeless.push(death.clone());
-    }
-
-    fn settled(&mut self, task: TaskId, verdict: Verdict, attempts: u32) -> io::Result<()> {
-        assert_eq!(self.settled.insert(task.0, (verdict, attempts)), None);
-        Ok(())
     }
 }
 
