@@ -320,7 +320,7 @@ pub trait Tasks: Flow {
     /// Takes the line (without its end) that the worker of this task answered, or the payload of its frame.
     ///
     /// # Errors
-    /// Why it is no answer to it. The worker is killed then, and the task has failed by [`Failure::Protocol`]. That it has
+    /// Why it is no answer to it. The worker is killed then, and the task has failed by [`Failure::Protocol`](super::Failure::Protocol). That it has
     /// also so when the worker said more behind its answer: [`Flow::settled`] has the last word.
     fn answer(&mut self, task: TaskId, line: &[u8]) -> Result<Answer, NoAnswer>;
 
