@@ -213,7 +213,7 @@ impl Keeper<'_> {
                     self.bury()
                 }
                 Ok(Some(signal)) => self.signalled(signal),
-                Ok(None) => self.happened(Happened::Tick).or_else(|| self.bury()),
+                Ok(None) => self.happened(Happened::Tick),
                 // EINTR: we were stopped and go on. Nothing else can happen to a valid call.
                 Err(_) => None,
             };
@@ -233,13 +233,11 @@ impl Keeper<'_> {
     /// The next signal that is meant for us, `None` when a deadline passed first.
     fn next_signal(&mut self) -> Result<Option<Signal>, Errno> {
         let timeout = self.family.deadline().map(|deadline| deadline.since(time::monotonic()));
-        let deaths = self.family.listens_to_deaths();
-        let set = if deaths { SignalSet::FULL } else { SignalSet::FULL.without(Signal::CHLD) };
         if self.others.is_none() {
-            return self.take_signal(set, timeout);
+            return self.take_signal(SignalSet::FULL, timeout);
         }
         let soon = timeout.map_or(OTHERS_LATER, |timeout| timeout.min(OTHERS_LATER));
-        let soon = self.take_signal(set, Some(soon));
+        let soon = self.take_signal(SignalSet::FULL, Some(soon));
         self.tell_others();
         // Nothing came; a deadline that has passed is met by the next call.
         if soon == Ok(None) { Err(Errno::EINTR) } else { soon }
@@ -258,7 +256,6 @@ impl Keeper<'_> {
 
     /// Buries everybody who can be. Other signals do not wait for the end of a long row.
     fn bury(&mut self) -> Option<Ending> {
-        let mut buried: u32 = 0;
         for turn in 1_u32.. {
             if turn.is_multiple_of(BURIALS_AT_ONCE)
                 && let Ok(Some(signal)) =
@@ -269,13 +266,12 @@ impl Keeper<'_> {
             }
             let news = match wait::waitid(Who::Any, For::CHANGE) {
                 Ok(Some(news)) => news,
-                Ok(None) => return self.happened(Happened::Drained { empty: false, buried }),
-                Err(_) => return self.happened(Happened::Drained { empty: true, buried }),
+                Ok(None) => return self.happened(Happened::Drained { empty: false }),
+                Err(_) => return self.happened(Happened::Drained { empty: true }),
             };
             let is_main = news.pid == self.main.pid && !self.main.buried;
             let happened = match news.change {
                 Change::Exited(status) => {
-                    buried = buried.saturating_add(1);
                     self.voice.tell(&Line::Buried { pid: news.pid, status });
                     if is_main {
                         self.main.buried = true;

@@ -59,8 +59,6 @@ pub enum Happened {
     Drained {
         /// Whether nobody is left: we have no child any more.
         empty: bool,
-        /// How many were buried.
-        buried: u32,
     },
     /// Time passed.
     Tick,
@@ -97,18 +95,6 @@ const KILL_AGAIN: Duration = Duration::from_millis(10);
 /// such a one would hang us for as long.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Rounds of burials that follow each other within this time are a stream of deaths, not one.
-const STREAM: Duration = Duration::from_millis(1);
-
-/// More burials than that in one round are no stream but a flood: many die at once, and to rest would only keep them
-/// waiting.
-const STREAM_MOST: u32 = 16;
-
-/// How long a stream of deaths flows by before the next round. To be woken for each death costs those who die
-/// and are born meanwhile: the wake-up itself, and the locks that each burial takes. Short, because the end of
-/// the main process may be among them.
-const REST: Duration = Duration::from_millis(2);
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Running,
@@ -131,10 +117,6 @@ pub struct Init {
     die_by_signal: bool,
     phase: Phase,
     status: Option<ExitStatus>,
-    /// When the last round of burials was over.
-    last_round: Option<Time>,
-    /// Until when no death is listened to.
-    rest: Option<Time>,
 }
 
 impl Init {
@@ -150,25 +132,16 @@ impl Init {
             die_by_signal: options.die_by_signal,
             phase: Phase::Running,
             status: None,
-            last_round: None,
-            rest: None,
         }
     }
 
     /// When [`Happened::Tick`] is wanted; `None`: not at all.
     pub fn deadline(&self) -> Option<Time> {
-        let phase = match self.phase {
+        match self.phase {
             Phase::Running | Phase::Ended | Phase::Over => None,
             Phase::Asked { until } | Phase::Leftovers { until } => Some(until),
             Phase::Killing { again, until } => Some(again.min(until)),
-        };
-        phase.into_iter().chain(self.rest).min()
-    }
-
-    /// Whether SIGCHLD is wanted now. While it is not, it waits, and the next [`Happened::Tick`] is a reason to
-    /// bury.
-    pub fn listens_to_deaths(&self) -> bool {
-        self.rest.is_none()
+        }
     }
 
     /// Takes what happened, and appends what is to be done about it.
@@ -191,10 +164,7 @@ impl Init {
                     acts.push(Act::Tell(Line::OrphanBuried(pid)));
                 }
             }
-            Happened::Drained { empty, buried } => {
-                self.pace(now, buried);
-                self.drained(now, empty, acts);
-            }
+            Happened::Drained { empty } => self.drained(now, empty, acts),
             Happened::Tick => self.tick(now, acts),
         }
     }
@@ -251,17 +221,6 @@ impl Init {
                     self.phase = Phase::Ended;
                 }
             },
-        }
-    }
-
-    /// Looks away for a moment while deaths come in a stream and the main process lives.
-    fn pace(&mut self, now: Time, buried: u32) {
-        let rested = self.rest.take().is_some();
-        let last = self.last_round.replace(now);
-        let follows = rested || last.is_some_and(|last| now.since(last) < STREAM);
-        let stream = follows && (1..=STREAM_MOST).contains(&buried);
-        if stream && matches!(self.phase, Phase::Running | Phase::Asked { .. }) {
-            self.rest = Some(now.after(REST));
         }
     }
 

@@ -213,8 +213,8 @@ fn over(code: u8) -> Vec<Act> {
     [Act::End(Ending { code, signal: None })].into()
 }
 
-const NOBODY: Happened = Happened::Drained { empty: true, buried: 1 };
-const SOMEBODY: Happened = Happened::Drained { empty: false, buried: 1 };
+const NOBODY: Happened = Happened::Drained { empty: true };
+const SOMEBODY: Happened = Happened::Drained { empty: false };
 
 #[test]
 fn a_main_process_that_leaves_nobody_ends_the_family_with_its_code() {
@@ -253,51 +253,6 @@ fn somebody_who_survives_sigkill_cannot_hold_us_for_ever() {
         now = scene.deadline().expect("always a way out");
     }
     assert_eq!((now, scene.deadline()), (10_000, None));
-}
-
-#[test]
-fn a_stream_of_deaths_is_buried_in_batches_and_a_single_one_at_once() {
-    let mut scene = Scene::new("doula-init true", Suspend::Never);
-    let nothing_new = Happened::Drained { empty: false, buried: 0 };
-    scene.at(0, SOMEBODY);
-    scene.at(100, SOMEBODY);
-    assert!(scene.0.listens_to_deaths(), "they are far between");
-    assert_eq!(scene.deadline(), None, "and nobody wakes us for nothing");
-    scene.at(100, SOMEBODY);
-    assert!(!scene.0.listens_to_deaths());
-    assert_eq!(scene.deadline(), Some(102));
-    assert_eq!(scene.at(101, Happened::Signal(Signal::HUP)), [to(Signal::HUP, Scope::Main)], "signals go on");
-    scene.at(102, Happened::Tick);
-    scene.at(102, SOMEBODY);
-    assert_eq!(scene.deadline(), Some(104), "the stream goes on");
-    scene.at(104, nothing_new);
-    assert!(scene.0.listens_to_deaths());
-    scene.at(104, SOMEBODY);
-    scene.at(105, Happened::MainEnded(ExitStatus::code(3)));
-    assert_eq!(scene.at(105, NOBODY), over(3));
-}
-
-#[test]
-fn a_flood_of_deaths_is_buried_without_a_rest() {
-    let mut scene = Scene::new("doula-init true", Suspend::Never);
-    let round = |buried| Happened::Drained { empty: false, buried };
-    scene.at(0, round(17));
-    scene.at(0, round(17));
-    assert!(scene.0.listens_to_deaths(), "so many at once are not made to wait");
-    scene.at(0, round(16));
-    assert!(!scene.0.listens_to_deaths());
-    scene.at(2, round(400));
-    assert!(scene.0.listens_to_deaths(), "the stream has become a flood");
-}
-
-#[test]
-fn what_is_left_of_a_family_is_not_kept_waiting_for_the_next_batch() {
-    let mut scene = Scene::new("doula-init --leftovers 1s true", Suspend::Never);
-    scene.at(0, Happened::MainEnded(ExitStatus::code(0)));
-    scene.at(0, SOMEBODY);
-    scene.at(0, SOMEBODY);
-    assert!(scene.0.listens_to_deaths());
-    assert_eq!(scene.deadline(), Some(1000));
 }
 
 #[test]
