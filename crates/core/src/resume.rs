@@ -102,12 +102,18 @@ impl Engine {
         u32::try_from(self.services.len()).unwrap_or(u32::MAX)
     }
 
-    /// The children that live, but for probes.
+    /// The children that live as far as is known, but for probes, oldest first: of two with the same number the later has it, and
+    /// the earlier has ended.
     pub fn living(&self) -> Vec<(ChildKey, Pid)> {
         let living = self.services.iter().flatten().flat_map(|service| {
-            RECORDED.into_iter().filter_map(|role| Some((service.key(role), service.children.pid(role)?)))
+            RECORDED.into_iter().filter_map(|role| match service.children.get(role)? {
+                Child::Alive { pid, born } => Some((born, service.key(role), pid)),
+                Child::Asked { .. } => None,
+            })
         });
-        living.collect()
+        let mut living: Vec<_> = living.collect();
+        living.sort_by_key(|(born, ..)| *born);
+        living.into_iter().map(|(_, key, pid)| (key, pid)).collect()
     }
 
     fn seat_again(&mut self, record: Record) {

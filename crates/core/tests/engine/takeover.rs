@@ -174,6 +174,25 @@ fn the_patience_with_one_who_starts_stands_still_while_nobody_listens_and_then_g
 }
 
 #[test]
+fn of_two_with_the_same_number_the_one_who_has_it_comes_last() {
+    let family = vec![service("new", |_| {}), service("old", |_| {})];
+    let mut stage = Stage::new(family.clone());
+    stage.born("old");
+    stage.pass(1_000);
+    stage.born("new");
+    let (old, new) = (stage.key("old", Role::Main), stage.key("new", Role::Main));
+    let number = Pid::new(7).expect("a number");
+    let after = taken_over_as(stage, family, 0, |record| {
+        for (_, child) in &mut record.life.children {
+            if let Child::Alive { pid, .. } = child {
+                *pid = number;
+            }
+        }
+    });
+    assert_eq!(after.engine.living(), [(old, number), (new, number)]);
+}
+
+#[test]
 fn a_birth_that_was_asked_for_is_asked_for_once_more_in_the_same_life() {
     let web = service("web", |_| {});
     let mut stage = Stage::new(vec![web.clone()]);

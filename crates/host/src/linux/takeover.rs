@@ -497,9 +497,10 @@ impl Home {
         marked: &[Marked],
     ) -> BTreeMap<ChildKey, Pid> {
         let mut born = BTreeMap::new();
-        // A service's other children lead sessions in its leaf too.
-        let mut taken: BTreeSet<Pid> = records.iter().flat_map(alive).map(|(pid, _)| pid).collect();
         for record in records {
+            // A service's other children lead sessions in its leaf too. Those of other services do not, and the number of one that
+            // has ended may have been given to the one who is looked for.
+            let mut taken: BTreeSet<Pid> = alive(record).map(|(pid, _)| pid).collect();
             for &(role, child) in &record.life.children {
                 let (service, generation) = (record.id, record.life.generation);
                 let key = ChildKey { service, generation, role };

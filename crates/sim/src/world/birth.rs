@@ -64,7 +64,7 @@ impl World<'_> {
         let birth = self.kernel.birth(child);
         let came = self.through_plan(key, child, birth, leaf);
         if matches!(came, Came::Through | Came::Killed) {
-            self.checks.born(key, birth, self.now);
+            self.checks.born(&self.kernel, key, (child, birth), self.now);
         }
         let born = match self.result_of_call(None) {
             Ok(Value::Number(number)) => number,

@@ -56,6 +56,7 @@ pub struct Violation {
 
 #[derive(Clone, Copy, Debug)]
 struct Child {
+    task: TaskId,
     birth: u64,
     /// The wait status that the kernel gave it, and whether somebody else took it.
     end: Option<(i32, bool)>,
@@ -68,8 +69,8 @@ struct Child {
 }
 
 impl Child {
-    const fn new(birth: u64) -> Child {
-        Child { birth, end: None, told: None, inherited: false, lost: false }
+    const fn new((task, birth): (TaskId, u64)) -> Child {
+        Child { task, birth, end: None, told: None, inherited: false, lost: false }
     }
 }
 
@@ -90,6 +91,8 @@ struct Past {
 pub(crate) struct Checks {
     violation: Option<Violation>,
     children: BTreeMap<ChildKey, Child>,
+    /// Those whose place in `children` another one has taken since this supervisor began, the last of each.
+    before: BTreeMap<ChildKey, Child>,
     /// How many supervisors there have been.
     life: u32,
     /// The last supervisor could not write everything down.
@@ -120,6 +123,7 @@ impl Checks {
         Checks {
             violation: None,
             children: BTreeMap::new(),
+            before: BTreeMap::new(),
             life: 0,
             no_room: false,
             places: BTreeMap::new(),
@@ -152,6 +156,7 @@ impl Checks {
         self.watched.clear();
         self.dead.clear();
         if takes_over {
+            self.find_those_before(left);
             for child in self.children.values_mut() {
                 child.inherited = true;
                 child.lost |= !left.contains(&child.birth);
@@ -171,6 +176,16 @@ impl Checks {
         for past in &mut self.pasts {
             (past.free, past.ended, past.timed) = (1, None, None);
             past.births.clear();
+        }
+    }
+
+    /// Whoever was killed while he bore a child had not let go of the one before it in the same role: his successor is told of that one.
+    fn find_those_before(&mut self, left: &[u64]) {
+        for (key, before) in core::mem::take(&mut self.before) {
+            let is_lost = self.children.get(&key).is_some_and(|child| !left.contains(&child.birth));
+            if is_lost && left.contains(&before.birth) {
+                self.children.insert(key, before);
+            }
         }
     }
 
@@ -226,14 +241,17 @@ impl Checks {
         }
     }
 
-    pub(crate) fn born(&mut self, key: ChildKey, birth: u64, now: Time) {
-        let before = self.children.insert(key, Child::new(birth));
-        // A probe of which no handle was left goes on until its service ends, and nobody waits for it.
-        let forgotten =
-            |before: &Child| before.lost && matches!(key.role, Role::ReadyProbe | Role::LiveProbe);
-        if before.is_some_and(|before| before.end.is_none() && !forgotten(&before)) {
+    pub(crate) fn born(&mut self, kernel: &Kernel, key: ChildKey, child: (TaskId, u64), now: Time) {
+        let before = self.children.insert(key, Child::new(child));
+        // Of one of which no handle was left nobody is told the end; a probe even goes on until its service ends.
+        let forgotten = |before: &Child| {
+            let probe = matches!(key.role, Role::ReadyProbe | Role::LiveProbe);
+            before.lost && (probe || !kernel.lives(before.task, before.birth))
+        };
+        if before.as_ref().is_some_and(|before| before.end.is_none() && !forgotten(before)) {
             self.fail("birth", alloc::format!("{key:?} is born again before its end"));
         }
+        self.before.extend(before.map(|before| (key, before)));
         if key.role == Role::Main {
             self.keeps_budget(key.service, now);
         }

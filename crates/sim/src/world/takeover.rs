@@ -345,10 +345,9 @@ impl World<'_> {
             Child::Alive { pid, .. } => Some(*pid),
             Child::Asked { .. } => None,
         };
-        // A service's other children lead sessions in its leaf too.
-        let mut taken: Vec<Pid> =
-            records.iter().flat_map(|record| record.life.children.iter().filter_map(alive)).collect();
         for record in records {
+            // A service's other children lead sessions in its leaf too.
+            let mut taken: Vec<Pid> = record.life.children.iter().filter_map(alive).collect();
             for &(role, child) in &record.life.children {
                 let key = ChildKey { service: record.id, generation: record.life.generation, role };
                 let (pid, is_asked) = match child {

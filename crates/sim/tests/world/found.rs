@@ -30,7 +30,7 @@ const fn plain(seed: u64, (steps, kill_at): (u64, Option<u64>), without: &'stati
 }
 
 /// By what was wrong.
-const FOUND: [Found; 19] = [
+const FOUND: [Found; 23] = [
     // The check did not know that a new supervisor replaces workers already.
     pool(1_796_008_080_009_880, (1_000, Some(55)), ""),
     // A pool that looks at its queue had fewer than it begins with, because one failed, and did not look again.
@@ -104,6 +104,20 @@ const FOUND: [Found; 19] = [
         (500, Some(191)),
         "d1,preempted,wake-late,exec-busy,exec-format,killed-before-first-step",
     ),
+    // One of which no handle was left had ended, and init had not buried it yet.
+    plain(
+        163_172_342_508_333,
+        (62, Some(58)),
+        "killed-from-outside,entry-vanishes,wake-late,exec-busy,killed-before-first-step",
+    ),
+    // Of two in the same role the first was buried, the second just born, and the successor was told of the first.
+    plain(
+        500_525_665,
+        (250, Some(270)),
+        "d3,d2,keeper-lost,disk-full,timer-late,wake-late,child-signal-spurious,exec-busy",
+    ),
+    // A supervisor that was stopped in a wait went on waiting when it went on, though somebody had knocked.
+    pool(500_426_181, (1_000, None), "d0,disk-broken,wait-stolen,spurious-wake,watch-refused,no-group"),
 ];
 
 #[test]
