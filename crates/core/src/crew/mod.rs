@@ -157,6 +157,8 @@ pub(crate) struct Crew {
     check_at: Option<Time>,
     /// When connections are awaited again.
     listen_at: Option<Time>,
+    /// Since when connections knock and nobody starts for that.
+    knocks_since: Option<Time>,
     /// A look was asked for and not answered yet.
     asked: bool,
     /// It was asked for because somebody knocked.
@@ -184,6 +186,7 @@ impl Crew {
             look_at: None,
             check_at: None,
             listen_at: None,
+            knocks_since: None,
             asked: false,
             knocked: false,
             held: None,

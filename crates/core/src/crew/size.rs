@@ -15,6 +15,11 @@ use doula_model::time::Time;
 /// After a knock nobody listens for so long: a pool under load is not to wake us for each connection.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// While a connection waits for somebody who is about to take it, and knocks again each time, a look is of no use. So the pause
+/// becomes this share of the time for which it has waited, and no longer than that.
+const OF_ITS_WAIT: u32 = 4;
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
 impl Crew {
     /// Looks at the pool now. One of fixed size needs no eyes for that.
     pub(super) fn look(&mut self, engine: &mut Engine, closely: bool) {
@@ -42,6 +47,7 @@ impl Crew {
         self.remember(engine.cx.now, measure.queue);
         if knocked && measure.queue == 0 && measure.busy.is_empty() {
             // Somebody took it at once.
+            self.knocks_since = None;
             self.listen_at = Some(engine.cx.now.after(PAUSE));
             return;
         }
@@ -133,6 +139,9 @@ impl Crew {
             self.tell(engine, PoolNews::Sized { from, to, reason: decided.reason });
         }
         self.tell_held(engine, from, decided.reason);
+        if grown > 0 || measure.queue == 0 {
+            self.knocks_since = None;
+        }
         self.arrange_next(engine, &decided);
     }
 
@@ -144,7 +153,8 @@ impl Crew {
         if !self.sizer.hears_connections() || soon || self.held.is_some() {
             self.listen_at = None;
         } else if self.knocked {
-            self.listen_at = Some(now.after(PAUSE));
+            let since = *self.knocks_since.get_or_insert(now);
+            self.listen_at = Some(now.after((now.since(since) / OF_ITS_WAIT).clamp(PAUSE, LONGEST_PAUSE)));
         } else {
             self.listen(engine);
         }

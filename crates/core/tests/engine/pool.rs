@@ -495,6 +495,26 @@ fn a_connection_that_is_taken_at_once_is_no_reason_to_look_closer() {
 }
 
 #[test]
+fn a_connection_that_waits_for_one_who_starts_wakes_us_less_and_less_often() {
+    let mut stage = Stage::new(workers(&backlog(1, 10), |spec| spec.ready.by = ReadyBy::Notice));
+    stage.sees(0, |_| false);
+    stage.born("web@1");
+    let mut looks = 0;
+    for _ in 0..10_000 {
+        let did = stage.did();
+        if did.iter().any(|line| line.starts_with("look")) {
+            stage.sees(1, |_| false);
+            looks += 1;
+        }
+        if stage.did().iter().chain(&did).any(|line| line == "listen") {
+            stage.tell(Event::Knocked { pool: WEB });
+        }
+        stage.pass(1);
+    }
+    assert!((100..130).contains(&looks), "{looks} looks in 10 s");
+}
+
+#[test]
 fn a_pool_shrinks_by_those_that_are_idle_for_longest_and_sleeps_at_its_start() {
     let mut stage = Stage::new(workers(&backlog(1, 4), |_| {}));
     stage.sees(0, |_| false);
