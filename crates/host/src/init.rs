@@ -233,11 +233,13 @@ impl Keeper<'_> {
     /// The next signal that is meant for us, `None` when a deadline passed first.
     fn next_signal(&mut self) -> Result<Option<Signal>, Errno> {
         let timeout = self.family.deadline().map(|deadline| deadline.since(time::monotonic()));
+        let deaths = self.family.listens_to_deaths();
+        let set = if deaths { SignalSet::FULL } else { SignalSet::FULL.without(Signal::CHLD) };
         if self.others.is_none() {
-            return self.take_signal(SignalSet::FULL, timeout);
+            return self.take_signal(set, timeout);
         }
         let soon = timeout.map_or(OTHERS_LATER, |timeout| timeout.min(OTHERS_LATER));
-        let soon = self.take_signal(SignalSet::FULL, Some(soon));
+        let soon = self.take_signal(set, Some(soon));
         self.tell_others();
         // Nothing came; a deadline that has passed is met by the next call.
         if soon == Ok(None) { Err(Errno::EINTR) } else { soon }
@@ -264,10 +266,12 @@ impl Keeper<'_> {
             {
                 return Some(ending);
             }
+            let before = time::monotonic();
+            let drained = |empty| Happened::Drained { empty, look: time::monotonic().since(before) };
             let news = match wait::waitid(Who::Any, For::CHANGE) {
                 Ok(Some(news)) => news,
-                Ok(None) => return self.happened(Happened::Drained { empty: false }),
-                Err(_) => return self.happened(Happened::Drained { empty: true }),
+                Ok(None) => return self.happened(drained(false)),
+                Err(_) => return self.happened(drained(true)),
             };
             let is_main = news.pid == self.main.pid && !self.main.buried;
             let happened = match news.change {

@@ -59,6 +59,8 @@ pub enum Happened {
     Drained {
         /// Whether nobody is left: we have no child any more.
         empty: bool,
+        /// How long the last look took, which found nobody to bury.
+        look: Duration,
     },
     /// Time passed.
     Tick,
@@ -95,6 +97,16 @@ const KILL_AGAIN: Duration = Duration::from_millis(10);
 /// such a one would hang us for as long.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
+/// A look that finds nobody walks over all children, under the lock that each death needs. One over a small family is short, and
+/// costs nobody anything; after one that took longer than this, deaths are not listened to for a while.
+const LONG_LOOK: Duration = Duration::from_micros(20);
+
+/// So many times as long as the look itself: a small part of the time goes into looks, however large the family is.
+const REST: u32 = 10;
+
+/// And no longer, because the end of the main process may be among the deaths.
+const LONGEST_REST: Duration = Duration::from_millis(2);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Running,
@@ -117,6 +129,8 @@ pub struct Init {
     die_by_signal: bool,
     phase: Phase,
     status: Option<ExitStatus>,
+    /// Until when no death is listened to.
+    rest: Option<Time>,
 }
 
 impl Init {
@@ -132,16 +146,23 @@ impl Init {
             die_by_signal: options.die_by_signal,
             phase: Phase::Running,
             status: None,
+            rest: None,
         }
     }
 
     /// When [`Happened::Tick`] is wanted; `None`: not at all.
     pub fn deadline(&self) -> Option<Time> {
-        match self.phase {
+        let phase = match self.phase {
             Phase::Running | Phase::Ended | Phase::Over => None,
             Phase::Asked { until } | Phase::Leftovers { until } => Some(until),
             Phase::Killing { again, until } => Some(again.min(until)),
-        }
+        };
+        phase.into_iter().chain(self.rest).min()
+    }
+
+    /// Whether SIGCHLD is wanted now. While it is not, it stays pending.
+    pub const fn listens_to_deaths(&self) -> bool {
+        self.rest.is_none()
     }
 
     /// Takes what happened, and appends what is to be done about it.
@@ -164,7 +185,10 @@ impl Init {
                     acts.push(Act::Tell(Line::OrphanBuried(pid)));
                 }
             }
-            Happened::Drained { empty } => self.drained(now, empty, acts),
+            Happened::Drained { empty, look } => {
+                self.pace(now, look);
+                self.drained(now, empty, acts);
+            }
             Happened::Tick => self.tick(now, acts),
         }
     }
@@ -224,6 +248,12 @@ impl Init {
         }
     }
 
+    fn pace(&mut self, now: Time, look: Duration) {
+        if look > LONG_LOOK && matches!(self.phase, Phase::Running | Phase::Asked { .. }) {
+            self.rest = Some(now.after(LONGEST_REST.min(look.saturating_mul(REST))));
+        }
+    }
+
     fn drained(&mut self, now: Time, empty: bool, acts: &mut Vec<Act>) {
         match self.phase {
             Phase::Running | Phase::Asked { .. } | Phase::Over => {}
@@ -245,6 +275,7 @@ impl Init {
     }
 
     fn tick(&mut self, now: Time, acts: &mut Vec<Act>) {
+        self.rest = self.rest.filter(|until| now < *until);
         match self.phase {
             Phase::Asked { until } | Phase::Leftovers { until } if now >= until => {
                 acts.push(Act::Tell(Line::Killing { main: self.status.is_none() }));

@@ -213,8 +213,8 @@ fn over(code: u8) -> Vec<Act> {
     [Act::End(Ending { code, signal: None })].into()
 }
 
-const NOBODY: Happened = Happened::Drained { empty: true };
-const SOMEBODY: Happened = Happened::Drained { empty: false };
+const NOBODY: Happened = Happened::Drained { empty: true, look: Duration::ZERO };
+const SOMEBODY: Happened = Happened::Drained { empty: false, look: Duration::ZERO };
 
 #[test]
 fn a_main_process_that_leaves_nobody_ends_the_family_with_its_code() {
@@ -253,6 +253,35 @@ fn somebody_who_survives_sigkill_cannot_hold_us_for_ever() {
         now = scene.deadline().expect("always a way out");
     }
     assert_eq!((now, scene.deadline()), (10_000, None));
+}
+
+const fn looked(micros: u64) -> Happened {
+    Happened::Drained { empty: false, look: Duration::from_micros(micros) }
+}
+
+#[test]
+fn after_a_long_look_at_a_large_family_deaths_wait_for_a_while_and_signals_do_not() {
+    let mut scene = Scene::new("doula-init true", Suspend::Never);
+    scene.at(0, looked(5));
+    assert_eq!((scene.0.listens_to_deaths(), scene.deadline()), (true, None), "nobody wakes us for nothing");
+    scene.at(0, looked(100));
+    assert_eq!((scene.0.listens_to_deaths(), scene.deadline()), (false, Some(1)));
+    assert_eq!(scene.at(0, Happened::Signal(Signal::HUP)), [to(Signal::HUP, Scope::Main)]);
+    assert_eq!(scene.at(0, Happened::Tick), []);
+    assert!(!scene.0.listens_to_deaths());
+    assert_eq!(scene.at(1, Happened::Tick), []);
+    assert_eq!((scene.0.listens_to_deaths(), scene.deadline()), (true, None));
+    scene.at(10, looked(1_000_000));
+    assert_eq!(scene.deadline(), Some(12), "the end of the main process may be among them");
+}
+
+#[test]
+fn what_is_left_of_a_family_is_not_kept_waiting_after_a_long_look() {
+    let mut scene = Scene::new("doula-init --leftovers 1s true", Suspend::Never);
+    scene.at(0, Happened::MainEnded(ExitStatus::code(0)));
+    scene.at(0, looked(100));
+    assert!(scene.0.listens_to_deaths());
+    assert_eq!(scene.deadline(), Some(1000));
 }
 
 #[test]
