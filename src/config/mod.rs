@@ -58,6 +58,11 @@ pub(crate) fn rlimit(text: &str) -> Result<u64, String> {
     value::rlimit(text).map_err(spoken)
 }
 
+/// A share of CPU time as in doula.toml, in thousandths of one CPU: `150%`, `1.5`.
+pub(crate) fn cpu_share(text: &str) -> Result<u64, String> {
+    value::cpu_share(text).map_err(spoken)
+}
+
 /// Numbers of CPUs as in doula.toml: `0,2-3`.
 pub(crate) fn cpus(text: &str) -> Result<Vec<u16>, String> {
     value::cpus(text).map_err(spoken)

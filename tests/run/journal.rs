@@ -30,7 +30,7 @@ fn shims(scratch: &Scratch) -> Vec<OwnedFd> {
     pids.filter_map(|pid| pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()).collect()
 }
 
-fn await_gone(handle: &OwnedFd) {
+pub(super) fn await_gone(handle: &OwnedFd) {
     let minute = Timespec { tv_sec: 60, tv_nsec: 0 };
     let ready = poll(&mut [PollFd::new(handle, PollFlags::IN)], Some(&minute)).expect("a handle");
     assert_eq!(ready, 1, "it does not end");

@@ -95,7 +95,7 @@ fn not_begun(past: &Past, in_use: bool) -> String {
 
 /// What is known of an attempt.
 fn history(attempt: &Attempt) -> String {
-    let Some(Ended { end, took, cpu, max_rss_kb, .. }) = &attempt.ended else {
+    let Some(Ended { end, took, cpu, max_rss_kb, oom_kills, .. }) = &attempt.ended else {
         return match (&attempt.started, &attempt.failed) {
             (_, Some(failed)) => format!("it {}", failed.failure),
             (Some(_), None) => "it began".to_owned(),
@@ -107,9 +107,13 @@ fn history(attempt: &Attempt) -> String {
         End::NotStarted(code, why) => return format!("it could not be started ({code}): {why}"),
         End::Status(status) => status.to_string(),
     };
+    let killed = oom_kills.filter(|count| *count > 0);
+    let killed = killed
+        .map(|count| format!("; its cgroup counts {count} killed for want of memory"))
+        .unwrap_or_default();
     let judged = attempt.failed.as_ref().map(|failed| format!("; it {}", failed.failure)).unwrap_or_default();
     let used = format!("{} of CPU time, at most {max_rss_kb} KiB", Span(micros(cpu.0 + cpu.1)));
-    format!("it {how} after {}, waited for by its parent ({used}){judged}", Span(micros(*took)))
+    format!("it {how} after {}, waited for by its parent ({used}){killed}{judged}", Span(micros(*took)))
 }
 
 #[cfg(test)]

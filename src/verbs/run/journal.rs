@@ -402,6 +402,7 @@ fn learn(attempt: &mut Attempt, ended: &Ended) -> Option<(u8, String)> {
     (attempt.began, attempt.took) = (UNIX_EPOCH + micros(ended.began), micros(ended.took));
     let (user, system) = (micros(ended.cpu.0), micros(ended.cpu.1));
     attempt.usage = Usage { user, system, max_rss_kb: ended.max_rss_kb };
+    attempt.oom_kills = ended.oom_kills.or(attempt.oom_kills);
     match &ended.end {
         End::Status(status) => {
             attempt.status = *status;
@@ -424,6 +425,7 @@ pub(super) fn bare(task: TaskId, number: u32) -> Attempt {
         output: Kept::default(),
         error: Kept::default(),
         left: false,
+        oom_kills: None,
     }
 }
 

@@ -10,6 +10,7 @@ pub(crate) mod far;
 mod halt;
 mod input;
 mod journal;
+mod limits;
 mod protocol;
 mod report;
 mod room;
@@ -127,6 +128,11 @@ struct Many {
     /// A limit of each process of a job: nofile=64, core=0, as=2G, cpu=60, and the others of `doula up`; SOFT:HARD for two
     #[arg(long, value_parser = rlimit, value_name = "NAME=N[:N]")]
     rlimit: Vec<Rlimit>,
+
+    /// A limit of each job with all its descendants, or of each worker: memory=512M, pids=100, cpu=150%, as the `limits` of
+    /// `doula up`
+    #[arg(long, value_parser = limits::parse, value_delimiter = ',', value_name = "NAME=N,…", conflicts_with = "leave")]
+    limit: Vec<limits::Limit>,
 
     /// Each job has one CPU of its own, in turn
     #[arg(long)]
@@ -467,6 +473,7 @@ fn settings(args: &Args) -> Settings {
         seed: u64::from(std::process::id()),
         capture,
         contain: !leave,
+        limits: limits::joined(&args.many.limit),
         look_every: (journal || Room::new(&args.many).is_some()).then_some(Room::EVERY),
         ask: if journal { kept::ASK } else { Signal::TERM },
     }

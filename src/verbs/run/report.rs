@@ -1,13 +1,14 @@
 //! What is told of jobs: their output, failures, progress, and the files that keep it.
 
 use super::Output;
+use super::limits;
 use super::template::quote;
 use crate::error::Failure;
 use crate::ui::{Ui, escape};
 use doula_core::queue::Counts;
 use doula_host::Outcome;
 use doula_host::jobs::{Attempt, Kept, Stream};
-use doula_model::task::{Failure::Lost, TaskId, Verdict};
+use doula_model::task::{self, Failure::Lost, TaskId, Verdict};
 use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -339,10 +340,18 @@ pub(super) fn failure(job: &Settled) -> Option<String> {
             None if failure == Lost && matches!(job.subject, Subject::Command) => {
                 Some(format!("{name} ended, nobody knows how{tries}"))
             }
-            None => Some(format!("{name} {failure}{tries}")),
+            None => Some(format!("{name} {failure}{}{tries}", evidence(failure, job))),
         },
-        Verdict::Quarantined(failure) => Some(format!("{name} {failure}{tries}, and is not tried again")),
+        Verdict::Quarantined(failure) => {
+            Some(format!("{name} {failure}{}{tries}, and is not tried again", evidence(failure, job)))
+        }
     }
+}
+
+/// How that is known.
+fn evidence(failure: task::Failure, job: &Settled) -> String {
+    let counted = job.attempt.as_ref().and_then(|attempt| attempt.oom_kills);
+    if failure == task::Failure::OutOfMemory { limits::evidence(counted) } else { String::new() }
 }
 
 /// As much of a command as a line can bear.
@@ -372,7 +381,7 @@ pub(super) fn attempt_json(attempt: &Attempt) -> Value {
         "code": attempt.status.exit_code(), "signal": attempt.status.killed_by().map(|signal| signal.to_string()),
         "began": since_epoch(attempt.began), "seconds": attempt.took.as_secs_f64(),
         "user_seconds": usage.user.as_secs_f64(), "system_seconds": usage.system.as_secs_f64(),
-        "max_rss_kb": usage.max_rss_kb, "left_behind": attempt.left,
+        "max_rss_kb": usage.max_rss_kb, "left_behind": attempt.left, "oom_kills": attempt.oom_kills,
     })
 }
 

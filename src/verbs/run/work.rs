@@ -174,6 +174,10 @@ impl Flow for Jobs<'_> {
         }
     }
 
+    fn note(&mut self, text: &str) {
+        self.desk.report.note(text);
+    }
+
     fn cramped(&mut self, why: &str) {
         self.desk.cramped(why);
     }

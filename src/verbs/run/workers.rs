@@ -4,6 +4,7 @@ use super::Args;
 use super::bundle::Case;
 use super::desk::{Desk, Manner};
 use super::input::Input;
+use super::limits;
 use super::protocol::{self, Reply};
 use super::report::{Report, Settled, Subject, attempt_json};
 use super::template::{Inputs, Place, Template};
@@ -141,6 +142,10 @@ impl Flow for Crew<'_> {
         }
     }
 
+    fn note(&mut self, text: &str) {
+        self.desk.report.note(text);
+    }
+
     fn cramped(&mut self, why: &str) {
         self.desk.cramped(why);
     }
@@ -159,7 +164,7 @@ impl Flow for Crew<'_> {
         let Open { inputs, began, reply, error, death, .. } = job;
         // What was answered wrongly is not shown.
         let reply = reply.filter(|_| !matches!(verdict, Verdict::Failed(task::Failure::Protocol)));
-        let died = death.and_then(|death| death.status);
+        let died = death.as_ref().and_then(|death| death.status);
         let status = died.unwrap_or(ExitStatus::code(u8::from(verdict != Verdict::Done)));
         let attempt = began.map(|(slot, number, since, began)| Attempt {
             task,
@@ -172,6 +177,7 @@ impl Flow for Crew<'_> {
             output: reply.map(|reply| reply.output).unwrap_or_default().into(),
             error: error.into(),
             left: false,
+            oom_kills: death.as_ref().and_then(|death| death.oom_kills),
         });
         if let Some(attempt) = attempt.as_ref().filter(|_| self.desk.report.has_events()) {
             let event = json!({ "event": "ended", "task": task.0, "attempt": attempt_json(attempt) });
@@ -267,11 +273,11 @@ impl Tasks for Crew<'_> {
     }
 
     fn died(&mut self, death: &Death) {
-        let Death { slot, pid, task, suspects, status, why } = death;
+        let Death { slot, pid, task, suspects, status, why, oom_kills } = death;
         if self.desk.report.has_events() {
             let event = json!({
                 "event": "died", "slot": slot, "pid": pid.get(), "task": task.map(|(task, _)| task.0), "why": why,
-                "suspects": suspects,
+                "suspects": suspects, "oom_kills": oom_kills,
                 "code": status.and_then(ExitStatus::exit_code),
                 "signal": status.and_then(ExitStatus::killed_by).map(|signal| signal.to_string()),
             });
@@ -336,10 +342,12 @@ fn told(job: &Open, verdict: Verdict, attempts: u32) -> Option<String> {
     let tries = if attempts > 1 { format!(", {attempts} times") } else { String::new() };
     let why = job.death.as_ref().and_then(|death| death.why.as_deref());
     let last = job.death.as_ref().map_or_else(|| "was lost".to_owned(), Death::to_string);
+    let counted = limits::evidence(job.death.as_ref().and_then(|death| death.oom_kills));
+    let starved = format!("{}{counted}", task::Failure::OutOfMemory);
     let failure = match verdict {
         Verdict::Done | Verdict::Cancelled | Verdict::Skipped => return None,
         Verdict::Quarantined(failure) => {
-            let last = if failure == task::Failure::OutOfMemory { failure.to_string() } else { last };
+            let last = if failure == task::Failure::OutOfMemory { starved } else { last };
             let count = job.deaths.len();
             let workers = if count == 1 { "1 worker" } else { &format!("{count} workers") };
             return Some(format!(" ended {workers}, and is not tried again: the last one {last}"));
@@ -353,10 +361,8 @@ fn told(job: &Open, verdict: Verdict, attempts: u32) -> Option<String> {
         }
         task::Failure::Protocol => format!(" {failure}: {}{tries}", why.unwrap_or_default()),
         task::Failure::TimedOut | task::Failure::NotStarted(_) => format!(" {failure}{tries}"),
-        task::Failure::Code(_)
-        | task::Failure::Signal(_)
-        | task::Failure::OutOfMemory
-        | task::Failure::Lost => {
+        task::Failure::OutOfMemory => format!(": its worker {starved}{tries}"),
+        task::Failure::Code(_) | task::Failure::Signal(_) | task::Failure::Lost => {
             format!(": its worker {last}{tries}")
         }
     })

@@ -2,7 +2,9 @@
 //! its own in each hierarchy, into which its processes write themselves when they are born.
 
 use super::{Cgroups, Leaf, find, open, plain, write};
+use doula_model::plan::{Resource, Rlimit};
 use doula_model::recipe::Limits;
+use doula_model::words::Size;
 use doula_sys::fd::{self, AsRawFd as _, OwnedFd};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -311,5 +313,61 @@ pub(super) fn switch_off(cgroups: &Cgroups) {
     let aside = cgroups.family.join(OWN_LEAF);
     if aside.is_dir() {
         let _ = write(&cgroups.own.join("cgroup.procs"), "0");
+    }
+}
+
+/// Removes what dead ones have left of groups, v1 and v2, where nobody lives in them; also where this leaf of such a one was.
+pub(crate) fn sweep(leaf: Option<&Path>) {
+    let beside = leaf.and_then(|leaf| leaf.parent()?.parent()).map(Path::to_owned);
+    let places = CONTROLLERS.into_iter().filter_map(find::own_v1).chain(find::own_v2()).chain(beside);
+    places.for_each(|own| super::remove_stale(&own));
+}
+
+/// What does instead of a missing controller, and what is to be said about it: a sentence that begins with `whose` limit it is.
+pub(crate) fn instead(whose: &str, controller: &str, limits: Limits, root: bool) -> (Option<Rlimit>, String) {
+    let rlimit = |resource, value| Some(Rlimit { resource, soft: value, hard: value });
+    let none = format!("no cgroup controller `{controller}` can be used here");
+    match (controller, limits) {
+        ("pids", Limits { pids: Some(count), .. }) if root => (
+            None,
+            format!("{whose} limit of {count} processes does not hold: {none}, and no rlimit holds for root"),
+        ),
+        ("pids", Limits { pids: Some(count), .. }) => (
+            rlimit(Resource::Nproc, count),
+            format!(
+                "{whose} limit of {count} processes holds by RLIMIT_NPROC, which counts all processes of its user: \
+                 {none}"
+            ),
+        ),
+        ("memory", Limits { memory: Some(bytes), .. }) => (
+            rlimit(Resource::Data, bytes),
+            format!(
+                "{whose} limit of {} of memory holds by RLIMIT_DATA, for each process alone: {none}",
+                Size(bytes)
+            ),
+        ),
+        _ => (None, format!("{whose} limit of CPU time does not hold: {none}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_controller_holds_is_done_by_an_rlimit_or_told_not_to_hold() {
+        let limits = Limits { pids: Some(7), memory: Some(1 << 20), cpu_milli: Some(500) };
+        let data = Rlimit { resource: Resource::Data, soft: 1 << 20, hard: 1 << 20 };
+        let nproc = Rlimit { resource: Resource::Nproc, soft: 7, hard: 7 };
+        for (controller, root, rlimit, part) in [
+            ("pids", false, Some(nproc), "7 processes holds by RLIMIT_NPROC"),
+            ("pids", true, None, "7 processes does not hold"),
+            ("memory", true, Some(data), "1 MiB of memory holds by RLIMIT_DATA"),
+            ("cpu", false, None, "CPU time does not hold"),
+        ] {
+            let (found, note) = instead("its", controller, limits, root);
+            assert_eq!(found, rlimit);
+            assert!(note.contains(part), "{note}");
+        }
     }
 }

@@ -9,10 +9,10 @@
 
 mod find;
 mod limit;
-#[cfg(feature = "supervisor")]
 pub(crate) mod memory;
 
 pub use limit::{Limited, Limiters};
+pub(crate) use limit::{instead, sweep};
 
 pub(crate) use find::{of as directory_of, unescape};
 
@@ -135,6 +135,16 @@ impl Cgroups {
         }
     }
 
+    /// A leaf whose name is never given twice on this machine since it was started, as that of [`Leaf::single`].
+    ///
+    /// # Errors
+    /// Those of [`Cgroups::leaf`].
+    pub(crate) fn single(&self) -> io::Result<Leaf> {
+        let name = single_name().ok_or(ErrorKind::NotFound)?;
+        fd::make_directory_at(&self.place, &CString::new(name.as_str())?).map_err(os_error)?;
+        Ok(Leaf { path: self.family.join(name) })
+    }
+
     /// An fd of a leaf's directory, for [`doula_model::plan::ChildPlan::cgroup`]. Needed for the birth only:
     /// keeping it open for a thousand services would make every birth dearer.
     ///
@@ -189,11 +199,17 @@ pub(crate) fn leaf_in(places: &[u8]) -> Option<PathBuf> {
     family.starts_with(PREFIX).then_some(leaf)
 }
 
-/// The leaf that this text of `/proc/PID/cgroup` shows, if it is one beside no family.
+/// The leaf that this text of `/proc/PID/cgroup` shows, if it is that of one child or a row of them.
 #[cfg(feature = "supervisor")]
 pub(crate) fn single_in(places: &[u8]) -> Option<PathBuf> {
     let leaf = find::of(places, None)?;
     leaf.file_name()?.to_str()?.starts_with(SINGLE).then_some(leaf)
+}
+
+/// A name that no other leaf of this process has.
+fn single_name() -> Option<String> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    Some(format!("{SINGLE}{}{}", COUNT.fetch_add(1, Ordering::Relaxed), signature()?))
 }
 
 /// Tells this process from every other one: `.pid.start.namespace`. Read once, and anew in a copy of this process.
@@ -297,10 +313,8 @@ impl Leaf {
     /// A leaf for one child or a row of them, with their descendants, beside no family. `None` where we may make none.
     pub(crate) fn single() -> Option<Leaf> {
         static OWN: OnceLock<Option<PathBuf>> = OnceLock::new();
-        static COUNT: AtomicU64 = AtomicU64::new(0);
         let own = OWN.get_or_init(|| find::own_v2().inspect(|own| remove_stale(own))).as_ref()?;
-        let name = format!("{SINGLE}{}{}", COUNT.fetch_add(1, Ordering::Relaxed), signature()?);
-        let path = own.join(name);
+        let path = own.join(single_name()?);
         std::fs::create_dir(&path).ok()?;
         // Without this file in it, this is no cgroup v2.
         let leaf = Leaf { path };

@@ -27,7 +27,9 @@ pub(super) fn spawn(command: &Command) -> Result<Child, CommandError> {
     let born = barrier::give_birth(&plan);
     let (tree, born) = match (tree, born) {
         // A cgroup that we may make, but not move anybody into.
-        (Tree::Leaf(_) | Tree::InRow(..), Err(error)) if error.step == Step::Cgroup => {
+        (Tree::Leaf(_) | Tree::InRow(..), Err(error))
+            if error.step == Step::Cgroup && !command.contained_for_sure =>
+        {
             plan.cgroup = None;
             (Tree::marked(&mut plan), barrier::give_birth(&plan))
         }

@@ -110,6 +110,8 @@ pub struct Command {
     terminal: Option<Arc<OwnedFd>>,
     cgroup: Option<Arc<OwnedFd>>,
     contained: Contained,
+    /// It is not born where it cannot be held so.
+    contained_for_sure: bool,
     on_drop: OnDrop,
 }
 
@@ -146,6 +148,7 @@ impl Command {
             terminal: None,
             cgroup: None,
             contained: Contained::default(),
+            contained_for_sure: false,
             on_drop: OnDrop::default(),
         }
     }
@@ -295,6 +298,16 @@ impl Command {
     /// Holds it together with its descendants, in this row if there is one.
     pub(crate) fn contain(&mut self, row: Option<Arc<Row>>) {
         self.contained = row.map_or(Contained::Alone, Contained::InRow);
+    }
+
+    /// Is not born at all where nobody may be moved into that row.
+    pub(crate) fn contain_for_sure(&mut self) {
+        self.contained_for_sure = true;
+    }
+
+    /// Writes itself into these files of v1 groups when it is born; they must be open then.
+    pub(crate) fn enter(&mut self, procs: Vec<RawFd>) {
+        self.context.cgroup_procs = procs;
     }
 
     /// What this fd is unless it was given.

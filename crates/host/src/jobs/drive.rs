@@ -2,6 +2,7 @@
 
 use super::adopted::Adopted;
 use super::beside::{Looks, Source, is_shortage};
+use super::bounds::Bounds;
 use super::memory::Deaths;
 use super::place::{Look, Place};
 use super::{Known, Next, Settings, Stop, Stream, Work};
@@ -17,6 +18,7 @@ use doula_sys::poll::{Epoll, Happening, Interest};
 use doula_sys::time;
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Runs all tasks of `work`, and returns what became of them. `held` are the signals that it wants to hear of.
@@ -87,6 +89,7 @@ struct Runner<'w, W> {
     settings: Settings,
     work: &'w mut W,
     queue: Queue,
+    bounds: Arc<Bounds>,
     places: BTreeMap<SlotId, Place>,
     epoll: Epoll,
     /// Handed in so far.
@@ -103,6 +106,8 @@ struct Runner<'w, W> {
 impl<'w, W: Work> Runner<'w, W> {
     fn new(settings: Settings, work: &'w mut W) -> io::Result<Runner<'w, W>> {
         let queue = Queue::new(settings.policy.clone(), settings.seed);
+        let (bounds, notes) = Bounds::new(&settings)?;
+        notes.iter().for_each(|note| work.note(note));
         let epoll = Epoll::new().map_err(os_error)?;
         let places = BTreeMap::new();
         let looks = Looks::new(settings.look_every);
@@ -110,6 +115,7 @@ impl<'w, W: Work> Runner<'w, W> {
             settings,
             work,
             queue,
+            bounds,
             places,
             epoll,
             submitted: 0,
@@ -171,7 +177,7 @@ impl<'w, W: Work> Runner<'w, W> {
     }
 
     fn open(&mut self, slot: SlotId) -> bool {
-        match Place::new(slot, &self.settings) {
+        match Place::new(slot, &self.settings, &self.bounds) {
             Ok(place) => {
                 self.places.insert(slot, place);
                 self.tell(Event::Open(slot));
@@ -367,8 +373,12 @@ impl<'w, W: Work> Runner<'w, W> {
             return self.stop(stop);
         }
         let (slot, task, failure) = (attempt.slot, attempt.task, Failure::of(attempt.status));
-        let starved = failure == Some(Failure::Signal(Signal::KILL)) && !ours && self.ooms.any();
-        let failure = if starved { Some(Failure::OutOfMemory) } else { failure };
+        let starved = match attempt.oom_kills {
+            // It may be a descendant whose end made it fail.
+            Some(count) => count > 0 && failure.is_some(),
+            None => failure == Some(Failure::Signal(Signal::KILL)) && self.ooms.any(),
+        };
+        let failure = if starved && !ours { Some(Failure::OutOfMemory) } else { failure };
         self.work.ended(attempt)?;
         self.tell(Event::Ended { slot, task, failure });
         Ok(())

@@ -53,6 +53,11 @@ pub trait Flow {
         let _ = why;
     }
 
+    /// Something about the run that people should know: a limit that does not hold here, or in another way.
+    fn note(&mut self, text: &str) {
+        let _ = text;
+    }
+
     /// An attempt failed, and there will be another after a pause.
     fn retries(&mut self, task: TaskId, attempt: u32, failure: Failure, pause: Duration) {
         let _ = (task, attempt, failure, pause);

@@ -41,6 +41,7 @@
 
 mod adopted;
 mod beside;
+mod bounds;
 mod drive;
 mod fence;
 mod flow;
@@ -60,6 +61,7 @@ pub use flow::Flow;
 pub use spool::Kept;
 
 pub use doula_core::queue::{Counts, Halt, HaltLimit, HaltOn, Pause, Policy, RetryOn, SlotId, Timeout};
+pub use doula_model::recipe::Limits;
 pub use doula_model::task::{Failure, TaskId, Verdict};
 
 use crate::{Command, CommandError, Signal, Usage};
@@ -89,6 +91,9 @@ pub struct Settings {
     pub capture: Capture,
     /// Whether descendants that outlive their job are ended.
     pub contain: bool,
+    /// What each job, or each worker, may have with all its descendants. What does not hold here, or in another way, is told
+    /// ([`Flow::note`]).
+    pub limits: Limits,
     /// So often [`Flow::throttle`] is asked, if at all.
     pub look_every: Option<Duration>,
     /// What the process of a job is sent to be asked to end, where no cgroup has all of the job: SIGTERM, or what it
@@ -106,6 +111,7 @@ impl Default for Settings {
             seed: 0,
             capture: Capture::Whole,
             contain: true,
+            limits: Limits::default(),
             look_every: None,
             ask: Signal::TERM,
         }
@@ -411,4 +417,7 @@ pub struct Attempt {
     pub error: Kept,
     /// It came to its end by itself and left somebody behind, who was ended.
     pub left: bool,
+    /// So many of it the kernel killed for want of memory, by the count of its cgroup. `None`: nobody counted, for its memory has
+    /// no limit ([`Settings::limits`]), or one by an rlimit.
+    pub oom_kills: Option<u64>,
 }

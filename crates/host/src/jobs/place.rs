@@ -1,16 +1,18 @@
 //! A slot: where one job runs at a time, and how its end is seen.
 
 use super::adopted::{Adopted, Body};
+use super::bounds::{Bound, Bounds};
 use super::fence::Fence;
 use super::lines::Lines;
 use super::spool::Spool;
 use super::{Attempt, Capture, Settings, Stream};
-use crate::{Command, CommandError, OnDrop, Signal};
+use crate::{Command, CommandError, OnDrop, Signal, cgroup};
 use doula_core::queue::SlotId;
 use doula_model::exit::ExitStatus;
 use doula_model::task::TaskId;
 use doula_sys::fd::{BorrowedFd, OwnedFd};
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 /// How long those may take to be gone who were killed where no cgroup tells it.
@@ -75,19 +77,22 @@ pub(super) struct Place {
     capture: Capture,
     contain: bool,
     ask: Signal,
+    bounds: Arc<Bounds>,
     fence: Option<Fence>,
+    bound: Bound,
     out: Option<Spool>,
     error: Option<Spool>,
     pub(super) job: Option<Job>,
 }
 
 impl Place {
-    pub(super) fn new(id: SlotId, settings: &Settings) -> io::Result<Place> {
+    pub(super) fn new(id: SlotId, settings: &Settings, bounds: &Arc<Bounds>) -> io::Result<Place> {
         let Settings { capture, contain, ask, .. } = *settings;
         let spool = || (capture == Capture::Whole).then(Spool::new).transpose();
         let (out, error) = (spool()?, spool()?);
-        let fence = if contain { Fence::new() } else { None };
-        Ok(Place { id, capture, contain, ask, fence, out, error, job: None })
+        let (fence, bound) = bounds.place()?;
+        let bounds = Arc::clone(bounds);
+        Ok(Place { id, capture, contain, ask, bounds, fence, bound, out, error, job: None })
     }
 
     /// What tells that everybody of the job is gone.
@@ -116,6 +121,7 @@ impl Place {
             None if self.contain => drop(command.contained()),
             None => {}
         }
+        self.bound.hold(&mut command);
         command.on_drop(OnDrop::Kill);
         let began = (Instant::now(), SystemTime::now());
         let mut child = command.spawn()?;
@@ -189,8 +195,14 @@ impl Place {
         };
         let (output, error) = (take(&mut self.out)?, take(&mut self.error)?);
         // Nobody can be born any more in a cgroup that was killed; and that of an adopted job goes with it.
-        if job.razed || matches!(job.body, Body::Adopted(_)) {
-            self.fence = if self.contain { Fence::new() } else { None };
+        let adopted = matches!(job.body, Body::Adopted(_));
+        let oom_kills = self.bound.newly_killed().filter(|_| !adopted);
+        if job.razed || adopted {
+            (self.fence, self.bound) = self.bounds.place()?;
+        }
+        if let Body::Adopted(adopted) = &job.body {
+            // Whoever limited it can remove its groups no more.
+            cgroup::sweep(adopted.leaf().as_ref().map(|leaf| leaf.path()));
         }
         let attempt = Attempt {
             task,
@@ -203,6 +215,7 @@ impl Place {
             output,
             error,
             left: job.left && !job.interrupted,
+            oom_kills,
         };
         Ok(Some((attempt, job.interrupted)))
     }

@@ -5,7 +5,7 @@
 
 use super::token::Token;
 use crate::cgroup::memory::{self, Alarm};
-use crate::cgroup::{Cgroups, Leaf, Limited, Limiters};
+use crate::cgroup::{Cgroups, Leaf, Limited, Limiters, instead};
 use doula_model::id::ServiceId;
 use doula_model::plan::{ChildPlan, Resource, Rlimit};
 use doula_model::recipe::Limits;
@@ -116,7 +116,7 @@ impl Bounds {
         let limited = self.limiters.apply(cgroups, leaf, name, limits)?;
         let (mut rlimits, mut notes) = (Vec::new(), Vec::new());
         for controller in &limited.missing {
-            let (rlimit, note) = instead(controller, limits, root);
+            let (rlimit, note) = instead("its", controller, limits, root);
             rlimits.extend(rlimit);
             notes.push(note);
         }
@@ -229,53 +229,4 @@ impl Bounds {
 fn is_root(plan: &ChildPlan) -> bool {
     let (ours, _) = doula_sys::group::users();
     plan.credentials.as_ref().map_or(ours, |credentials| credentials.uid) == 0
-}
-
-/// What does instead of a missing controller, and what is to be said about it.
-fn instead(controller: &str, limits: Limits, root: bool) -> (Option<Rlimit>, String) {
-    let rlimit = |resource, value| Some(Rlimit { resource, soft: value, hard: value });
-    let none = format!("no cgroup controller `{controller}` can be used here");
-    match (controller, limits) {
-        ("pids", Limits { pids: Some(count), .. }) if root => (
-            None,
-            format!("its limit of {count} processes does not hold: {none}, and no rlimit holds for root"),
-        ),
-        ("pids", Limits { pids: Some(count), .. }) => (
-            rlimit(Resource::Nproc, count),
-            format!(
-                "its limit of {count} processes holds by RLIMIT_NPROC, which counts all processes of its user: \
-                 {none}"
-            ),
-        ),
-        ("memory", Limits { memory: Some(bytes), .. }) => (
-            rlimit(Resource::Data, bytes),
-            format!(
-                "its limit of {} of memory holds by RLIMIT_DATA, for each of its processes alone: {none}",
-                Size(bytes)
-            ),
-        ),
-        _ => (None, format!("its limit of CPU time does not hold: {none}")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_no_controller_holds_is_done_by_an_rlimit_or_told_not_to_hold() {
-        let limits = Limits { pids: Some(7), memory: Some(1 << 20), cpu_milli: Some(500) };
-        let data = Rlimit { resource: Resource::Data, soft: 1 << 20, hard: 1 << 20 };
-        let nproc = Rlimit { resource: Resource::Nproc, soft: 7, hard: 7 };
-        for (controller, root, rlimit, part) in [
-            ("pids", false, Some(nproc), "7 processes holds by RLIMIT_NPROC"),
-            ("pids", true, None, "7 processes does not hold"),
-            ("memory", true, Some(data), "1 MiB of memory holds by RLIMIT_DATA"),
-            ("cpu", false, None, "CPU time does not hold"),
-        ] {
-            let (found, note) = instead(controller, limits, root);
-            assert_eq!(found, rlimit);
-            assert!(note.contains(part), "{note}");
-        }
-    }
 }

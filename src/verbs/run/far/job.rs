@@ -176,6 +176,9 @@ pub(super) struct End {
     system_seconds: f64,
     max_rss_kb: u64,
     pub(super) left_behind: bool,
+    /// So many of it the kernel killed for want of memory, if anybody counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) oom_kills: Option<u64>,
 }
 
 impl End {
@@ -189,6 +192,7 @@ impl End {
             system_seconds: usage.system.as_secs_f64(),
             max_rss_kb: usage.max_rss_kb,
             left_behind: attempt.left,
+            oom_kills: attempt.oom_kills,
         }
     }
 

@@ -239,6 +239,7 @@ impl Submitter<'_> {
             output: out.into(),
             error: err.into(),
             left: end.left_behind,
+            oom_kills: end.oom_kills,
             ..bare(task, outcome.attempts)
         });
         if self.desk.report.has_events() {

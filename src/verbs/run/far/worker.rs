@@ -1,6 +1,7 @@
 //! `doula worker`: works at the jobs of a queue that many machines share.
 
 use super::super::desk::Manner;
+use super::super::limits;
 use super::super::report::{Settled, Subject, failure};
 use super::super::room::Room;
 use super::super::template::Place;
@@ -117,6 +118,7 @@ fn settings(args: &Args, slots: SlotId) -> Settings {
         seed: u64::from(std::process::id()),
         capture: Capture::Whole,
         contain: !args.leave,
+        limits: limits::joined(&args.many.limit),
         look_every: Some(Room::EVERY),
         ask: Signal::TERM,
     }
@@ -248,12 +250,6 @@ impl Labour<'_> {
         Ok(false)
     }
 
-    fn note(&mut self, text: &str) {
-        if !self.quiet {
-            self.ui.note(text);
-        }
-    }
-
     /// What became of a job that failed is told where it was done, too.
     fn tell(&mut self, open: &mut Open, verdict: Verdict) {
         let name = OsString::from(format!("{}.{}", open.run, open.number));
@@ -264,13 +260,14 @@ impl Labour<'_> {
             attempts: open.delivery.attempt(),
             tag: Vec::new(),
             words: std::iter::once(name).chain(words).collect(),
-            attempt: None,
+            attempt: open.attempt.take(),
             not_born: open.not_born.clone(),
             subject: Subject::Command,
         };
         if let Some(text) = failure(&settled) {
             self.note(&text);
         }
+        open.attempt = settled.attempt;
     }
 
     /// The end of a job that failed: its result, or another attempt, here or elsewhere.
@@ -337,6 +334,12 @@ impl Flow for Labour<'_> {
 
     fn progress(&mut self, counts: &Counts, in_work: usize) {
         self.board.counts(counts, 0, in_work);
+    }
+
+    fn note(&mut self, text: &str) {
+        if !self.quiet {
+            self.ui.note(text);
+        }
     }
 
     fn cramped(&mut self, why: &str) {

@@ -204,7 +204,7 @@ pub struct Started {
 /// use doula_host::jobs::{TaskId, journal::{End, Ended}};
 /// let end = End::Status(ExitStatus::code(3));
 /// let (cpu, max_rss_kb) = ((1200, 300), 2048);
-/// let ended = Ended { task: TaskId(1), attempt: 1, run: 1, end, began: 0, took: 5000, cpu, max_rss_kb };
+/// let ended = Ended { task: TaskId(1), attempt: 1, run: 1, end, began: 0, took: 5000, cpu, max_rss_kb, oom_kills: None };
 /// assert!(!ended.success());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -226,6 +226,9 @@ pub struct Ended {
     pub cpu: (u64, u64),
     /// The most memory that it had, in KiB.
     pub max_rss_kb: u64,
+    /// So many of it the kernel killed for want of memory, where its memory was limited by a cgroup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oom_kills: Option<u64>,
 }
 
 /// How a job ended.

@@ -8,6 +8,7 @@
 
 use super::write::{append, read_from};
 use super::{End, Ended, Entry, Started, micros, now};
+use crate::cgroup::memory;
 use crate::child::{MARK, os_error};
 use crate::journal::line;
 use crate::signals::{self, Held};
@@ -113,11 +114,14 @@ impl Order {
     fn run(self, journal: &File, words: impl Iterator<Item = OsString>) -> io::Result<u8> {
         let ignored: Vec<Signal> = HELD.into_iter().filter(|signal| signals::is_ignored(*signal)).collect();
         let held = Held::back(&HELD)?;
-        append(journal, &Entry::Started(self.started()))?;
+        let places = std::fs::read("/proc/self/cgroup").unwrap_or_default();
+        append(journal, &Entry::Started(self.started(&places)))?;
         if self.is_late(journal)? {
             return Ok(0);
         }
         let (began, clock) = (now(), Instant::now());
+        // Those of jobs that were in this slot before.
+        let before = memory::killed_of(&places);
         let mut words = words;
         let mut command = Command::new(words.next().unwrap_or_default());
         command.args(words).ignore(ignored).parent_death_signal(Signal::KILL);
@@ -140,15 +144,15 @@ impl Order {
             took: micros(clock.elapsed()),
             cpu: (micros(usage.user), micros(usage.system)),
             max_rss_kb: usage.max_rss_kb,
+            oom_kills: before.and_then(|before| Some(memory::killed_of(&places)?.saturating_sub(before))),
         };
         // The run, if it lives, sees our own end.
         drop(append(journal, &Entry::Ended(ended)));
         Ok(code)
     }
 
-    fn started(self) -> Started {
+    fn started(self, places: &[u8]) -> Started {
         let pid = doula_sys::group::pid();
-        let places = std::fs::read("/proc/self/cgroup").unwrap_or_default();
         let mark = std::env::var_os(MARK).map(|list| list.as_bytes().to_vec());
         let mark = mark.as_deref().and_then(|list| list.rsplit(|byte| *byte == b',').next());
         Started {
@@ -157,7 +161,7 @@ impl Order {
             run: self.run,
             pid,
             start: sweep::start_ticks(pid).unwrap_or_default(),
-            leaf: cgroup::single_in(&places),
+            leaf: cgroup::single_in(places),
             mark: mark.and_then(|mark| String::from_utf8(mark.to_vec()).ok()),
         }
     }

@@ -2,6 +2,7 @@
 //! [`ends`](super::ends).
 
 use super::super::beside::{Looks, Source, is_shortage};
+use super::super::bounds::Bounds;
 use super::super::memory::Deaths;
 use super::super::{Flow, Next, Settings, Stop};
 use super::hands::Has;
@@ -20,6 +21,7 @@ use doula_sys::time;
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::DerefMut;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Has all tasks of `work` done by workers, and returns what became of them. `held` are the signals that it wants to hear of.
@@ -122,6 +124,7 @@ pub(super) struct Shop<W> {
     pub(super) work: W,
     pub(super) queue: Queue,
     pub(super) hiring: Hiring,
+    bounds: Arc<Bounds>,
     /// Those that get tasks, or had one when we heard of them last.
     pub(super) workers: BTreeMap<SlotId, Worker>,
     /// Those that have left, by number, until all their descendants are gone.
@@ -145,14 +148,17 @@ impl<W> Shop<W>
 where
     W: DerefMut<Target: Tasks>,
 {
-    pub(super) fn new(rules: Rules, work: W) -> io::Result<Shop<W>> {
+    pub(super) fn new(rules: Rules, mut work: W) -> io::Result<Shop<W>> {
         let Settings { policy, seed, .. } = &rules.settings;
+        let (bounds, notes) = Bounds::new(&rules.settings)?;
+        notes.iter().for_each(|note| work.note(note));
         Ok(Shop {
             queue: Queue::new(policy.clone(), *seed),
             looks: Looks::new(rules.settings.look_every),
             rules,
             work,
             hiring: Hiring::default(),
+            bounds,
             workers: BTreeMap::new(),
             leaving: BTreeMap::new(),
             epoll: Epoll::new().map_err(os_error)?,
@@ -264,7 +270,7 @@ where
             command.limits_else(limit);
         }
         self.hired = self.hired.wrapping_add(1);
-        let worker = match Worker::start(slot, self.hired, command, &self.rules) {
+        let worker = match Worker::start(slot, self.hired, command, (&self.rules, &self.bounds)) {
             Ok(worker) => worker,
             Err(WorkerError::Command(error)) if is_shortage(error.errno()) && self.bears_shortage() => {
                 self.work.cramped(&error.to_string());

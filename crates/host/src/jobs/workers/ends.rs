@@ -225,16 +225,23 @@ where
         let blamed = if innocent { 0 } else { count };
         let status = worker.child.try_wait();
         let in_vain = worker.answered == 0 && blamed == 0 && !worker.dismissed;
+        let oom_kills = worker.bound.newly_killed();
         let failure = match status.map(Failure::of) {
             _ if leave != Leave::Ended => Failure::Protocol,
             Some(Some(Failure::Signal(Signal::KILL))) if killed => Failure::Lost,
-            Some(Some(Failure::Signal(Signal::KILL))) if self.ooms.any() => Failure::OutOfMemory,
+            // Of a worker that lives on, descendants may have been killed before.
+            Some(Some(Failure::Signal(Signal::KILL)))
+                if oom_kills.map_or_else(|| self.ooms.any(), |count| count > 0) =>
+            {
+                Failure::OutOfMemory
+            }
             Some(Some(failure)) => failure,
             Some(None) | None => Failure::Lost,
         };
         let task = single.filter(|_| blamed > 0);
         let (pid, why) = (worker.child.pid(), worker.fault.clone());
-        let death = Death { slot, pid, task, suspects: blamed, status: status.filter(|_| by_itself), why };
+        let status = status.filter(|_| by_itself);
+        let death = Death { slot, pid, task, suspects: blamed, status, why, oom_kills };
         let left = if innocent { worker.hands.take_all().collect() } else { Vec::new() };
         let (born, dismissed, number) = (worker.born, worker.dismissed, worker.number);
         worker.until = Some(Instant::now() + GONE_WITHIN);

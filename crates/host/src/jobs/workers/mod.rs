@@ -235,7 +235,7 @@ fn shown(line: &[u8]) -> String {
 /// use doula_host::Pid;
 /// use doula_host::jobs::{TaskId, workers::Death};
 /// let (pid, why) = (Pid::new(4711).expect("a number"), Some("it answered `hm`".to_owned()));
-/// let death = Death { slot: 1, pid, task: Some((TaskId(3), 1)), suspects: 1, status: None, why };
+/// let death = Death { slot: 1, pid, task: Some((TaskId(3), 1)), suspects: 1, status: None, why, oom_kills: None };
 /// assert_eq!(format!("worker {} {death}", death.pid), "worker 4711 was ended: it answered `hm`");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -252,6 +252,8 @@ pub struct Death {
     pub status: Option<ExitStatus>,
     /// What it did wrong.
     pub why: Option<String>,
+    /// So many of it the kernel killed for want of memory, in all its life, by the count of its cgroup; `None` where nobody counts.
+    pub oom_kills: Option<u64>,
 }
 
 impl fmt::Display for Death {

@@ -1,5 +1,6 @@
 //! One worker: its process, how it is asked and answers, and the tasks that it has.
 
+use super::super::bounds::{Bound, Bounds};
 use super::super::fence::Fence;
 use super::super::lines::Lines;
 use super::super::{SlotId, Stream, TaskId};
@@ -32,6 +33,7 @@ pub(super) struct Worker {
     pub(super) wire: Wire,
     pub(super) error: Lines,
     pub(super) fence: Option<Fence>,
+    pub(super) bound: Bound,
     contain: bool,
     /// It closed its end: it is given nothing more.
     broken: bool,
@@ -60,16 +62,17 @@ impl Worker {
         slot: SlotId,
         number: u32,
         mut command: Command,
-        rules: &Rules,
+        (rules, bounds): (&Rules, &Bounds),
     ) -> Result<Worker, WorkerError> {
         let ends = Ends::new(rules, &mut command)?;
         let contain = rules.settings.contain;
-        let fence = if contain { Fence::new() } else { None };
+        let (fence, bound) = bounds.place()?;
         match &fence {
             Some(fence) => command.contain(Some(fence.row())),
             None if contain => drop(command.contained()),
             None => {}
         }
+        bound.hold(&mut command);
         command.on_drop(OnDrop::Kill);
         let mut child = command.spawn()?;
         let missing = || io::Error::other("the standard error of a worker is missing");
@@ -83,6 +86,7 @@ impl Worker {
             wire,
             error,
             fence,
+            bound,
             contain,
             broken: false,
             hands: Hands::default(),
