@@ -63,7 +63,7 @@ const CASES: [(&str, &str); 9] = [
 
 /// Whether this can be run here; says aloud when not.
 #[expect(clippy::print_stdout, reason = "a test that cannot run says so")]
-fn has_python() -> bool {
+pub(super) fn has_python() -> bool {
     let found = Command::new("python3").arg("--version").output().is_ok_and(|said| said.status.success());
     if !found {
         println!("skipped: there is no python3 here");
@@ -72,7 +72,7 @@ fn has_python() -> bool {
 }
 
 /// The example up to its own work, and then this.
-fn program(rest: &str) -> String {
+pub(super) fn program(rest: &str) -> String {
     let tools = EXAMPLE.split("def square").next().expect("there are tools before");
     format!("{tools}\n{rest}")
 }

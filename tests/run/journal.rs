@@ -37,7 +37,7 @@ pub(super) fn await_gone(handle: &OwnedFd) {
 }
 
 /// Whether it ends within this time.
-fn ends_within(doula: &Child, time: Duration) -> bool {
+pub(super) fn ends_within(doula: &Child, time: Duration) -> bool {
     let handle = pidfd_open(Pid::from_child(doula), PidfdFlags::empty()).expect("a handle");
     let time = Timespec::try_from(time).expect("short");
     poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&time)).expect("a handle") > 0

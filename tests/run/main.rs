@@ -8,6 +8,7 @@ mod failing;
 mod frames;
 mod inputs;
 mod journal;
+mod kept;
 mod limits;
 mod looked_at;
 mod output;

@@ -5,7 +5,7 @@ use super::state::State;
 use crate::error::{Exit, Outcome};
 use crate::ui::{Cell, Table, Ui};
 use crate::verbs::run::command_line;
-use doula_host::jobs::journal::Task;
+use doula_host::jobs::journal::{Begin, Task, Text};
 use doula_model::task::TaskId;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -74,14 +74,17 @@ pub(super) fn tries(task: &Task) -> u32 {
 }
 
 fn took(task: &Task) -> Option<Duration> {
-    Some(Duration::from_micros(task.last()?.ended.as_ref()?.took))
+    let answer = task.settled.as_ref().and_then(|settled| settled.answer.as_ref());
+    let ended = || Some(task.last()?.ended.as_ref()?.took);
+    answer.map(|answer| answer.took).or_else(ended).map(Duration::from_micros)
 }
 
 fn as_json(id: TaskId, task: &Task, state: State) -> Value {
     let begin = task.begin();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let words: Vec<String> =
-        begin.iter().flat_map(|begin| &begin.words).map(|word| text(word.bytes())).collect();
+    let list = |list: fn(&Begin) -> &Vec<Text>| -> Vec<String> {
+        begin.iter().flat_map(|begin| list(begin)).map(|word| text(word.bytes())).collect()
+    };
     let failure = match state {
         State::Failed(failure) | State::Quarantined(failure) => Some(failure),
         State::Waits
@@ -92,8 +95,12 @@ fn as_json(id: TaskId, task: &Task, state: State) -> Value {
         | State::Done
         | State::Cancelled => None,
     };
+    let (what, words) = match task.is_for_workers() {
+        true => ("inputs", list(|begin| &begin.inputs)),
+        false => ("command", list(|begin| &begin.words)),
+    };
     json!({
-        "task": id.0, "state": state.word(), "failure": failure, "attempts": tries(task), "command": words,
+        "task": id.0, "state": state.word(), "failure": failure, "attempts": tries(task), what: words,
         "seconds": took(task).map(|took| took.as_secs_f64()),
         "end": task.last().and_then(|last| last.ended.as_ref()).map(|ended| &ended.end),
     })

@@ -44,7 +44,7 @@ fn told(id: TaskId, task: &Task, past: &Past, in_use: bool) -> String {
             "  attempt {} of run {}: {}\n",
             attempt.number,
             attempt.run,
-            escape(&history(attempt))
+            escape(&if task.is_for_workers() { answer_to(attempt, task) } else { history(attempt) })
         ));
     }
     text
@@ -56,6 +56,12 @@ fn sentence(state: State, task: &Task, past: &Past, in_use: bool) -> String {
             "is run again by the next doula run --resume: doula queue retry said so".to_owned()
         }
         State::Waits => format!("waits: {}", not_begun(past, in_use)),
+        State::Runs if task.is_for_workers() => {
+            let slot = task.last().and_then(|last| last.begin.as_ref()).map_or(0, |begin| begin.slot);
+            let worker = past.hired.iter().rfind(|hired| hired.slot == slot);
+            let pid = worker.map(|hired| format!(", process {}", hired.worker.pid)).unwrap_or_default();
+            format!("is with the worker of slot {slot}{pid}")
+        }
         State::Runs => match task.last().and_then(|last| last.started.as_ref()) {
             Some(started) => format!("runs; process {} looks after it", started.pid),
             None => "is just being started".to_owned(),
@@ -91,6 +97,24 @@ fn not_begun(past: &Past, in_use: bool) -> String {
         return format!("every place has a job that runs (-j {slots})");
     }
     "its turn has not come, or there is no such input".to_owned()
+}
+
+/// What a worker made of an attempt.
+fn answer_to(attempt: &Attempt, task: &Task) -> String {
+    if let Some(failed) = &attempt.failed {
+        return format!("it {}", failed.failure);
+    }
+    let settled = task.settled.as_ref().filter(|settled| settled.attempts == attempt.number);
+    let is_last = task.last().is_some_and(|last| last.run == attempt.run);
+    match settled.and_then(|settled| settled.answer.as_ref()).filter(|_| is_last) {
+        Some(answer) => {
+            let took = Span(Duration::from_micros(answer.took));
+            let told = answer.told.as_deref().unwrap_or(" was answered");
+            format!("it{told}, after {took} in slot {}", answer.slot)
+        }
+        None if is_last => "it was given to a worker".to_owned(),
+        None => "its run ended before it was answered: it was done again".to_owned(),
+    }
 }
 
 /// What is known of an attempt.

@@ -1,21 +1,24 @@
 //! Where all jobs of a run are answered for, whoever does them: their turn, the signals, the room, and what comes of it all.
 
 use super::bundle::{Bundle, Case};
+use super::input::Input;
 use super::journal::{self, Keeper};
 use super::report::{Report, Settled};
 use super::room::Room;
+use super::template::Inputs;
 use super::{Args, Many, code};
 use crate::error::{Exit, Failure, Outcome};
-use crate::running::{Board, Job};
+use crate::running::{self, Board, Job};
 use doula_core::queue::{Counts, SlotId};
-use doula_host::jobs::{Stop, journal::Entry};
+use doula_host::jobs::{Next, Stop, journal::Entry};
 use doula_host::room::allowed_cpus;
 use doula_host::{Command, Rlimit, Signal};
 use doula_model::task::{self, TaskId, Verdict};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::io;
-use std::time::Duration;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
 
 /// So much output may wait for its turn: beyond it nothing is begun until the turn comes.
 const MOST_WAITING: usize = 10_000;
@@ -116,7 +119,7 @@ impl<'u> Desk<'u> {
     /// A job came to its end: that is written down, and told when its turn comes.
     pub(super) fn settled(&mut self, job: Settled) -> io::Result<()> {
         if let Some(keeper) = self.keeper.as_mut().filter(|_| job.attempts > 0) {
-            keeper.note(&journal::settled(job.task, job.verdict, job.attempts));
+            keeper.settled(&job);
         }
         self.tell(job.task, Some(job))
     }
@@ -149,9 +152,29 @@ impl<'u> Desk<'u> {
         self.report.progress(&counts, in_work);
     }
 
-    /// Lets others see how far it is, and what is in work, if it is time for that; else when it will be.
-    pub(super) fn show_others(&mut self, jobs: impl FnOnce(f64) -> Vec<Job>) -> Option<Duration> {
-        self.board.show(jobs)
+    /// All that can be done now is done: lets others see how far it is, and what is in work, and writes what was put off, if it is
+    /// time for either; else when it will be.
+    pub(super) fn before_sleep<O: Open>(
+        &mut self,
+        open: &BTreeMap<TaskId, O>,
+    ) -> io::Result<Option<Duration>> {
+        let job = |now, (task, job): (&TaskId, &O)| {
+            let (slot, attempt, began) = job.began()?;
+            Some(Job::new(now, (slot, task.0, attempt), began, &job.inputs().join(&b' ')))
+        };
+        let jobs = |now| open.iter().filter_map(|it| job(now, it)).take(running::MOST).collect();
+        let shown = self.board.show(jobs);
+        let written = self.report.write_in_time()?;
+        Ok([shown, written].into_iter().flatten().min())
+    }
+
+    /// The same where nothing is in work here.
+    pub(super) fn show_others(&mut self) -> Option<Duration> {
+        self.board.show(|_| Vec::new())
+    }
+
+    pub(super) fn halted(&mut self) {
+        self.report.note("halted by the rule of --halt");
     }
 
     pub(super) fn began(&mut self, task: TaskId, attempt: u32, slot: SlotId) {
@@ -210,6 +233,83 @@ impl<'u> Desk<'u> {
             (Some(Signal::TERM), Signal::TERM) => Stop::Now,
             (Some(_), _) => Stop::Kill,
         }
+    }
+}
+
+/// A job that did not come to its end yet.
+pub(super) trait Open {
+    /// Its attempt, while it is in work: where, which, and since when.
+    fn began(&self) -> Option<(SlotId, u32, Instant)>;
+    fn inputs(&self) -> &Inputs;
+}
+
+/// Where inputs become jobs: first those of a run before that are not done, then new ones.
+#[derive(Debug)]
+pub(super) struct Intake {
+    input: Input,
+    submitted: u64,
+}
+
+impl Intake {
+    pub(super) fn new(input: Input) -> Intake {
+        Intake { input, submitted: 0 }
+    }
+
+    /// The next job, which `new` makes of its inputs.
+    pub(super) fn next<O>(
+        &mut self,
+        desk: &mut Desk<'_>,
+        open: &mut BTreeMap<TaskId, O>,
+        new: impl Fn(Inputs) -> O,
+    ) -> io::Result<Next> {
+        if let Some(next) = self.next_of_before(desk, open, &new)? {
+            return Ok(next);
+        }
+        if desk.is_full() {
+            return Ok(Next::Wait);
+        }
+        let (next, inputs) = self.input.next()?;
+        if next == Next::Task {
+            self.submitted += 1;
+            open.insert(TaskId(self.submitted), new(inputs));
+        }
+        Ok(next)
+    }
+
+    /// Compares the inputs of what was begun before, all of them before anything is begun. Then gives out what is not done.
+    fn next_of_before<O>(
+        &mut self,
+        desk: &mut Desk<'_>,
+        open: &mut BTreeMap<TaskId, O>,
+        new: &impl Fn(Inputs) -> O,
+    ) -> io::Result<Option<Next>> {
+        let Some(keeper) = &mut desk.keeper else { return Ok(None) };
+        keeper.check()?;
+        while keeper.compares() {
+            let (next, inputs) = self.input.next()?;
+            match next {
+                Next::Task => {}
+                Next::End => return Err(keeper.no_more_inputs()),
+                Next::Wait | Next::Again(_) | Next::Behind(_) => return Ok(Some(Next::Wait)),
+            }
+            let task = keeper.compare(&inputs)?;
+            self.submitted = task.0;
+            open.insert(task, new(inputs));
+            if !keeper.compares() {
+                // What came to its end before and was not shown.
+                for (task, job) in keeper.over() {
+                    open.remove(&task);
+                    desk.tell(task, job)?;
+                }
+                return Ok(Some(Next::Behind(task)));
+            }
+        }
+        Ok(keeper.next().map(Next::Again))
+    }
+
+    /// What to wait for after [`Next::Wait`].
+    pub(super) fn waits_for(&self, desk: &Desk<'_>) -> Option<BorrowedFd<'_>> {
+        self.input.waits_for().filter(|_| !desk.is_full())
     }
 }
 

@@ -7,8 +7,10 @@
 use super::report::{Settled, Subject, joblog};
 use super::template::{Inputs, quote};
 use crate::error::{Failure, Kind};
-use doula_host::jobs::journal::{self, Begin, End, Ended, Entry, Journal, JournalError, Past, Task, Text};
-use doula_host::jobs::{Adopted, Attempt, Before, Kept};
+use doula_host::jobs::journal::{
+    self, Answer, Begin, End, Ended, Entry, Hired, Journal, JournalError, Past, Task, Text,
+};
+use doula_host::jobs::{Adopted, Attempt, Before, Identity, Kept};
 use doula_host::{Command, ExitStatus, Usage};
 use doula_model::task::{self, TaskId, Verdict};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -19,11 +21,14 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
+/// What a worker answered is in the journal itself, unless it is longer.
+const LONGEST_IN_LINE: u64 = 64 << 10;
+
 /// How a run is written down.
 #[derive(Debug, clap::Args)]
 pub(super) struct JournalArgs {
     /// Write down what is begun and how it ends, so that --resume can go on when doula is killed
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["line_buffer", "ungroup", "workers"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["line_buffer", "ungroup"])]
     pub(super) journal: Option<PathBuf>,
 
     /// Go on where the journal ends: run what is not done, adopt what still runs
@@ -67,6 +72,8 @@ enum Fate {
 #[derive(Debug)]
 pub(super) struct Keeper {
     journal: Journal,
+    /// Jobs are done by workers: who had one can be asked no more, and it is given to another one.
+    workers: bool,
     /// What is not done with yet.
     past: BTreeMap<TaskId, Task>,
     /// So many tasks were known before, and of so many of these the inputs were compared.
@@ -87,7 +94,11 @@ pub(super) struct Keeper {
 
 impl Keeper {
     /// Opens the journal and takes it over. `template` says what is run, `slots` how many at once.
-    pub(super) fn open(args: &JournalArgs, template: &str, slots: u32) -> Result<Option<Keeper>, Failure> {
+    pub(super) fn open(
+        args: &JournalArgs,
+        template: &str,
+        (slots, workers): (u32, bool),
+    ) -> Result<Option<Keeper>, Failure> {
         let Some(path) = &args.journal else { return Ok(None) };
         let mut journal = Journal::open(path, args.resume).map_err(refused)?;
         if let Some(head) = journal.past().head.as_ref().filter(|head| head.template != template) {
@@ -103,6 +114,7 @@ impl Keeper {
         let past = journal.begin(template, slots).map_err(io)?.clone();
         let mut keeper = Keeper {
             journal,
+            workers,
             known: past.tasks.keys().next_back().map_or(0, |task| task.0),
             past: BTreeMap::new(),
             compared: 0,
@@ -122,6 +134,7 @@ impl Keeper {
     fn sort(&mut self, past: Past, unknown: Unknown, told: u64) -> io::Result<()> {
         let (mut living, mut ended, mut again) = (Vec::new(), Vec::new(), Vec::new());
         let mut lost = 0;
+        end_workers(&past.hired)?;
         for number in 1..=self.known {
             let task = TaskId(number);
             let none = Task::default();
@@ -167,7 +180,7 @@ impl Keeper {
             Some(Verdict::Done | Verdict::Failed(_) | Verdict::Quarantined(_)) => return Ok(Fate::Over),
             // Ended by the end of the run, and not by themselves.
             Some(Verdict::Cancelled | Verdict::Skipped) => return Ok(Fate::Again(next)),
-            None if last.failed.is_some() => return Ok(Fate::Again(next)),
+            None if last.failed.is_some() || self.workers => return Ok(Fate::Again(next)),
             None => {}
         }
         let ended = match &last.ended {
@@ -211,11 +224,16 @@ impl Keeper {
         (unknown, told): (Unknown, u64),
     ) {
         if self.journal.run() > 1 {
+            let in_hands = |task: &&Task| {
+                task.settled.is_none() && task.last().is_some_and(|last| last.failed.is_none())
+            };
+            let in_hands = past.tasks.values().filter(in_hands).count();
             let meanwhile = ended - if unknown == Unknown::Fail { lost } else { 0 };
             let mut words = format!("the journal goes on: {} jobs done before", self.before.0);
             let more = [
                 (self.before.1 as usize, "failed"),
                 (living, "run still and are adopted"),
+                (if self.workers { in_hands } else { 0 }, "were with workers and are done again"),
                 (meanwhile, "ended meanwhile"),
             ];
             for (count, what) in more.into_iter().filter(|(count, _)| *count > 0) {
@@ -281,7 +299,13 @@ impl Keeper {
     fn unshown(&self, id: TaskId, task: &Task) -> Option<Settled> {
         let mut settled = settled_of(id, task).filter(|_| !task.shown)?;
         if let Some(attempt) = &mut settled.attempt {
+            let in_line = [&mut attempt.output, &mut attempt.error].map(std::mem::take);
             self.fetch(attempt);
+            for (kept, in_line) in [&mut attempt.output, &mut attempt.error].into_iter().zip(in_line) {
+                if !in_line.is_empty() {
+                    *kept = in_line;
+                }
+            }
         }
         Some(settled)
     }
@@ -302,6 +326,63 @@ impl Keeper {
         self.journal.begin_attempt(begin, self.runs.len()).map_err(unwritten)?;
         self.runs.insert(task, self.journal.run());
         Ok(())
+    }
+
+    /// A worker was started, and may be given jobs.
+    pub(super) fn hired(&mut self, slot: u32, worker: &Identity) {
+        let run = self.journal.run();
+        self.note(&Entry::Hired(Hired { run, slot, worker: worker.clone() }));
+    }
+
+    /// A worker is given a job, as one of so many that are in work.
+    pub(super) fn given(&mut self, begin: Begin, in_work: usize) {
+        if let Err(error) = self.journal.begin_attempt(begin, in_work) {
+            self.trouble.get_or_insert(unwritten(error));
+        }
+    }
+
+    /// Whether all could be written so far.
+    pub(super) fn check(&mut self) -> io::Result<()> {
+        self.trouble.take().map_or(Ok(()), Err)
+    }
+
+    /// A job came to its end.
+    pub(super) fn settled(&mut self, job: &Settled) {
+        let answer = match (&job.subject, &job.attempt) {
+            (Subject::Inputs { told }, Some(attempt)) => self.answer(attempt, told.clone()).map(Some),
+            (Subject::Inputs { .. } | Subject::Command, _) => Ok(None),
+        };
+        let Settled { task, verdict, attempts, .. } = *job;
+        match answer {
+            Ok(answer) => {
+                let at = journal::now();
+                self.note(&Entry::Settled(journal::Settled { task, verdict, attempts, at, answer }));
+            }
+            Err(error) => drop(self.trouble.get_or_insert(unwritten(error))),
+        }
+    }
+
+    fn answer(&self, attempt: &Attempt, told: Option<String>) -> io::Result<Answer> {
+        let files = self.journal.output(attempt.task, attempt.number);
+        let mut said = [&attempt.output, &attempt.error].into_iter().zip(files).map(|(kept, file)| {
+            if kept.len() <= LONGEST_IN_LINE {
+                return kept.bytes().map(Text::from);
+            }
+            kept.write_to(&mut File::create(file)?)?;
+            Ok(Text::from(Vec::new()))
+        });
+        let mut next = || said.next().unwrap_or_else(|| Ok(Text::from(Vec::new())));
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        Ok(Answer {
+            slot: attempt.slot,
+            began: micros(attempt.began.duration_since(UNIX_EPOCH).unwrap_or_default()),
+            took: micros(attempt.took),
+            status: attempt.status,
+            output: next()?,
+            error: next()?,
+            told,
+            oom_kills: attempt.oom_kills,
+        })
     }
 
     /// The command for an attempt that was just written down.
@@ -371,6 +452,10 @@ fn settled_of(id: TaskId, task: &Task) -> Option<Settled> {
     let settled = task.settled.as_ref()?;
     let (begin, last) = (task.begin(), task.last()?);
     let mut attempt = bare(id, last.number);
+    let answer = settled.answer.as_ref();
+    if let Some(answer) = answer {
+        answered(&mut attempt, answer);
+    }
     let not_born = last.ended.as_ref().and_then(|ended| learn(&mut attempt, ended));
     Some(Settled {
         task: id,
@@ -380,7 +465,10 @@ fn settled_of(id: TaskId, task: &Task) -> Option<Settled> {
         words: begin.map(words).unwrap_or_default(),
         attempt: not_born.is_none().then_some(attempt),
         not_born: not_born.map(|(_, why)| why),
-        subject: Subject::Command,
+        subject: match answer {
+            Some(answer) => Subject::Inputs { told: answer.told.clone() },
+            None => Subject::Command,
+        },
     })
 }
 
@@ -412,6 +500,29 @@ fn learn(attempt: &mut Attempt, ended: &Ended) -> Option<(u8, String)> {
     }
 }
 
+/// The same of what a worker answered.
+fn answered(attempt: &mut Attempt, answer: &Answer) {
+    let micros = Duration::from_micros;
+    (attempt.began, attempt.took) = (UNIX_EPOCH + micros(answer.began), micros(answer.took));
+    (attempt.slot, attempt.status, attempt.oom_kills) = (answer.slot, answer.status, answer.oom_kills);
+    attempt.output = answer.output.bytes().to_vec().into();
+    attempt.error = answer.error.bytes().to_vec().into();
+}
+
+/// Ends workers of runs that were killed: nobody can speak to them any more. Most are gone with their run; where no cgroup
+/// tells whether they left somebody behind, that is looked for only for the last one of each slot.
+fn end_workers(hired: &[Hired]) -> io::Result<()> {
+    let last: BTreeMap<_, _> = hired.iter().enumerate().map(|(at, it)| ((it.run, it.slot), at)).collect();
+    for (at, hired) in hired.iter().enumerate() {
+        let adopted = Adopted::of(&hired.worker).map_err(io::Error::other)?;
+        let is_last = last.get(&(hired.run, hired.slot)) == Some(&at);
+        if adopted.lives() || hired.worker.leaf.is_some() || is_last {
+            adopted.end()?;
+        }
+    }
+    Ok(())
+}
+
 /// An attempt of which nothing is known.
 pub(super) fn bare(task: TaskId, number: u32) -> Attempt {
     Attempt {
@@ -434,7 +545,9 @@ fn tag(begin: &Begin) -> Vec<u8> {
 }
 
 fn words(begin: &Begin) -> Vec<OsString> {
-    begin.words.iter().map(|word| OsString::from_vec(word.bytes().to_vec())).collect()
+    // A worker is given the inputs alone.
+    let words = if begin.words.is_empty() { &begin.inputs } else { &begin.words };
+    words.iter().map(|word| OsString::from_vec(word.bytes().to_vec())).collect()
 }
 
 /// The line for an attempt that is about to begin.
@@ -448,11 +561,6 @@ pub(super) fn begin(task: TaskId, attempt: u32, slot: u32, (words, inputs): (&[O
 pub(super) fn failed(task: TaskId, attempt: u32, failure: task::Failure, pause: Duration) -> Entry {
     let pause = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
     Entry::Failed(journal::Failed { task, attempt, failure, until: journal::now().saturating_add(pause) })
-}
-
-/// The line for a task that came to its end.
-pub(super) fn settled(task: TaskId, verdict: Verdict, attempts: u32) -> Entry {
-    Entry::Settled(journal::Settled { task, verdict, attempts, at: journal::now() })
 }
 
 /// Inputs that are not those of before: the fault of whoever gave them.

@@ -336,7 +336,7 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
         let report = Report::open(&args.output, input.total(), false, ui)?;
         return far::run(&args, &command, template, input, report);
     }
-    let keeper = Keeper::open(&args.journal, &args.template(&command), args.slots())?;
+    let keeper = Keeper::open(&args.journal, &args.template(&command), (args.slots(), workers))?;
     let report = Report::open(&args.output, input.total(), args.journal.resume, ui)?;
     let ignored: Vec<Signal> = HEARD.into_iter().filter(|signal| signals::is_ignored(*signal)).collect();
     let heard: Vec<Signal> = HEARD.into_iter().filter(|signal| !ignored.contains(signal)).collect();
@@ -344,6 +344,7 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
         .map_err(|error| Failure::doula(format!("failed to hold signals back: {error}")))?;
     if workers {
         let mut crew = Crew::new(input, template, &args, ignored, report)?;
+        crew.keep(keeper);
         let Workers { max_tasks, max_growth, .. } = args.workers;
         let protocol = args.workers.protocol();
         let rules =
@@ -397,6 +398,7 @@ impl Args {
         let quoted = |word: &OsString| template::quote(word).to_string_lossy().into_owned();
         let mut words: Vec<String> = command.iter().map(quoted).collect();
         let Inputs { null, delimiter, colsep, max_args, xargs, context, replace, shell, .. } = &self.inputs;
+        words.extend(self.workers.workers.map(|protocol| format!("--workers {}", protocol.called())));
         words.extend(shell.then(|| "--shell".to_owned()));
         words.extend(null.then(|| "-0".to_owned()));
         words.extend(delimiter.map(|byte| format!("-d {}", byte.escape_ascii())));
@@ -409,6 +411,16 @@ impl Args {
         words.extend((replace != "{}").then(|| format!("-I {replace}")));
         let place = std::env::current_dir().unwrap_or_default();
         format!("{} (in {})", words.join(" "), place.display())
+    }
+}
+
+impl Protocol {
+    fn called(self) -> &'static str {
+        match self {
+            Protocol::Lines => "lines",
+            Protocol::Frames => "frames",
+            Protocol::Ring => "ring",
+        }
     }
 }
 

@@ -2,13 +2,12 @@
 
 use super::Args;
 use super::bundle::Case;
-use super::desk::{Desk, Manner};
+use super::desk::{self, Desk, Intake, Manner};
 use super::input::Input;
 use super::journal::{self, Keeper};
 use super::report::{Report, Settled, Subject, attempt_json};
 use super::template::{Inputs, Place, Template, quote};
 use crate::error::{Exit, Failure, Outcome};
-use crate::running::{self, Job};
 use crate::ui::Ui;
 use doula_core::queue::{Counts, SlotId};
 use doula_host::jobs::{Adopted, Attempt, Flow, Known, Next, Stop, Stream, Work};
@@ -39,14 +38,13 @@ struct Open {
 /// All of them.
 #[derive(Debug)]
 pub(super) struct Jobs<'u> {
-    input: Input,
+    intake: Intake,
     template: Template,
     desk: Desk<'u>,
     manner: Manner,
     /// Their standard input.
     nothing: Stdio,
     open: BTreeMap<TaskId, Open>,
-    submitted: u64,
 }
 
 impl<'u> Jobs<'u> {
@@ -58,13 +56,12 @@ impl<'u> Jobs<'u> {
         report: Report<'u>,
     ) -> Result<Jobs<'u>, Failure> {
         Ok(Jobs {
-            input,
+            intake: Intake::new(input),
             template,
             desk: Desk::new(args, report)?,
             manner: Manner::new(&args.many, ignored),
             nothing: null(),
             open: BTreeMap::new(),
-            submitted: 0,
         })
     }
 
@@ -76,36 +73,6 @@ impl<'u> Jobs<'u> {
     /// What comes of it all.
     pub(super) fn finish(self, ended: io::Result<Counts>) -> Outcome {
         self.desk.finish(ended)
-    }
-
-    /// Compares the inputs of what was begun before, all of them before anything is begun. Then gives out what is not done.
-    fn next_of_before(&mut self) -> io::Result<Option<Next>> {
-        let Some(keeper) = &mut self.desk.keeper else { return Ok(None) };
-        while keeper.compares() {
-            let (next, inputs) = self.input.next()?;
-            match next {
-                Next::Task => {}
-                Next::End => return Err(keeper.no_more_inputs()),
-                Next::Wait | Next::Again(_) | Next::Behind(_) => return Ok(Some(Next::Wait)),
-            }
-            let task = keeper.compare(&inputs)?;
-            self.submitted = task.0;
-            self.open.insert(task, Open::new(inputs));
-            if !keeper.compares() {
-                return self.catch_up().map(|()| Some(Next::Behind(task)));
-            }
-        }
-        Ok(keeper.next().map(Next::Again))
-    }
-
-    /// Shows what came to its end before and was not shown.
-    fn catch_up(&mut self) -> io::Result<()> {
-        let Some(keeper) = &mut self.desk.keeper else { return Ok(()) };
-        for (task, job) in keeper.over() {
-            self.open.remove(&task);
-            self.desk.tell(task, job)?;
-        }
-        Ok(())
     }
 
     /// The words of a job's command.
@@ -139,6 +106,16 @@ impl Open {
     }
 }
 
+impl desk::Open for Open {
+    fn began(&self) -> Option<(SlotId, u32, Instant)> {
+        self.began
+    }
+
+    fn inputs(&self) -> &Inputs {
+        &self.inputs
+    }
+}
+
 /// Opened once for all jobs.
 pub(super) fn null() -> Stdio {
     match std::fs::File::open("/dev/null") {
@@ -149,22 +126,11 @@ pub(super) fn null() -> Stdio {
 
 impl Flow for Jobs<'_> {
     fn next(&mut self) -> io::Result<Next> {
-        if let Some(next) = self.next_of_before()? {
-            return Ok(next);
-        }
-        if self.desk.is_full() {
-            return Ok(Next::Wait);
-        }
-        let (next, inputs) = self.input.next()?;
-        if next == Next::Task {
-            self.submitted += 1;
-            self.open.insert(TaskId(self.submitted), Open::new(inputs));
-        }
-        Ok(next)
+        self.intake.next(&mut self.desk, &mut self.open, Open::new)
     }
 
     fn waits_for(&self) -> Option<BorrowedFd<'_>> {
-        self.input.waits_for().filter(|_| !self.desk.is_full())
+        self.intake.waits_for(&self.desk)
     }
 
     fn began(&mut self, task: TaskId, attempt: u32, slot: SlotId) {
@@ -200,7 +166,7 @@ impl Flow for Jobs<'_> {
     }
 
     fn halted(&mut self) {
-        self.desk.report.note("halted by the rule of --halt");
+        self.desk.halted();
     }
 
     fn throttle(&mut self) -> bool {
@@ -208,14 +174,7 @@ impl Flow for Jobs<'_> {
     }
 
     fn before_sleep(&mut self) -> io::Result<Option<Duration>> {
-        let open = &self.open;
-        let job = |now, (task, job): (&TaskId, &Open)| {
-            let (slot, attempt, began) = job.began?;
-            Some(Job::new(now, (slot, task.0, attempt), began, &job.inputs.join(&b' ')))
-        };
-        Ok(self
-            .desk
-            .show_others(|now| open.iter().filter_map(|it| job(now, it)).take(running::MOST).collect()))
+        self.desk.before_sleep(&self.open)
     }
 
     fn progress(&mut self, counts: &Counts, in_work: usize) {

@@ -2,18 +2,18 @@
 
 use super::Args;
 use super::bundle::Case;
-use super::desk::{Desk, Manner};
+use super::desk::{self, Desk, Intake, Manner};
 use super::input::Input;
+use super::journal::{self, Keeper};
 use super::limits;
 use super::protocol::{self, Reply};
 use super::report::{Report, Settled, Subject, attempt_json};
 use super::template::{Inputs, Place, Template};
 use crate::error::{Exit, Failure, Kind, Outcome};
-use crate::running::{self, Job};
 use crate::ui::Ui;
 use doula_core::queue::{Counts, SlotId};
 use doula_host::jobs::workers::{Answer, Death, NoAnswer, Protocol, Tasks};
-use doula_host::jobs::{Attempt, Flow, Next, Stop, Stream};
+use doula_host::jobs::{Attempt, Flow, Identity, Next, Stop, Stream};
 use doula_host::signals::Arrival;
 use doula_host::{Command, CommandError, ExitStatus, Signal, Usage};
 use doula_model::task::{self, TaskId, Verdict};
@@ -39,10 +39,26 @@ struct Open {
     death: Option<Death>,
 }
 
+impl Open {
+    fn new(inputs: Inputs) -> Open {
+        Open { inputs, began: None, reply: None, error: Vec::new(), death: None, deaths: Vec::new() }
+    }
+}
+
+impl desk::Open for Open {
+    fn began(&self) -> Option<(SlotId, u32, Instant)> {
+        self.began.map(|(slot, attempt, began, _)| (slot, attempt, began))
+    }
+
+    fn inputs(&self) -> &Inputs {
+        &self.inputs
+    }
+}
+
 /// All of them, and who does them.
 #[derive(Debug)]
 pub(super) struct Crew<'u> {
-    input: Input,
+    intake: Intake,
     template: Template,
     desk: Desk<'u>,
     manner: Manner,
@@ -54,7 +70,6 @@ pub(super) struct Crew<'u> {
     called: &'static str,
     keeps_errors: bool,
     open: BTreeMap<TaskId, Open>,
-    submitted: u64,
 }
 
 impl<'u> Crew<'u> {
@@ -65,19 +80,26 @@ impl<'u> Crew<'u> {
         ignored: Vec<Signal>,
         mut report: Report<'u>,
     ) -> Result<Crew<'u>, Failure> {
-        report.put_off();
+        // With a journal a result is shown before that is written down.
+        if args.journal.journal.is_none() {
+            report.put_off();
+        }
         Ok(Crew {
             many: input.is_many(),
             lines: args.workers.is_lines(),
             called: if args.workers.protocol() == Protocol::Ring { "ring" } else { "frames" },
-            input,
+            intake: Intake::new(input),
             template,
             desk: Desk::new(args, report)?,
             manner: Manner::new(&args.many, ignored),
             keeps_errors: args.output.results.is_some(),
             open: BTreeMap::new(),
-            submitted: 0,
         })
+    }
+
+    /// What happens is written down from now on, and what happened before is taken over.
+    pub(super) fn keep(&mut self, keeper: Option<Keeper>) {
+        self.desk.keep(keeper);
     }
 
     /// The words of the worker of a slot.
@@ -87,7 +109,7 @@ impl<'u> Crew<'u> {
     }
 
     /// Keeps a job that ended its workers, to do it again.
-    fn keep(&mut self, task: TaskId, job: &Open) -> io::Result<()> {
+    fn bundle(&mut self, task: TaskId, job: &Open) -> io::Result<()> {
         let mut input = Vec::new();
         self.say(task, &job.inputs, &mut input);
         let slot = job.deaths.last().map(|death| death.slot);
@@ -115,26 +137,20 @@ impl<'u> Crew<'u> {
 
 impl Flow for Crew<'_> {
     fn next(&mut self) -> io::Result<Next> {
-        if self.desk.is_full() {
-            return Ok(Next::Wait);
-        }
-        let (next, inputs) = self.input.next()?;
-        if next == Next::Task {
-            self.submitted += 1;
-            let job =
-                Open { inputs, began: None, reply: None, error: Vec::new(), death: None, deaths: Vec::new() };
-            self.open.insert(TaskId(self.submitted), job);
-        }
-        Ok(next)
+        self.intake.next(&mut self.desk, &mut self.open, Open::new)
     }
 
     fn waits_for(&self) -> Option<BorrowedFd<'_>> {
-        self.input.waits_for().filter(|_| !self.desk.is_full())
+        self.intake.waits_for(&self.desk)
     }
 
     fn began(&mut self, task: TaskId, attempt: u32, slot: SlotId) {
         self.desk.began(task, attempt, slot);
+        let in_work = self.open.len();
         if let Some(job) = self.open.get_mut(&task) {
+            if let Some(keeper) = &mut self.desk.keeper {
+                keeper.given(journal::begin(task, attempt, slot, (&[], &job.inputs)), in_work);
+            }
             job.began = Some((slot, attempt, Instant::now(), SystemTime::now()));
             job.reply = None;
             job.death = None;
@@ -157,7 +173,7 @@ impl Flow for Crew<'_> {
     fn settled(&mut self, task: TaskId, verdict: Verdict, attempts: u32) -> io::Result<()> {
         let Some(job) = self.open.remove(&task) else { return Ok(()) };
         if self.desk.bundles(verdict) {
-            self.keep(task, &job)?;
+            self.bundle(task, &job)?;
         }
         let told = told(&job, verdict, attempts);
         let tag = job.inputs.join(&b' ');
@@ -189,7 +205,7 @@ impl Flow for Crew<'_> {
     }
 
     fn halted(&mut self) {
-        self.desk.report.note("halted by the rule of --halt");
+        self.desk.halted();
     }
 
     fn throttle(&mut self) -> bool {
@@ -197,16 +213,7 @@ impl Flow for Crew<'_> {
     }
 
     fn before_sleep(&mut self) -> io::Result<Option<Duration>> {
-        let open = &self.open;
-        let job = |now, (task, job): (&TaskId, &Open)| {
-            let (slot, attempt, began, _) = job.began?;
-            Some(Job::new(now, (slot, task.0, attempt), began, &job.inputs.join(&b' ')))
-        };
-        let shown = self
-            .desk
-            .show_others(|now| open.iter().filter_map(|it| job(now, it)).take(running::MOST).collect());
-        let written = self.desk.report.write_in_time()?;
-        Ok([shown, written].into_iter().flatten().min())
+        self.desk.before_sleep(&self.open)
     }
 
     fn progress(&mut self, counts: &Counts, in_work: usize) {
@@ -227,6 +234,12 @@ impl Tasks for Crew<'_> {
         command.parent_death_signal(Signal::KILL);
         self.manner.give(&mut command, slot);
         command
+    }
+
+    fn hired(&mut self, slot: SlotId, identity: &Identity) {
+        if let Some(keeper) = &mut self.desk.keeper {
+            keeper.hired(slot, identity);
+        }
     }
 
     fn ask(&mut self, task: TaskId, line: &mut Vec<u8>) {

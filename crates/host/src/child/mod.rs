@@ -39,7 +39,7 @@ pub(crate) use holders::of as holders_of;
 #[cfg(feature = "supervisor")]
 pub(crate) use tree::MARK;
 pub use tree::{NotEmpty, Proof, Survivor, TreeEnd};
-pub(crate) use tree::{Row, Tree, end_marked, end_together};
+pub(crate) use tree::{Row, Tree, end_leaf, end_marked, end_together};
 
 use crate::reaper::owners;
 use doula_model::exit::ExitStatus;
@@ -108,6 +108,11 @@ pub struct Child {
 }
 
 impl Child {
+    /// What it and its descendants are found by, when we are not there any more: their cgroup, and their mark.
+    pub(crate) fn found_by(&self) -> (Option<std::path::PathBuf>, Option<String>) {
+        self.tree.found_by()
+    }
+
     pub(crate) fn new(born: Born, mut pipes: BTreeMap<RawFd, OwnedFd>, tree: Tree, on_drop: OnDrop) -> Child {
         owners::claim(born.pid);
         Child {

@@ -11,6 +11,7 @@ use doula_sys::fd::{AsRawFd as _, OwnedFd};
 use doula_sys::poll::{Epoll, Happening, Interest};
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -137,6 +138,16 @@ impl Tree {
 
     pub(super) fn is_open(&self) -> bool {
         matches!(self, Tree::Open)
+    }
+
+    /// What its members are found by: their cgroup, and the mark in their environment.
+    pub(super) fn found_by(&self) -> (Option<PathBuf>, Option<String>) {
+        match self {
+            Tree::Open => (None, None),
+            Tree::Leaf(leaf) => (Some(leaf.path().to_owned()), None),
+            Tree::Marked(id) => (None, Some(id.clone())),
+            Tree::InRow(row, id) => (Some(row.leaf.path().to_owned()), Some(id.clone())),
+        }
     }
 
     /// The row that it is in.
@@ -350,7 +361,7 @@ fn is_over(deadline: Option<Instant>) -> bool {
 }
 
 /// Everybody is dead when the kernel says so.
-fn end_leaf(leaf: &Leaf, deadline: Option<Instant>) -> io::Result<()> {
+pub(crate) fn end_leaf(leaf: &Leaf, deadline: Option<Instant>) -> io::Result<()> {
     let epoll = Epoll::new().map_err(super::os_error)?;
     let events = match leaf.events() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -2,7 +2,7 @@
 
 use super::place::GONE_WITHIN;
 use crate::aim::Missed;
-use crate::cgroup::Leaf;
+use crate::cgroup::{self, Leaf};
 use crate::child::{self, Child, os_error};
 use crate::sweep;
 use crate::{Errno, Pid, Signal, Usage};
@@ -11,7 +11,41 @@ use doula_sys::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use doula_sys::{pidfd, poll};
 use std::io;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// What a process with its descendants is found by, when whoever began it is not there any more.
+///
+/// ```
+/// use doula_host::jobs::{Adopted, Identity};
+/// use doula_host::{Pid, sweep::start_ticks};
+/// let us = Pid::new(std::process::id() as i32).expect("a number");
+/// let identity = Identity { pid: us, start: start_ticks(us).expect("we live"), leaf: None, mark: None };
+/// assert!(Adopted::of(&identity)?.lives());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "supervisor", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "supervisor", serde(rename_all = "kebab-case"))]
+pub struct Identity {
+    /// Its number.
+    pub pid: Pid,
+    /// When it was born, in clock ticks since the machine started (field 22 of proc_pid_stat(5)).
+    pub start: u64,
+    /// The cgroup that its tree has for itself.
+    #[cfg_attr(feature = "supervisor", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub leaf: Option<PathBuf>,
+    /// The mark in the environment of its tree.
+    #[cfg_attr(feature = "supervisor", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub mark: Option<String>,
+}
+
+impl Identity {
+    /// That of a child that lives.
+    pub(super) fn of(child: &Child) -> Identity {
+        let (leaf, mark) = child.found_by();
+        Identity { pid: child.pid(), start: sweep::start_ticks(child.pid()).unwrap_or_default(), leaf, mark }
+    }
+}
 
 /// A process that an earlier run began, and who descends from it.
 ///
@@ -66,6 +100,59 @@ impl Adopted {
         };
         let leaf = leaf.filter(|leaf| leaf.is_dir());
         Ok(Adopted { identity, handle, leaf, mark })
+    }
+
+    /// The same by an [`Identity`].
+    ///
+    /// # Errors
+    /// As [`Adopted::find`].
+    ///
+    /// ```
+    /// use doula_host::jobs::{Adopted, Identity};
+    /// let nobody = Identity { pid: doula_host::Pid::INIT, start: u64::MAX, leaf: None, mark: None };
+    /// assert!(!Adopted::of(&nobody)?.lives(), "who has the number was born at another time");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn of(identity: &Identity) -> Result<Adopted, Missed> {
+        let Identity { pid, start, leaf, mark } = identity.clone();
+        Adopted::find((pid, start), leaf, mark)
+    }
+
+    /// Kills it with everybody of its tree, and waits until all are gone.
+    ///
+    /// # Errors
+    /// It may not be killed, or somebody lives still after some seconds.
+    ///
+    /// ```
+    /// use doula_host::{Command, jobs::Adopted, sweep::start_ticks};
+    /// let mut child = Command::new("sleep").arg("1000").spawn()?;
+    /// let adopted = Adopted::find((child.pid(), start_ticks(child.pid()).expect("it lives")), None, None)?;
+    /// adopted.end()?;
+    /// assert!(!adopted.lives());
+    /// # child.wait();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn end(&self) -> io::Result<()> {
+        let deadline = Instant::now().checked_add(GONE_WITHIN);
+        let main = self.lives().then_some(self.identity);
+        match self.handle.as_ref().map(|handle| pidfd::send(handle, Signal::KILL)) {
+            Some(Err(errno)) if errno != Errno::ESRCH => return Err(os_error(errno)),
+            _ => {}
+        }
+        match (self.leaf(), &self.mark) {
+            (Some(leaf), _) => {
+                child::end_leaf(&leaf, deadline)?;
+                leaf.try_remove();
+                cgroup::sweep(Some(leaf.path()));
+            }
+            (None, Some(mark)) => child::end_marked(mark, main, GONE_WITHIN)?,
+            (None, None) => {}
+        }
+        let Some(handle) = &self.handle else { return Ok(()) };
+        match poll::readable(handle, Some(GONE_WITHIN)).map_err(os_error)? {
+            true => Ok(()),
+            false => Err(io::ErrorKind::TimedOut.into()),
+        }
     }
 
     /// Nobody.

@@ -55,7 +55,7 @@ pub mod shown;
 mod spool;
 pub mod workers;
 
-pub use adopted::Adopted;
+pub use adopted::{Adopted, Identity};
 pub use drive::run;
 pub use flow::Flow;
 pub use spool::Kept;

@@ -164,7 +164,7 @@ impl Submitter<'_> {
             }
             let source = self.input.waits_for().filter(|_| self.source == Source::Waits);
             let fds = [Some(held.as_fd()), Some(self.gateway.line.as_fd()), source];
-            let shown = self.desk.show_others(|_| Vec::new());
+            let shown = self.desk.show_others();
             let [signal, told, source] = readable(fds, shown)?;
             if source {
                 self.source = Source::Asked;

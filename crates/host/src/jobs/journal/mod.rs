@@ -31,6 +31,7 @@ pub use read::{Attempt, Ends, Past, Task};
 pub use shim::{ASK, WORD, look_after};
 pub use write::{Journal, JournalError};
 
+use super::Identity;
 use doula_model::exit::ExitStatus;
 use doula_model::id::Pid;
 use doula_model::task::{Failure, TaskId, Verdict};
@@ -75,6 +76,8 @@ pub enum Entry {
     Started(Started),
     /// Its job has ended.
     Ended(Ended),
+    /// A worker was started, who is given one task after the other.
+    Hired(Hired),
     /// An attempt failed, and there will be another.
     Failed(Failed),
     /// A task came to its end.
@@ -274,6 +277,59 @@ pub struct Failed {
     pub until: u64,
 }
 
+/// A worker that was started.
+///
+/// ```
+/// use doula_host::jobs::{Adopted, journal::Hired};
+/// /// A run that goes on cannot speak to the workers of the one before.
+/// fn end(hired: &Hired) -> Result<(), Box<dyn std::error::Error>> {
+///     Ok(Adopted::of(&hired.worker)?.end()?)
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Hired {
+    /// Of which run.
+    pub run: u32,
+    /// In which slot.
+    pub slot: u32,
+    /// What it is found by.
+    pub worker: Identity,
+}
+
+/// What a worker answered, or how it failed at its task.
+///
+/// ```
+/// use doula_host::ExitStatus;
+/// use doula_host::jobs::journal::{Answer, Text};
+/// let nothing = Text::Plain(String::new());
+/// let (status, output) = (ExitStatus::code(0), Text::Plain("42\n".to_owned()));
+/// let answer = Answer { slot: 1, began: 0, took: 9, status, output, error: nothing, told: None, oom_kills: None };
+/// assert_eq!(answer.output.bytes(), b"42\n");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Answer {
+    /// In which slot.
+    pub slot: u32,
+    /// When it was given its task, in microseconds since 1970.
+    pub began: u64,
+    /// How long it took, in microseconds.
+    pub took: u64,
+    /// How the worker ended by itself; else 0 or 1.
+    pub status: ExitStatus,
+    /// What it answered. What is long is in the file of its attempt ([`Journal::output`]).
+    pub output: Text,
+    /// What it wrote to standard error meanwhile, if that was kept; in the same way.
+    pub error: Text,
+    /// How it failed, in words that come after its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<String>,
+    /// As in [`Ended`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oom_kills: Option<u64>,
+}
+
 /// A task that came to its end.
 ///
 /// ```
@@ -283,7 +339,7 @@ pub struct Failed {
 /// # let path = file.path();
 /// let mut journal = Journal::open(path, false)?;
 /// journal.begin("echo {}", 1)?;
-/// let settled = Settled { task: TaskId(1), verdict: Verdict::Done, attempts: 1, at: now() };
+/// let settled = Settled { task: TaskId(1), verdict: Verdict::Done, attempts: 1, at: now(), answer: None };
 /// journal.append(&Entry::Settled(settled.clone()))?;
 /// assert_eq!(Journal::read(path)?.tasks[&TaskId(1)].settled, Some(settled));
 /// # std::fs::remove_dir_all(journal.folder())?;
@@ -300,6 +356,9 @@ pub struct Settled {
     pub attempts: u32,
     /// When, in microseconds since 1970.
     pub at: u64,
+    /// What a worker answered: in the same line, so that there is none without the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Answer>,
 }
 
 /// Bytes, written as text where they are that.

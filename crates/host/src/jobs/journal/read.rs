@@ -1,9 +1,11 @@
 //! What is in a journal.
 
-use super::{Begin, End, Ended, Entry, Failed, Head, Settled, Started};
+use super::{Begin, End, Ended, Entry, Failed, Head, Hired, Settled, Started, Text};
+use crate::jobs::Identity;
 use crate::journal::{line, this_world};
 use doula_model::task::TaskId;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// What happened so far. It is read piece by piece, as the file grows.
 ///
@@ -29,6 +31,8 @@ pub struct Past {
     pub damaged: u64,
     /// One of them may have said that a job was started.
     pub hides_starts: bool,
+    /// The workers of all runs that were here.
+    pub hired: Vec<Hired>,
     /// Nothing is begun, for want of this.
     pub short: Option<String>,
     /// The last run came to its end in order.
@@ -120,6 +124,20 @@ impl Task {
     #[must_use]
     pub fn begin(&self) -> Option<&Begin> {
         self.attempts.iter().rev().find_map(|attempt| attempt.begin.as_ref())
+    }
+
+    /// It is given to workers, and has no command of its own.
+    ///
+    /// ```
+    /// use doula_host::jobs::{TaskId, journal::{Attempt, Begin, Task, Text}};
+    /// let inputs = vec![Text::Plain("a.png".to_owned())];
+    /// let begin = Begin { task: TaskId(1), attempt: 1, slot: 1, at: 0, words: Vec::new(), inputs };
+    /// let task = Task { attempts: vec![Attempt { begin: Some(begin), ..Attempt::default() }], ..Task::default() };
+    /// assert!(task.is_for_workers());
+    /// ```
+    #[must_use]
+    pub fn is_for_workers(&self) -> bool {
+        self.begin().is_some_and(|begin| begin.words.is_empty())
     }
 
     /// So many attempts ended in the death of their job.
@@ -220,11 +238,7 @@ impl Past {
             // Of an earlier run: it came too late, and its job never ran.
             Entry::Started(started) if started.run != run => {}
             Entry::Started(mut started) => {
-                let head = self.head.as_ref();
-                started
-                    .leaf
-                    .take_if(|leaf| !head.is_some_and(|head| is_made_by(head, &leaf.to_string_lossy())));
-                started.mark.take_if(|mark| !head.is_some_and(|head| is_made_by(head, mark)));
+                self.disown(&mut started.leaf, &mut started.mark);
                 let task = self.tasks.entry(started.task).or_default();
                 let attempt = task.attempt(run, started.attempt);
                 (attempt.started, attempt.here) = (Some(started), self.here);
@@ -233,6 +247,12 @@ impl Past {
                 let task = self.tasks.entry(ended.task).or_default();
                 let attempt = task.attempt(ended.run, ended.attempt);
                 attempt.ended = Some(ended);
+            }
+            Entry::Hired(hired) if hired.run != run || !self.here => {}
+            Entry::Hired(mut hired) => {
+                let Identity { leaf, mark, .. } = &mut hired.worker;
+                self.disown(leaf, mark);
+                self.hired.push(hired);
             }
             Entry::Failed(failed) => {
                 let task = self.tasks.entry(failed.task).or_default();
@@ -245,15 +265,26 @@ impl Past {
                 let task = self.tasks.entry(settled.task).or_default();
                 (task.settled, task.again) = (Some(settled), false);
             }
-            Entry::Shown(task) => self.tasks.entry(task).or_default().shown = true,
+            Entry::Shown(task) => self.tasks.entry(task).or_default().set_shown(),
             Entry::Retry(task) => self.tasks.entry(task).or_default().again = true,
             Entry::Short(what) => self.short = what,
-            Entry::Over => self.over = true,
+            Entry::Over => {
+                self.over = true;
+                self.hired.clear();
+            }
         }
     }
 }
 
 impl Task {
+    /// What it said is needed no more.
+    fn set_shown(&mut self) {
+        self.shown = true;
+        if let Some(answer) = self.settled.as_mut().and_then(|settled| settled.answer.as_mut()) {
+            (answer.output, answer.error) = (Text::Plain(String::new()), Text::Plain(String::new()));
+        }
+    }
+
     /// The attempt of this run and number.
     fn attempt(&mut self, run: u32, number: u32) -> &mut Attempt {
         let known = self.attempts.iter().rposition(|attempt| attempt.run == run && attempt.number == number);
@@ -262,6 +293,15 @@ impl Task {
             self.attempts.len() - 1
         });
         &mut self.attempts[at]
+    }
+}
+
+impl Past {
+    /// Forgets a cgroup or a mark that the last run did not make.
+    fn disown(&self, leaf: &mut Option<PathBuf>, mark: &mut Option<String>) {
+        let ours = |name: &str| self.head.as_ref().is_some_and(|head| is_made_by(head, name));
+        leaf.take_if(|leaf| !ours(&leaf.to_string_lossy()));
+        mark.take_if(|mark| !ours(mark));
     }
 }
 
@@ -275,10 +315,11 @@ fn is_made_by(head: &Head, name: &str) -> bool {
 /// Whether a damaged line may have told of a start: it says nothing else.
 fn may_be_a_start(text: &[u8]) -> bool {
     let words = line::words(text);
-    let others: [&[u8]; 8] = [
+    let others: [&[u8]; 9] = [
         b"{\"head\"",
         b"{\"begin\"",
         b"{\"ended\"",
+        b"{\"hired\"",
         b"{\"failed\"",
         b"{\"settled\"",
         b"{\"shown\"",

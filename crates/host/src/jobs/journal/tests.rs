@@ -30,7 +30,7 @@ fn started(run: u32, leaf: &str) -> Entry {
 }
 
 fn settled() -> Entry {
-    Entry::Settled(Settled { task: TASK, verdict: Verdict::Done, attempts: 1, at: now() })
+    Entry::Settled(Settled { task: TASK, verdict: Verdict::Done, attempts: 1, at: now(), answer: None })
 }
 
 fn text(entries: &[Entry]) -> Vec<u8> {

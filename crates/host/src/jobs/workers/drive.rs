@@ -4,7 +4,7 @@
 use super::super::beside::{Looks, Source, is_shortage};
 use super::super::bounds::Bounds;
 use super::super::memory::Deaths;
-use super::super::{Flow, Next, Settings, Stop};
+use super::super::{Flow, Identity, Next, Settings, Stop};
 use super::hands::Has;
 use super::worker::{Worker, WorkerError};
 use super::{Rules, Tasks};
@@ -288,6 +288,7 @@ where
         watch(worker.child.as_fd(), once, Part::Process)?;
         watch(worker.wire.output(), Interest::READ, Part::Output)?;
         watch(worker.error.as_fd(), Interest::READ, Part::Error)?;
+        self.work.hired(slot, &Identity::of(&worker.child));
         self.workers.insert(slot, worker);
         self.tell(Event::Open(slot));
         Ok(true)

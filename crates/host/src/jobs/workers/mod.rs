@@ -69,7 +69,7 @@ pub use drive::run;
 pub use functions::{Function, functions};
 pub use serve::serve;
 
-use super::{Flow, Settings, SlotId, TaskId};
+use super::{Flow, Identity, Settings, SlotId, TaskId};
 use crate::{Command, CommandError};
 use doula_core::queue::Hiring;
 use doula_model::exit::ExitStatus;
@@ -315,6 +315,11 @@ impl fmt::Display for Death {
 pub trait Tasks: Flow {
     /// The command of the worker of this slot. It gets pipes as its standard streams.
     fn worker(&mut self, slot: SlotId) -> Command;
+
+    /// A worker was started, and is given its first task after this: what it is found by when we are killed.
+    fn hired(&mut self, slot: SlotId, identity: &Identity) {
+        let _ = (slot, identity);
+    }
 
     /// Appends what asks for this task: the line with its end, or the payload of its frame.
     fn ask(&mut self, task: TaskId, line: &mut Vec<u8>);
