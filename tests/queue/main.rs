@@ -1,7 +1,10 @@
 //! Jobs on many machines: `doula run --submit` and `doula worker` with a real nats-server.
 
+#[path = "../common/actors.rs"]
+mod actors;
 #[path = "../common/bounded.rs"]
 mod bounded;
+mod crew;
 mod failing;
 mod far;
 mod inside;

@@ -145,7 +145,7 @@ struct Workers {
     /// Start the command as a worker, as many as there are jobs at once, and ask each for one job after the other: `lines` of
     /// JSON, {"id":7,"input":"…"} answered by {"id":7,"output":…} or {"id":7,"error":"…"}; `frames` of bytes over a socket, or
     /// the same through a `ring` of memory
-    #[arg(long, value_name = "PROTOCOL", conflicts_with_all = ["ungroup", "line_buffer"])]
+    #[arg(long, value_name = "PROTOCOL")]
     workers: Option<Protocol>,
 
     /// So many jobs may be with one worker: the next is there when one is done. When a worker dies that has several,
@@ -233,11 +233,11 @@ struct Output {
     keep_order: bool,
 
     /// Show output line by line as it comes
-    #[arg(long, alias = "lb", alias = "linebuffer", conflicts_with = "ungroup")]
+    #[arg(long, alias = "lb", alias = "linebuffer", conflicts_with_all = ["ungroup", "workers"])]
     line_buffer: bool,
 
     /// Let jobs write as they like
-    #[arg(long, short, conflicts_with = "results")]
+    #[arg(long, short, conflicts_with_all = ["results", "workers"])]
     ungroup: bool,
 
     /// Begin each line with the input of its job
@@ -317,6 +317,12 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
     lists.extend(args.inputs.arg_file.iter().map(|path| (input::List::File(path.clone()), false)));
     let workers = args.workers.workers.is_some();
     let template = match command.as_slice() {
+        [] if args.far.for_workers => Template::new(&["{}".into()], "{}", false),
+        _ if args.far.for_workers => {
+            return Err(Failure::usage(
+                "--for-workers has no command: workers have it (doula worker --workers)",
+            ));
+        }
         [] if workers => return Err(Failure::usage("--workers needs the command of a worker")),
         [] => Template::of_line(args.inputs.shell),
         command => args.inputs.template(command),

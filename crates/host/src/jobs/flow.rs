@@ -43,6 +43,12 @@ pub trait Flow {
         None
     }
 
+    /// How long an attempt at a new task may take, if it has a limit of its own.
+    fn limit(&self, task: TaskId) -> Option<Duration> {
+        let _ = task;
+        None
+    }
+
     /// An attempt begins: its command runs, or a worker has the task.
     fn began(&mut self, task: TaskId, attempt: u32, slot: SlotId) {
         let _ = (task, attempt, slot);

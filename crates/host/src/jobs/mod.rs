@@ -326,12 +326,6 @@ pub enum Stop {
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub trait Work: Flow {
-    /// How long an attempt at a new task may take, if it has a limit of its own.
-    fn limit(&self, task: TaskId) -> Option<Duration> {
-        let _ = task;
-        None
-    }
-
     /// An attempt is about to begin: what must be done before, [`Work::command`] comes next.
     ///
     /// # Errors

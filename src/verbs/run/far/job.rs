@@ -31,6 +31,12 @@ pub(super) struct Job {
     /// A word with a place in it comes once for each input.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     context: bool,
+    /// There is no command: it is for a worker that lives on, and is given the inputs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    for_workers: bool,
+    /// Such a worker is given a list, also where there is one input.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    list: bool,
     #[serde(default)]
     inputs: Vec<Text>,
     /// How often, after what, and how long it is tried.
@@ -62,6 +68,8 @@ impl Job {
             replace: replace.to_owned(),
             shell,
             context,
+            for_workers: false,
+            list: false,
             inputs: Vec::new(),
             retries: 0,
             retry_on: None,
@@ -69,6 +77,20 @@ impl Job {
             timeout: None,
             quarantine: two(),
         }
+    }
+
+    /// Without a command, for workers that live on.
+    pub(super) fn for_workers(self, list: bool) -> Job {
+        Job { for_workers: true, list, command: Vec::new(), ..self }
+    }
+
+    pub(super) fn is_for_workers(&self) -> bool {
+        self.for_workers
+    }
+
+    /// Whether a worker that lives on is given a list.
+    pub(super) fn is_list(&self) -> bool {
+        self.list || self.inputs.len() != 1
     }
 
     /// How often it is tried, after what, and for how long.

@@ -38,6 +38,10 @@ pub(in crate::verbs::run) struct SubmitArgs {
     #[command(flatten)]
     place: QueueArgs,
 
+    /// Hand in inputs without a command, for those who have a worker that lives on (`doula worker --workers lines COMMAND`)
+    #[arg(long, requires = "submit", conflicts_with_all = ["shell", "context"])]
+    pub(in crate::verbs::run) for_workers: bool,
+
     /// The name of this run: handed in again under this name, only what has no result yet is done
     #[arg(long, requires = "submit", value_name = "NAME")]
     run: Option<String>,
@@ -77,7 +81,10 @@ pub(in crate::verbs::run) fn run(
         None => random_name()?,
     };
     let manner = (args.inputs.shell, args.inputs.context);
-    let job = Job::new(command, &args.inputs.replace, manner).tried(&rules(args), timeout(args)?);
+    let mut job = Job::new(command, &args.inputs.replace, manner).tried(&rules(args), timeout(args)?);
+    if far.for_workers {
+        job = job.for_workers(input.is_many());
+    }
     let login = far.place.login()?;
     let gateway = Gateway::open(&Ask::Submit { login, run: run.clone(), most: far.queue_max })?;
     let heard: Vec<Signal> = HEARD.into_iter().filter(|signal| !signals::is_ignored(*signal)).collect();
@@ -257,6 +264,10 @@ impl Submitter<'_> {
             self.give_up()?;
         }
         let words = self.template.fill(&inputs, Place { number: task.0, slot: 0 });
+        let (subject, not_born) = match self.job.is_for_workers() {
+            true => (Subject::Inputs { told: outcome.why.map(|why| format!(": {why}")) }, None),
+            false => (Subject::Command, outcome.why),
+        };
         let settled = Settled {
             task,
             verdict: outcome.verdict,
@@ -264,8 +275,8 @@ impl Submitter<'_> {
             tag: inputs.join(&b' '),
             words: words.unwrap_or_default(),
             attempt,
-            not_born: outcome.why,
-            subject: Subject::Command,
+            not_born,
+            subject,
         };
         self.desk.settled(settled)?;
         match self.halt.filter(|halt| !self.given_up && halt.reached(&self.counts)) {

@@ -238,6 +238,11 @@ where
             }
         }
         self.submitted += u64::from(count);
+        for task in (first.0..=self.submitted).map(TaskId) {
+            if let Some(time) = self.work.limit(task) {
+                self.tell(Event::Limit { task, time });
+            }
+        }
         self.tell(Event::SubmitMany { first, count });
         match behind {
             None | Some(Ok(Next::Task)) => {}

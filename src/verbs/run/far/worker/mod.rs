@@ -1,12 +1,14 @@
 //! `doula worker`: works at the jobs of a queue that many machines share.
 
+mod crew;
+
 use super::super::desk::Manner;
 use super::super::limits;
 use super::super::report::{Settled, Subject, failure};
 use super::super::room::Room;
 use super::super::template::Place;
 use super::super::work::null;
-use super::super::{HEARD, Many, cpus};
+use super::super::{HEARD, Many, Workers, cpus};
 use super::job::{Job, Outcome as Result_, mark};
 use super::{Gateway, QueueArgs, random_name, refuse_unless_stored};
 use crate::config;
@@ -38,6 +40,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   doula worker --queue nats://nats.local/thumbs -j 8
+  doula worker --queue nats://nats.local/words -j 4 --workers lines python3 worker.py
   doula run --submit --queue nats://nats.local/thumbs convert {} {.}.png ::: /data/*.jpg")]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -45,6 +48,18 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     many: Many,
+
+    #[command(flatten, next_help_heading = "Workers that live on")]
+    workers: Workers,
+
+    /// The command of such a worker; it does the jobs of `doula run --submit --for-workers`
+    #[arg(
+        trailing_var_arg = true,
+        value_name = "COMMAND",
+        requires = "workers",
+        help_heading = "Workers that live on"
+    )]
+    command: Vec<OsString>,
 
     /// Between SIGTERM and SIGKILL for a job that is ended
     #[arg(long, value_parser = config::duration, default_value = "1s", value_name = "DURATION")]
@@ -72,12 +87,15 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
     if args.lease.is_some_and(|lease| lease < SHORTEST_LEASE) {
         return Err(Failure::usage("--lease is two seconds at least"));
     }
+    let crew = crew::Crew::new(&args.workers, &args.command)?;
     let login = args.place.login()?;
     let (queue, slots) = (login.queue.clone(), args.many.jobs.unwrap_or_else(cpus));
     let name = name()?;
     let ask = Ask::Work { login, name: name.clone(), lease: args.lease };
     let mut gateway = Gateway::open(&ask)?;
-    gateway.ask(&Ask::Slots(slots), b"").map_err(|error| Failure::doula(error.to_string()))?;
+    // As many as are in hands at once.
+    let in_hands = slots.saturating_mul(args.workers.window);
+    gateway.ask(&Ask::Slots(in_hands), b"").map_err(|error| Failure::doula(error.to_string()))?;
     let ignored: Vec<Signal> = HEARD.into_iter().filter(|signal| signals::is_ignored(*signal)).collect();
     let heard: Vec<Signal> = HEARD.into_iter().filter(|signal| !ignored.contains(signal)).collect();
     let held = Held::back(&heard)
@@ -93,7 +111,9 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
         manner: Manner::new(&args.many, ignored),
         room: Room::new(&args.many),
         short: false,
-        slots,
+        slots: in_hands,
+        crew,
+        failed: None,
         nothing: null(),
         open: BTreeMap::new(),
         submitted: 0,
@@ -101,10 +121,16 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
         waits: false,
         asked: None,
     };
-    let ended = jobs::run(settings, &mut labour, &held);
-    let Labour { gateway, asked, .. } = labour;
+    let ended = match labour.crew.as_ref().map(|crew| crew.rules(settings.clone(), &args.workers)) {
+        Some(rules) => jobs::workers::run(rules, &mut labour, &held),
+        None => jobs::run(settings, &mut labour, &held),
+    };
+    let Labour { gateway, asked, failed, .. } = labour;
     let stored = gateway.close();
     ended.map_err(|error| Failure::doula(error.to_string()))?;
+    if let Some(failure) = failed {
+        return Err(failure);
+    }
     match asked {
         Some(Signal::TERM) | None => refuse_unless_stored(stored),
         Some(signal) => Ok(Exit(u8::try_from(128 + signal.number()).unwrap_or(u8::MAX))),
@@ -144,7 +170,10 @@ struct Open {
     mark: String,
     words: Vec<OsString>,
     attempt: Option<Attempt>,
+    /// Why it could not begin; of one that a worker that lives on has, why it failed.
     not_born: Option<String>,
+    /// What such a worker made of it.
+    reply: crew::Made,
     /// Where, and since when, while it is in work.
     began: Option<(SlotId, Instant)>,
 }
@@ -160,6 +189,10 @@ struct Labour<'u> {
     room: Option<Room>,
     short: bool,
     slots: SlotId,
+    /// Jobs are for a worker that lives on.
+    crew: Option<crew::Crew>,
+    /// Why nothing more can be done.
+    failed: Option<Failure>,
     nothing: Stdio,
     open: BTreeMap<TaskId, Open>,
     submitted: u64,
@@ -204,6 +237,8 @@ impl Labour<'_> {
         let Offer { lease, run, number, delivery } = offer;
         let read = serde_json::from_slice::<Job>(body).map_err(|error| error.to_string());
         let read = read.and_then(|job| Ok((job.rules()?, job.timeout()?, job)));
+        let lives_on = self.crew.is_some();
+        let read = read.and_then(|read| crew::fits(lives_on, &read.2).map(|()| read));
         let mark = mark(body);
         let (rules, timeout, job) = match read {
             Ok(read) => read,
@@ -237,6 +272,7 @@ impl Labour<'_> {
             words: Vec::new(),
             attempt: None,
             not_born: None,
+            reply: crew::Made::default(),
             began: None,
         };
         self.open.insert(TaskId(self.submitted), open);
@@ -313,6 +349,10 @@ impl Flow for Labour<'_> {
         Some(self.gateway.line.as_fd())
     }
 
+    fn limit(&self, task: TaskId) -> Option<Duration> {
+        self.open.get(&task)?.timeout
+    }
+
     fn began(&mut self, task: TaskId, _attempt: u32, slot: SlotId) {
         self.board.touch();
         if let Some(open) = self.open.get_mut(&task) {
@@ -347,8 +387,15 @@ impl Flow for Labour<'_> {
     }
 
     fn settled(&mut self, task: TaskId, verdict: Verdict, _attempts: u32) -> io::Result<()> {
-        let Some(open) = self.open.remove(&task) else { return Ok(()) };
+        let Some(mut open) = self.open.remove(&task) else { return Ok(()) };
+        if self.crew.is_some() {
+            open.answered(task, verdict);
+        }
         match verdict {
+            Verdict::Quarantined(failure) if self.crew.is_some() => {
+                let why = format!("it ended its workers here, the last one so: it {failure}");
+                self.result(open, verdict, Some(why))
+            }
             Verdict::Done => self.result(open, verdict, None),
             Verdict::Failed(failure) | Verdict::Quarantined(failure) => self.failed(open, failure),
             Verdict::Cancelled | Verdict::Skipped => {
@@ -394,10 +441,6 @@ impl Flow for Labour<'_> {
 }
 
 impl Work for Labour<'_> {
-    fn limit(&self, task: TaskId) -> Option<Duration> {
-        self.open.get(&task)?.timeout
-    }
-
     fn prepare(&mut self, task: TaskId, _attempt: u32, slot: SlotId) -> io::Result<()> {
         if let Some(open) = self.open.get_mut(&task) {
             // What is no command fails as one that is not found does.
