@@ -27,6 +27,7 @@ mod timers;
 mod watch;
 
 pub mod apply;
+pub mod calendar;
 pub mod deps;
 pub mod diagnosis;
 pub mod drive;

@@ -2,24 +2,17 @@
 //!
 //! One timer for all of them, a timerfd on CLOCK_REALTIME with TFD_TIMER_CANCEL_ON_SET: it rings at the
 //! earliest time, also if the machine was suspended meanwhile, and when somebody sets the clock; otherwise
-//! nothing wakes us. What happens when the clock is set:
-//!
-//! - forward over a due time: the service is due once, at once, however many times were skipped;
-//! - back by less than [`REPEAT_GUARD`]: a run that has been is not repeated;
-//! - back by more: the times are taken as new ones.
+//! nothing wakes us. What happens when the clock is set is decided in [`doula_core::calendar`].
 //!
 //! Whether a run starts then (the last one may still go on) is for the core to decide.
 
 use core::time::Duration;
 use cronexpr::{Crontab, MakeTimestamp};
+use doula_core::calendar::{Calendar, Line};
 use doula_model::id::ServiceId;
 use doula_model::plan::Errno;
 use doula_sys::fd::{self, AsFd, BorrowedFd, OwnedFd};
 use doula_sys::time;
-use std::collections::BTreeMap;
-
-/// A clock that is set back by less (daylight saving, a correction) does not repeat runs.
-pub const REPEAT_GUARD: Duration = Duration::from_secs(3 * 3600);
 
 /// Why a schedule is of no use.
 #[derive(Debug, thiserror::Error)]
@@ -49,17 +42,13 @@ pub enum ScheduleError {
 #[derive(Debug)]
 pub struct Schedules {
     timer: OwnedFd,
-    entries: BTreeMap<ServiceId, Entry>,
+    calendar: Calendar<CronLine>,
 }
 
 #[derive(Debug)]
-struct Entry {
-    line: String,
+struct CronLine {
+    text: String,
     crontab: Crontab,
-    /// When it is due next, if somebody asked. Like all times here since 1970.
-    due: Option<Duration>,
-    /// When it was due last.
-    last: Option<Duration>,
 }
 
 impl AsFd for Schedules {
@@ -76,7 +65,7 @@ impl Schedules {
     /// For lack of fds.
     pub fn new() -> Result<Schedules, ScheduleError> {
         let timer = time::wall_timer().map_err(ScheduleError::Timer)?;
-        Ok(Schedules { timer, entries: BTreeMap::new() })
+        Ok(Schedules { timer, calendar: Calendar::default() })
     }
 
     /// Arms the schedule of a service: it will be due once, at its next time after `wall` (the wall clock since
@@ -86,14 +75,16 @@ impl Schedules {
     /// # Errors
     /// When the line cannot be read or names no time; then the service is not armed.
     pub fn arm(&mut self, service: ServiceId, line: &str, wall: Duration) -> Result<Duration, ScheduleError> {
-        let last = self.entries.remove(&service).and_then(|old| old.last);
-        let crontab = parse(line)?;
-        let mut entry = Entry { line: line.to_owned(), crontab, due: None, last };
-        let due = entry.next(wall)?;
-        entry.due = Some(due);
-        self.entries.insert(service, entry);
+        let line = match parse(line) {
+            Ok(crontab) => CronLine { text: line.to_owned(), crontab },
+            Err(error) => {
+                self.forget(service)?;
+                return Err(error);
+            }
+        };
+        let due = self.calendar.arm(service, line, wall);
         self.set_timer()?;
-        Ok(due.saturating_sub(wall))
+        Ok(due?.saturating_sub(wall))
     }
 
     /// The service is scheduled no more.
@@ -101,13 +92,13 @@ impl Schedules {
     /// # Errors
     /// When the timer cannot be set (which does not happen to a valid fd).
     pub fn forget(&mut self, service: ServiceId) -> Result<(), ScheduleError> {
-        self.entries.remove(&service);
+        self.calendar.forget(service);
         self.set_timer()
     }
 
     /// When a service is due next (since 1970), for people.
     pub fn next(&self, service: ServiceId) -> Option<Duration> {
-        self.entries.get(&service)?.due
+        self.calendar.next(service)
     }
 
     /// The timer rang: who is due at this wall clock? Each of them once; then it must be armed again.
@@ -117,39 +108,22 @@ impl Schedules {
     pub fn due(&mut self, wall: Duration) -> Result<Vec<ServiceId>, ScheduleError> {
         // Empties the timer. ECANCELED says that the clock was set: all the more reason to look at each.
         fd::read(&self.timer, &mut [0; 8]).map_or_else(|_| (), |_| ());
-        let mut due = Vec::new();
-        for (service, entry) in &mut self.entries {
-            match entry.due {
-                None => {}
-                Some(at) if at <= wall => {
-                    entry.due = None;
-                    entry.last = Some(at);
-                    due.push(*service);
-                }
-                // The clock may have been set back: there may be an earlier time now. One that finds no time
-                // any more keeps the one that it has.
-                Some(at) => entry.due = Some(entry.next(wall).unwrap_or(at)),
-            }
-        }
+        let due = self.calendar.due(wall);
         self.set_timer()?;
         Ok(due)
     }
 
     fn set_timer(&self) -> Result<(), ScheduleError> {
-        let earliest = self.entries.values().filter_map(|entry| entry.due).min();
-        time::set_wall_timer(&self.timer, earliest).map_err(ScheduleError::Timer)
+        time::set_wall_timer(&self.timer, self.calendar.earliest()).map_err(ScheduleError::Timer)
     }
 }
 
-impl Entry {
-    /// The next time after `wall`, and after the last run unless the clock was set back a long way.
-    fn next(&self, wall: Duration) -> Result<Duration, ScheduleError> {
-        let never = |reason: String| ScheduleError::Never { line: self.line.clone(), reason };
-        let from = match self.last {
-            Some(last) if last > wall && last - wall < REPEAT_GUARD => last,
-            Some(_) | None => wall,
-        };
-        let millis = i64::try_from(from.as_millis()).unwrap_or(i64::MAX);
+impl Line for CronLine {
+    type Error = ScheduleError;
+
+    fn after(&self, wall: Duration) -> Result<Duration, ScheduleError> {
+        let never = |reason: String| ScheduleError::Never { line: self.text.clone(), reason };
+        let millis = i64::try_from(wall.as_millis()).unwrap_or(i64::MAX);
         let from = MakeTimestamp::from_millisecond(millis).map_err(|error| never(error.to_string()))?;
         let next = self.crontab.find_next(from).map_err(|error| never(error.to_string()))?;
         let millis = u64::try_from(next.timestamp().as_millisecond()).unwrap_or(0);

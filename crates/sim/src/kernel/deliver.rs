@@ -130,7 +130,9 @@ impl Kernel {
         }
         if !SigSet::STOPS.has(signal) {
             self.begin_group_exit(process, signal.number());
-            self.begin_exit(task, signal.number());
+            if !(SigSet::CORES.has(signal) && self.begin_dump(task)) {
+                self.begin_exit(task, signal.number());
+            }
             return true;
         }
         let orphaned = self.is_orphaned(self.processes[process].group, None);

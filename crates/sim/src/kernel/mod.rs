@@ -15,6 +15,7 @@ pub mod version;
 mod adopt;
 mod cgroup;
 mod deliver;
+mod dump;
 mod exec;
 mod exit;
 mod fd;
@@ -102,6 +103,8 @@ pub struct Kernel {
     closed: Vec<(u64, HungUp)>,
     /// Who has something to do; follows from the tasks.
     ready: Ready,
+    /// A core takes its time.
+    dumps: bool,
 }
 
 impl PartialEq for Kernel {
@@ -222,6 +225,7 @@ impl Kernel {
             hung_up: Vec::new(),
             closed: Vec::new(),
             ready: Ready::default(),
+            dumps: false,
         };
         kernel.cgroups.insert(Cgroup::ROOT);
         kernel.init = kernel.make_init();

@@ -168,6 +168,7 @@ impl Kernel {
             Sleep::Poll(pid) => self.poll_again(task, pid),
             Sleep::Accept(open) => self.accept_again(task, open),
             Sleep::Zap => return self.zap_again(task),
+            Sleep::Dump => return self.die_after_dump(task),
         };
         match part {
             Part::Sleep(what) => self.set_place(task, Place::Asleep { what, woken: false }),

@@ -210,6 +210,7 @@ impl Kernel {
     fn prepare(&mut self, target: TaskId, signal: Signal, force: bool) -> bool {
         let process = self.tasks[target].process;
         if self.processes[process].group_exit.is_some() {
+            self.hasten_dump(target, signal);
             return false;
         }
         if SigSet::STOPS.has(signal) {

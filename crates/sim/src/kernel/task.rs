@@ -50,6 +50,8 @@ pub(crate) enum Sleep {
     Accept(OpenId),
     /// All others of the PID namespace to be gone: only its init sleeps so, when it dies.
     Zap,
+    /// Its core to be written.
+    Dump,
 }
 
 /// [`Who`](super::call::Who), looked up.
@@ -160,7 +162,7 @@ impl Task {
         match self.place {
             Place::User | Place::Leaving | Place::Dying(_) => 'R',
             Place::Asleep { woken: true, .. } | Place::Stopped { woken: true } => 'R',
-            Place::Asleep { what: Sleep::Vfork { .. } | Sleep::Alone, .. } => 'D',
+            Place::Asleep { what: Sleep::Vfork { .. } | Sleep::Alone | Sleep::Dump, .. } => 'D',
             Place::Asleep { .. } => 'S',
             Place::Stopped { .. } => 'T',
             Place::Zombie => 'Z',

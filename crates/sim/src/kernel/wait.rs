@@ -187,7 +187,9 @@ impl Kernel {
                 }
             }
             Place::Asleep { what: Sleep::Zap, .. } => kernel.wake(thread),
-            Place::Asleep { what: Sleep::Pause | Sleep::Vfork { .. } | Sleep::Alone, .. } => {}
+            Place::Asleep {
+                what: Sleep::Pause | Sleep::Vfork { .. } | Sleep::Alone | Sleep::Dump, ..
+            } => {}
             Place::Asleep { what: Sleep::Pipe { .. } | Sleep::Terminal(_), .. } => {}
             Place::Asleep { what: Sleep::Poll(_) | Sleep::Accept(_), .. } => {}
             Place::User | Place::Leaving | Place::Stopped { .. } => {}

@@ -120,6 +120,11 @@ impl World<'_> {
             at.after(late)
         });
         let deadline = late.or(deadline);
+        let interrupted = self.faults.fires(Fault::Interrupted).then(|| {
+            let after = Duration::from_millis(self.faults.below(Fault::Interrupted, 2_000));
+            self.now.after(after)
+        });
+        let deadline = deadline.into_iter().chain(interrupted).min();
         loop {
             self.collect(wakes);
             if !wakes.is_empty()
@@ -154,6 +159,7 @@ impl World<'_> {
             self.checks.excuse(jump);
             self.now = self.now.after(jump);
         }
+        self.set_wall_clock();
         if self.faults.fires(Fault::ChildSignalSpurious) {
             self.kernel.signal_from_kernel(self.supervisor, Signal::CHLD);
         }
@@ -454,6 +460,9 @@ impl Kernel for World<'_> {
     }
 
     fn arm_schedule(&mut self, service: ServiceId) {
+        if self.scenario.sites.has(Fault::WallJumps) {
+            return self.arm_on_the_wall(service);
+        }
         let wait = Duration::from_millis(self.dice.below(20_000) + 1);
         self.later(wait, Happening::Due(service, self.life));
     }
@@ -482,6 +491,7 @@ impl Kernel for World<'_> {
         if self.killed {
             return;
         }
+        self.wall.forget(service);
         if let Some(journal) = &mut self.journal {
             journal.forget(service);
         }
@@ -504,6 +514,7 @@ impl Kernel for World<'_> {
 
     fn end_the_rest(&mut self) {
         for handle in core::mem::take(&mut self.inherited).into_values() {
+            self.checks.is_of_no_use(handle.birth);
             let _ = self.signal_group(handle.pid, &handle, Signal::KILL);
             let _ = self.signal(&handle, Signal::KILL);
             self.part(handle);

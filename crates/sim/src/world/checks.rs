@@ -64,7 +64,8 @@ struct Child {
     told: Option<u32>,
     /// It was born under a supervisor that is dead.
     inherited: bool,
-    /// No handle of it was left. Who is found in its place may be a descendant, and nobody knows how it ended.
+    /// No handle of it was left, or nobody had a use for it. Who is found in its place may be a descendant, and nobody knows how it
+    /// ended.
     lost: bool,
 }
 
@@ -243,7 +244,8 @@ impl Checks {
 
     pub(crate) fn born(&mut self, kernel: &Kernel, key: ChildKey, child: (TaskId, u64), now: Time) {
         let before = self.children.insert(key, Child::new(child));
-        // Of one of which no handle was left nobody is told the end; a probe even goes on until its service ends.
+        // Of one of which no handle was left nobody is told the end; a probe even goes on until its service ends, and one that a new
+        // supervisor has no use for is killed: nobody waits for it.
         let forgotten = |before: &Child| {
             let probe = matches!(key.role, Role::ReadyProbe | Role::LiveProbe);
             before.lost && (probe || !kernel.lives(before.task, before.birth))
@@ -299,6 +301,13 @@ impl Checks {
         if look.pgid != look.pid || look.sid != look.pid || kernel.cgroup_of(child) != leaf {
             let text = alloc::format!("process {} leads no session or is in another group", look.pid);
             self.fail("inherited", text);
+        }
+    }
+
+    /// A new supervisor has no use for this one, and kills it.
+    pub(crate) fn is_of_no_use(&mut self, birth: u64) {
+        for child in self.children.values_mut().filter(|child| child.birth == birth) {
+            child.lost = true;
         }
     }
 

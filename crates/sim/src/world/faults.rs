@@ -1,7 +1,8 @@
 //! What goes wrong in a world, in the manner of FoundationDB's BUGGIFY: each seed makes a quarter of the sites active,
 //! and an active site fires now and then. So one seed has few kinds of trouble, and much of each.
 //!
-//! Each site has a stream of chance of its own: to take one out of a scenario does not move the others.
+//! Each site has a stream of chance of its own: to take one out of a scenario does not move the others. Whether those that came
+//! later are active is drawn apart too, so that a seed of before is what it was without them ([`Sites::first`]).
 
 use doula_core::random::Random;
 
@@ -70,9 +71,16 @@ sites! {
     OutOfMemory = "out-of-memory", 30, "the kernel kills a process of a service for want of memory";
     StoppedFromOutside = "stopped-from-outside", 30, "somebody stops a main process, and continues it later";
     KilledFromOutside = "killed-from-outside", 20, "somebody kills a process of a service";
+    WallJumps = "wall-jumps", 20, "somebody sets the wall clock, up to an hour away from the time; schedules follow it, deadlines do not";
+    SlowCore = "slow-core", 500, "a core is written for seconds: its process is alive until then, and only SIGKILL hastens it";
+    Interrupted = "interrupted", 250, "the wait for events ends early with EINTR and without any";
 }
 
 const COUNT: usize = SITES.len();
+/// So many were there when the first scenarios were kept.
+const FIRST: u32 = 34;
+/// Of the stream that says which of the later ones are active.
+const LATER: u64 = 0x6c61_7465_7273_6974;
 
 impl Fault {
     const fn bit(self) -> u64 {
@@ -92,17 +100,26 @@ pub struct Sites(u64);
 impl Sites {
     /// Nothing goes wrong.
     pub const NONE: Sites = Sites(0);
+    const FIRST: Sites = Sites((1 << FIRST) - 1);
 
-    /// A quarter of them.
+    /// A quarter of them. The later ones have their chance from the seed alone.
     #[must_use]
-    pub fn chosen(random: &mut Random) -> Sites {
-        let mut chosen = 0;
+    pub fn chosen(random: &mut Random, seed: u64) -> Sites {
+        let mut apart = Random::new(seed ^ LATER);
+        let mut chosen = Sites::NONE;
         for fault in Fault::ALL {
+            let random = if Sites::FIRST.has(*fault) { &mut *random } else { &mut apart };
             if random.below(4) == 0 {
-                chosen |= fault.bit();
+                chosen = chosen.with(*fault);
             }
         }
-        Sites(chosen)
+        chosen
+    }
+
+    /// Those among them that were there when the first scenarios were kept.
+    #[must_use]
+    pub const fn first(self) -> Sites {
+        Sites(self.0 & Sites::FIRST.0)
     }
 
     /// These without one.

@@ -20,7 +20,9 @@ mod birth;
 mod breakage;
 mod calls;
 mod checks;
+mod clock;
 mod disk;
+mod dumps;
 mod faults;
 mod habit;
 mod log;
@@ -88,6 +90,10 @@ enum Happening {
     Client(u32),
     /// Who was stopped from outside goes on.
     Continue(TaskId, u64),
+    /// The timer of the schedules rings, if it was not set again meanwhile.
+    Ring(u64),
+    /// A core is written.
+    Dumped(TaskId, u64),
     /// Nothing goes wrong any more.
     Quiet,
     /// By now everything has come to rest.
@@ -122,6 +128,7 @@ struct World<'a> {
     options: Options,
     kernel: Kernel,
     now: Time,
+    wall: clock::Wall,
     dice: Random,
     faults: Faults,
     log: Log,
@@ -190,6 +197,8 @@ struct World<'a> {
     upgrade_is_asked: bool,
     upgraded: bool,
     quiet: bool,
+    /// Who writes a core, and for how long is known.
+    dumping: Vec<u64>,
     /// Whom the next call is to bury.
     burying: Option<TaskId>,
     /// What people asked for last, and when.
@@ -217,6 +226,7 @@ impl<'a> World<'a> {
             options: *options,
             kernel,
             now: BEGINNING,
+            wall: clock::Wall::default(),
             dice: Random::new(!scenario.seed),
             faults: Faults::new(scenario.sites, scenario.seed),
             log: Log::new(options.keep_lines),
@@ -262,6 +272,7 @@ impl<'a> World<'a> {
             upgrade_is_asked: false,
             upgraded: false,
             quiet: false,
+            dumping: Vec::new(),
             burying: None,
             last_deed: None,
             inspect: false,
@@ -284,6 +295,9 @@ impl<'a> World<'a> {
             self.later(self.scenario.deeds[at].0, Happening::Deed(at));
         }
         self.later(play::BUSY, Happening::Quiet);
+        if self.scenario.sites.has(Fault::SlowCore) {
+            self.kernel.dump_slowly();
+        }
         self.open_the_doors();
     }
 
@@ -333,6 +347,7 @@ impl<'a> World<'a> {
         self.outputs.clear();
         self.inherited.clear();
         self.held.clear();
+        self.wall.forget_all();
         (self.journal, self.lines) = (None, Lines::default());
         self.keeper_is_found = false;
         (self.signal_since, self.stops_told, self.last_deed) = (None, false, None);
@@ -490,6 +505,7 @@ impl<'a> World<'a> {
 
     /// Goes to the next thing that happens by itself, at the latest to `until`; false when nothing will.
     fn let_time_pass(&mut self, until: Option<Time>) -> bool {
+        self.look_at_dumps();
         let next = self.agenda.keys().next().map(|(at, _)| *at).into_iter();
         let Some(at) = next.chain(self.stage.next_wake(&self.kernel)).chain(until).min() else {
             return false;
@@ -513,6 +529,8 @@ impl<'a> World<'a> {
                 self.pending.push_back(Event::Due { service });
             }
             Happening::Knock(..) | Happening::Due(..) => {}
+            Happening::Ring(setting) => self.ring(setting),
+            Happening::Dumped(task, birth) => self.dumped(task, birth),
             Happening::Drove => self.drove(),
             Happening::Client(tries) => self.connect(tries),
             Happening::Continue(task, birth) => {
@@ -597,6 +615,7 @@ impl<'a> World<'a> {
             }
         }
         self.stage.said = said;
+        self.look_at_dumps();
         self.bury_by_init();
         self.look_at_clients();
     }

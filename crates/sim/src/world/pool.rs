@@ -91,7 +91,7 @@ impl Scenario {
             newest_first: random.below(2) == 0,
         };
         let clients = habit.serves().then(|| Clients::chosen(random));
-        Scenario { seed, members, deeds, sites: Sites::chosen(random), machine, clients }
+        Scenario { seed, members, deeds, sites: Sites::chosen(random, seed), machine, clients }
     }
 }
 

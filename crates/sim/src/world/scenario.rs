@@ -99,7 +99,7 @@ impl Scenario {
             keep_alive: random.below(2) == 0,
             newest_first: random.below(2) == 0,
         };
-        Scenario { seed, members, deeds, sites: Sites::chosen(random), machine, clients: None }
+        Scenario { seed, members, deeds, sites: Sites::chosen(random, seed), machine, clients: None }
     }
 
     /// One service that leaves `times * times` orphans and kills them in one moment. The supervisor is PID 1, and nothing goes wrong.

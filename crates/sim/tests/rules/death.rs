@@ -175,3 +175,27 @@ fn x16_a_leader_that_ends_early_is_a_zombie_that_nobody_can_bury_yet() {
     assert_eq!(world.caught(init), [Signal::CHLD.number()]);
     assert_eq!(world.wait(init, Wait::any()), (2, 2 << 8), "the code of who was last");
 }
+
+#[test]
+fn x18_who_writes_a_core_is_alive_and_only_sigkill_hastens_it() {
+    let (mut world, init) = World::new();
+    world.dump_slowly();
+    let [one, other] = [(); 2].map(|()| world.fork(init));
+    for (child, number) in [(one, 2), (other, 3)] {
+        let birth = world.birth(child);
+        world.done(init, Call::Kill(number, Signal::SEGV.number()));
+        world.done(init, Call::Kill(number, Signal::TERM.number()));
+        assert!(world.is_dumping(child) && world.lives(child, birth));
+        assert_eq!(world.look(child).map(|look| look.state), Some('D'));
+        assert_eq!(world.number(init, Call::Wait4(Wait::any().no_hang())), 0, "nobody has ended");
+        if child == one {
+            world.finish_dump(child, birth + 1);
+            assert!(world.is_dumping(child), "that was the core of somebody else");
+            world.finish_dump(child, birth);
+            assert_eq!(world.wait(init, Wait::any()), (2, 11 | 0x80));
+        } else {
+            world.done(init, Call::Kill(number, Signal::KILL.number()));
+            assert_eq!(world.wait(init, Wait::any()), (3, 11));
+        }
+    }
+}
