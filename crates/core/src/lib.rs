@@ -28,6 +28,7 @@ mod watch;
 
 pub mod apply;
 pub mod calendar;
+pub mod claim;
 pub mod deps;
 pub mod diagnosis;
 pub mod drive;

@@ -7,6 +7,7 @@
 
 use crate::child::pause;
 use crate::sweep;
+use doula_core::claim::{self, Holder, Verdict};
 use doula_model::id::Pid;
 use doula_model::plan::Errno;
 use doula_sys::{fd, group, socket};
@@ -20,14 +21,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// The socket's name in the family's directory.
 pub const SOCKET: &str = "control";
-/// How long a killed supervisor may take to be cleared away: its memory is given back, and its keeper closes what it had open.
-const CLEARING: Duration = Duration::from_secs(10);
-/// The pause between two looks for that.
-const LOOK_AGAIN: Duration = Duration::from_millis(1);
 /// What else a supervisor makes in the family's directory.
 const LEFT: [&str; 4] = ["state", "state.new", "keeper", "keeper.new"];
 /// The lock's name in the family's directory.
@@ -136,16 +133,15 @@ impl Bases {
             return Err(PlaceError::BadName(name.to_owned()));
         }
         // Whoever held it may be dead, and what it had open not closed yet.
-        let deadline = Instant::now() + CLEARING;
+        let begun = Instant::now();
         loop {
-            match self.claim_at_once(name) {
-                Err(PlaceError::Taken { name, lock }) if holder_is_dead(&lock) => {
-                    if Instant::now() >= deadline {
-                        return Err(PlaceError::Kept { name, lock });
-                    }
-                    pause(LOOK_AGAIN);
-                }
-                answer => return answer,
+            let answer = self.claim_at_once(name);
+            let Err(PlaceError::Taken { name, lock }) = answer else { return answer };
+            let holder = if holder_is_dead(&lock) { Holder::Dead } else { Holder::Alive };
+            match claim::judge(holder, begun.elapsed()) {
+                Verdict::Taken => return Err(PlaceError::Taken { name, lock }),
+                Verdict::Kept => return Err(PlaceError::Kept { name, lock }),
+                Verdict::LookAgain => pause(claim::LOOK_AGAIN),
             }
         }
     }

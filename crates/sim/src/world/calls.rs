@@ -160,6 +160,9 @@ impl World<'_> {
             self.now = self.now.after(jump);
         }
         self.set_wall_clock();
+        if self.faults.fires(Fault::SecondSupervisor) {
+            self.meet_second();
+        }
         if self.faults.fires(Fault::ChildSignalSpurious) {
             self.kernel.signal_from_kernel(self.supervisor, Signal::CHLD);
         }

@@ -74,6 +74,7 @@ sites! {
     WallJumps = "wall-jumps", 20, "somebody sets the wall clock, up to an hour away from the time; schedules follow it, deadlines do not";
     SlowCore = "slow-core", 500, "a core is written for seconds: its process is alive until then, and only SIGKILL hastens it";
     Interrupted = "interrupted", 250, "the wait for events ends early with EINTR and without any";
+    SecondSupervisor = "second-supervisor", 50, "another supervisor of the same family starts: it is refused, or goes on when the first is dead";
 }
 
 const COUNT: usize = SITES.len();

@@ -26,6 +26,7 @@ mod dumps;
 mod faults;
 mod habit;
 mod log;
+mod place;
 mod play;
 mod pool;
 mod scenario;
@@ -92,6 +93,8 @@ enum Happening {
     Continue(TaskId, u64),
     /// The timer of the schedules rings, if it was not set again meanwhile.
     Ring(u64),
+    /// The keeper of a dead supervisor closes its lock.
+    LetsGo(u64),
     /// A core is written.
     Dumped(TaskId, u64),
     /// Nothing goes wrong any more.
@@ -158,6 +161,7 @@ struct World<'a> {
     /// Where lives are that an earlier supervisor began.
     held: BTreeMap<ServiceId, Place>,
     desk: sockets::Desk,
+    lock: place::Lock,
     keeper: Option<Keeper>,
     /// Whether who looks for a keeper finds ours.
     keeper_is_found: bool,
@@ -249,6 +253,7 @@ impl<'a> World<'a> {
             lines: Lines::default(),
             held: BTreeMap::new(),
             desk: sockets::Desk::default(),
+            lock: place::Lock::default(),
             keeper: None,
             keeper_is_found: false,
             left: None,
@@ -308,15 +313,17 @@ impl<'a> World<'a> {
 
     /// A supervisor begins: the calls of `doula up` before its first birth.
     fn boot(&mut self) {
-        let init = self.kernel.init();
-        let how = if self.scenario.machine.pid_one { How::INIT } else { How::FORK };
-        let Outcome::Done(Ok(Value::Number(number))) = self.kernel.call(init, Call::Clone(how)) else {
+        let Some(task) = self.fork_supervisor() else {
             return self.checks.fail("world", "init could not fork".into());
         };
-        let Some(task) = self.kernel.find(number) else {
-            return self.checks.fail("world", "the supervisor is not there".into());
-        };
         (self.supervisor, self.killed) = (task, false);
+        if self.has_second() {
+            self.claim_place();
+        }
+        if self.killed {
+            return self.begin_program();
+        }
+        let task = self.supervisor;
         self.namespace = if self.scenario.machine.pid_one { self.life + 1 } else { 0 };
         self.clear_stale_groups();
         self.family = self.kernel.make_cgroup(self.families).unwrap_or(self.families);
@@ -326,6 +333,15 @@ impl<'a> World<'a> {
             self.kernel.call(task, Call::Sigaction(Signal::HUP, ignore));
         }
         self.begin_program();
+    }
+
+    fn fork_supervisor(&mut self) -> Option<TaskId> {
+        let init = self.kernel.init();
+        let how = if self.scenario.machine.pid_one { How::INIT } else { How::FORK };
+        match self.kernel.call(init, Call::Clone(how)) {
+            Outcome::Done(Ok(Value::Number(number))) => self.kernel.find(number),
+            Outcome::Done(_) | Outcome::Blocked | Outcome::Gone => None,
+        }
     }
 
     /// What its program does first.
@@ -530,6 +546,7 @@ impl<'a> World<'a> {
             }
             Happening::Knock(..) | Happening::Due(..) => {}
             Happening::Ring(setting) => self.ring(setting),
+            Happening::LetsGo(keeper) => self.lets_go(keeper),
             Happening::Dumped(task, birth) => self.dumped(task, birth),
             Happening::Drove => self.drove(),
             Happening::Client(tries) => self.connect(tries),
@@ -567,7 +584,7 @@ impl<'a> World<'a> {
         let deed = &self.scenario.deeds[at].1;
         self.log.note(self.now, ("deed", at));
         self.log.say(self.now, "people", format_args!("{deed:?}"));
-        if self.quiet || self.killed {
+        if self.quiet || self.killed || self.lock.is_wanted {
             return;
         }
         if *deed == Deed::Upgrade {

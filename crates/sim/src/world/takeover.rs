@@ -79,6 +79,7 @@ impl World<'_> {
         // It takes no signal of terminals and none but SIGKILL.
         self.kernel.call(task, Call::Setsid);
         let birth = self.kernel.birth(task);
+        self.lock.share((task, birth));
         self.keeper =
             Some(Keeper { task, birth, children: BTreeMap::new(), outputs: Vec::new(), socket: None });
     }
@@ -126,6 +127,11 @@ impl World<'_> {
     /// The supervisor is dead. Its keeper goes on if it can be found; else it ends, and an earlier one goes on if there is one.
     pub(super) fn leave_estate(&mut self) {
         let own = self.keeper.take().filter(|keeper| self.kernel.lives(keeper.task, keeper.birth));
+        if self.has_second()
+            && let Some(keeper) = &own
+        {
+            self.lets_go_soon(keeper.birth);
+        }
         let unheard = if self.keeper_is_found { core::mem::replace(&mut self.left, own) } else { own };
         self.end_by_itself(unheard);
         if self.faults.fires(Fault::KeeperLost) {

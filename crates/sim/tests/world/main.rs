@@ -7,6 +7,7 @@ mod broken;
 mod found;
 mod killed;
 mod pools;
+mod second;
 
 use doula_sim::world::{Fault, Options, Report, SITES, Scenario, run, shrink};
 use std::process::Command;
