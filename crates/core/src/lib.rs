@@ -41,4 +41,5 @@ pub mod kernel;
 pub mod pool;
 pub mod queue;
 pub mod random;
+pub mod talk;
 pub mod view;

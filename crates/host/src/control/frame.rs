@@ -1,114 +1,34 @@
 //! Frames: four bytes of length, little-endian, then that many bytes of JSON.
 
+use doula_core::talk;
 use serde::Serialize;
 use std::io;
 
-/// The bytes of the length.
-const HEADER: usize = 4;
-
-/// Bytes that were read are moved to the front of the buffer only after this many, so that each is moved
-/// once and not with every frame.
-const COMPACT_AFTER: usize = 64 << 10;
-
-/// A frame that says it is longer than allowed. The stream cannot be read any further.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a message of {length} bytes is longer than the limit of {limit}")]
-pub struct TooLong {
-    /// What it says.
-    pub length: u32,
-    /// What is allowed.
-    pub limit: u32,
-}
-
-/// Bytes that arrived and are not yet whole frames.
-#[derive(Debug)]
-pub struct Frames {
-    bytes: Vec<u8>,
-    taken: usize,
-    limit: u32,
-}
-
-impl Frames {
-    /// An empty buffer for frames of at most `limit` bytes.
-    pub fn new(limit: u32) -> Frames {
-        Frames { bytes: Vec::new(), taken: 0, limit }
-    }
-
-    /// Adds what arrived.
-    pub fn push(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
-    }
-
-    /// The next whole frame, without its length; `None` until more bytes arrive.
-    ///
-    /// # Errors
-    /// The length at the front is more than the limit. It stays there: every further call fails too.
-    pub fn take(&mut self) -> Result<Option<&[u8]>, TooLong> {
-        self.compact();
-        let Some((header, rest)) = self.bytes[self.taken..].split_first_chunk::<HEADER>() else {
-            return Ok(None);
-        };
-        let length = u32::from_le_bytes(*header);
-        if length > self.limit {
-            return Err(TooLong { length, limit: self.limit });
-        }
-        if rest.len() < length as usize {
-            return Ok(None);
-        }
-        let start = self.taken + HEADER;
-        self.taken = start + length as usize;
-        Ok(Some(&self.bytes[start..self.taken]))
-    }
-
-    /// The bytes that wait here.
-    pub fn rest(&self) -> &[u8] {
-        &self.bytes[self.taken..]
-    }
-
-    /// How many bytes wait here.
-    pub fn pending(&self) -> usize {
-        self.bytes.len() - self.taken
-    }
-
-    fn compact(&mut self) {
-        if self.taken == self.bytes.len() {
-            self.bytes.clear();
-            self.taken = 0;
-        } else if self.taken >= COMPACT_AFTER {
-            self.bytes.drain(..self.taken);
-            self.taken = 0;
-        }
-        if self.bytes.is_empty() && self.bytes.capacity() > COMPACT_AFTER {
-            self.bytes = Vec::new();
-        }
-    }
-}
+pub use doula_core::talk::{Frames, TooLong};
 
 /// Adds a message as one frame to the end of `to`. If it fails nothing is added.
 ///
 /// # Errors
 /// The message is longer than `limit` ([`io::ErrorKind::InvalidData`]), or cannot be written as JSON.
 pub fn encode(message: &impl Serialize, limit: u32, to: &mut Vec<u8>) -> io::Result<()> {
-    let start = to.len();
-    to.extend_from_slice(&[0; HEADER]);
-    let written = serde_json::to_writer(&mut *to, message).map_err(io::Error::from);
-    let length = to.len() - start - HEADER;
-    let fits = written.and_then(|()| match u32::try_from(length) {
-        Ok(length) if length <= limit => Ok(length),
-        Ok(length) => Err(io::Error::new(io::ErrorKind::InvalidData, TooLong { length, limit })),
-        Err(_) => Err(io::Error::new(io::ErrorKind::InvalidData, TooLong { length: u32::MAX, limit })),
+    let mut failure = None;
+    let put = talk::put(limit, to, |to| {
+        serde_json::to_writer(to, message).map_err(|error| failure = Some(error)).is_ok()
     });
-    match fits {
-        Ok(length) => to[start..start + HEADER].copy_from_slice(&length.to_le_bytes()),
-        Err(_) => to.truncate(start),
-    }
-    fits.map(drop)
+    put.map_err(|too_long| match (too_long, failure) {
+        (Some(too_long), _) => io::Error::new(io::ErrorKind::InvalidData, too_long),
+        (None, Some(failure)) => io::Error::from(failure),
+        (None, None) => io::ErrorKind::InvalidData.into(),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// The bytes of the length.
+    const HEADER: usize = 4;
 
     #[test]
     fn a_message_comes_out_as_it_went_in_however_it_is_cut() {

@@ -1,7 +1,7 @@
 //! The control socket: how `doula ctl` and other programs speak with a running family.
 //!
 //! [`place`] says where the socket is and sees that no other family has the name; [`frame`] cuts the stream
-//! of bytes into messages; [`Server`] is the supervisor's side, a state machine that never blocks;
+//! of bytes into messages; [`Server`] is the supervisor's side, whose decisions are in [`doula_core::talk`];
 //! [`Connection`] is the other side, which does. The messages are in `doula_model::control`.
 //!
 //! Invariant: whatever a client sends, or does not read, costs the supervisor a bounded amount of memory and
@@ -15,9 +15,9 @@ pub mod frame;
 pub mod place;
 mod server;
 
-pub use client::Passed;
 pub(crate) use client::Talk;
 pub use connection::{Connection, ConnectionError};
+pub use doula_core::talk::Passed;
 pub use server::{ClientId, Identity, Server};
 
 #[cfg(test)]

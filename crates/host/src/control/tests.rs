@@ -1,9 +1,8 @@
 //! The server against well-behaved, slow and hostile clients, over real sockets.
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test names what it expects; the rest fails")]
 
-use super::client::{OPEN_LIMIT, STREAM_LIMIT};
-use super::server::CLIENT_LIMIT;
 use super::*;
+use doula_core::talk::{CLIENT_LIMIT, OPEN_LIMIT, STREAM_LIMIT};
 use doula_model::action::{Cause, News, State};
 use doula_model::control::{
     Answer, Asked, Bytes, Goal, LogRecord, PROTOCOL, REPLY_LIMIT, REQUEST_LIMIT, RefusalKind, Reply, Request,

@@ -130,6 +130,7 @@ impl World<'_> {
             if !wakes.is_empty()
                 || !self.pending.is_empty()
                 || self.inspect
+                || self.counter.news
                 || deadline.is_some_and(|at| at <= self.now)
             {
                 return;
@@ -547,6 +548,7 @@ impl Kernel for World<'_> {
     fn attend(&mut self, engine: &Engine) -> Option<Event> {
         self.heard = None;
         self.read_output();
+        self.serve_people(engine);
         if self.killed {
             return None;
         }

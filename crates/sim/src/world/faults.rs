@@ -75,6 +75,7 @@ sites! {
     SlowCore = "slow-core", 500, "a core is written for seconds: its process is alive until then, and only SIGKILL hastens it";
     Interrupted = "interrupted", 250, "the wait for events ends early with EINTR and without any";
     SecondSupervisor = "second-supervisor", 50, "another supervisor of the same family starts: it is refused, or goes on when the first is dead";
+    PeopleAsk = "people-ask", 300, "people ask over the control socket, also in pieces, too much, without reading, or nonsense";
 }
 
 const COUNT: usize = SITES.len();

@@ -13,8 +13,9 @@
 //! virtual time. What goes wrong is in `faults`, what must hold whatever happens in `checks`, and what a seed stands for
 //! in `scenario`. [`run`] plays a scenario, [`shrink()`] makes a failing one small.
 //!
-//! What they write goes into a pipe that the supervisor reads now and then. Absent on purpose: what it makes of it, sockets
-//! and people's protocols. The driver never sees those.
+//! What they write goes into a pipe that the supervisor reads now and then. People ask over a control socket (`people`), and another
+//! supervisor may want the place of the first (`place`). Absent on purpose: what is made of output, and the words of the real
+//! protocol. The driver never sees those.
 
 mod birth;
 mod breakage;
@@ -26,6 +27,7 @@ mod dumps;
 mod faults;
 mod habit;
 mod log;
+mod people;
 mod place;
 mod play;
 mod pool;
@@ -95,6 +97,8 @@ enum Happening {
     Ring(u64),
     /// The keeper of a dead supervisor closes its lock.
     LetsGo(u64),
+    /// People at the control socket do something.
+    Asks,
     /// A core is written.
     Dumped(TaskId, u64),
     /// Nothing goes wrong any more.
@@ -162,6 +166,7 @@ struct World<'a> {
     held: BTreeMap<ServiceId, Place>,
     desk: sockets::Desk,
     lock: place::Lock,
+    counter: people::Counter,
     keeper: Option<Keeper>,
     /// Whether who looks for a keeper finds ours.
     keeper_is_found: bool,
@@ -254,6 +259,7 @@ impl<'a> World<'a> {
             held: BTreeMap::new(),
             desk: sockets::Desk::default(),
             lock: place::Lock::default(),
+            counter: people::Counter::default(),
             keeper: None,
             keeper_is_found: false,
             left: None,
@@ -304,6 +310,7 @@ impl<'a> World<'a> {
             self.kernel.dump_slowly();
         }
         self.open_the_doors();
+        self.open_the_counter();
     }
 
     fn later(&mut self, wait: Duration, what: Happening) {
@@ -464,6 +471,7 @@ impl<'a> World<'a> {
             format_args!("kill -9 of the supervisor at its step {}", self.steps),
         );
         self.kernel.signal_from_kernel(self.supervisor, Signal::KILL);
+        self.counter.close();
         (self.killed, self.died) = (true, self.now);
         (self.upgrade_is_asked, self.upgraded) = (false, false);
         self.look_later();
@@ -546,6 +554,7 @@ impl<'a> World<'a> {
             }
             Happening::Knock(..) | Happening::Due(..) => {}
             Happening::Ring(setting) => self.ring(setting),
+            Happening::Asks => self.ask(),
             Happening::LetsGo(keeper) => self.lets_go(keeper),
             Happening::Dumped(task, birth) => self.dumped(task, birth),
             Happening::Drove => self.drove(),

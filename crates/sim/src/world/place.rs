@@ -169,7 +169,7 @@ impl World<'_> {
             Looked::Refused => self.refuse(candidate),
             Looked::Ours => self.checks.fail("lock", "two supervisors have the place".into()),
             Looked::Waits => {
-                self.checks.fail("lock", "another supervisor waits beside one that lives".into())
+                self.checks.fail("lock", "another supervisor waits beside one that lives".into());
             }
         }
     }

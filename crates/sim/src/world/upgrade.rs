@@ -31,6 +31,7 @@ impl World<'_> {
         self.log.note(self.now, "upgraded");
         self.log.say(self.now, "supervisor", "is another program now");
         (self.upgraded, self.killed) = (false, false);
+        self.counter.hand_over();
         self.died = self.now;
         self.look_later();
         self.unheard.extend(self.heard.take());

@@ -6,6 +6,7 @@
 mod broken;
 mod found;
 mod killed;
+mod people;
 mod pools;
 mod second;
 
