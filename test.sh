@@ -103,7 +103,8 @@ tail -n +1 -f --pid="$cargo" "$log" |
 wait "$cargo" || status=1
 trap - INT TERM
 
-# A minute of seeds that nobody has played yet: the supervisor on paper, as it is, killed once, and with a pool. They are the commit's own,
+# A minute of seeds that nobody has played yet: the supervisor on paper, as it is, killed once, and with a pool; and
+# jobs that workers lease. They are the commit's own,
 # so that whoever tests the same commit plays the same seeds. What fails is told with the command that plays it again.
 commit=$(git rev-parse --verify --quiet --short=12 HEAD || echo 0)
 soak() { step timeout 600 target/debug/doula sim soak --seeds "$@" --first "$((0x$commit))" || status=1; }
@@ -111,6 +112,7 @@ if [ -x target/debug/doula ]; then
     soak 50000
     soak 50000 --kill
     soak 35000 --pool --kill
+    soak 10000 --leases --kill
 fi
 
 printf '\n== summary\n'

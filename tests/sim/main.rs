@@ -49,12 +49,27 @@ fn a_broken_supervisor_is_found_and_its_smallest_scenario_fails_again() {
 
 #[test]
 fn a_soak_finds_nothing_wrong_with_and_without_the_death_of_the_supervisor() {
-    for more in [&["--first", "100000"][..], &["--first", "200000", "--kill"][..]] {
+    for more in
+        [&["--first", "100000"][..], &["--first", "200000", "--kill"][..], &["--leases", "--kill"][..]]
+    {
         let words: Vec<&str> = ["soak", "--seeds", "300"].iter().chain(more).copied().collect();
         let soak = doula(&words);
         assert_eq!(soak.status.code(), Some(0), "{}", text(&soak));
         assert!(text(&soak).contains("300 seeds"), "{}", text(&soak));
     }
+}
+
+#[test]
+fn leases_are_played_by_seed_with_any_death_and_cut_as_the_command_says() {
+    let words = "run --leases --seed 900 --kill-worker 40:2 --kill-at 200 --without t3,late --trace";
+    let words: Vec<&str> = words.split(' ').collect();
+    let (first, second) = (doula(&words), doula(&words));
+    assert_eq!(first.status.code(), Some(0), "{}", text(&first));
+    assert_eq!(text(&first), text(&second));
+    assert!(text(&first).contains("t4: twice:") && !text(&first).contains("t3: "), "{}", text(&first));
+    assert!(text(&first).contains("run          is killed"), "{}", text(&first));
+    let family = doula(&["run", "--seed", "1", "--without", "t3"]);
+    assert_eq!(family.status.code(), Some(2), "{}", text(&family));
 }
 
 #[test]

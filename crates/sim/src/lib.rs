@@ -20,6 +20,7 @@
 extern crate alloc;
 
 pub mod kernel;
+pub mod leases;
 pub mod oracle;
 pub mod pools;
 pub mod program;

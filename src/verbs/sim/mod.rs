@@ -1,5 +1,6 @@
 //! `doula sim`: Linux on paper.
 
+mod cases;
 mod load;
 mod play;
 mod run;

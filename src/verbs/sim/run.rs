@@ -1,8 +1,10 @@
 //! `doula sim run`: one scenario.
 
+use super::cases::{self, Played};
 use super::tell::{Answer, Finding, events};
 use crate::error::{Exit, Failure, Kind, Outcome};
 use crate::ui::Ui;
+use doula_sim::leases;
 use doula_sim::world::{Breakage, Cut, Habit, Options, Scenario, run as play};
 
 /// Plays the scenario of one seed
@@ -32,7 +34,15 @@ pub(crate) struct Args {
     #[arg(long)]
     pool: bool,
 
-    /// Kill the supervisor with SIGKILL before this step of it
+    /// The case is jobs, which the workers of a run lease: whatever workers may do, and die of
+    #[arg(long, conflicts_with_all = ["pool", "broken", "kill_again"])]
+    leases: bool,
+
+    /// Kill the worker of this slot with SIGKILL before this step of anybody
+    #[arg(long, value_name = "STEP:SLOT", requires = "leases", value_parser = step_and_slot)]
+    kill_worker: Option<(u64, u32)>,
+
+    /// Kill the supervisor (or the run of jobs) with SIGKILL before this step of it (of anybody)
     #[arg(long, value_name = "STEP")]
     kill_at: Option<u64>,
 
@@ -40,9 +50,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "STEPS", requires = "kill_at")]
     kill_again: Option<u64>,
 
-    /// Leave these services (s0), deeds of people (d0), clients (clients) and faults out
+    /// Leave these services (s0), deeds of people (d0), clients (clients), what happens to jobs (t1), and faults out
     #[arg(long, value_name = "LIST", default_value = "", hide_default_value = true, value_parser = cut)]
-    without: Cut,
+    without: Without,
 
     /// Break the supervisor on purpose: reaps-once, kills-by-number, loses-timers …
     #[arg(long, value_name = "HOW", value_parser = breakage)]
@@ -53,8 +63,28 @@ pub(crate) struct Args {
     json: bool,
 }
 
-fn cut(text: &str) -> Result<Cut, String> {
-    text.parse()
+/// What is left out, by whoever understands it.
+#[derive(Clone, Debug)]
+struct Without {
+    family: Option<Cut>,
+    leases: Option<leases::Cut>,
+}
+
+fn cut(text: &str) -> Result<Without, String> {
+    let (family, leases) = (text.parse::<Cut>(), text.parse().ok());
+    match (family, leases) {
+        (Err(error), None) => Err(error),
+        (family, leases) => Ok(Without { family: family.ok(), leases }),
+    }
+}
+
+fn step_and_slot(text: &str) -> Result<(u64, u32), String> {
+    let parts = text.split_once(':').and_then(|(step, slot)| Some((step.parse().ok()?, slot.parse().ok()?)));
+    parts.ok_or_else(|| "it is like 17:2, a step and a slot".to_owned())
+}
+
+fn other_kind() -> Failure {
+    Failure::usage("--without names what this kind of scenario does not have".to_owned())
 }
 
 pub(super) fn breakage(text: &str) -> Result<Breakage, String> {
@@ -70,9 +100,24 @@ pub(super) fn scenario(seed: u64, pool: bool) -> Scenario {
 
 /// Plays it.
 pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
+    if args.leases {
+        let options = leases::Options {
+            keep_lines: args.trace,
+            kill_at: args.kill_worker,
+            kill_run_at: args.kill_at,
+            broken: None,
+        };
+        let cut = args.without.leases.ok_or_else(other_kind)?;
+        return cases::run(&Played { seed: args.seed, calm: args.calm, cut, options }, args.json, ui);
+    }
+    family(args, ui)
+}
+
+/// The scenario of a family.
+fn family(args: Args, ui: &mut Ui) -> Outcome {
     let scenario = scenario(args.seed, args.pool);
     let scenario = if args.calm { scenario.undisturbed() } else { scenario };
-    let small = scenario.without(&args.without);
+    let small = scenario.without(&args.without.family.ok_or_else(other_kind)?);
     let options = Options {
         most_events: args.steps,
         keep_lines: args.trace,
@@ -84,7 +129,7 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
         introduce(&small, ui)?;
     }
     let report = play(&small, &options);
-    events(&report, args.json, ui)?;
+    events(&report.lines, args.json, ui)?;
     let plain = Options { keep_lines: false, ..options };
     let finding = Finding::of(&scenario.without(&Cut::default()), &plain, args.calm)
         .filter(|_| report.violation.is_some());

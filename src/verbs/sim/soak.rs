@@ -1,5 +1,6 @@
 //! `doula sim soak`: seed after seed.
 
+use super::cases::Played;
 use super::run::{breakage, scenario};
 use super::tell::{Finding, replay};
 use crate::error::{Exit, Kind, Outcome};
@@ -45,6 +46,10 @@ pub(crate) struct Args {
     #[arg(long)]
     pool: bool,
 
+    /// Each case is jobs that workers lease; with --kill a worker is killed, or the run itself
+    #[arg(long, conflicts_with_all = ["pool", "broken"])]
+    leases: bool,
+
     /// Kill the supervisor of each seed before a step that the seed chooses
     #[arg(long)]
     kill: bool,
@@ -77,12 +82,37 @@ struct Shared<'a> {
     events: AtomicU64,
     played: AtomicU64,
     over: AtomicBool,
-    failed: Mutex<Option<(u64, Options)>>,
+    failed: Mutex<Option<Failed>>,
+}
+
+/// A seed that failed, and how it was played.
+#[derive(Clone, Debug)]
+enum Failed {
+    Family(u64, Options),
+    Leases(Played),
+}
+
+impl Failed {
+    const fn seed(&self) -> u64 {
+        match self {
+            Failed::Family(seed, _) => *seed,
+            Failed::Leases(played) => played.seed,
+        }
+    }
+
+    fn finding(&self, pool: bool) -> Option<Finding> {
+        match self {
+            Failed::Family(seed, options) => Finding::of(&scenario(*seed, pool), options, false),
+            Failed::Leases(played) => played.finding(),
+        }
+    }
 }
 
 thread_local! {
     /// The seed that this thread plays, and how, for who reads of a panic.
     static PLAYED: Cell<Option<(u64, bool, Options)>> = const { Cell::new(None) };
+    /// The command of the case that this thread plays.
+    static CASE: Cell<Option<String>> = const { Cell::new(None) };
 }
 
 /// Plays.
@@ -105,14 +135,13 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
             scope.spawn(|| shared.work());
         }
     });
-    let failed = shared.failed.lock().map_or(None, |failed| *failed);
-    let violation =
-        failed.and_then(|(seed, options)| Finding::of(&scenario(seed, args.pool), &options, false));
+    let failed = shared.failed.lock().map_or(None, |failed| failed.clone());
+    let violation = failed.as_ref().and_then(|failed| failed.finding(args.pool));
     let (seeds, events) = (shared.played.into_inner(), shared.events.into_inner());
     let seconds = began.elapsed().as_secs_f64();
     let rate = events as f64 / seconds;
     let exit = if failed.is_some() { Kind::Ended.exit() } else { Exit::OK };
-    let failed_seed = failed.map(|(seed, _)| seed);
+    let failed_seed = failed.as_ref().map(Failed::seed);
     if args.json {
         let events_per_second = rate;
         ui.json(&Answer { seeds, events, seconds, events_per_second, failed_seed, violation })?;
@@ -142,6 +171,33 @@ impl Shared<'_> {
     }
 
     fn play(&self, seed: u64) {
+        let failed = if self.args.leases { self.leases(seed) } else { self.family(seed) };
+        self.played.fetch_add(1, Ordering::Relaxed);
+        if let Some(failed) = failed {
+            self.over.store(true, Ordering::Relaxed);
+            if let Ok(mut first) = self.failed.lock() {
+                first.get_or_insert(failed);
+            }
+        }
+    }
+
+    fn leases(&self, seed: u64) -> Option<Failed> {
+        let mut played = Played::of(seed);
+        let mut report = play_case(&played);
+        if self.args.kill && report.violation.is_none() {
+            self.events.fetch_add(report.steps, Ordering::Relaxed);
+            let at = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) % report.steps.max(1) + 1;
+            match seed % 3 {
+                0 => played.options.kill_run_at = Some(at),
+                slot => played.options.kill_at = Some((at, slot as u32)),
+            }
+            report = play_case(&played);
+        }
+        self.events.fetch_add(report.steps, Ordering::Relaxed);
+        report.violation.map(|_| Failed::Leases(played))
+    }
+
+    fn family(&self, seed: u64) -> Option<Failed> {
         let scenario = scenario(seed, self.args.pool);
         let mut options =
             Options { most_events: self.args.steps, broken: self.args.broken, ..Options::default() };
@@ -152,14 +208,16 @@ impl Shared<'_> {
             report = play_named(&scenario, &options);
         }
         self.events.fetch_add(report.events, Ordering::Relaxed);
-        self.played.fetch_add(1, Ordering::Relaxed);
-        if report.violation.is_some() {
-            self.over.store(true, Ordering::Relaxed);
-            if let Ok(mut failed) = self.failed.lock() {
-                failed.get_or_insert((seed, options));
-            }
-        }
+        report.violation.map(|_| Failed::Family(seed, options))
     }
+}
+
+/// Plays a case so that a panic can be told by its command.
+fn play_case(played: &Played) -> doula_sim::leases::Report {
+    CASE.set(Some(played.command()));
+    let report = played.play();
+    CASE.set(None);
+    report
 }
 
 /// Plays so that a panic can be told by its command.
@@ -179,6 +237,9 @@ fn tell_the_seed_of_a_panic() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         before(panic);
+        if let Some(command) = CASE.take() {
+            Ui::new(Color::Never).note(&format!("while playing: {command}"));
+        }
         if let Some((seed, pool, options)) = PLAYED.get() {
             let command = replay(&scenario(seed, pool), &options, false, &Cut::default());
             Ui::new(Color::Never).note(&format!("while playing: {command}"));

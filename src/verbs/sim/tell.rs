@@ -2,7 +2,7 @@
 
 use crate::error::Failure;
 use crate::ui::{Ui, escape};
-use doula_sim::world::{Cut, Options, Report, Scenario, shrink};
+use doula_sim::world::{Cut, Line, Options, Report, Scenario, shrink};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -21,9 +21,9 @@ pub(super) struct Answer {
 /// A violation, with the command that shows it in its smallest form.
 #[derive(Debug, Serialize)]
 pub(super) struct Finding {
-    check: &'static str,
-    text: String,
-    replay: String,
+    pub(super) check: &'static str,
+    pub(super) text: String,
+    pub(super) replay: String,
 }
 
 /// One event, for programs.
@@ -88,9 +88,9 @@ pub(super) fn replay(scenario: &Scenario, options: &Options, calm: bool, cut: &C
 }
 
 /// The events, one line each.
-pub(super) fn events(report: &Report, json: bool, ui: &mut Ui) -> Result<(), Failure> {
+pub(super) fn events(lines: &[Line], json: bool, ui: &mut Ui) -> Result<(), Failure> {
     let mut text = String::new();
-    for line in &report.lines {
+    for line in lines {
         if json {
             ui.json(&Event { at: line.at.as_nanos(), who: &line.who, what: &line.what })?;
         } else {

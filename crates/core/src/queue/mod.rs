@@ -14,8 +14,11 @@
 //! When a worker dies that has several tasks, or takes too long, nobody knows which of them it was: they are tried again one by one, each alone
 //! with its worker ([`Policy::deaths`]); for that, one worker gets nothing else.
 
+mod answers;
+mod desk;
 pub mod far;
 mod growth;
+mod hands;
 mod hiring;
 mod median;
 mod policy;
@@ -23,7 +26,10 @@ mod policy;
 #[cfg(test)]
 mod tests;
 
+pub use answers::Answers;
+pub use desk::{Desk, Facts, Leave, NotIts, Parting};
 pub use growth::Growth;
+pub use hands::{Hands, Has, Run};
 pub use hiring::Hiring;
 pub use policy::{Counts, Halt, HaltLimit, HaltOn, Pause, Policy, RetryOn, Timeout};
 
@@ -584,7 +590,23 @@ impl Queue {
         row.push_front(attempt);
     }
 
+    /// Who is gone cannot be given what it has not been given yet.
+    fn withdraw(&mut self, now: Time, slot: SlotId) {
+        let is_its = |action: &Action| matches!(action, Action::Lease { slot: whose, .. } if *whose == slot);
+        if !self.actions.iter().any(is_its) {
+            return;
+        }
+        let (its, rest): (Vec<Action>, Vec<Action>) = self.actions.drain(..).partition(is_its);
+        self.actions.extend(rest);
+        for action in its.into_iter().rev() {
+            if let Action::Lease { task, .. } = action {
+                self.returned(now, slot, task);
+            }
+        }
+    }
+
     fn died(&mut self, now: Time, slot: SlotId, failure: Failure) {
+        self.withdraw(now, slot);
         let Some(place) = self.slots.remove(&slot) else { return };
         self.leased -= place.tasks;
         let alone = place.tasks == 1;

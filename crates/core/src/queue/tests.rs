@@ -371,6 +371,22 @@ fn a_task_that_its_worker_never_took_goes_to_another_and_is_not_blamed() {
 }
 
 #[test]
+fn what_was_not_given_out_yet_when_its_worker_died_waits_on_and_is_not_blamed() {
+    let policy = Policy { window: 2, deaths: 1, ..Policy::PLAIN };
+    let mut queue = queue(policy, 1, 4);
+    assert_eq!(leases(&mut queue), [(1, 1, 1), (1, 2, 1)]);
+    // One worker said both, and nobody has given out what follows from the first when the second is heard.
+    queue.handle(at(1), end(1, 1, None));
+    queue.handle(at(1), end(1, 2, Some(Failure::Protocol)));
+    queue.handle(at(1), Event::Died { slot: 1, failure: Failure::Protocol });
+    let told = actions(&mut queue);
+    assert_eq!(verdicts(&told), [(1, Verdict::Done, 1), (2, Verdict::Failed(Failure::Protocol), 1)]);
+    assert!(!told.iter().any(|action| matches!(action, Action::Lease { .. })), "{told:?}");
+    queue.handle(at(2), Event::Open(1));
+    assert_eq!(leases(&mut queue), [(1, 3, 1), (1, 4, 1)]);
+}
+
+#[test]
 fn who_ends_in_whatever_way_with_a_task_is_a_death_that_counts() {
     let mut queue = queue(Policy { deaths: 2, ..Policy::PLAIN }, 1, 1);
     for attempt in 1..=2 {

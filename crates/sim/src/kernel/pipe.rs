@@ -211,6 +211,30 @@ impl Kernel {
         }
     }
 
+    /// How much is in the pipe of a descriptor and was not read: ioctl(2) `FIONREAD`, which either end answers. 0 where there is none.
+    pub fn unread(&self, task: TaskId, fd: i32) -> usize {
+        self.pipe_of(task, fd).map_or(0, |(pipe, _)| pipe.bytes.len())
+    }
+
+    /// Whether poll(2) would find the end of a pipe ready: the one for reading when there is something to read or nobody is left who
+    /// writes, the one for writing when a page is free or nobody is left who reads.
+    pub fn pipe_is_ready(&self, task: TaskId, fd: i32) -> bool {
+        self.pipe_of(task, fd).is_some_and(|(pipe, reads)| match reads {
+            true => !pipe.bytes.is_empty() || pipe.writers == 0,
+            false => !pipe.is_full() || pipe.readers == 0,
+        })
+    }
+
+    /// The pipe of a descriptor, and whether that is the end for reading.
+    fn pipe_of(&self, task: TaskId, fd: i32) -> Option<(&Pipe, bool)> {
+        match self.open[self.open_of(task, fd).ok()?].what {
+            What::ReadEnd(pipe) => Some((&self.pipes[pipe], true)),
+            What::WriteEnd(pipe) => Some((&self.pipes[pipe], false)),
+            What::File(..) | What::Pidfd(_) | What::Listener(_) | What::Connection(_) => None,
+            What::Master(_) | What::Slave(_) => None,
+        }
+    }
+
     /// The last open file of an end is closed: the other end learns of it.
     pub(crate) fn close_end(&mut self, pipe: PipeId, readers: bool) {
         let row = &mut self.pipes[pipe];

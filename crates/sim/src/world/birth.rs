@@ -25,7 +25,7 @@ pub(super) const DAMAGED: &str = "/bin/damaged";
 const TOO_LONG: usize = 200_000;
 
 /// The smallest file that Linux executes: an ELF header and one segment.
-pub(super) fn executable() -> Vec<u8> {
+pub(crate) fn executable() -> Vec<u8> {
     let mut bytes = alloc::vec![0; 120];
     bytes[..16].copy_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
     let fields: [(usize, u16); 7] = [(16, 2), (18, 62), (20, 1), (32, 64), (52, 64), (54, 56), (56, 1)];

@@ -38,11 +38,13 @@ mod stage;
 mod takeover;
 mod upgrade;
 
+pub(crate) use birth::executable;
 pub use breakage::Breakage;
 pub use checks::Violation;
 pub use faults::{Fault, SITES, Site, Sites};
 pub use habit::Habit;
 pub use log::Line;
+pub(crate) use log::Log;
 pub use play::{Options, Report, run};
 pub use scenario::{Cut, Deed, Machine, Member, Scenario};
 pub use shrink::{Smallest, shrink};
@@ -66,7 +68,6 @@ use doula_model::service::ServiceSpec;
 use doula_model::signal::Signal;
 use doula_model::time::Time;
 use faults::Faults;
-use log::Log;
 use stage::Stage;
 use takeover::Keeper;
 
@@ -294,8 +295,8 @@ impl<'a> World<'a> {
 
     /// The disk, and what is planned.
     fn furnish(&mut self) {
-        self.kernel.install(birth::PROGRAM, true, &birth::executable());
-        self.kernel.install(birth::BUSY, true, &birth::executable());
+        self.kernel.install(birth::PROGRAM, true, &executable());
+        self.kernel.install(birth::BUSY, true, &executable());
         self.kernel.install(birth::REFUSED, false, b"");
         self.kernel.install(birth::DAMAGED, true, b"\x7fELF");
         self.kernel.install("/dev/null", false, b"");

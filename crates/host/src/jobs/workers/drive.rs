@@ -5,13 +5,12 @@ use super::super::beside::{Looks, Source, is_shortage};
 use super::super::bounds::Bounds;
 use super::super::memory::Deaths;
 use super::super::{Flow, Identity, Next, Settings, Stop};
-use super::hands::Has;
 use super::worker::{Worker, WorkerError};
 use super::{Rules, Tasks};
 use crate::child::os_error;
 use crate::room;
 use crate::signals::Held;
-use doula_core::queue::{Action, Counts, Event, Hiring, Queue, SlotId};
+use doula_core::queue::{Action, Counts, Event, Has, Hiring, Queue, SlotId};
 use doula_model::plan::{Errno, Rlimit};
 use doula_model::task::TaskId;
 use doula_model::time::Time;
@@ -358,7 +357,7 @@ where
         let Some(worker) = self.workers.get_mut(&slot) else { return Ok(()) };
         let work = &mut *self.work;
         worker.wire.ask(has, &mut |task, line| work.ask(task, line))?;
-        worker.hands.add(has);
+        worker.desk.hands.add(has);
         self.send_to(slot);
         Ok(())
     }

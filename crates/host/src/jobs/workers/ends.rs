@@ -2,31 +2,18 @@
 
 use super::super::{SlotId, TaskId};
 use super::drive::{Part, Shop, token};
-use super::hands::Run;
 use super::wire::{Heard, Said};
 use super::worker::Worker;
 use super::{Answer, Death, NoAnswer, Tasks};
 use crate::child::os_error;
-use doula_core::queue::Event;
+use doula_core::queue::{Event, Facts, Leave, NotIts, Run};
 use doula_model::plan::Errno;
-use doula_model::signal::Signal;
 use doula_model::task::Failure;
 use doula_sys::poll::Interest;
 use doula_sys::time;
 use std::io;
 use std::ops::DerefMut;
 use std::time::{Duration, Instant};
-
-/// Why a worker leaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Leave {
-    /// Its process has ended.
-    Ended,
-    /// It answered what is no answer, and is not believed any more.
-    Lied,
-    /// It did so, but not to the task that it has.
-    LiedBefore,
-}
 
 /// What a worker said.
 enum Answered {
@@ -47,16 +34,12 @@ fn hear(worker: &mut Worker, work: &mut (impl Tasks + ?Sized), run: &mut Run) ->
             Ok(Some(other)) => return other,
             Ok(None) => return Answered::Nothing,
             Err(NoAnswer { why, of }) => {
-                let before = of.is_some() && of == worker.last;
-                return Answered::Wrong(why, if before { Leave::LiedBefore } else { Leave::Lied });
+                return Answered::Wrong(why, worker.desk.lied(of));
             }
         };
-        if run.count == 0 {
-            run.first = done;
-        } else if done.0 != run.first.0 + u64::from(run.count) {
+        if !run.joins(done) {
             return Answered::Done(done);
         }
-        run.count += 1;
     }
 }
 
@@ -65,25 +48,23 @@ fn hear_one(worker: &mut Worker, work: &mut (impl Tasks + ?Sized)) -> Result<Opt
     let (task, answer) = match said {
         Said::Leaves => return Ok(Some(Answered::Leaves)),
         Said::Line(line) => {
-            let task = worker.hands.first().ok_or_else(|| NoAnswer::unasked(line))?;
-            let several = worker.hands.single().is_none();
-            let task = if several { work.whose(line).unwrap_or(task) } else { task };
-            if !worker.hands.has(task) {
-                return Err(NoAnswer::stray(task));
-            }
+            let task = worker.desk.addressee(|| work.whose(line)).map_err(|why| match why {
+                NotIts::Unasked => NoAnswer::unasked(line),
+                NotIts::Stray(task) => NoAnswer::stray(task),
+            })?;
             (task, work.answer(task, line)?)
         }
-        Said::Done(task, output) if worker.hands.has(task) => (task, work.answer(task, output)?),
-        Said::Failed(task, why) if worker.hands.has(task) => {
+        Said::Done(task, output) if worker.desk.hands.has(task) => (task, work.answer(task, output)?),
+        Said::Failed(task, why) if worker.desk.hands.has(task) => {
             work.failed(task, why);
             (task, Answer::Failed)
         }
         Said::Done(task, _) | Said::Failed(task, _) => return Err(NoAnswer::stray(task)),
     };
-    if worker.wire.is_lines() && worker.hands.single().is_some() && worker.wire.has_more() {
+    if worker.wire.is_lines() && worker.desk.hands.single().is_some() && worker.wire.has_more() {
         return Err(NoAnswer::twice());
     }
-    worker.has_answered(task);
+    worker.desk.has_answered(task);
     Ok(Some(if answer == Answer::Done { Answered::Done(task) } else { Answered::Failed(task) }))
 }
 
@@ -97,7 +78,7 @@ where
 {
     pub(super) fn hear(&mut self, slot: SlotId) -> io::Result<()> {
         let Some(worker) = self.workers.get_mut(&slot) else { return Ok(()) };
-        let task = worker.hands.first();
+        let task = worker.desk.hands.first();
         let work = &mut *self.work;
         if !worker.hear(&mut |line| work.said(slot, task, line))? {
             // Its end would be reported for ever.
@@ -120,7 +101,7 @@ where
     }
 
     fn take_answers(&mut self, slot: SlotId) -> io::Result<()> {
-        let mut run = Run { slot, first: TaskId(0), count: 0 };
+        let mut run = Run::new(slot);
         loop {
             let Some(worker) = self.workers.get_mut(&slot) else { return Ok(()) };
             let heard = hear(worker, &mut *self.work, &mut run);
@@ -149,16 +130,17 @@ where
     /// A worker that has answered enough is told to end; one that was asked to end does not get around it by an answer.
     fn renew(&mut self, slot: SlotId) {
         let (most, growth) = (self.rules.max_tasks, self.rules.max_growth);
-        let absent = self.workers.values().filter(|worker| worker.worn || worker.answered == 0).count();
+        let absent =
+            self.workers.values().filter(|worker| worker.desk.worn || worker.desk.answered == 0).count();
         let absent = SlotId::try_from(absent).unwrap_or(SlotId::MAX);
         let Some(worker) = self.workers.get_mut(&slot) else { return };
-        let enough = most.is_some_and(|most| worker.answered >= most.get())
+        let enough = most.is_some_and(|most| worker.desk.answered >= most.get())
             || growth.is_some_and(|bytes| worker.grows(bytes.get()));
-        worker.worn |= enough && absent < self.rules.absent() || worker.interrupted;
-        if !worker.worn {
+        worker.desk.worn |= enough && absent < self.rules.absent() || worker.desk.interrupted;
+        if !worker.desk.worn {
             return;
         }
-        if worker.hands.is_empty() {
+        if worker.desk.hands.is_empty() {
             worker.dismiss(self.rules.settings.policy.grace);
         }
         self.tell(Event::Leaves(slot));
@@ -168,17 +150,17 @@ where
     fn let_go(&mut self, slot: SlotId) {
         let Some(worker) = self.workers.get_mut(&slot) else { return };
         worker.dismiss(self.rules.settings.policy.grace);
-        worker.worn = true;
+        worker.desk.worn = true;
         // Who did nothing before it left is as one that died at its start.
-        worker.dismissed = worker.answered > 0;
-        let left = worker.hands.take_all();
+        worker.desk.dismissed = worker.desk.answered > 0;
+        let left = worker.desk.hands.take_all();
         self.tell(Event::Leaves(slot));
         left.for_each(|has| self.tell(Event::Returned { slot, task: has.task }));
     }
 
     fn banish(&mut self, slot: SlotId, why: String, leave: Leave) -> io::Result<()> {
         let Some(mut worker) = self.workers.remove(&slot) else { return Ok(()) };
-        if !worker.dismissed {
+        if !worker.desk.dismissed {
             worker.fault = Some(why);
         }
         self.part_with(worker, leave)
@@ -204,46 +186,32 @@ where
 
     /// Tells the queue that a worker gets no more, and what of its task; who is left of it is killed.
     fn part_with(&mut self, mut worker: Worker, leave: Leave) -> io::Result<()> {
-        // By itself, and not because of us.
-        let killed = worker.killed;
-        let by_itself = leave == Leave::Ended && !killed;
+        let by_itself = worker.desk.ends_by_itself(leave);
         if by_itself {
             // Its pipes were closed by its end.
-            let torn = worker.wire.has_more() && !worker.hands.is_empty();
+            let torn = worker.wire.has_more() && !worker.desk.hands.is_empty();
             worker.fault = torn.then(|| UNFINISHED.to_owned());
         }
         // What is not read yet is counted while its pipe is whole; whoever is killed may not fill the other one for ever.
-        let single = worker.hands.single();
-        let innocent = worker.wire.took_nothing(single.is_some()) || leave == Leave::LiedBefore;
+        let took_nothing = worker.wire.took_nothing(worker.desk.hands.single().is_some());
+        let status = worker.child.try_wait();
+        let (slot, first) = (worker.slot, worker.desk.hands.first());
+        let oom_kills = worker.bound.newly_killed();
+        // Of a worker that lives on, descendants may have been killed before.
+        let oom = || oom_kills.map_or_else(|| self.ooms.any(), |count| count > 0);
+        let parting = worker.desk.part(Facts { leave, status, took_nothing }, oom);
         worker.kill()?;
-        let (slot, first) = (worker.slot, worker.hands.first());
         let work = &mut *self.work;
         worker.error.finish(&mut |_, line| work.said(slot, first, line))?;
         self.unwatch(&worker);
-        let innocent = innocent && !worker.interrupted;
-        let count = worker.hands.count();
-        let blamed = if innocent { 0 } else { count };
-        let status = worker.child.try_wait();
-        let in_vain = worker.answered == 0 && blamed == 0 && !worker.dismissed;
-        let oom_kills = worker.bound.newly_killed();
-        let failure = match status.map(Failure::of) {
-            _ if leave != Leave::Ended => Failure::Protocol,
-            Some(Some(Failure::Signal(Signal::KILL))) if killed => Failure::Lost,
-            // Of a worker that lives on, descendants may have been killed before.
-            Some(Some(Failure::Signal(Signal::KILL)))
-                if oom_kills.map_or_else(|| self.ooms.any(), |count| count > 0) =>
-            {
-                Failure::OutOfMemory
-            }
-            Some(Some(failure)) => failure,
-            Some(None) | None => Failure::Lost,
-        };
-        let task = single.filter(|_| blamed > 0);
+        let (task, suspects, in_vain) = (parting.task, parting.suspects, parting.in_vain);
+        if parting.took_some {
+            self.hiring.served();
+        }
         let (pid, why) = (worker.child.pid(), worker.fault.clone());
         let status = status.filter(|_| by_itself);
-        let death = Death { slot, pid, task, suspects: blamed, status, why, oom_kills };
-        let left = if innocent { worker.hands.take_all().collect() } else { Vec::new() };
-        let (born, dismissed, number) = (worker.born, worker.dismissed, worker.number);
+        let death = Death { slot, pid, task, suspects, status, why, oom_kills };
+        let (born, dismissed, number) = (worker.born, worker.desk.dismissed, worker.number);
         worker.until = Some(Instant::now() + GONE_WITHIN);
         worker.gone_by = worker.until;
         self.leaving.insert(number, worker);
@@ -251,12 +219,7 @@ where
         if !dismissed {
             self.work.died(&death);
         }
-        self.tell(Event::Leaves(slot));
-        left.into_iter().for_each(|has| self.tell(Event::Returned { slot, task: has.task }));
-        if let Some((task, _)) = task.filter(|_| failure == Failure::Protocol) {
-            self.tell(Event::Ended { slot, task, failure: Some(failure) });
-        }
-        self.tell(Event::Died { slot, failure });
+        parting.events(slot).for_each(|event| self.tell(event));
         if in_vain && self.hiring.in_vain(time::monotonic(), born) {
             self.work.hopeless(&death);
             self.tell(Event::Stop { now: false });

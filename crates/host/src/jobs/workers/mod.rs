@@ -50,12 +50,10 @@
 //! Lines are one [`Protocol`] of three. By frames a worker may have several tasks at once ([`window`](super::Policy::window), and
 //! [`batch`](super::Policy::batch) of them in one frame); [`serve()`] is the other side of these, for workers in Rust.
 
-mod answers;
 mod drive;
 mod ends;
 mod frames;
 mod functions;
-mod hands;
 pub mod pool;
 mod ring;
 mod serve;

@@ -101,6 +101,14 @@ impl Numbers {
 }
 
 #[test]
+fn who_answers_and_says_nonsense_behind_it_costs_no_task_that_it_was_never_given() {
+    let mut rules = rules(1);
+    rules.settings.policy.window = 2;
+    let program = r"while read n; do if [ $n = 7 ]; then printf '7\nhm\n'; else echo $n; fi; done";
+    assert_eq!(whole(rules, program).odd(), [(8, Verdict::Failed(Failure::Protocol), 1)]);
+}
+
+#[test]
 fn a_task_that_kills_two_workers_is_the_only_one_that_fails_however_it_kills_them() {
     let ends = [
         ("kill -KILL $$", Failure::Signal(crate::Signal::KILL)),

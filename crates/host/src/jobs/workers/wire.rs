@@ -1,13 +1,12 @@
 //! How one worker is asked and answers: by lines over two pipes, by frames over a socket, or by frames through a ring.
 
 use super::super::TaskId;
-use super::answers::Answers;
 use super::frames::{Inbox, Kind, Outbox, VERSION, add_item};
-use super::hands::Has;
 use super::ring::{self, Ring, Way};
-use super::{Protocol, Rules};
+use super::{LONGEST_ANSWER, Protocol, Rules};
 use crate::child::{Child, os_error};
 use crate::{Command, Stdio};
+use doula_core::queue::{Answers, Has};
 use doula_model::plan::Errno;
 use doula_sys::fd::{self, AsFd, BorrowedFd, OwnedFd};
 use doula_sys::poll;
@@ -93,7 +92,7 @@ impl Ends {
         let output = child.stdout.take().ok_or_else(frames)?;
         fd::set_nonblocking(&input, true).map_err(os_error)?;
         fd::set_nonblocking(&output, true).map_err(os_error)?;
-        let answers = Answers::new(rules.skips_blank);
+        let answers = Answers::new(LONGEST_ANSWER, rules.skips_blank);
         Ok(Wire::Lines(Lines {
             input: Some(input),
             output,
@@ -307,16 +306,18 @@ impl Lines {
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<Heard> {
-        match self.output.read(buffer) {
-            Ok(0) => Ok(Heard::End("it closed its standard output")),
-            Ok(count) => {
-                self.answers.add(buffer.get(..count).unwrap_or_default());
-                Ok(Heard::Some)
-            }
-            Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {
-                Ok(Heard::Nothing)
-            }
-            Err(error) => Err(error),
+        loop {
+            return match self.output.read(buffer) {
+                Ok(0) => Ok(Heard::End("it closed its standard output")),
+                Ok(count) => {
+                    self.answers.add(buffer.get(..count).unwrap_or_default());
+                    Ok(Heard::Some)
+                }
+                // Nothing means that there is nothing: its end may have been told.
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Heard::Nothing),
+                Err(error) => Err(error),
+            };
         }
     }
 }
@@ -391,15 +392,18 @@ impl Frames {
 const RESET: Heard = Heard::End("it closed its socket, and had not read what was in it");
 
 fn receive(socket: &OwnedFd, inbox: &mut Inbox, buffer: &mut [u8]) -> io::Result<Heard> {
-    match socket::receive(socket, buffer) {
-        Ok(message) if message.length == 0 => Ok(Heard::End("it closed its socket")),
-        Ok(message) => {
-            inbox.add(buffer.get(..message.length).unwrap_or_default(), message.fds);
-            Ok(Heard::Some)
-        }
-        Err(Errno::EAGAIN | Errno::EINTR) => Ok(Heard::Nothing),
-        Err(Errno::ECONNRESET) => Ok(RESET),
-        Err(errno) => Err(os_error(errno)),
+    loop {
+        return match socket::receive(socket, buffer) {
+            Ok(message) if message.length == 0 => Ok(Heard::End("it closed its socket")),
+            Ok(message) => {
+                inbox.add(buffer.get(..message.length).unwrap_or_default(), message.fds);
+                Ok(Heard::Some)
+            }
+            Err(Errno::EINTR) => continue,
+            Err(Errno::EAGAIN) => Ok(Heard::Nothing),
+            Err(Errno::ECONNRESET) => Ok(RESET),
+            Err(errno) => Err(os_error(errno)),
+        };
     }
 }
 

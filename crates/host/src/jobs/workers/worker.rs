@@ -3,14 +3,13 @@
 use super::super::bounds::{Bound, Bounds};
 use super::super::fence::Fence;
 use super::super::lines::Lines;
-use super::super::{SlotId, Stream, TaskId};
+use super::super::{SlotId, Stream};
 use super::Rules;
-use super::hands::Hands;
 use super::wire::{Ends, Heard, Sent, Wire};
 use crate::child::Child;
 use crate::room;
 use crate::{Command, CommandError, OnDrop, Signal};
-use doula_core::queue::Growth;
+use doula_core::queue::{Desk, Growth};
 use doula_model::time::Time;
 use doula_sys::{poll, time};
 use std::io;
@@ -37,22 +36,12 @@ pub(super) struct Worker {
     contain: bool,
     /// It closed its end: it is given nothing more.
     broken: bool,
-    pub(super) hands: Hands,
-    /// Whose task it answered last, and how many it answered.
-    pub(super) last: Option<TaskId>,
-    pub(super) answered: u64,
+    pub(super) desk: Desk,
     pub(super) growth: Growth,
     /// What it did wrong.
     pub(super) fault: Option<String>,
     /// When it is killed, unless it ends by itself before.
     pub(super) until: Option<Instant>,
-    /// It was asked to end its work.
-    pub(super) interrupted: bool,
-    /// It gets no more, and is told to end when it has answered what it has.
-    pub(super) worn: bool,
-    /// It was told that there is no more work for it.
-    pub(super) dismissed: bool,
-    pub(super) killed: bool,
     /// When all of it must be gone, once it has left.
     pub(super) gone_by: Option<Instant>,
 }
@@ -89,16 +78,10 @@ impl Worker {
             bound,
             contain,
             broken: false,
-            hands: Hands::default(),
-            last: None,
-            answered: 0,
+            desk: Desk::default(),
             growth: Growth::default(),
             fault: None,
             until: None,
-            interrupted: false,
-            worn: false,
-            dismissed: false,
-            killed: false,
             gone_by: None,
         })
     }
@@ -128,23 +111,13 @@ impl Worker {
         Ok(heard)
     }
 
-    /// It answered this task; whether it had it.
-    pub(super) fn has_answered(&mut self, task: TaskId) -> bool {
-        let had = self.hands.take(task);
-        if had {
-            self.last = Some(task);
-            self.answered += 1;
-        }
-        had
-    }
-
     /// Whether its memory grows by so many bytes with each task. It is looked at now and then.
     pub(super) fn grows(&mut self, bytes: u64) -> bool {
         let now = time::monotonic();
-        if self.growth.is_due(now, self.answered)
+        if self.growth.is_due(now, self.desk.answered)
             && let Some(memory) = room::grown_memory(self.child.pid())
         {
-            self.growth.note(now, self.answered, memory);
+            self.growth.note(now, self.desk.answered, memory);
         }
         self.growth.is_as_fast_as(bytes)
     }
@@ -159,7 +132,7 @@ impl Worker {
 
     /// It will be killed for this, unless it ends by itself soon.
     fn blame(&mut self, why: &str) {
-        if !self.dismissed {
+        if !self.desk.dismissed {
             self.fault.get_or_insert_with(|| why.to_owned());
             self.until.get_or_insert_with(|| Instant::now() + PATIENCE);
         }
@@ -167,14 +140,14 @@ impl Worker {
 
     /// Tells it by the end of what it is asked that there is no more work; it has this long.
     pub(super) fn dismiss(&mut self, grace: Duration) {
-        self.dismissed = true;
+        self.desk.dismissed = true;
         self.wire.finish();
         self.until = Some(Instant::now() + grace);
     }
 
     /// Asks it, and all its descendants, to end.
     pub(super) fn interrupt(&mut self) {
-        self.interrupted = true;
+        self.desk.interrupted = true;
         // Who is gone by now has ended.
         let _ = match &self.fence {
             Some(fence) => fence.signal(Signal::TERM),
@@ -184,7 +157,7 @@ impl Worker {
 
     /// Kills it with all its descendants, without waiting.
     pub(super) fn kill(&mut self) -> io::Result<()> {
-        self.killed = true;
+        self.desk.killed = true;
         self.until = None;
         match &self.fence {
             Some(fence) => fence.kill(),
@@ -213,7 +186,7 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         // Given up in the middle: with all that it has.
-        if self.killed {
+        if self.desk.killed {
             return;
         }
         let _ = match self.fence.is_none() && self.contain {
