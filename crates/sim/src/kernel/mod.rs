@@ -48,6 +48,7 @@ pub use slab::{
 };
 pub use socket::HungUp;
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use call::{Call, Caught, Look, Reply, Value};
 use cgroup::Cgroup;
@@ -82,6 +83,8 @@ pub struct Kernel {
     sockets: Slab<SocketId, Socket>,
     /// How many connections there have been.
     connections: u64,
+    /// Those whose client was a process here, which has closed its end, and the socket that they came to while it is open.
+    gone: BTreeMap<u64, Option<SocketId>>,
     nodes: Slab<NodeId, Node>,
     memories: Slab<MemoryId, Memory>,
     frames: Slab<FrameId, Frame>,
@@ -118,6 +121,7 @@ impl PartialEq for Kernel {
             && self.pipes == other.pipes
             && self.terminals == other.terminals
             && self.sockets == other.sockets
+            && self.gone == other.gone
             && self.nodes == other.nodes
             && self.memories == other.memories
             && self.frames == other.frames
@@ -143,6 +147,7 @@ impl Hash for Kernel {
         self.pipes.hash(state);
         self.terminals.hash(state);
         self.sockets.hash(state);
+        self.gone.iter().for_each(|connection| connection.hash(state));
         self.nodes.hash(state);
         self.memories.hash(state);
         self.frames.hash(state);
@@ -210,6 +215,7 @@ impl Kernel {
             terminals: Slab::default(),
             sockets: Slab::default(),
             connections: 0,
+            gone: BTreeMap::new(),
             nodes: Slab::default(),
             memories: Slab::default(),
             frames: Slab::default(),

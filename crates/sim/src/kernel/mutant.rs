@@ -202,11 +202,29 @@ pub enum Mutant {
     StackLimitIgnored,
     /// The children of a thread that ends go to init at once.
     ThreadsChildrenToInit,
+    /// A queue of connections takes as many as its backlog says.
+    BacklogExact,
+    /// A queue of connections takes any number.
+    BacklogIgnored,
+    /// accept(2) leaves a connection for the next one.
+    AcceptLeavesIt,
+    /// accept(2) sleeps also where O_NONBLOCK is set.
+    AcceptWaitsAlways,
+    /// A handler does not disturb accept(2), whatever its flags.
+    AcceptGoesOn,
+    /// A socket that listens is kept by execve(2).
+    ListenerKeptByExec,
+    /// A connection is kept by execve(2).
+    ConnectionKeptByExec,
+    /// What is written to a client that is gone arrives.
+    GoneClientReads,
+    /// A write to a client that is gone is EPIPE without SIGPIPE.
+    NoSigpipeOfSockets,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 98] = [
+    pub const ALL: [Mutant; 107] = [
         Mutant::NoAutoreap,
         Mutant::NoWaitIgnored,
         Mutant::SubreaperIgnored,
@@ -305,5 +323,14 @@ impl Mutant {
         Mutant::LateFailureReturns,
         Mutant::StackLimitIgnored,
         Mutant::ThreadsChildrenToInit,
+        Mutant::BacklogExact,
+        Mutant::BacklogIgnored,
+        Mutant::AcceptLeavesIt,
+        Mutant::AcceptWaitsAlways,
+        Mutant::AcceptGoesOn,
+        Mutant::ListenerKeptByExec,
+        Mutant::ConnectionKeptByExec,
+        Mutant::GoneClientReads,
+        Mutant::NoSigpipeOfSockets,
     ];
 }

@@ -102,6 +102,8 @@ impl Kernel {
             What::File(node, super::call::Access::Read) => Part::Done(self.read_file(open, node, most)),
             What::Master(_) | What::Slave(_) => self.read_terminal(task, open, most),
             What::Pidfd(_) => Errno::EINVAL.into(),
+            // Nothing is read of anything that can be read.
+            What::Listener(_) if most == 0 => Part::Done(Ok(Value::Bytes(Vec::new()))),
             What::Listener(_) => Errno::EINVAL.into(),
             // A client asks once, and what it asks is not kept.
             What::Connection(_) => Part::Done(Ok(Value::Bytes(Vec::new()))),
@@ -147,9 +149,8 @@ impl Kernel {
             what @ (What::Master(_) | What::Slave(_)) => self.write_terminal(task, what, bytes),
             What::Pidfd(_) => Errno::EINVAL.into(),
             What::Listener(_) => Errno::ENOTCONN.into(),
-            What::Connection(_) => {
-                self.open[open].offset += bytes.len();
-                Part::Done(Ok(Value::Number(bytes.len() as i32)))
+            What::Connection(connection) => {
+                Part::Done(self.write_connection(task, (open, connection), bytes))
             }
             What::ReadEnd(_) | What::File(..) => Errno::EBADF.into(),
         }

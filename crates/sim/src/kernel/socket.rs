@@ -6,12 +6,16 @@
 
 use super::call::{Reply, Value};
 use super::fd::What;
+use super::mutant::Mutant;
+use super::signal::From;
+use super::sigset::Code;
 use super::slab::{OpenId, SocketId, TaskId};
 use super::task::{Place, Restart, Sleep};
 use super::{Kernel, Part};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use doula_model::plan::Errno;
+use doula_model::signal::Signal;
 
 /// A socket that listens (`struct sock` in `TCP_LISTEN`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -35,7 +39,8 @@ pub enum HungUp {
 impl Kernel {
     pub(crate) fn sys_listen(&mut self, task: TaskId, backlog: u32) -> Reply {
         let socket = self.sockets.insert(Socket { backlog, queue: VecDeque::new() });
-        let fd = self.add_open(task, What::Listener(socket), true);
+        let cloexec = !self.bent(Mutant::ListenerKeptByExec);
+        let fd = self.add_open(task, What::Listener(socket), cloexec);
         fd.inspect_err(|_| drop(self.sockets.remove(socket))).map(Value::Number)
     }
 
@@ -61,7 +66,8 @@ impl Kernel {
 
     fn join(&mut self, socket: SocketId) -> Result<u64, Errno> {
         let row = self.sockets.get_mut(socket).ok_or(Errno::ECONNREFUSED)?;
-        if row.queue.len() > row.backlog as usize {
+        let waiting = row.queue.len() + usize::from(self.config.mutant == Some(Mutant::BacklogExact));
+        if waiting > row.backlog as usize && self.config.mutant != Some(Mutant::BacklogIgnored) {
             return Err(Errno::EAGAIN);
         }
         self.connections += 1;
@@ -91,14 +97,39 @@ impl Kernel {
         core::mem::take(&mut self.closed)
     }
 
-    /// A client in a process. Nobody reads what it is answered.
+    /// A client in a process: it is gone at once, so that nobody reads what it is answered. The address of a connection is that of
+    /// the socket that it came to.
     pub(crate) fn sys_connect(&mut self, task: TaskId, fd: i32) -> Reply {
-        match self.open[self.open_of(task, fd)?].what {
-            What::Listener(socket) => self.join(socket).map(|_| Value::ZERO),
-            What::Connection(_) => Err(Errno::ECONNREFUSED),
-            What::ReadEnd(_) | What::WriteEnd(_) | What::File(..) | What::Pidfd(_) => Err(Errno::ENOTSOCK),
-            What::Master(_) | What::Slave(_) => Err(Errno::ENOTSOCK),
+        let socket = match self.open[self.open_of(task, fd)?].what {
+            What::Listener(socket) => socket,
+            What::Connection(connection) => {
+                self.gone.get(&connection).copied().flatten().ok_or(Errno::ECONNREFUSED)?
+            }
+            What::ReadEnd(_) | What::WriteEnd(_) | What::File(..) | What::Pidfd(_) => {
+                return Err(Errno::ENOTSOCK);
+            }
+            What::Master(_) | What::Slave(_) => return Err(Errno::ENOTSOCK),
+        };
+        let connection = self.join(socket)?;
+        self.gone.insert(connection, Some(socket));
+        Ok(Value::ZERO)
+    }
+
+    /// Where the client is gone nobody will read it: SIGPIPE, and EPIPE also for nothing at all.
+    pub(crate) fn write_connection(
+        &mut self,
+        task: TaskId,
+        (open, connection): (OpenId, u64),
+        bytes: &[u8],
+    ) -> Reply {
+        if self.gone.contains_key(&connection) && !self.bent(Mutant::GoneClientReads) {
+            if !self.bent(Mutant::NoSigpipeOfSockets) {
+                self.send(From::Task(task, Code::User), task, Signal::PIPE, true);
+            }
+            return Err(Errno::EPIPE);
         }
+        self.open[open].offset += bytes.len();
+        Ok(Value::Number(bytes.len() as i32))
     }
 
     pub(crate) fn sys_accept(&mut self, task: TaskId, fd: i32) -> Part {
@@ -124,10 +155,11 @@ impl Kernel {
             unreachable!("only listeners are slept on")
         };
         let part = if self.sockets[socket].queue.is_empty() {
-            if self.open[open].nonblocking {
+            if self.open[open].nonblocking && !self.bent(Mutant::AcceptWaitsAlways) {
                 Errno::EAGAIN.into()
             } else if self.tasks[task].kicked {
-                Part::Interrupted(Restart::IfAsked)
+                let always = self.bent(Mutant::AcceptGoesOn);
+                Part::Interrupted(if always { Restart::Always } else { Restart::IfAsked })
             } else {
                 return Part::Sleep(Sleep::Accept(open));
             }
@@ -141,8 +173,11 @@ impl Kernel {
     fn take_next(&mut self, task: TaskId, socket: SocketId) -> Reply {
         let Some(next) = self.sockets[socket].queue.front().copied() else { return Err(Errno::EAGAIN) };
         // Without a free descriptor it goes on waiting.
-        let fd = self.add_open(task, What::Connection(next), true)?;
-        self.sockets[socket].queue.pop_front();
+        let cloexec = !self.bent(Mutant::ConnectionKeptByExec);
+        let fd = self.add_open(task, What::Connection(next), cloexec)?;
+        if !self.bent(Mutant::AcceptLeavesIt) {
+            self.sockets[socket].queue.pop_front();
+        }
         Ok(Value::Number(fd))
     }
 
@@ -161,11 +196,14 @@ impl Kernel {
     /// The last descriptor of a listener in any process is closed: whoever waits there is sent away.
     pub(crate) fn close_listener(&mut self, socket: SocketId) {
         let queue = self.sockets.remove(socket).queue;
+        self.gone.retain(|connection, _| !queue.contains(connection));
+        self.gone.values_mut().filter(|came| **came == Some(socket)).for_each(|came| *came = None);
         self.closed.extend(queue.into_iter().map(|connection| (connection, HungUp::Reset)));
     }
 
     /// The last descriptor of a connection is closed.
     pub(crate) fn close_connection(&mut self, connection: u64, answered: bool) {
+        self.gone.remove(&connection);
         let how = if answered { HungUp::Answered } else { HungUp::Silent };
         self.closed.push((connection, how));
     }

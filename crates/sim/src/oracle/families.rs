@@ -18,6 +18,8 @@ pub enum Family {
     Lives,
     /// Descriptors, pipes, and offsets that several share.
     Files,
+    /// Sockets that listen: who waits there, who takes whom, and clients that are gone.
+    Sockets,
     /// Handles of processes (pidfds).
     Handles,
     /// Signals that queue, that wait, and that are for one thread.
@@ -38,7 +40,7 @@ pub enum Family {
 
 impl Family {
     /// All of them.
-    pub const ALL: [Family; 10] = [
+    pub const ALL: [Family; 11] = [
         Family::Lives,
         Family::Files,
         Family::Handles,
@@ -49,6 +51,7 @@ impl Family {
         Family::Spaces,
         Family::Terminals,
         Family::Users,
+        Family::Sockets,
     ];
 
     /// Whether births with a chosen number are in it.
@@ -56,9 +59,12 @@ impl Family {
         matches!(self, Family::Memory | Family::Spaces)
     }
 
-    /// That of a seed.
+    /// That of a seed: of ten tens one is about sockets, and in the others each is about something else.
     pub const fn of(seed: u64) -> Family {
-        Family::ALL[(seed % Family::ALL.len() as u64) as usize]
+        match seed / 10 % 10 {
+            9 => Family::Sockets,
+            _ => Family::ALL[(seed % 10) as usize],
+        }
     }
 }
 
@@ -141,6 +147,7 @@ impl Maker {
         match self.family {
             Family::Lives => None,
             Family::Files => self.about_files(by),
+            Family::Sockets => self.about_sockets(by),
             Family::Handles => self.about_handles(by),
             Family::Signals => Some(self.about_signals(by)),
             Family::Programs => self.about_programs(by),
@@ -168,6 +175,7 @@ impl Maker {
                 2 => writes_for_nobody(child),
                 _ => a_pipe_that_does_not_block(child),
             }),
+            Family::Sockets => Some(self.socket_motif(child, place)),
             Family::Handles => Some(self.end_by_handle(parent, place)),
             Family::Signals => Some(match self.below(3) {
                 0 => self.two_alarms(child, place),
@@ -315,7 +323,7 @@ impl Maker {
         plan
     }
 
-    fn fd(&mut self) -> i32 {
+    pub(super) fn fd(&mut self) -> i32 {
         self.below(6) as i32
     }
 
@@ -385,7 +393,7 @@ impl Maker {
         }
     }
 
-    fn execution(&mut self, path: &str) -> Call {
+    pub(super) fn execution(&mut self, path: &str) -> Call {
         let args = match self.below(8) {
             0 => vec!["player".to_owned(), "x".repeat(TOO_LONG)],
             1 => Vec::new(),
@@ -511,7 +519,7 @@ fn copy_across_execve(child: usize) -> Vec<(usize, Call)> {
 }
 
 /// An execve(2) that succeeds, with the simplest arguments.
-fn execution_of_player() -> Call {
+pub(super) fn execution_of_player() -> Call {
     let program = Program { path: PLAYER.to_owned(), args: vec![PLAYER.to_owned()], env: Vec::new() };
     Call::Execve(Box::new(program))
 }

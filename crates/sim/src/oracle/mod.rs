@@ -14,6 +14,7 @@ mod families;
 mod free;
 mod paper;
 mod script;
+mod sockets;
 mod terminals;
 
 pub use bent::Bent;

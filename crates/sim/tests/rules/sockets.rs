@@ -5,7 +5,7 @@ use doula_model::plan::Errno;
 use doula_model::signal::Signal;
 use doula_sim::kernel::call::{Call, Value};
 use doula_sim::kernel::sigset::Action;
-use doula_sim::kernel::{HungUp, SocketId, TaskId};
+use doula_sim::kernel::{HungUp, Outcome, SocketId, TaskId};
 
 /// A socket with room for so many, and its descriptor.
 fn listen(world: &mut World, task: TaskId, backlog: u32) -> (SocketId, i32) {
@@ -81,4 +81,24 @@ fn k4_a_connection_ends_with_its_last_descriptor_answered_or_not() {
     world.number(worker, Call::Accept(fd));
     world.kill(init, worker, Signal::KILL);
     assert_eq!(world.take_closed(), [(connections[1], HungUp::Silent)]);
+}
+
+#[test]
+fn k5_a_write_to_a_client_that_is_gone_is_sigpipe_and_its_address_lives_as_long_as_the_socket() {
+    let (mut world, init) = World::new();
+    let child = world.fork(init);
+    let (_, fd) = listen(&mut world, child, 8);
+    world.done(child, Call::Sigaction(Signal::PIPE, Action::IGNORE));
+    world.done(child, Call::Connect(fd));
+    let connection = world.number(child, Call::Accept(fd));
+    assert_eq!(world.reply(child, Call::Read(connection, 9)), Ok(Value::Bytes(vec![])));
+    for bytes in [&b"x"[..], b""] {
+        assert_eq!(world.reply(child, Call::Write(connection, bytes.to_vec())), Err(Errno::EPIPE));
+    }
+    world.done(child, Call::Connect(connection));
+    world.done(child, Call::Close(fd));
+    assert_eq!(world.reply(child, Call::Connect(connection)), Err(Errno::ECONNREFUSED));
+    world.done(child, Call::Sigaction(Signal::PIPE, Action::DEFAULT));
+    assert_eq!(world.call(child, Call::Write(connection, b"x".to_vec())), Outcome::Gone);
+    assert_eq!(world.end_of(child), Some(Signal::PIPE.number()));
 }
