@@ -98,8 +98,13 @@ impl Actor {
         }
     }
 
-    /// A read came back.
+    /// A read came back, or a write: who is stopped in one that had to wait has written a part.
     pub(super) fn reply(&mut self, call: &Call, reply: &Reply) {
+        if let (Call::Write(fd, bytes), Ok(Value::Number(count))) = (call, reply)
+            && let Some(rest @ [_, ..]) = bytes.get(*count as usize..)
+        {
+            return self.plan.push_front(Planned::Move(Move::Call(Call::Write(*fd, rest.to_vec()))));
+        }
         let (Call::Read(..), Ok(Value::Bytes(bytes))) = (call, reply) else { return };
         if bytes.is_empty() {
             return self.plan.push_back(Planned::Move(Move::Call(Call::ExitGroup(0))));

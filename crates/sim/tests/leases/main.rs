@@ -90,6 +90,14 @@ fn seeds_hold_and_are_the_same_twice() {
     }
 }
 
+/// A worker that was stopped while it said a long answer did not go on where it was: its next answer became a part of that one.
+#[test]
+fn seeds_that_once_were_wrong_are_right() {
+    for seed in [77_051_456] {
+        assert_eq!(run(&Case::of(seed), &Options::default()).violation, None, "seed {seed}");
+    }
+}
+
 #[test]
 fn a_loop_that_is_broken_on_purpose_is_found_and_made_small() {
     for broken in Breakage::ALL {
