@@ -12,7 +12,7 @@ pub(crate) const DOULA: &str = env!("CARGO_BIN_EXE_doula");
 pub(crate) const LOOKS: u32 = 2000;
 
 #[expect(clippy::print_stdout, reason = "the reason of a skipped test is read in the test's output")]
-fn skipped(reason: &str) {
+pub(crate) fn skipped(reason: &str) {
     println!("skipped: {reason}");
 }
 

@@ -4,3 +4,4 @@ mod cast;
 mod crowd;
 mod death;
 mod eyes;
+mod letters;

@@ -121,7 +121,7 @@ impl Kernel {
         match self.tasks.get(task)?.place {
             Place::Dying(at) => ExitStep::order(self.config.order).get(usize::from(at)).copied(),
             Place::User | Place::Leaving | Place::Asleep { .. } | Place::Stopped { .. } => None,
-            Place::Zombie | Place::Dead => None,
+            Place::Zombie | Place::Dead | Place::Kernel { .. } => None,
         }
     }
 

@@ -22,6 +22,7 @@ mod fd;
 mod fork;
 mod group;
 mod hash;
+mod kthread;
 mod load;
 mod memory;
 mod pid;

@@ -159,6 +159,21 @@ impl Kernel {
         Ok(pid)
     }
 
+    /// Number 0: the group and the session of who was there before PID 1. Nobody finds it by its number.
+    pub(crate) fn make_pid_zero(&mut self) -> PidId {
+        self.pids.insert(Pid {
+            level: 0,
+            numbers: [0; DEEPEST],
+            spaces: [self.root; DEEPEST],
+            task: None,
+            members: Vec::new(),
+            in_session: 0,
+            handles: 0,
+            end: None,
+            held: false,
+        })
+    }
+
     /// A name with the numbers that it had when it was seen: the last in this namespace, those before in the ones above.
     /// Numbers that were not seen are any. `None` when one is taken.
     pub(crate) fn load_pid(&mut self, space: SpaceId, seen: &[i32]) -> Option<PidId> {

@@ -57,7 +57,9 @@ impl Kernel {
             Place::Asleep { what, .. } => self.wake_up(task, what),
             Place::Dying(_) => self.die(task),
             Place::Dead => self.release(task),
-            Place::Zombie => unreachable!("a zombie has nothing to do"),
+            Place::Zombie | Place::Kernel { .. } => {
+                unreachable!("a zombie and a thread of the kernel have nothing to do")
+            }
         }
     }
 

@@ -324,6 +324,7 @@ impl Kernel {
     pub(crate) fn signal_wake_up(&mut self, thread: TaskId, deadly: bool) {
         match self.tasks[thread].place {
             Place::Asleep { what: Sleep::Zap, .. } | Place::Dying(_) | Place::Zombie | Place::Dead => return,
+            Place::Kernel { .. } => return,
             Place::Asleep { what: Sleep::Vfork { .. } | Sleep::Alone, .. }
                 if !deadly && !self.bent(Mutant::VforkStops) => {}
             Place::Asleep { .. } => self.wake(thread),

@@ -27,6 +27,8 @@ pub(crate) enum Place {
     Zombie,
     /// Ended, and nobody will wait for it: its number is free after its own last step.
     Dead,
+    /// A thread of the kernel, for ever; idle is who sleeps without being counted as load (TASK_NOLOAD).
+    Kernel { idle: bool },
 }
 
 /// What a sleeping task waits for.
@@ -153,7 +155,7 @@ impl Task {
             Place::User => self.kicked,
             Place::Leaving | Place::Dying(_) | Place::Dead => true,
             Place::Asleep { woken, .. } | Place::Stopped { woken } => woken,
-            Place::Zombie => false,
+            Place::Zombie | Place::Kernel { .. } => false,
         }
     }
 
@@ -163,7 +165,8 @@ impl Task {
             Place::User | Place::Leaving | Place::Dying(_) => 'R',
             Place::Asleep { woken: true, .. } | Place::Stopped { woken: true } => 'R',
             Place::Asleep { what: Sleep::Vfork { .. } | Sleep::Alone | Sleep::Dump, .. } => 'D',
-            Place::Asleep { .. } => 'S',
+            Place::Asleep { .. } | Place::Kernel { idle: false } => 'S',
+            Place::Kernel { idle: true } => 'I',
             Place::Stopped { .. } => 'T',
             Place::Zombie => 'Z',
             Place::Dead => 'X',

@@ -193,7 +193,7 @@ impl Kernel {
             Place::Asleep { what: Sleep::Pipe { .. } | Sleep::Terminal(_), .. } => {}
             Place::Asleep { what: Sleep::Poll(_) | Sleep::Accept(_), .. } => {}
             Place::User | Place::Leaving | Place::Stopped { .. } => {}
-            Place::Dying(_) | Place::Zombie | Place::Dead => {}
+            Place::Dying(_) | Place::Zombie | Place::Dead | Place::Kernel { .. } => {}
         });
     }
 }

@@ -10,6 +10,7 @@ mod death;
 mod exec;
 mod family;
 mod files;
+mod kthreads;
 mod memory;
 mod numbers;
 mod orders;
