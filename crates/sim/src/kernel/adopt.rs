@@ -77,6 +77,7 @@ impl Kernel {
 
     /// Gives the children away.
     pub(crate) fn forget_original_parent(&mut self, father: TaskId) {
+        self.exit_trace(father);
         if self.tasks[father].family.first.is_none() {
             self.hand_over_namespace(father);
             return;
@@ -132,7 +133,8 @@ impl Kernel {
         if !self.bent(Mutant::OrphansKeepExitSignal) {
             self.tasks[child].exit_signal = Some(Signal::CHLD);
         }
-        let over = self.tasks[child].is_zombie() && self.process(child).others.is_empty();
+        let untraced = self.traced(child).is_none();
+        let over = untraced && self.tasks[child].is_zombie() && self.process(child).others.is_empty();
         if over && !self.bent(Mutant::AdoptedZombieUntold) && self.tell_parent_of_end(child) {
             self.set_place(child, Place::Dead);
             self.unmark(child);

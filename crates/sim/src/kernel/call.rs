@@ -437,7 +437,7 @@ pub struct Look {
     pub pgid: i32,
     /// The session.
     pub sid: i32,
-    /// The letter: R S D T Z X I.
+    /// The letter: R S D T t Z X I.
     pub state: char,
     /// The foreground group of its controlling terminal; -1 without one, 0 when there is none or it cannot be seen.
     pub foreground: i32,

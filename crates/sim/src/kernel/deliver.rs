@@ -27,7 +27,8 @@ impl Kernel {
     /// One passage on the way to the program: it ends there, in a stop, in death, or before a call that begins
     /// again.
     pub(crate) fn deliver(&mut self, task: TaskId) {
-        if self.tasks[task].kicked || matches!(self.tasks[task].place, Place::Stopped { .. }) {
+        let stood = matches!(self.tasks[task].place, Place::Stopped { .. } | Place::Traced { .. });
+        if self.tasks[task].kicked || stood {
             self.set_place(task, Place::Leaving);
             loop {
                 match self.get_signal(task) {
@@ -96,8 +97,14 @@ impl Kernel {
                 self.stop(task);
                 return Found::Elsewhere;
             }
-            let wanted = self.tasks[task].blocked.complement();
-            let Some(info) = self.dequeue(task, wanted) else { return Found::Nothing };
+            if let Some(code) = self.due_stop(task) {
+                self.trap(task, code, None);
+                return Found::Elsewhere;
+            }
+            let Some(info) = self.next_signal(task) else { return Found::Nothing };
+            if matches!(self.tasks[task].place, Place::Traced { .. }) {
+                return Found::Elsewhere;
+            }
             let mutant = self.config.mutant;
             let actions = &mut self.processes[process].actions;
             let action = actions.get(info.signal);
@@ -116,6 +123,19 @@ impl Kernel {
                 Disposition::Default => {}
             }
         }
+    }
+
+    /// The signal that is to be acted upon. Who is traced stops at it first, unless its tracer has let it have it, or it is SIGKILL.
+    fn next_signal(&mut self, task: TaskId) -> Option<SigInfo> {
+        if let Some(info) = self.injected(task) {
+            return Some(info);
+        }
+        let wanted = self.tasks[task].blocked.complement();
+        let info = self.dequeue(task, wanted)?;
+        if info.signal != Signal::KILL {
+            self.trap(task, info.signal.number(), Some(info));
+        }
+        Some(info)
     }
 
     /// Whether the default action took the task away.
@@ -183,7 +203,11 @@ impl Kernel {
 
     /// This thread stops; the last one tells the parent.
     fn stop(&mut self, task: TaskId) {
+        let traced = self.tasks[task].stop_pending.filter(|_| self.traced(task).is_some());
         let last = self.takes_part_in_stop(task);
+        if let Some(signal) = traced {
+            return self.trap_in_group_stop(task, signal, last.is_some());
+        }
         self.tasks[task].kicked = false;
         self.set_place(task, Place::Stopped { woken: false });
         if let Some(signal) = last {

@@ -253,6 +253,7 @@ impl Kernel {
             row.exit_signal = Some(Signal::CHLD);
         }
         row.caught.clear();
+        self.trap_after_exec(task);
     }
 
     /// The program that a task executes, as it was found in the end: with its interpreter and arguments. `None`

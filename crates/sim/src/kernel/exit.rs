@@ -120,7 +120,8 @@ impl Kernel {
     pub fn exit_step(&self, task: TaskId) -> Option<ExitStep> {
         match self.tasks.get(task)?.place {
             Place::Dying(at) => ExitStep::order(self.config.order).get(usize::from(at)).copied(),
-            Place::User | Place::Leaving | Place::Asleep { .. } | Place::Stopped { .. } => None,
+            Place::User | Place::Leaving | Place::Asleep { .. } => None,
+            Place::Stopped { .. } | Place::Traced { .. } => None,
             Place::Zombie | Place::Dead | Place::Kernel { .. } => None,
         }
     }
@@ -262,6 +263,10 @@ impl Kernel {
     pub(crate) fn tell_parent_of_end(&mut self, leader: TaskId) -> bool {
         let Some(parent) = self.tasks[leader].family.parent else { return false };
         self.wake_pollers(self.tasks[leader].pid);
+        if let Some(tracer) = self.strange_tracer(leader) {
+            self.tell_tracer_of_end(leader, tracer);
+            return false;
+        }
         let mut signal = self.tasks[leader].exit_signal;
         if self.bent(Mutant::ExitSignalIgnored) {
             signal = Some(Signal::CHLD);
@@ -283,10 +288,10 @@ impl Kernel {
             self.send(From::Task(leader, code), parent, signal, false);
         }
         self.wake_waiters(leader, parent);
-        unwanted
+        unwanted && self.traced(leader).is_none()
     }
 
-    fn end_code(&self, leader: TaskId) -> Code {
+    pub(crate) fn end_code(&self, leader: TaskId) -> Code {
         let status = self.end_status(leader);
         match status & 0x7f {
             0 => Code::Exited(status >> 8 & 0xff),
@@ -309,6 +314,7 @@ impl Kernel {
             self.leave_siblings(task);
         }
         self.unmark(task);
+        self.forget_trace(task);
         let row: Task = self.tasks.remove(task);
         self.leave_births(row.births);
         self.count_user(row.uid, -1);

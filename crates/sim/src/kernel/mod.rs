@@ -34,6 +34,7 @@ mod slab;
 mod socket;
 mod task;
 mod terminal;
+mod trace;
 mod wait;
 
 pub use call::Outcome;
@@ -48,6 +49,7 @@ pub use slab::{
     SpaceId, TaskId, TerminalId,
 };
 pub use socket::HungUp;
+pub use trace::Trace;
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -91,6 +93,10 @@ pub struct Kernel {
     frames: Slab<FrameId, Frame>,
     objects: Slab<ObjectId, Object>,
     cgroups: Slab<CgroupId, Cgroup>,
+    /// Who is traced, the last one last.
+    traces: Vec<trace::Traced>,
+    /// Signals with which tracers let somebody go on.
+    injected: Vec<(TaskId, sigset::SigInfo)>,
     /// What is to go wrong, each once.
     faults: Vec<Fault>,
     root: SpaceId,
@@ -128,6 +134,8 @@ impl PartialEq for Kernel {
             && self.frames == other.frames
             && self.objects == other.objects
             && self.cgroups == other.cgroups
+            && self.traces == other.traces
+            && self.injected == other.injected
             && self.faults == other.faults
             && self.users == other.users
             && self.last_words == other.last_words
@@ -154,6 +162,8 @@ impl Hash for Kernel {
         self.frames.hash(state);
         self.objects.hash(state);
         self.cgroups.hash(state);
+        self.traces.iter().for_each(|traced| traced.hash(state));
+        self.injected.iter().for_each(|injected| injected.hash(state));
         self.faults.hash(state);
         self.users.hash(state);
         self.last_words.hash(state);
@@ -222,6 +232,8 @@ impl Kernel {
             frames: Slab::default(),
             objects: Slab::default(),
             cgroups: Slab::default(),
+            traces: Vec::new(),
+            injected: Vec::new(),
             faults: Vec::new(),
             root,
             init: slab::Key::from_index(0),

@@ -51,7 +51,7 @@ impl Kernel {
     /// Lets one task of [`Kernel::ready`] do its next thing.
     pub fn step(&mut self, task: TaskId) {
         match self.tasks[task].place {
-            Place::User | Place::Stopped { .. } => self.deliver(task),
+            Place::User | Place::Stopped { .. } | Place::Traced { .. } => self.deliver(task),
             Place::Leaving if self.begins_again(task) => self.begin_again(task),
             Place::Leaving => self.deliver(task),
             Place::Asleep { what, .. } => self.wake_up(task, what),

@@ -258,6 +258,10 @@ impl Kernel {
         if self.tasks[target].blocked.has(signal) {
             return false;
         }
+        // Tracers hear also of what is ignored.
+        if signal != Signal::KILL && self.traced(target).is_some() {
+            return false;
+        }
         let process = self.process(target);
         let only = SigSet::KERNEL_ONLY.has(signal);
         if target == self.init && only {
@@ -283,7 +287,8 @@ impl Kernel {
             let Some(other) = threads.find(|other| self.wants(*other, signal)) else { return };
             other
         };
-        if self.processes[process].actions.is_fatal(signal) && !SigSet::CORES.has(signal) {
+        let at_once = signal == Signal::KILL || self.traced(target).is_none();
+        if at_once && self.processes[process].actions.is_fatal(signal) && !SigSet::CORES.has(signal) {
             self.begin_group_exit(process, signal.number());
         } else {
             self.signal_wake_up(taker, false);
@@ -304,7 +309,8 @@ impl Kernel {
         if stopped && self.bent(Mutant::KillWaitsForContinue) {
             return false;
         }
-        signal == Signal::KILL || !(matches!(row.place, Place::Stopped { woken: false }) || row.kicked)
+        let held = matches!(row.place, Place::Stopped { woken: false } | Place::Traced { woken: false });
+        signal == Signal::KILL || !(held || row.kicked)
     }
 
     /// From here on the process is dead: nothing reaches it, and each thread dies as soon as it runs.
@@ -329,7 +335,8 @@ impl Kernel {
                 if !deadly && !self.bent(Mutant::VforkStops) => {}
             Place::Asleep { .. } => self.wake(thread),
             Place::Stopped { .. } if deadly => self.set_place(thread, Place::Stopped { woken: true }),
-            Place::Stopped { .. } | Place::User | Place::Leaving => {}
+            Place::Traced { .. } if deadly => self.set_place(thread, Place::Traced { woken: true }),
+            Place::Stopped { .. } | Place::Traced { .. } | Place::User | Place::Leaving => {}
         }
         self.set_kicked(thread, true);
     }

@@ -29,6 +29,8 @@ pub(crate) enum Place {
     Dead,
     /// A thread of the kernel, for ever; idle is who sleeps without being counted as load (TASK_NOLOAD).
     Kernel { idle: bool },
+    /// Stopped for its tracer.
+    Traced { woken: bool },
 }
 
 /// What a sleeping task waits for.
@@ -154,7 +156,7 @@ impl Task {
         match self.place {
             Place::User => self.kicked,
             Place::Leaving | Place::Dying(_) | Place::Dead => true,
-            Place::Asleep { woken, .. } | Place::Stopped { woken } => woken,
+            Place::Asleep { woken, .. } | Place::Stopped { woken } | Place::Traced { woken } => woken,
             Place::Zombie | Place::Kernel { .. } => false,
         }
     }
@@ -163,11 +165,14 @@ impl Task {
     pub(crate) fn letter(&self) -> char {
         match self.place {
             Place::User | Place::Leaving | Place::Dying(_) => 'R',
-            Place::Asleep { woken: true, .. } | Place::Stopped { woken: true } => 'R',
+            Place::Asleep { woken: true, .. }
+            | Place::Stopped { woken: true }
+            | Place::Traced { woken: true } => 'R',
             Place::Asleep { what: Sleep::Vfork { .. } | Sleep::Alone | Sleep::Dump, .. } => 'D',
             Place::Asleep { .. } | Place::Kernel { idle: false } => 'S',
             Place::Kernel { idle: true } => 'I',
             Place::Stopped { .. } => 'T',
+            Place::Traced { .. } => 't',
             Place::Zombie => 'Z',
             Place::Dead => 'X',
         }

@@ -17,6 +17,8 @@ enum News {
     None,
     /// Its end.
     End,
+    /// A stop for its tracer, as the upper half of the status has it.
+    Trap(i32),
     /// A stop, by this signal.
     Stop(Signal),
     /// That it goes on.
@@ -90,7 +92,7 @@ impl Kernel {
     fn find_news(&self, task: TaskId, target: Target, wait: &Wait) -> Result<Option<(TaskId, News)>, Errno> {
         let mut any = false;
         let mut told = self.candidates(task, target, wait).filter_map(|child| {
-            let news = self.news(child, target, wait)?;
+            let news = self.news(task, child, target, wait)?;
             any = true;
             (!matches!(news, News::None)).then_some((child, news))
         });
@@ -107,11 +109,15 @@ impl Kernel {
             Target::Any | Target::Group(_) => (None, Some(task)),
         };
         let only = only.filter(|found| {
-            self.process(*found).leader == *found && self.is_child_of(*found, task, no_thread)
+            let own = self.process(*found).leader == *found && self.is_child_of(*found, task, no_thread);
+            own || self.is_tracee_of(*found, task)
         });
         let others = parents.into_iter().flat_map(|task| self.process(task).threads());
         let others = others.filter(move |thread| *thread != task && !no_thread);
-        only.into_iter().chain(parents.into_iter().chain(others).flat_map(|thread| self.children(thread)))
+        only.into_iter().chain(parents.into_iter().chain(others).flat_map(|thread| {
+            let strangers = self.tracees(thread).filter(|tracee| self.strange_tracer(*tracee).is_some());
+            self.children(thread).chain(strangers)
+        }))
     }
 
     fn is_child_of(&self, child: TaskId, task: TaskId, no_thread: bool) -> bool {
@@ -120,16 +126,23 @@ impl Kernel {
     }
 
     /// What a child has to tell; `None` when it is not meant.
-    fn news(&self, child: TaskId, target: Target, wait: &Wait) -> Option<News> {
+    fn news(&self, task: TaskId, child: TaskId, target: Target, wait: &Wait) -> Option<News> {
         let row = &self.tasks[child];
         let by_clone = row.exit_signal != Some(Signal::CHLD) && !self.bent(Mutant::CloneChildrenSeen);
-        let kind = wait.all || by_clone == wait.clone;
+        let ours = self.is_tracee_of(child, task);
+        let kind = ours || wait.all || by_clone == wait.clone;
         if !kind || !self.is_meant(child, target) || matches!(row.place, Place::Dead) {
             return None;
         }
         let process = &self.processes[row.process];
         if row.is_zombie() && (process.others.is_empty() || self.bent(Mutant::LeaderWaitable)) {
-            return wait.exited.then_some(News::End);
+            // The parent sees the end of who is traced by another when that one has taken it.
+            let end = if ours || self.traced(child).is_none() { News::End } else { News::None };
+            return wait.exited.then_some(end);
+        }
+        if ours {
+            let report = self.traced(child).and_then(|traced| traced.report);
+            return Some(report.map_or(News::None, News::Trap));
         }
         let stop = &process.stop;
         if wait.stopped
@@ -154,12 +167,20 @@ impl Kernel {
     fn tell(&mut self, task: TaskId, child: TaskId, news: News, keep: bool) -> Waited {
         let status = match news {
             News::End => self.end_status(child),
+            News::Trap(code) => code << 8 | 0x7f,
             News::Stop(signal) => signal.number() << 8 | 0x7f,
             News::Continue | News::None => 0xffff,
         };
         let waited = Waited { pid: self.number_in(self.tasks[child].pid, self.space_of(task)), status };
         let alone = self.process(child).others.is_empty();
         match news {
+            News::End if !keep && self.strange_tracer(child).is_some() => {
+                self.forget_trace(child);
+                if alone && self.tell_parent_of_end(child) {
+                    self.set_place(child, Place::Dead);
+                    self.release(child);
+                }
+            }
             News::End if alone && (!keep || self.bent(Mutant::NoWaitBuries)) => {
                 self.set_place(child, Place::Dead);
                 self.release(child);
@@ -170,7 +191,12 @@ impl Kernel {
             News::Continue if !keep && !self.bent(Mutant::ContinueToldTwice) => {
                 self.process_mut(child).stop.continued = false;
             }
-            News::End | News::Stop(_) | News::Continue | News::None => {}
+            News::Trap(_) if !keep => {
+                if let Some(traced) = self.traced_mut(child) {
+                    traced.report = None;
+                }
+            }
+            News::End | News::Stop(_) | News::Trap(_) | News::Continue | News::None => {}
         }
         waited
     }
@@ -192,7 +218,7 @@ impl Kernel {
             } => {}
             Place::Asleep { what: Sleep::Pipe { .. } | Sleep::Terminal(_), .. } => {}
             Place::Asleep { what: Sleep::Poll(_) | Sleep::Accept(_), .. } => {}
-            Place::User | Place::Leaving | Place::Stopped { .. } => {}
+            Place::User | Place::Leaving | Place::Stopped { .. } | Place::Traced { .. } => {}
             Place::Dying(_) | Place::Zombie | Place::Dead | Place::Kernel { .. } => {}
         });
     }

@@ -17,4 +17,5 @@ mod orders;
 mod signals;
 mod sockets;
 mod terminals;
+mod tracing;
 mod world;
