@@ -34,4 +34,12 @@ breakages! {
     DropsEvents = "drops-events", "now and then a command or a notice is lost";
     NoBackOff = "no-back-off", "restarts come at once";
     ReleasesPopulated = "releases-populated", "a tree is called empty without a look";
+    IgnoresLock = "ignores-lock", "a supervisor takes its place though another one has the lock";
+    AnswersTwice = "answers-twice", "a command is answered again";
+    ForgetsAnswers = "forgets-answers", "now and then a command is carried out and not answered";
+    WaitsForSlow = "waits-for-slow", "who does not read holds up all clients after him";
+    HearsHalf = "hears-half", "who has sent half of a request is not read again";
+    LeavesNothingOut = "leaves-nothing-out", "all records of a stream are kept for who does not read them";
+    MissesSetClock = "misses-set-clock", "the timer of schedules goes on as if nobody had set the clock";
+    SchedulesByTicks = "schedules-by-ticks", "after the clock was set, schedules follow the time since the machine was switched on";
 }

@@ -7,6 +7,7 @@
 //!
 //! That nothing else follows this clock is seen by all other checks: they know the monotonic one alone.
 
+use super::breakage::Breakage;
 use super::faults::Fault;
 use super::{Happening, World};
 use alloc::collections::BTreeMap;
@@ -39,6 +40,8 @@ impl Line for Every {
 #[derive(Debug)]
 pub(super) struct Wall {
     ahead: Duration,
+    /// The same when the timer was set last.
+    ahead_then: Duration,
     calendar: Calendar<Every>,
     /// The last time for which each was due.
     ran: BTreeMap<ServiceId, Duration>,
@@ -48,7 +51,13 @@ pub(super) struct Wall {
 
 impl Default for Wall {
     fn default() -> Wall {
-        Wall { ahead: NEW_YEAR, calendar: Calendar::default(), ran: BTreeMap::new(), settings: 0 }
+        Wall {
+            ahead: NEW_YEAR,
+            ahead_then: NEW_YEAR,
+            calendar: Calendar::default(),
+            ran: BTreeMap::new(),
+            settings: 0,
+        }
     }
 }
 
@@ -80,6 +89,7 @@ impl World<'_> {
 
     fn set_timer(&mut self) {
         self.wall.settings += 1;
+        self.wall.ahead_then = self.wall.ahead;
         if let Some(at) = self.wall.calendar.earliest() {
             self.later(at.saturating_sub(self.wall()), Happening::Ring(self.wall.settings));
         }
@@ -96,7 +106,9 @@ impl World<'_> {
                 "people",
                 format_args!("set the wall clock to {:?} since 1970", self.wall()),
             );
-            self.later(Duration::ZERO, Happening::Ring(self.wall.settings));
+            if !self.is_broken(Breakage::MissesSetClock) && !self.is_broken(Breakage::SchedulesByTicks) {
+                self.later(Duration::ZERO, Happening::Ring(self.wall.settings));
+            }
         }
     }
 
@@ -110,7 +122,12 @@ impl World<'_> {
             .map(|place| self.checks.service(place))
             .filter_map(|service| Some((service, self.wall.calendar.next(service)?)))
             .collect();
-        for service in self.wall.calendar.due(wall) {
+        let thought = if self.is_broken(Breakage::SchedulesByTicks) {
+            wall.saturating_sub(self.wall.ahead) + self.wall.ahead_then
+        } else {
+            wall
+        };
+        for service in self.wall.calendar.due(thought) {
             let at = times.get(&service).copied().unwrap_or(Duration::MAX);
             let before = self.wall.ran.insert(service, at);
             if at > wall || before.is_some_and(|before| at <= before) {
@@ -120,9 +137,16 @@ impl World<'_> {
             }
             self.pending.push_back(Event::Due { service });
         }
-        if self.wall.calendar.earliest().is_some_and(|at| at <= wall) {
-            self.checks.fail("schedule", "somebody is due and is not told so".into());
-        }
         self.set_timer();
+    }
+
+    /// All that was to happen by now has happened: whoever is due has been told so.
+    pub(super) fn all_due_are_told(&mut self) {
+        let looks = !self.killed && !self.lock.is_wanted;
+        let wall = self.wall();
+        if let Some(at) = self.wall.calendar.earliest().filter(|at| looks && *at <= wall) {
+            let text = alloc::format!("somebody is due for {at:?} and is not told so, and it is {wall:?}");
+            self.checks.fail("schedule", text);
+        }
     }
 }

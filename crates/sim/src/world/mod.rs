@@ -314,6 +314,11 @@ impl<'a> World<'a> {
         self.open_the_counter();
     }
 
+    /// Whether the supervisor is broken in this way.
+    fn is_broken(&self, how: Breakage) -> bool {
+        self.options.broken == Some(how)
+    }
+
     fn later(&mut self, wait: Duration, what: Happening) {
         self.agenda_count += 1;
         self.agenda.insert((self.now.after(wait), self.agenda_count), what);
@@ -540,6 +545,7 @@ impl<'a> World<'a> {
             let what = entry.remove();
             self.happen(what);
         }
+        self.all_due_are_told();
         self.play();
         true
     }

@@ -9,6 +9,7 @@
 //! | `memory` | what is kept for one client is bounded, whatever it sends or does not read |
 //! | `deaf` | who reads and sends whole requests is answered, whatever others do |
 
+use super::breakage::Breakage;
 use super::faults::Fault;
 use super::{Happening, World};
 use alloc::collections::{BTreeMap, VecDeque};
@@ -56,6 +57,8 @@ pub(super) enum Reply {
     States(Vec<u8>),
     Heard,
     Record,
+    /// The same, and it passes for an answer that may not be left out.
+    KeptRecord,
     Missed,
     End,
     Refused(Why),
@@ -103,7 +106,7 @@ impl Protocol for Words {
                 to.extend_from_slice(states);
             }
             Reply::Heard => to.push(b'o'),
-            Reply::Record => to.extend_from_slice(&[b'r'; 40]),
+            Reply::Record | Reply::KeptRecord => to.extend_from_slice(&[b'r'; 40]),
             Reply::Missed => to.push(b'm'),
             Reply::End => to.push(b'e'),
             Reply::Refused(why) => to.extend_from_slice(&[b'n', *why as u8]),
@@ -248,9 +251,17 @@ impl Counter {
     }
 
     /// Passes on what streams have, a while for each.
-    fn pump(&mut self) {
+    fn pump(&mut self, leaves_nothing_out: bool) {
         let mut over = Vec::new();
         for (asker, left) in &mut self.streams {
+            if leaves_nothing_out && let Some(client) = self.clients.get_mut(asker.0) {
+                let now = (*left).min(RECORDS_AT_A_TIME as u32);
+                for _ in 0..now {
+                    client.answer(asker.1, &Reply::KeptRecord);
+                    client.has_asked(asker.1);
+                }
+                *left -= now;
+            }
             let next = || {
                 *left = left.checked_sub(1)?;
                 Some(Reply::Record)
@@ -439,9 +450,7 @@ impl World<'_> {
         self.counter.forget_the_gone();
         if core::mem::take(&mut self.counter.news) {
             self.counter.looked = true;
-            let ready: Vec<u64> =
-                self.counter.wants.keys().copied().filter(|id| self.counter.is_ready(*id)).collect();
-            for client in ready {
+            for client in self.ready_clients() {
                 self.step();
                 if self.killed {
                     return;
@@ -453,13 +462,43 @@ impl World<'_> {
         }
         // Who asked for something that the engine has not heard of yet waits at least until it has.
         if self.pending.is_empty() {
-            for (client, id) in core::mem::take(&mut self.counter.asked) {
-                self.counter.clients.answer(client, id, &Reply::Heard);
-            }
+            core::mem::take(&mut self.counter.asked).into_iter().for_each(|asked| self.heard(asked));
         }
-        self.counter.pump();
+        self.counter.pump(self.is_broken(Breakage::LeavesNothingOut));
         self.counter.forget_the_gone();
         self.costs_little();
+    }
+
+    /// Whose lines a wait would tell of.
+    fn ready_clients(&self) -> Vec<u64> {
+        let counter = &self.counter;
+        let mut ready: Vec<u64> = counter.wants.keys().copied().filter(|id| counter.is_ready(*id)).collect();
+        if self.is_broken(Breakage::WaitsForSlow) {
+            let full = |(id, wants): (&u64, &Wants)| (wants.write && !counter.is_ready(*id)).then_some(*id);
+            let slow = counter.wants.iter().find_map(full).unwrap_or(u64::MAX);
+            ready.retain(|id| *id <= slow);
+        }
+        if self.is_broken(Breakage::HearsHalf) {
+            ready.retain(|id| counter.clients.get(*id).is_some_and(|client| client.kept() == 0));
+        }
+        ready
+    }
+
+    /// The engine has heard a command.
+    fn heard(&mut self, (client, id): (u64, u32)) {
+        if self.is_broken(Breakage::ForgetsAnswers) && self.dice.below(4) == 0 {
+            return;
+        }
+        self.counter.clients.answer(client, id, &Reply::Heard);
+        let again = self
+            .counter
+            .clients
+            .get_mut(client)
+            .filter(|_| self.options.broken == Some(Breakage::AnswersTwice));
+        if let Some(client) = again {
+            client.has_asked(id);
+            client.answer(id, &Reply::Heard);
+        }
     }
 
     fn carry_out(&mut self, engine: &Engine, (client, id): (u64, u32), request: Request) {

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `lock` | one supervisor at a time has the place; another one is refused, and nobody is when none lives |
 
+use super::breakage::Breakage;
 use super::faults::Fault;
 use super::{Happening, World};
 use crate::kernel::TaskId;
@@ -74,7 +75,7 @@ impl World<'_> {
     }
 
     fn look_at_lock(&mut self, candidate: &Candidate) -> Looked {
-        if !self.is_locked() {
+        if !self.is_locked() || self.is_broken(Breakage::IgnoresLock) {
             self.lock.holders = Vec::from([candidate.who]);
             return Looked::Ours;
         }
