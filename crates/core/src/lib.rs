@@ -27,6 +27,7 @@ mod timers;
 mod watch;
 
 pub mod apply;
+pub mod arrears;
 pub mod calendar;
 pub mod claim;
 pub mod deps;

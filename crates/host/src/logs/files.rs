@@ -1,14 +1,14 @@
 //! One log file for each service in a directory, changed when it is large or old.
 //!
 //! Nothing is buffered: the lines of one read are one write(2), so that what was taken in is in the file. When
-//! a write fails (disk full, I/O error) the file is cut back to the end of its last whole line, the lines are
-//! kept in memory as far as the common budget allows, and after that counted. Every second one attempt is made
-//! to go on; the count is written where the lines are missing.
+//! a write fails (disk full, I/O error) the file is cut back to the end of its last whole line; what becomes of the lines is
+//! decided by [`doula_core::arrears`].
 
 use super::rotate;
 use super::text::Clock;
 use super::{Mark, Stamp, errno};
 use core::time::Duration;
+use doula_core::arrears::{Arrears, Owed};
 use doula_model::id::ServiceId;
 use doula_model::plan::Errno;
 use doula_model::time::Time;
@@ -21,9 +21,6 @@ use std::path::{Path, PathBuf};
 
 /// What all files together may keep in memory while they cannot be written.
 const BACKLOG: usize = 256 * 1024;
-
-/// The pause between two attempts to write after an error.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// Longer file names are cut (NAME_MAX is 255), with room for `.log`, the time and `.gz.part`.
 const LONGEST_NAME: usize = 180;
@@ -69,16 +66,9 @@ pub(crate) struct Files {
     rotation: Rotation,
     logs: BTreeMap<Option<ServiceId>, Log>,
     clock: Clock,
-    kept: usize,
-    outage: Option<Outage>,
+    arrears: Arrears<Option<ServiceId>>,
     pub(crate) jobs: VecDeque<PathBuf>,
     pub(crate) news: VecDeque<FilesNews>,
-}
-
-#[derive(Debug)]
-struct Outage {
-    retry_at: Time,
-    lost: u64,
 }
 
 #[derive(Debug)]
@@ -88,16 +78,10 @@ struct Log {
     size: u64,
     /// The time of the first line.
     begun: Duration,
-    backlog: Vec<u8>,
-    lost: u64,
+    /// Its service is gone; it is closed when nothing is owed to it.
+    forgotten: bool,
     /// After a rotation that failed none is tried before this size.
     rotate_above: u64,
-}
-
-impl Log {
-    fn is_behind(&self) -> bool {
-        !self.backlog.is_empty() || self.lost > 0
-    }
 }
 
 impl Files {
@@ -111,8 +95,7 @@ impl Files {
             rotation,
             logs: BTreeMap::new(),
             clock: Clock::utc(),
-            kept: 0,
-            outage: None,
+            arrears: Arrears::new(BACKLOG),
             jobs,
             news: VecDeque::new(),
         })
@@ -135,105 +118,66 @@ impl Files {
             file: None,
             size: 0,
             begun: stamp.wall,
-            backlog: Vec::new(),
-            lost: 0,
+            forgotten: false,
             rotate_above: 0,
         });
-        if log.is_behind() {
-            return self.keep(who.0, lines);
+        log.forgotten = false;
+        if self.arrears.is_behind(who.0) {
+            return self.arrears.owe(who.0, lines);
         }
         if let Err(errno) = self.write(stamp, who.0, lines) {
-            self.refused(stamp, who.0, errno);
-            self.keep(who.0, lines);
+            if self.arrears.refused(stamp.now) {
+                let path = self.logs.get(&who.0).map(|log| log.path.clone()).unwrap_or_default();
+                self.news.push_back(FilesNews::Refused(path, errno));
+            }
+            self.arrears.owe(who.0, lines);
         }
     }
 
-    /// The service is no longer there; its file is closed.
+    /// The service is no longer there; its file is closed as soon as nothing is owed to it.
     pub(crate) fn forget(&mut self, service: ServiceId) {
-        if self.logs.get(&Some(service)).is_some_and(|log| !log.is_behind()) {
-            self.logs.remove(&Some(service));
+        let who = Some(service);
+        if self.arrears.is_behind(who) {
+            self.logs.entry(who).and_modify(|log| log.forgotten = true);
+        } else {
+            self.logs.remove(&who);
         }
     }
 
     /// When [`Files::retry`] wants to be called.
     pub(crate) fn deadline(&self) -> Option<Time> {
-        self.outage.as_ref().map(|outage| outage.retry_at)
+        self.arrears.deadline()
     }
 
     /// Tries to write what was kept.
     pub(crate) fn retry(&mut self, stamp: Stamp) {
-        let Some(outage) = &mut self.outage else { return };
-        if stamp.now < outage.retry_at {
-            return;
-        }
-        outage.retry_at = stamp.now.after(RETRY);
-        let behind: Vec<_> =
-            self.logs.iter().filter(|(_, log)| log.is_behind()).map(|(who, _)| *who).collect();
-        for who in behind {
-            if self.catch_up(stamp, who).is_err() {
-                return;
-            }
-        }
-        if let Some(outage) = self.outage.take() {
-            self.news.push_back(FilesNews::Works(outage.lost));
-        }
+        let Some(behind) = self.arrears.due(stamp.now) else { return };
+        behind.into_iter().for_each(|who| self.catch_up(stamp, who));
+        self.news.extend(self.arrears.is_over().map(FilesNews::Works));
     }
 
     /// The next [`Files::retry`] shall not wait.
     pub(crate) fn hurry(&mut self) {
-        if let Some(outage) = &mut self.outage {
-            outage.retry_at = Time::ZERO;
-        }
+        self.arrears.hurry();
     }
 
     /// How many lines would be lost if this were the end.
     pub(crate) fn unwritten(&self) -> u64 {
-        let count = |log: &Log| log.lost + newlines(&log.backlog);
-        self.logs.values().map(count).sum()
+        self.arrears.unwritten()
     }
 
-    fn catch_up(&mut self, stamp: Stamp, who: Option<ServiceId>) -> Result<(), Errno> {
-        let Some(log) = self.logs.get_mut(&who) else { return Ok(()) };
-        let (backlog, lost) = (core::mem::take(&mut log.backlog), log.lost);
-        let mut text = backlog.clone();
+    /// Writes what is owed to a file, if it can.
+    fn catch_up(&mut self, stamp: Stamp, who: Option<ServiceId>) {
+        let Some(Owed { lines, lost }) = self.arrears.owed(who) else { return };
+        let (mut text, lost) = (lines.clone(), *lost);
         if lost > 0 {
             let note = format!("{lost} lines are missing here: they could not be written");
             self.format(stamp, Mark::Note, note.as_bytes(), &mut text);
         }
-        let end = self.write(stamp, who, &text);
-        let Some(log) = self.logs.get_mut(&who) else { return end };
-        match end {
-            Ok(()) => {
-                log.lost = 0;
-                self.kept -= backlog.len();
-            }
-            Err(_) => log.backlog = backlog,
+        if self.write(stamp, who, &text).is_ok() {
+            self.arrears.paid(who);
+            self.logs.retain(|id, log| *id != who || !log.forgotten);
         }
-        end
-    }
-
-    /// Keeps lines for later, all or none of them.
-    fn keep(&mut self, who: Option<ServiceId>, lines: &[u8]) {
-        let Some(log) = self.logs.get_mut(&who) else { return };
-        if log.lost == 0 && self.kept + lines.len() <= BACKLOG {
-            log.backlog.extend_from_slice(lines);
-            self.kept += lines.len();
-            return;
-        }
-        let count = newlines(lines);
-        log.lost += count;
-        if let Some(outage) = &mut self.outage {
-            outage.lost += count;
-        }
-    }
-
-    fn refused(&mut self, stamp: Stamp, who: Option<ServiceId>, errno: Errno) {
-        if self.outage.is_some() {
-            return;
-        }
-        self.outage = Some(Outage { retry_at: stamp.now.after(RETRY), lost: 0 });
-        let path = self.logs.get(&who).map(|log| log.path.clone()).unwrap_or_default();
-        self.news.push_back(FilesNews::Refused(path, errno));
     }
 
     fn write(&mut self, stamp: Stamp, who: Option<ServiceId>, lines: &[u8]) -> Result<(), Errno> {
@@ -307,10 +251,6 @@ impl Files {
 fn open(path: &Path) -> Result<File, Errno> {
     let path = CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| Errno::EINVAL)?;
     fd::open(&path, fd::Access::Append).map(File::from)
-}
-
-fn newlines(lines: &[u8]) -> u64 {
-    lines.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
 /// The time at the beginning of a log file, since 1970.
@@ -481,9 +421,31 @@ pub(crate) mod tests {
         std::fs::remove_file(&logs).expect("remove");
         files.retry(at(3));
         assert_eq!(files.news.pop_front(), Some(FilesNews::Works(2)));
-        assert_eq!((files.unwritten(), files.deadline(), files.kept), (0, None, 0));
+        assert_eq!((files.unwritten(), files.deadline()), (0, None));
         let text = std::fs::read_to_string(logs.join("web.log")).expect("read");
         let note = "1970-01-01T00:00:03.000Z!2 lines are missing here: they could not be written\n";
         assert_eq!(text, format!("1970-01-01T00:00:01.000Z kept\n{note}"));
+    }
+
+    #[test]
+    fn a_file_that_goes_on_refusing_holds_up_no_other_and_who_is_gone_is_closed_when_it_is_paid() {
+        let scratch = Scratch::new();
+        let logs = scratch.path("logs");
+        let mut files = Files::open(&logs, Rotation::default()).expect("open");
+        let other = (Some(ServiceId(1)), "other");
+        std::fs::remove_dir(&logs).expect("remove");
+        std::fs::write(&logs, "not a directory").expect("write");
+        say(&mut files, 1, "kept");
+        files.append(at(1), other, b"kept too\n");
+        files.forget(ServiceId(1));
+        std::fs::remove_file(&logs).expect("remove");
+        std::fs::create_dir_all(logs.join("web.log")).expect("a directory in the place of a file");
+        files.retry(at(2));
+        assert_eq!(scratch.text("logs/other.log"), "kept too\n");
+        assert_eq!((files.unwritten(), files.logs.keys().copied().collect::<Vec<_>>()), (1, vec![WEB.0]));
+        std::fs::remove_dir(logs.join("web.log")).expect("remove");
+        files.retry(at(3));
+        assert_eq!(scratch.text("logs/web.log"), "1970-01-01T00:00:01.000Z kept\n");
+        assert_eq!(files.news.pop_back(), Some(FilesNews::Works(0)));
     }
 }

@@ -42,4 +42,6 @@ breakages! {
     LeavesNothingOut = "leaves-nothing-out", "all records of a stream are kept for who does not read them";
     MissesSetClock = "misses-set-clock", "the timer of schedules goes on as if nobody had set the clock";
     SchedulesByTicks = "schedules-by-ticks", "after the clock was set, schedules follow the time since the machine was switched on";
+    ForgetsDropped = "forgets-dropped", "lines of a log that were dropped are not counted in it";
+    KeepsTorn = "keeps-torn", "a log is not cut back when half of a write was refused";
 }

@@ -548,6 +548,7 @@ impl Kernel for World<'_> {
     fn attend(&mut self, engine: &Engine) -> Option<Event> {
         self.heard = None;
         self.read_output();
+        self.write_logs();
         self.serve_people(engine);
         if self.killed {
             return None;

@@ -76,6 +76,8 @@ sites! {
     Interrupted = "interrupted", 250, "the wait for events ends early with EINTR and without any";
     SecondSupervisor = "second-supervisor", 50, "another supervisor of the same family starts: it is refused, or goes on when the first is dead";
     PeopleAsk = "people-ask", 300, "people ask over the control socket, also in pieces, too much, without reading, or nonsense";
+    LogFull = "log-full", 20, "log files find no room for a while: ENOSPC, in the middle of a write";
+    LogBroken = "log-broken", 20, "a log file cannot be written for a while: EIO";
 }
 
 const COUNT: usize = SITES.len();

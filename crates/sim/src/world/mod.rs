@@ -14,7 +14,7 @@
 //! in `scenario`. [`run`] plays a scenario, [`shrink()`] makes a failing one small.
 //!
 //! What they write goes into a pipe that the supervisor reads now and then. People ask over a control socket (`people`), and another
-//! supervisor may want the place of the first (`place`). Absent on purpose: what is made of output, and the words of the real
+//! supervisor may want the place of the first (`place`). What they said is in log files (`logs`), where a line is a number. Absent on purpose: text, and the words of the real
 //! protocol. The driver never sees those.
 
 mod birth;
@@ -27,6 +27,7 @@ mod dumps;
 mod faults;
 mod habit;
 mod log;
+mod logs;
 mod people;
 mod place;
 mod play;
@@ -168,6 +169,7 @@ struct World<'a> {
     desk: sockets::Desk,
     lock: place::Lock,
     counter: people::Counter,
+    logs: logs::Logs,
     keeper: Option<Keeper>,
     /// Whether who looks for a keeper finds ours.
     keeper_is_found: bool,
@@ -261,6 +263,7 @@ impl<'a> World<'a> {
             desk: sockets::Desk::default(),
             lock: place::Lock::default(),
             counter: people::Counter::default(),
+            logs: logs::Logs::new(scenario.members.len()),
             keeper: None,
             keeper_is_found: false,
             left: None,
@@ -377,6 +380,7 @@ impl<'a> World<'a> {
         self.inherited.clear();
         self.held.clear();
         self.wall.forget_all();
+        self.logs.forget_kept();
         (self.journal, self.lines) = (None, Lines::default());
         self.keeper_is_found = false;
         (self.signal_since, self.stops_told, self.last_deed) = (None, false, None);

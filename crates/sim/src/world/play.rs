@@ -140,6 +140,7 @@ impl World<'_> {
     /// The supervisor ends, then the machine: nobody may be left but init.
     fn end(&mut self, code: u8) {
         self.close_the_doors();
+        self.last_words();
         self.checks.over(&self.kernel, self.supervisor, self.families);
         self.log.note(self.now, ("over", code));
         self.log.say(self.now, "supervisor", format_args!("ends with code {code}"));

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 /// A breakage has to be found within so many seeds.
 const WITHIN: u64 = 3_000;
 
-/// What is about people, their clock and a second supervisor finds something too.
-const CHECKS: [&str; 5] = ["lock", "answers", "deaf", "memory", "schedule"];
+/// What is about people, their clock, a second supervisor and logs finds something too.
+const CHECKS: [&str; 6] = ["lock", "answers", "deaf", "memory", "schedule", "log"];
 
 /// How many seeds it took, and what was found.
 fn found(broken: Breakage) -> Option<(u64, Violation)> {
