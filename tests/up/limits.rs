@@ -150,7 +150,7 @@ fn without_controllers_rlimits_hold_what_they_can_and_the_rest_is_said_aloud() {
         }
         let (_, lines) = family.shut_down();
         assert!(!told(&lines, "memory_eater: 256 MiB"), "{}", lines.join("\n"));
-        place(&lines, "its limit of 64 MiB of memory holds by RLIMIT_DATA, for each of its processes alone");
+        place(&lines, "its limit of 64 MiB of memory holds by RLIMIT_DATA, for each process alone");
         place(&lines, "its limit of CPU time does not hold: no cgroup controller `cpu` can be used here");
     }
 }
