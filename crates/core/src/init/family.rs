@@ -98,11 +98,11 @@ const KILL_AGAIN: Duration = Duration::from_millis(10);
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A look that finds nobody walks over all children, under the lock that each death needs. One over a small family is short, and
-/// costs nobody anything; after one that took longer than this, deaths are not listened to for a while.
-const LONG_LOOK: Duration = Duration::from_micros(20);
+/// costs nobody anything; after one that took longer than this (a thousand children or so), deaths are not listened to for a while.
+const LONG_LOOK: Duration = Duration::from_micros(4);
 
-/// So many times as long as the look itself: a small part of the time goes into looks, however large the family is.
-const REST: u32 = 10;
+/// So many times as long as the look itself: where many die at once, they are buried by dozens and do not wake us one by one.
+const REST: u32 = 100;
 
 /// And no longer, because the end of the main process may be among the deaths.
 const LONGEST_REST: Duration = Duration::from_millis(2);

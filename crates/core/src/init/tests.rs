@@ -262,9 +262,9 @@ const fn looked(micros: u64) -> Happened {
 #[test]
 fn after_a_long_look_at_a_large_family_deaths_wait_for_a_while_and_signals_do_not() {
     let mut scene = Scene::new("doula-init true", Suspend::Never);
-    scene.at(0, looked(5));
+    scene.at(0, looked(3));
     assert_eq!((scene.0.listens_to_deaths(), scene.deadline()), (true, None), "nobody wakes us for nothing");
-    scene.at(0, looked(100));
+    scene.at(0, looked(10));
     assert_eq!((scene.0.listens_to_deaths(), scene.deadline()), (false, Some(1)));
     assert_eq!(scene.at(0, Happened::Signal(Signal::HUP)), [to(Signal::HUP, Scope::Main)]);
     assert_eq!(scene.at(0, Happened::Tick), []);
