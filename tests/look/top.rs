@@ -175,6 +175,13 @@ fn what_is_no_terminal_is_told_with_the_cure() {
 }
 
 #[test]
+fn one_look_and_a_count_of_looks_exclude_each_other() {
+    let said = doula(&["top", "--once", "-n", "3"]);
+    assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{said:?}");
+    assert!(said.err.contains("--once") && said.err.contains("--count"), "{said:?}");
+}
+
+#[test]
 fn one_look_is_printed_for_programs_with_cpu_use_over_its_interval() {
     let made = Made::shell("echo here; read x");
     let filter = format!("pid={}", made.pid());

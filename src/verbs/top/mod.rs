@@ -103,7 +103,7 @@ pub(crate) struct Args {
     batch: bool,
 
     /// End after so many looks
-    #[arg(short = 'n', long, value_name = "COUNT", requires = "batch")]
+    #[arg(short = 'n', long, value_name = "COUNT", requires = "batch", conflicts_with = "once")]
     count: Option<u64>,
 
     /// One JSON object a look

@@ -1,8 +1,8 @@
 //! One log file for each service in a directory, changed when it is large or old.
 //!
 //! Nothing is buffered: the lines of one read are one write(2), so that what was taken in is in the file. When
-//! a write fails (disk full, I/O error) the file is cut back to the end of its last whole line; what becomes of the lines is
-//! decided by [`doula_core::arrears`].
+//! a write fails (disk full, I/O error) the file is cut back to the end of its last whole line, then or before the next write; what
+//! becomes of the lines is decided by [`doula_core::arrears`].
 
 use super::rotate;
 use super::text::Clock;
@@ -76,6 +76,8 @@ struct Log {
     path: PathBuf,
     file: Option<File>,
     size: u64,
+    /// There may be a piece of a line behind `size`, which could not be cut off.
+    torn: bool,
     /// The time of the first line.
     begun: Duration,
     /// Its service is gone; it is closed when nothing is owed to it.
@@ -117,6 +119,7 @@ impl Files {
             path: directory.join(file_name(who.0, who.1)),
             file: None,
             size: 0,
+            torn: false,
             begun: stamp.wall,
             forgotten: false,
             rotate_above: 0,
@@ -187,9 +190,9 @@ impl Files {
         let Some(file) = &mut log.file else { return Err(Errno::EBADF) };
         if let Err(error) = file.write_all(lines) {
             // Half a line in the file would be a torn line: take back what this write has done.
-            let restored = file.set_len(log.size);
+            log.torn = file.set_len(log.size).is_err();
             log.file = None;
-            return Err(restored.err().map_or_else(|| errno(&error), |later| errno(&later)));
+            return Err(errno(&error));
         }
         log.size += lines.len() as u64;
         Ok(())
@@ -217,8 +220,14 @@ impl Files {
             return Err(Errno::EEXIST);
         }
         let Some(log) = self.logs.get_mut(&who) else { return Err(Errno::ENOENT) };
-        log.begun = if about.len() > 0 { first_time(&path).unwrap_or(stamp.wall) } else { stamp.wall };
-        (log.size, log.file) = (about.len(), Some(file));
+        let mut size = about.len();
+        if log.torn && size > log.size {
+            file.set_len(log.size).map_err(|error| errno(&error))?;
+            size = log.size;
+        }
+        log.torn = false;
+        log.begun = if size > 0 { first_time(&path).unwrap_or(stamp.wall) } else { stamp.wall };
+        (log.size, log.file) = (size, Some(file));
         Ok(())
     }
 
@@ -425,6 +434,25 @@ pub(crate) mod tests {
         let text = std::fs::read_to_string(logs.join("web.log")).expect("read");
         let note = "1970-01-01T00:00:03.000Z!2 lines are missing here: they could not be written\n";
         assert_eq!(text, format!("1970-01-01T00:00:01.000Z kept\n{note}"));
+    }
+
+    #[test]
+    fn a_piece_of_a_line_that_could_not_be_cut_off_is_cut_off_before_the_next_write() {
+        let scratch = Scratch::new();
+        let mut files = Files::open(scratch.dir(), Rotation::default()).expect("open");
+        say(&mut files, 1, "whole");
+        let log = files.logs.get_mut(&WEB.0).expect("it has said something");
+        // What a write that failed in the middle leaves when ftruncate(2) fails as well.
+        log.file.as_mut().expect("open").write_all(b"1970-01-01T00:00:02.000Z ha").expect("write");
+        (log.torn, log.file) = (true, None);
+        say(&mut files, 2, "half");
+        let lines = "1970-01-01T00:00:01.000Z whole\n1970-01-01T00:00:02.000Z half\n";
+        assert_eq!(scratch.text("web.log"), lines);
+        // Nothing is cut off of a file that somebody else has made smaller meanwhile.
+        std::fs::write(scratch.path("web.log"), "new\n").expect("write");
+        files.logs.values_mut().for_each(|log| (log.torn, log.file) = (true, None));
+        say(&mut files, 3, "more");
+        assert_eq!(scratch.text("web.log"), "new\n1970-01-01T00:00:03.000Z more\n");
     }
 
     #[test]
