@@ -52,7 +52,7 @@ fi
 
 step cargo fmt --all --check
 step cargo clippy --workspace --all-targets --locked -- -D warnings
-step cargo clippy --package doula-host --no-default-features --locked -- -D warnings
+step cargo clippy --package doula-host --no-default-features --all-targets --locked -- -D warnings
 step cargo clippy --package doula-host --no-default-features --features tokio --all-targets --locked -- -D warnings
 step env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked --quiet
 # In the workspace the features unite and doula-init is an ordinary program; this is the one for containers.
@@ -109,10 +109,10 @@ trap - INT TERM
 commit=$(git rev-parse --verify --quiet --short=12 HEAD || echo 0)
 soak() { step timeout 600 target/debug/doula sim soak --seeds "$@" --first "$((0x$commit))" || status=1; }
 if [ -x target/debug/doula ]; then
-    soak 50000
-    soak 50000 --kill
-    soak 35000 --pool --kill
-    soak 10000 --leases --kill
+    soak 30000
+    soak 30000 --kill
+    soak 20000 --pool --kill
+    soak 6000 --leases --kill
 fi
 
 printf '\n== summary\n'
