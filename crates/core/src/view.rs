@@ -190,7 +190,7 @@ impl Engine {
                 since: service.since,
                 cause: service.cause.clone(),
             });
-            next = named(&service.cause).and_then(|name| self.service(*self.names.get(name)?));
+            next = service.cause.service().and_then(|name| self.service(*self.names.get(name)?));
         }
         chain
     }
@@ -258,36 +258,5 @@ impl Service {
                 None
             }
         }
-    }
-}
-
-/// The service that a cause names.
-fn named(cause: &Cause) -> Option<&str> {
-    match cause {
-        Cause::NeededBy { service }
-        | Cause::WaitsFor { service }
-        | Cause::LostDependency { service }
-        | Cause::EssentialEnded { service } => Some(service),
-        Cause::Autostart
-        | Cause::Asked
-        | Cause::NextStep
-        | Cause::Exit { .. }
-        | Cause::ReloadFailed { .. }
-        | Cause::SpawnFailed { .. }
-        | Cause::ReadyTimeout
-        | Cause::StepTimeout
-        | Cause::WatchdogExpired
-        | Cause::NotAlive
-        | Cause::GraceOver
-        | Cause::Empty
-        | Cause::BackOffOver
-        | Cause::StartLimit
-        | Cause::Schedule
-        | Cause::Reconfigured
-        | Cause::Shutdown
-        | Cause::NothingLeft
-        | Cause::Pool { .. }
-        | Cause::Roll { .. }
-        | Cause::OwnWish => None,
     }
 }

@@ -355,3 +355,37 @@ pub enum Cause {
         because: crate::pool::Roll,
     },
 }
+
+impl Cause {
+    /// The other service that it names.
+    #[must_use]
+    pub fn service(&self) -> Option<&str> {
+        match self {
+            Cause::NeededBy { service }
+            | Cause::WaitsFor { service }
+            | Cause::LostDependency { service }
+            | Cause::EssentialEnded { service } => Some(service),
+            Cause::Autostart
+            | Cause::Asked
+            | Cause::NextStep
+            | Cause::Exit { .. }
+            | Cause::ReloadFailed { .. }
+            | Cause::SpawnFailed { .. }
+            | Cause::ReadyTimeout
+            | Cause::StepTimeout
+            | Cause::WatchdogExpired
+            | Cause::NotAlive
+            | Cause::GraceOver
+            | Cause::Empty
+            | Cause::BackOffOver
+            | Cause::StartLimit
+            | Cause::Schedule
+            | Cause::Reconfigured
+            | Cause::Shutdown
+            | Cause::NothingLeft
+            | Cause::Pool { .. }
+            | Cause::Roll { .. }
+            | Cause::OwnWish => None,
+        }
+    }
+}

@@ -70,41 +70,10 @@ fn chain(why: &Why) -> Vec<&ServiceStatus> {
         let next = why.services.iter().find(|service| service.name == wanted);
         if let (Some(next), false, true) = (next, known, chain.len() < CHAIN_LIMIT) {
             chain.push(next);
-            name = blamed(&next.because);
+            name = next.because.service();
         }
     }
     chain
-}
-
-/// The other service that a cause names.
-fn blamed(cause: &Cause) -> Option<&str> {
-    match cause {
-        Cause::NeededBy { service }
-        | Cause::WaitsFor { service }
-        | Cause::LostDependency { service }
-        | Cause::EssentialEnded { service } => Some(service),
-        Cause::Autostart
-        | Cause::Asked
-        | Cause::NextStep
-        | Cause::Exit { .. }
-        | Cause::ReloadFailed { .. }
-        | Cause::SpawnFailed { .. }
-        | Cause::ReadyTimeout
-        | Cause::StepTimeout
-        | Cause::WatchdogExpired
-        | Cause::NotAlive
-        | Cause::GraceOver
-        | Cause::Empty
-        | Cause::BackOffOver
-        | Cause::StartLimit
-        | Cause::Schedule
-        | Cause::Reconfigured
-        | Cause::Shutdown
-        | Cause::NothingLeft
-        | Cause::Pool { .. }
-        | Cause::Roll { .. }
-        | Cause::OwnWish => None,
-    }
 }
 
 /// `web is waiting since 2026-… (3 min 12 s), because db is not ready yet.`

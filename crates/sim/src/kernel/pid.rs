@@ -37,6 +37,23 @@ pub(crate) struct Pid {
     held: bool,
 }
 
+impl Pid {
+    /// A row of the uppermost namespace's level that names nobody yet.
+    fn unnamed(space: SpaceId, held: bool) -> Pid {
+        Pid {
+            level: 0,
+            numbers: [0; DEEPEST],
+            spaces: [space; DEEPEST],
+            task: None,
+            members: Vec::new(),
+            in_session: 0,
+            handles: 0,
+            end: None,
+            held,
+        }
+    }
+}
+
 /// A PID namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Space {
@@ -131,17 +148,7 @@ impl Kernel {
     /// EEXIST when the wanted one is taken. With the wanted one goes whether the caller may choose.
     pub(crate) fn alloc_pid(&mut self, space: SpaceId, wanted: Option<(i32, bool)>) -> Result<PidId, Errno> {
         let level = self.spaces[space].level;
-        let mut row = Pid {
-            level,
-            numbers: [0; DEEPEST],
-            spaces: [space; DEEPEST],
-            task: None,
-            members: Vec::new(),
-            in_session: 0,
-            handles: 0,
-            end: None,
-            held: true,
-        };
+        let mut row = Pid { level, ..Pid::unnamed(space, true) };
         let mut at = Some(space);
         while let Some(space) = at {
             let own = wanted.filter(|_| self.spaces[space].level == level);
@@ -161,34 +168,14 @@ impl Kernel {
 
     /// Number 0: the group and the session of who was there before PID 1. Nobody finds it by its number.
     pub(crate) fn make_pid_zero(&mut self) -> PidId {
-        self.pids.insert(Pid {
-            level: 0,
-            numbers: [0; DEEPEST],
-            spaces: [self.root; DEEPEST],
-            task: None,
-            members: Vec::new(),
-            in_session: 0,
-            handles: 0,
-            end: None,
-            held: false,
-        })
+        self.pids.insert(Pid::unnamed(self.root, false))
     }
 
     /// A name with the numbers that it had when it was seen: the last in this namespace, those before in the ones above.
     /// Numbers that were not seen are any. `None` when one is taken.
     pub(crate) fn load_pid(&mut self, space: SpaceId, seen: &[i32]) -> Option<PidId> {
         let level = self.spaces[space].level;
-        let mut row = Pid {
-            level,
-            numbers: [0; DEEPEST],
-            spaces: [space; DEEPEST],
-            task: None,
-            members: Vec::new(),
-            in_session: 0,
-            handles: 0,
-            end: None,
-            held: true,
-        };
+        let mut row = Pid { level, ..Pid::unnamed(space, true) };
         let (mut at, mut seen) = (Some(space), seen.iter().rev());
         while let Some(space) = at {
             let found = &self.spaces[space];
