@@ -1,7 +1,8 @@
 //! The calls of old, which name processes by number and children by luck: fork(2) by itself, kill(2), wait4(2),
 //! sigaction(2) with a handler. Feature `classic`.
 //!
-//! [`files`], [`pages`] and [`terminals`] are the same for descriptors, memory and terminals, [`rights`] for users, limits and namespaces.
+//! [`files`], [`pages`] and [`terminals`] are the same for descriptors, memory and terminals, [`rights`] for users, limits and namespaces,
+//! [`tracing`] for ptrace(2).
 //!
 //! They are for one purpose: programs that do on Linux what a program does on paper, so that both can be
 //! compared. Nothing that supervises uses them: it has handles, plans and a signalfd.
@@ -10,6 +11,7 @@ pub mod files;
 pub mod pages;
 pub mod rights;
 pub mod terminals;
+pub mod tracing;
 
 use crate::fork::clone::{CloneArgs, SIZE_WITHOUT_CGROUP};
 use crate::{Result, raw};
@@ -238,7 +240,7 @@ pub fn waitid(kind: u32, id: i32, options: i32) -> Result<(i32, i32)> {
     let word = match info.si_code {
         libc::CLD_EXITED => status << 8,
         libc::CLD_DUMPED => status | 0x80,
-        libc::CLD_STOPPED => status << 8 | 0x7f,
+        libc::CLD_STOPPED | libc::CLD_TRAPPED => status << 8 | 0x7f,
         libc::CLD_CONTINUED => 0xffff,
         _ => status,
     };

@@ -15,14 +15,14 @@ use doula_model::id::Pid;
 use doula_model::plan::Errno;
 
 /// Of `enum __ptrace_request`; the C libraries do not have all of them.
-const SEIZE: usize = 0x4206;
-const INTERRUPT: usize = 0x4207;
+pub(crate) const SEIZE: usize = 0x4206;
+pub(crate) const INTERRUPT: usize = 0x4207;
 const GET_REGISTERS: usize = 0x4204;
 const SET_REGISTERS: usize = 0x4205;
 const GET_MASK: usize = 0x420a;
 const SET_MASK: usize = 0x420b;
-const DETACH: usize = 17;
-const CONT: usize = 7;
+pub(crate) const DETACH: usize = 17;
+pub(crate) const CONT: usize = 7;
 /// Goes on to the next entry into a call, or return from one.
 const TO_CALL: usize = 24;
 /// Stops at calls are told from those by SIGTRAP (`PTRACE_O_TRACESYSGOOD`).

@@ -32,6 +32,12 @@ pub fn has_terminals() -> bool {
     doula_sys::group::pseudo_terminal().is_ok()
 }
 
+/// Whether processes may be traced here: not in some sandboxes, nor where Yama forbids it to all (`ptrace_scope` 3).
+pub fn can_trace() -> bool {
+    let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope");
+    doula_sys::classic::tracing::is_there() && scope.map_or(true, |scope| scope.trim() != "3")
+}
+
 /// Whether births with a chosen number can be asked for here: not in some sandboxes.
 pub fn can_choose_numbers() -> bool {
     doula_sys::classic::has_clone3()

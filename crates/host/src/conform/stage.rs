@@ -150,9 +150,10 @@ impl Stage {
     }
 
     /// Everybody but init is gone, and init is as it was at first: the number that comes next. `None` when init
-    /// sleeps in a call or is gone: then another stage has to be made.
+    /// sleeps in a call, is stopped or is gone: then another stage has to be made.
     pub fn clear(&mut self) -> Option<i32> {
-        if self.waiting.contains(&0) {
+        let init = self.actors.get(&0).and_then(|init| init.watched.look())?;
+        if self.waiting.contains(&0) || matches!(init.state, 'T' | 't') {
             return None;
         }
         self.actors.retain(|place, _| *place == 0);
@@ -286,7 +287,7 @@ impl Stage {
                     None => proof.looks = proof.looks.max(LOOKS_UNTOLD),
                 }
             }
-            if !matches!(look.state, 'S' | 'T' | 'D') {
+            if !matches!(look.state, 'S' | 'T' | 't' | 'D') {
                 continue;
             }
             match (runs, actor.watched.sleeps_in()) {

@@ -4,6 +4,7 @@ use super::exec::Program;
 use super::memory::Usage;
 use super::sigset::{Action, SigInfo, SigSet};
 use super::slab::{CgroupId, TaskId};
+use super::trace::Trace;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -120,6 +121,8 @@ pub enum Call {
     Connect(i32),
     /// accept4(2) with `SOCK_CLOEXEC`: of the descriptor.
     Accept(i32),
+    /// ptrace(2).
+    Ptrace(Trace),
 }
 
 impl Call {
@@ -154,6 +157,7 @@ impl Call {
             Call::Terminal(fd, TtyCall::SetForeground(group)) => {
                 Call::Terminal(*fd, TtyCall::SetForeground(number(*group)))
             }
+            Call::Ptrace(what) => Call::Ptrace(what.with_numbers(number)),
             Call::Exit(_)
             | Call::ExitGroup(_)
             | Call::Sigaction(..)

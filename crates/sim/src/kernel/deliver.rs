@@ -32,9 +32,17 @@ impl Kernel {
             self.set_place(task, Place::Leaving);
             loop {
                 match self.get_signal(task) {
-                    Found::Nothing => break,
+                    Found::Nothing => {}
                     Found::Elsewhere => return,
-                    Found::Handler(info, action) => self.run_handler(task, info, action),
+                    Found::Handler(info, action) => {
+                        self.run_handler(task, info, action);
+                        if self.has_to_look(task) {
+                            continue;
+                        }
+                    }
+                }
+                if !self.come_back_from_handlers(task) {
+                    break;
                 }
             }
             self.set_kicked(task, false);
@@ -70,20 +78,39 @@ impl Kernel {
             });
         }
         row.caught.push(info);
+        self.block_while_handled(task, info.signal);
+    }
+
+    /// Every thread that comes out of a stop looks whether its parent is to hear of it. Whether it did.
+    fn tell_of_going_on(&mut self, task: TaskId) -> bool {
+        let Some(tell) = self.process_mut(task).stop.tell.take() else { return false };
+        let code = match tell {
+            Tell::Continued => Code::Continued,
+            // Which signal it was is forgotten by now.
+            Tell::Stopped => Code::Stopped(0),
+        };
+        self.tell_parent_of_stop(task, code);
+        self.tell_stranger_of_stop(task, code);
+        true
+    }
+
+    /// `relock`. Whether that is a step of its own: who hears that somebody goes on may take it before it hears of the next stop.
+    fn begins_anew(&mut self, task: TaskId) -> bool {
+        let step = self.tell_of_going_on(task) && self.has_to_look(task);
+        if step {
+            self.set_kicked(task, true);
+        }
+        step
     }
 
     fn get_signal(&mut self, task: TaskId) -> Found {
+        let process = self.tasks[task].process;
+        // Who comes from the delivery of a signal goes on with that: it does not look for stops first.
+        let mut resumed = self.take_resumed(task);
+        if resumed.is_none() && self.begins_anew(task) {
+            return Found::Elsewhere;
+        }
         loop {
-            let process = self.tasks[task].process;
-            if let Some(tell) = self.processes[process].stop.tell.take() {
-                let code = match tell {
-                    Tell::Continued => Code::Continued,
-                    // Which signal it was is forgotten by now.
-                    Tell::Stopped => Code::Stopped(0),
-                };
-                self.tell_parent_of_stop(task, code);
-                continue;
-            }
             if let Some(status) = self.processes[process].group_exit {
                 self.begin_exit(task, status);
                 return Found::Elsewhere;
@@ -93,18 +120,20 @@ impl Kernel {
                 self.begin_exit(task, 0);
                 return Found::Elsewhere;
             }
-            if self.tasks[task].stop_pending.is_some() {
-                self.stop(task);
-                return Found::Elsewhere;
-            }
-            if let Some(code) = self.due_stop(task) {
-                self.trap(task, code, None);
-                return Found::Elsewhere;
-            }
-            let Some(info) = self.next_signal(task) else { return Found::Nothing };
-            if matches!(self.tasks[task].place, Place::Traced { .. }) {
-                return Found::Elsewhere;
-            }
+            let (info, may_stop) = match resumed.take() {
+                Some(resumed) => match self.after_signal(resumed) {
+                    Some(after) => after,
+                    None => continue,
+                },
+                None if self.stops_first(task) => return Found::Elsewhere,
+                None => match self.next_signal(task) {
+                    Some(_) if matches!(self.tasks[task].place, Place::Traced { .. }) => {
+                        return Found::Elsewhere;
+                    }
+                    Some(info) => (info, true),
+                    None => return Found::Nothing,
+                },
+            };
             let mutant = self.config.mutant;
             let actions = &mut self.processes[process].actions;
             let action = actions.get(info.signal);
@@ -119,27 +148,51 @@ impl Kernel {
                     }
                     return Found::Handler(info, action);
                 }
-                Disposition::Default if self.does_default(task, info.signal) => return Found::Elsewhere,
+                Disposition::Default if self.does_default(task, info.signal, may_stop) => {
+                    return Found::Elsewhere;
+                }
                 Disposition::Default => {}
             }
         }
     }
 
-    /// The signal that is to be acted upon. Who is traced stops at it first, unless its tracer has let it have it, or it is SIGKILL.
-    fn next_signal(&mut self, task: TaskId) -> Option<SigInfo> {
-        if let Some(info) = self.injected(task) {
-            return Some(info);
+    /// Whether it stops before it takes a signal: with its process, or for its tracer.
+    fn stops_first(&mut self, task: TaskId) -> bool {
+        let stops = self.tasks[task].stop_pending.is_some();
+        if stops {
+            self.stop(task);
+        } else if self.is_trap_due(task) {
+            self.trap_for_stop(task);
+            return true;
         }
-        let wanted = self.tasks[task].blocked.complement();
+        stops
+    }
+
+    /// The signal that is to be acted upon. Who is traced stops at it first, unless it is SIGKILL.
+    fn next_signal(&mut self, task: TaskId) -> Option<SigInfo> {
+        let wanted = self.blocked_now(task).complement();
+        let shared = self.tasks[task].pending.set.and(wanted).is_empty();
         let info = self.dequeue(task, wanted)?;
         if info.signal != Signal::KILL {
-            self.trap(task, info.signal.number(), Some(info));
+            self.trap_at_signal(task, info, shared);
         }
         Some(info)
     }
 
+    /// Back from all handlers to the program: whether there is something to do for what they had blocked.
+    fn come_back_from_handlers(&mut self, task: TaskId) -> bool {
+        self.unblock_handled(task) && self.has_to_look(task)
+    }
+
+    /// Whether there is something left for `get_signal` (`recalc_sigpending`).
+    fn has_to_look(&self, task: TaskId) -> bool {
+        let (row, process) = (&self.tasks[task], self.process(task));
+        let waiting = row.pending.set.or(process.pending.set).without(self.blocked_now(task));
+        !waiting.is_empty() || row.stop_pending.is_some() || self.is_trap_due(task)
+    }
+
     /// Whether the default action took the task away.
-    fn does_default(&mut self, task: TaskId, signal: Signal) -> bool {
+    fn does_default(&mut self, task: TaskId, signal: Signal, may_stop: bool) -> bool {
         let process = self.tasks[task].process;
         if SigSet::IGNORED_BY_DEFAULT.has(signal) {
             return false;
@@ -157,6 +210,9 @@ impl Kernel {
         }
         let orphaned = self.is_orphaned(self.processes[process].group, None);
         if signal != Signal::STOP && orphaned && !self.bent(Mutant::StopsInOrphanedGroup) {
+            return self.begins_anew(task);
+        }
+        if !may_stop {
             return false;
         }
         self.begin_stop(task, signal);
@@ -187,7 +243,7 @@ impl Kernel {
         if !stop.stopped {
             stop.signal = Some(signal);
         }
-        stop.count = 0;
+        (stop.kind, stop.count) = (Some(signal), 0);
         self.each_thread(process, |kernel, thread| {
             let row = &mut kernel.tasks[thread];
             if row.exiting || row.has_ended() || matches!(row.place, Place::Stopped { woken: false }) {
@@ -203,11 +259,10 @@ impl Kernel {
 
     /// This thread stops; the last one tells the parent.
     fn stop(&mut self, task: TaskId) {
-        let traced = self.tasks[task].stop_pending.filter(|_| self.traced(task).is_some());
-        let last = self.takes_part_in_stop(task);
-        if let Some(signal) = traced {
-            return self.trap_in_group_stop(task, signal, last.is_some());
+        if self.traced(task).is_some() {
+            return self.trap_for_stop(task);
         }
+        let last = self.takes_part_in_stop(task);
         self.tasks[task].kicked = false;
         self.set_place(task, Place::Stopped { woken: false });
         if let Some(signal) = last {

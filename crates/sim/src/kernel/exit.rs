@@ -263,7 +263,7 @@ impl Kernel {
     pub(crate) fn tell_parent_of_end(&mut self, leader: TaskId) -> bool {
         let Some(parent) = self.tasks[leader].family.parent else { return false };
         self.wake_pollers(self.tasks[leader].pid);
-        if let Some(tracer) = self.strange_tracer(leader) {
+        if let Some(tracer) = self.strange_tracer(leader).filter(|_| !self.bent(Mutant::ParentToldFirst)) {
             self.tell_tracer_of_end(leader, tracer);
             return false;
         }
@@ -276,7 +276,10 @@ impl Kernel {
         }
         let action = self.process(parent).actions.get(Signal::CHLD);
         let mut unwanted = false;
-        if signal == Some(Signal::CHLD)
+        // A tracer takes the end of its own child, wanted or not.
+        let traced = self.traced(leader).is_some();
+        if !traced
+            && signal == Some(Signal::CHLD)
             && (action.disposition == Disposition::Ignore && !self.bent(Mutant::NoAutoreap)
                 || action.no_wait && !self.bent(Mutant::NoWaitIgnored))
         {
@@ -288,7 +291,7 @@ impl Kernel {
             self.send(From::Task(leader, code), parent, signal, false);
         }
         self.wake_waiters(leader, parent);
-        unwanted && self.traced(leader).is_none()
+        unwanted
     }
 
     pub(crate) fn end_code(&self, leader: TaskId) -> Code {

@@ -456,6 +456,9 @@ impl Kernel {
             self.move_user(uid, 1);
             // Other credentials end the promise to be told of the parent's death.
             (self.tasks[task].uid, self.tasks[task].death_signal) = (uid, None);
+            if let Some(memory) = self.tasks[task].memory {
+                self.memories[memory].guarded = true;
+            }
             // Too many of them already: told at execve(2), because few programs look at setuid(2).
             self.tasks[task].over_limit = self.threads_of_user(uid) > self.process(task).max_processes;
         }

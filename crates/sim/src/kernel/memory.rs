@@ -17,6 +17,8 @@ pub const PAGE_BYTES: u64 = 4096;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Memory {
     pub(crate) users: u32,
+    /// Not `SUID_DUMP_USER`: who has it has become another user, whose others may not trace it.
+    pub(crate) guarded: bool,
     areas: Vec<Area>,
     faults: u64,
     copies: u64,
@@ -158,7 +160,8 @@ impl Kernel {
     /// What fork(2) does with the memory: every private page is read-only in both from now on. Of a shared mapping the
     /// child has nothing before it touches it.
     pub(crate) fn copy_memory(&mut self, key: MemoryId) -> MemoryId {
-        let mut copy = Memory { users: 1, ..Memory::default() };
+        let guarded = self.memories[key].guarded;
+        let mut copy = Memory { users: 1, guarded, ..Memory::default() };
         let mutant = self.config.mutant;
         for area in &mut self.memories[key].areas {
             if area.advice == Advice::DontFork && mutant != Some(Mutant::DontForkIgnored) {

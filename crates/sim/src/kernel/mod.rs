@@ -95,8 +95,10 @@ pub struct Kernel {
     cgroups: Slab<CgroupId, Cgroup>,
     /// Who is traced, the last one last.
     traces: Vec<trace::Traced>,
-    /// Signals with which tracers let somebody go on.
-    injected: Vec<(TaskId, sigset::SigInfo)>,
+    /// Those whom tracers let go on from the delivery of a signal.
+    resumed: Vec<trace::Resumed>,
+    /// Signals whose handlers those who are traced have yet to run: until then they are blocked.
+    handling: Vec<(TaskId, Signal)>,
     /// What is to go wrong, each once.
     faults: Vec<Fault>,
     root: SpaceId,
@@ -135,7 +137,8 @@ impl PartialEq for Kernel {
             && self.objects == other.objects
             && self.cgroups == other.cgroups
             && self.traces == other.traces
-            && self.injected == other.injected
+            && self.resumed == other.resumed
+            && self.handling == other.handling
             && self.faults == other.faults
             && self.users == other.users
             && self.last_words == other.last_words
@@ -163,7 +166,8 @@ impl Hash for Kernel {
         self.objects.hash(state);
         self.cgroups.hash(state);
         self.traces.iter().for_each(|traced| traced.hash(state));
-        self.injected.iter().for_each(|injected| injected.hash(state));
+        self.resumed.iter().for_each(|resumed| resumed.hash(state));
+        self.handling.iter().for_each(|handling| handling.hash(state));
         self.faults.hash(state);
         self.users.hash(state);
         self.last_words.hash(state);
@@ -233,7 +237,8 @@ impl Kernel {
             objects: Slab::default(),
             cgroups: Slab::default(),
             traces: Vec::new(),
-            injected: Vec::new(),
+            resumed: Vec::new(),
+            handling: Vec::new(),
             faults: Vec::new(),
             root,
             init: slab::Key::from_index(0),
@@ -384,6 +389,7 @@ impl Kernel {
             Call::Alarm(seconds) => self.sys_alarm(task, seconds),
             Call::Listen(backlog) => self.sys_listen(task, backlog),
             Call::Connect(fd) => self.sys_connect(task, fd),
+            Call::Ptrace(what) => self.sys_ptrace(task, what),
         })
     }
 

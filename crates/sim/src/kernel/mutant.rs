@@ -220,11 +220,33 @@ pub enum Mutant {
     GoneClientReads,
     /// A write to a client that is gone is EPIPE without SIGPIPE.
     NoSigpipeOfSockets,
+    /// The parent hears of the end of who is traced by another, and not the tracer.
+    ParentToldFirst,
+    /// Nobody stops for a tracer at a signal that it ignores.
+    TracersMissWhatIsIgnored,
+    /// A signal that the tracer keeps is delivered.
+    TracerHoldsNothingBack,
+    /// PTRACE_O_EXITKILL has no effect.
+    ExitKillIgnored,
+    /// Who is let go by its tracer leaves the stop of its process.
+    DetachedGoesOn,
+    /// wait(2) tells a tracer of stops with WUNTRACED only.
+    TrapsNeedUntraced,
+    /// execve(2) of who is traced sends no SIGTRAP.
+    ExecUntold,
+    /// PTRACE_INTERRUPT stops also who was not seized.
+    InterruptsWhomIsAttached,
+    /// A stop that stands before its delivery survives SIGCONT.
+    ContinueLetsStop,
+    /// A signal of which no tracer was told is lost when the tracer ends.
+    UntoldSignalLost,
+    /// Who was seized does not stop when its process goes on.
+    SeizedMissesContinue,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 107] = [
+    pub const ALL: [Mutant; 118] = [
         Mutant::NoAutoreap,
         Mutant::NoWaitIgnored,
         Mutant::SubreaperIgnored,
@@ -332,5 +354,16 @@ impl Mutant {
         Mutant::ConnectionKeptByExec,
         Mutant::GoneClientReads,
         Mutant::NoSigpipeOfSockets,
+        Mutant::ParentToldFirst,
+        Mutant::TracersMissWhatIsIgnored,
+        Mutant::TracerHoldsNothingBack,
+        Mutant::ExitKillIgnored,
+        Mutant::DetachedGoesOn,
+        Mutant::TrapsNeedUntraced,
+        Mutant::ExecUntold,
+        Mutant::InterruptsWhomIsAttached,
+        Mutant::ContinueLetsStop,
+        Mutant::UntoldSignalLost,
+        Mutant::SeizedMissesContinue,
     ];
 }

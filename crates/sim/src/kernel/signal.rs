@@ -170,7 +170,11 @@ impl Kernel {
             return;
         }
         let info = self.info(from, target, signal);
-        let process = self.tasks[target].process;
+        self.add(target, info, thread);
+    }
+
+    fn add(&mut self, target: TaskId, info: SigInfo, thread: bool) {
+        let (signal, process) = (info.signal, self.tasks[target].process);
         let pending =
             if thread { &mut self.tasks[target].pending } else { &mut self.processes[process].pending };
         if (signal.number() < 32 && !self.config.mutant.is_some_and(queues)
@@ -181,6 +185,13 @@ impl Kernel {
         }
         pending.add(info);
         self.complete(target, signal, thread);
+    }
+
+    /// A signal that was taken is sent once more, as it was.
+    pub(crate) fn queue(&mut self, target: TaskId, info: SigInfo, thread: bool) {
+        if self.prepare(target, info.signal, false) {
+            self.add(target, info, thread);
+        }
     }
 
     /// `force_fatal_sig`: a signal of which a thread dies whatever it has asked for, and be it an init.
@@ -231,6 +242,9 @@ impl Kernel {
         let process = self.tasks[target].process;
         self.each_thread(process, |kernel, thread| {
             kernel.tasks[thread].stop_pending = None;
+            if kernel.continue_tracee(thread) {
+                return;
+            }
             if let Place::Stopped { .. } = kernel.tasks[thread].place {
                 kernel.set_place(thread, Place::Stopped { woken: true });
             }
@@ -242,7 +256,8 @@ impl Kernel {
             (false, _) => Some(Tell::Stopped),
         };
         if tell.is_some() {
-            (stop.stopped, stop.continued, stop.count, stop.signal) = (false, true, 0, None);
+            (stop.stopped, stop.continued, stop.count) = (false, true, 0);
+            (stop.signal, stop.kind) = (None, None);
             stop.tell = tell;
         }
     }
@@ -259,7 +274,10 @@ impl Kernel {
             return false;
         }
         // Tracers hear also of what is ignored.
-        if signal != Signal::KILL && self.traced(target).is_some() {
+        if signal != Signal::KILL
+            && self.traced(target).is_some()
+            && !self.bent(Mutant::TracersMissWhatIsIgnored)
+        {
             return false;
         }
         let process = self.process(target);

@@ -120,6 +120,8 @@ pub enum Code {
     Dumped(i32),
     /// A child was stopped by this signal.
     Stopped(i32),
+    /// A tracee stands at the delivery of this signal.
+    Trapped(i32),
     /// A child went on.
     Continued,
 }

@@ -188,6 +188,8 @@ pub(crate) struct Stop {
     pub(crate) continued: bool,
     /// The signal that stopped it, until a wait(2) has taken it.
     pub(crate) signal: Option<Signal>,
+    /// The same until it goes on (JOBCTL_STOP_SIGMASK): for tracers.
+    pub(crate) kind: Option<Signal>,
     /// SIGNAL_CLD_MASK: what the first thread that runs again tells the parent.
     pub(crate) tell: Option<Tell>,
     /// Threads that have yet to stop.

@@ -91,8 +91,8 @@ impl Kernel {
 
     fn find_news(&self, task: TaskId, target: Target, wait: &Wait) -> Result<Option<(TaskId, News)>, Errno> {
         let mut any = false;
-        let mut told = self.candidates(task, target, wait).filter_map(|child| {
-            let news = self.news(task, child, target, wait)?;
+        let mut told = self.candidates(task, target, wait).filter_map(|(child, by_trace)| {
+            let news = self.news(child, by_trace, target, wait)?;
             any = true;
             (!matches!(news, News::None)).then_some((child, news))
         });
@@ -101,22 +101,23 @@ impl Kernel {
         if found.is_none() && (!any || hopeless) { Err(Errno::ECHILD) } else { Ok(found) }
     }
 
-    /// Who may be meant, in the order of the lists: birth, and adoption after it. Death plays no part in it.
-    fn candidates(&self, task: TaskId, target: Target, wait: &Wait) -> impl Iterator<Item = TaskId> {
+    /// Who may be meant, in the order of the lists: birth, and adoption after it, and then those whom a thread traces, for which
+    /// it is asked as their tracer (`ptrace_do_wait`). Death plays no part in it.
+    fn candidates(&self, task: TaskId, target: Target, wait: &Wait) -> impl Iterator<Item = (TaskId, bool)> {
         let Wait { no_thread, .. } = *wait;
         let (only, parents) = match target {
             Target::Pid(pid) => (self.pids[pid].task, None),
             Target::Any | Target::Group(_) => (None, Some(task)),
         };
-        let only = only.filter(|found| {
-            let own = self.process(*found).leader == *found && self.is_child_of(*found, task, no_thread);
-            own || self.is_tracee_of(*found, task)
-        });
+        let leads = |found: &TaskId| self.process(*found).leader == *found;
+        let child = only.filter(|found| leads(found) && self.is_child_of(*found, task, no_thread));
+        let tracee = only.filter(|found| self.is_tracee_of(*found, task, no_thread));
+        let only = child.map(|child| (child, false)).into_iter().chain(tracee.map(|tracee| (tracee, true)));
         let others = parents.into_iter().flat_map(|task| self.process(task).threads());
         let others = others.filter(move |thread| *thread != task && !no_thread);
-        only.into_iter().chain(parents.into_iter().chain(others).flat_map(|thread| {
-            let strangers = self.tracees(thread).filter(|tracee| self.strange_tracer(*tracee).is_some());
-            self.children(thread).chain(strangers)
+        only.chain(parents.into_iter().chain(others).flat_map(|thread| {
+            let tracees = self.tracees(thread).map(|tracee| (tracee, true));
+            self.children(thread).map(|child| (child, false)).chain(tracees)
         }))
     }
 
@@ -126,26 +127,34 @@ impl Kernel {
     }
 
     /// What a child has to tell; `None` when it is not meant.
-    fn news(&self, task: TaskId, child: TaskId, target: Target, wait: &Wait) -> Option<News> {
+    fn news(&self, child: TaskId, by_trace: bool, target: Target, wait: &Wait) -> Option<News> {
         let row = &self.tasks[child];
         let by_clone = row.exit_signal != Some(Signal::CHLD) && !self.bent(Mutant::CloneChildrenSeen);
-        let ours = self.is_tracee_of(child, task);
-        let kind = ours || wait.all || by_clone == wait.clone;
+        let kind = by_trace || wait.all || by_clone == wait.clone;
         if !kind || !self.is_meant(child, target) || matches!(row.place, Place::Dead) {
             return None;
         }
         let process = &self.processes[row.process];
-        if row.is_zombie() && (process.others.is_empty() || self.bent(Mutant::LeaderWaitable)) {
+        let stranger = self.strange_tracer(child).is_some();
+        // A parent that traces its child sees it as its tracer.
+        let ours = by_trace || (!stranger && self.traced(child).is_some());
+        if row.is_zombie() {
             // The parent sees the end of who is traced by another when that one has taken it.
-            let end = if ours || self.traced(child).is_none() { News::End } else { News::None };
-            return wait.exited.then_some(end);
+            let alone = process.others.is_empty() || self.bent(Mutant::LeaderWaitable);
+            if alone && (ours || !stranger) {
+                return wait.exited.then_some(News::End);
+            }
+            if ours && !wait.exited && !wait.continued {
+                return None;
+            }
         }
-        if ours {
-            let report = self.traced(child).and_then(|traced| traced.report);
-            return Some(report.map_or(News::None, News::Trap));
+        let trap = if ours { self.trap_to_tell(child) } else { None };
+        if let Some(code) = trap.filter(|_| wait.stopped || !self.bent(Mutant::TrapsNeedUntraced)) {
+            return Some(News::Trap(code));
         }
         let stop = &process.stop;
         if wait.stopped
+            && !ours
             && stop.stopped
             && let Some(signal) = stop.signal
         {
@@ -192,9 +201,7 @@ impl Kernel {
                 self.process_mut(child).stop.continued = false;
             }
             News::Trap(_) if !keep => {
-                if let Some(traced) = self.traced_mut(child) {
-                    traced.report = None;
-                }
+                self.trap_is_told(child);
             }
             News::End | News::Stop(_) | News::Trap(_) | News::Continue | News::None => {}
         }
@@ -207,8 +214,8 @@ impl Kernel {
         let process = self.tasks[parent].process;
         self.each_thread(process, |kernel, thread| match kernel.tasks[thread].place {
             Place::Asleep { what: Sleep::Child(target, wait), .. } => {
-                let own = kernel.tasks[child].family.parent == Some(thread);
-                if kernel.is_meant(child, target) && (own || !wait.no_thread) {
+                let own = || kernel.hears_of(child) == Some(thread);
+                if kernel.is_meant(child, target) && (!wait.no_thread || own()) {
                     kernel.wake(thread);
                 }
             }

@@ -36,11 +36,13 @@ pub enum Family {
     Terminals,
     /// Users, their rights and their limit of processes. Only root can play it.
     Users,
+    /// Who stops for whom, and who hears of it.
+    Tracing,
 }
 
 impl Family {
     /// All of them.
-    pub const ALL: [Family; 11] = [
+    pub const ALL: [Family; 12] = [
         Family::Lives,
         Family::Files,
         Family::Handles,
@@ -52,6 +54,7 @@ impl Family {
         Family::Terminals,
         Family::Users,
         Family::Sockets,
+        Family::Tracing,
     ];
 
     /// Whether births with a chosen number are in it.
@@ -59,10 +62,11 @@ impl Family {
         matches!(self, Family::Memory | Family::Spaces)
     }
 
-    /// That of a seed: of ten tens one is about sockets, and in the others each is about something else.
+    /// That of a seed: of twenty tens two are about sockets and one is about tracing, and in the others each is about something else.
     pub const fn of(seed: u64) -> Family {
-        match seed / 10 % 10 {
-            9 => Family::Sockets,
+        match seed / 10 % 20 {
+            9 | 19 => Family::Sockets,
+            8 => Family::Tracing,
             _ => Family::ALL[(seed % 10) as usize],
         }
     }
@@ -156,6 +160,7 @@ impl Maker {
             Family::Spaces => self.about_spaces(by, place),
             Family::Terminals => self.about_terminals(by),
             Family::Users => self.about_users(by),
+            Family::Tracing => self.about_tracing(by),
         }
     }
 
@@ -191,6 +196,7 @@ impl Maker {
             }),
             Family::Terminals => Some(self.terminal_motif(child, parent, place)),
             Family::Memory => Some(self.pages_of_two(child, place)),
+            Family::Tracing => Some(self.tracing_motif(child, parent, place)),
         }
     }
 

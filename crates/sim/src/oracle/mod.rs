@@ -16,6 +16,7 @@ mod paper;
 mod script;
 mod sockets;
 mod terminals;
+mod tracing;
 
 pub use bent::Bent;
 pub use compare::{Comparison, Tally, World, compare, shrink};

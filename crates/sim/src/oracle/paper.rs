@@ -223,6 +223,7 @@ fn word_of(SigInfo { signal, code, pid }: &SigInfo) -> String {
         Code::Killed(signal) => format!("{pid} killed {signal}"),
         Code::Dumped(signal) => format!("{pid} dumped {signal}"),
         Code::Stopped(signal) => format!("{pid} stopped {signal}"),
+        Code::Trapped(signal) => format!("{pid} trapped {signal}"),
         Code::Continued => format!("{pid} continued"),
     };
     format!(" {signal}({why})")

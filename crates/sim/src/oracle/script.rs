@@ -204,8 +204,8 @@ impl Maker {
     }
 
     fn step(&mut self, place: usize) -> Step {
-        // Calls about terminals mean little before somebody has one.
-        let seldom = if self.family == Family::Terminals { 4 } else { 12 };
+        // Calls about terminals mean little before somebody has one, and those about tracing before somebody traces.
+        let seldom = if self.is_about_few() { 4 } else { 12 };
         if self.plan.is_empty() && self.one_in(seldom) {
             self.motif(place);
         }
@@ -239,6 +239,10 @@ impl Maker {
         }
     }
 
+    fn is_about_few(&self) -> bool {
+        matches!(self.family, Family::Terminals | Family::Tracing)
+    }
+
     /// A few calls that mean little alone. The first of them has this place.
     fn motif(&mut self, place: usize) {
         let alive = self.parents.iter().filter(|(child, parent)| {
@@ -250,7 +254,7 @@ impl Maker {
             return;
         }
         let (child, parent) = self.pick(&pairs);
-        if (self.family == Family::Terminals || self.one_in(2))
+        if (self.is_about_few() || self.one_in(2))
             && let Some(plan) = self.family_motif(child, parent, place)
         {
             self.plan.extend(plan);

@@ -52,6 +52,7 @@ pub(super) fn each_number(call: &mut Call, mut each: impl FnMut(&mut i32)) {
             each(other);
         }
         Call::Terminal(number, _) => each(number),
+        Call::Ptrace(what) => what.numbers().into_iter().for_each(each),
         Call::Wait4(Wait { who: Who::Any, .. })
         | Call::Waitid(Wait { who: Who::Any, .. })
         | Call::Clone(_)

@@ -4,7 +4,7 @@
 
 use crate::kernel::call::{Access, Advice, Call, Clone, Mask, Reply, TtyCall, Value, Wait, Who};
 use crate::kernel::sigset::{Action, Disposition, SigSet};
-use crate::kernel::{CgroupId, Program, Usage};
+use crate::kernel::{CgroupId, Program, Trace, Usage};
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
@@ -155,6 +155,7 @@ impl fmt::Display for Call {
             Call::Touch(area, pages) => write!(f, "touch {area} {pages}"),
             Call::Resident(area) => write!(f, "resident {area}"),
             Call::LimitStack(bytes) => write!(f, "stack {bytes}"),
+            Call::Ptrace(what) => print_trace(f, *what),
         }
     }
 }
@@ -253,6 +254,18 @@ fn print_tty(f: &mut fmt::Formatter<'_>, fd: i32, call: TtyCall) -> fmt::Result 
         TtyCall::Session => f.write_str("get-session"),
         TtyCall::StopWriters(on) => write!(f, "tostop {}", on_off(on)),
         TtyCall::Key(signal) => write!(f, "key {}", Name(signal)),
+    }
+}
+
+fn print_trace(f: &mut fmt::Formatter<'_>, what: Trace) -> fmt::Result {
+    f.write_str("ptrace ")?;
+    match what {
+        Trace::Me => f.write_str("me"),
+        Trace::Attach(pid) => write!(f, "attach {pid}"),
+        Trace::Seize(pid, kills) => write!(f, "seize {pid}{}", if kills { " exitkill" } else { "" }),
+        Trace::Interrupt(pid) => write!(f, "interrupt {pid}"),
+        Trace::Continue(pid, signal) => write!(f, "cont {pid} {}", Name(signal)),
+        Trace::Detach(pid, signal) => write!(f, "detach {pid} {}", Name(signal)),
     }
 }
 
@@ -399,6 +412,7 @@ fn read_call(words: &mut Words<'_>) -> Result<Call, BadCall> {
         "setuid" => Call::Setuid(words.number()?),
         "nproc" => Call::LimitProcesses(words.number()?),
         "alarm" => Call::Alarm(words.number()?),
+        "ptrace" => Call::Ptrace(read_trace(words)?),
         _ => return read_file_call(name, words),
     })
 }
@@ -450,6 +464,18 @@ fn read_tty(words: &mut Words<'_>) -> Result<TtyCall, BadCall> {
         "get-session" => TtyCall::Session,
         "tostop" => TtyCall::StopWriters(words.one_of(&ON_OFF)?),
         "key" => TtyCall::Key(words.signal_number()?),
+        word => return Err(words.bad(word)),
+    })
+}
+
+fn read_trace(words: &mut Words<'_>) -> Result<Trace, BadCall> {
+    Ok(match words.next()? {
+        "me" => Trace::Me,
+        "attach" => Trace::Attach(words.number()?),
+        "seize" => Trace::Seize(words.number()?, words.take("exitkill")),
+        "interrupt" => Trace::Interrupt(words.number()?),
+        "cont" => Trace::Continue(words.number()?, words.signal_number()?),
+        "detach" => Trace::Detach(words.number()?, words.signal_number()?),
         word => return Err(words.bad(word)),
     })
 }
@@ -589,6 +615,13 @@ mod tests {
         "madvise 0 wipeonfork",
         "touch 0 4096",
         "stack 8388608",
+        "ptrace me",
+        "ptrace attach 3",
+        "ptrace seize 3",
+        "ptrace seize 3 exitkill",
+        "ptrace interrupt 3",
+        "ptrace cont 3 0",
+        "ptrace detach 3 STOP",
     ];
 
     #[test]

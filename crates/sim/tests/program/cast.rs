@@ -169,3 +169,12 @@ fn log_flooder_writes_as_fast_as_somebody_reads() {
     let second: usize = std::iter::from_fn(|| stage.read(4096)).map(|bytes| bytes.len()).sum();
     assert!(first >= 65536 && second >= 65536, "{first} and {second} bytes");
 }
+
+#[test]
+fn a_script_traces_its_child_and_keeps_a_signal_from_it() {
+    let text = "fork as it {\n  ptrace me\n  kill $self TERM\n  exit 3\n}\nwait4 pid $it as who status\n\
+                notify $status\nptrace cont $it 0\nwait4 pid $it as who status\nnotify $status\npause";
+    let mut stage = Stage::new(&[("tracer", text)]).expect("a script");
+    stage.pass(Duration::from_secs(1));
+    assert_eq!(told(&mut stage), ["3967", "768"], "it stood at SIGTERM (0xf7f) and ended with 3 (0x300)");
+}

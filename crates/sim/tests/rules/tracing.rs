@@ -139,3 +139,106 @@ fn r15_whom_nobody_may_trace() {
     let init = world.init();
     assert_eq!(world.ptrace(init, Trace::Attach(3)), Err(Errno::EPERM), "a thread of the kernel");
 }
+
+#[test]
+fn r15_who_was_seized_stops_once_more_when_its_process_goes_on() {
+    let (mut world, init) = World::new();
+    let child = world.fork(init);
+    world.ptrace(init, Trace::Seize(2, false)).expect("to seize");
+    world.kill(init, child, Signal::STOP);
+    world.ptrace(init, Trace::Continue(2, Signal::STOP.number())).expect("to go on");
+    let event = |signal: i32| Some(0x80 << 16 | signal << 8 | 0x7f);
+    assert_eq!(wait4(&mut world, init, 2), event(Signal::STOP.number()));
+    world.ptrace(init, Trace::Continue(2, 0)).expect("to go on");
+    assert_eq!(world.state(child), 'R', "out of a stop that goes on");
+    world.ptrace(init, Trace::Interrupt(2)).expect("to interrupt");
+    assert_eq!(wait4(&mut world, init, 2), event(Signal::STOP.number()), "the stop is still there");
+    world.kill(init, child, Signal::CONT);
+    world.ptrace(init, Trace::Continue(2, 0)).expect("to go on");
+    assert_eq!(wait4(&mut world, init, 2), event(5), "it is over");
+    world.ptrace(init, Trace::Continue(2, 0)).expect("to go on");
+    assert_eq!(wait4(&mut world, init, 2), Some(stop(Signal::CONT)), "and the signal comes after that");
+}
+
+#[test]
+fn r15_sigcont_undoes_a_stop_that_was_not_delivered_yet() {
+    for undone in [false, true] {
+        let (mut world, parent, child, tracer) = traced();
+        if undone {
+            world.kill(parent, child, Signal::CONT);
+        }
+        world.ptrace(tracer, Trace::Continue(3, Signal::STOP.number())).expect("to go on");
+        let next = if undone { Signal::CONT } else { Signal::STOP };
+        assert_eq!(wait4(&mut world, tracer, 3), Some(stop(next)));
+        let stopped = world.reply(parent, Call::Waitid(STOPPED.no_hang()));
+        assert_eq!(stopped == Ok(Value::ZERO), undone);
+    }
+}
+
+#[test]
+fn r15_of_a_tracer_that_ends_a_signal_remains_that_it_was_not_told_of() {
+    for told in [false, true] {
+        let (mut world, init) = World::new();
+        let (child, tracer) = (world.fork(init), world.fork(init));
+        world.act(child, Signal::USR1, Action::HANDLER);
+        world.ptrace(tracer, Trace::Seize(2, false)).expect("to seize");
+        world.kill(init, child, Signal::USR1);
+        if told {
+            wait4(&mut world, tracer, 2);
+        }
+        world.exit(tracer, 0);
+        let caught = if told { vec![] } else { vec![Signal::USR1.number()] };
+        assert_eq!((world.state(child), world.caught(child)), ('R', caught));
+    }
+}
+
+#[test]
+fn r15_who_is_stopped_already_stands_at_its_own_stop_first() {
+    let (mut world, init) = World::new();
+    let parent = world.fork(init);
+    world.number(parent, Call::Setsid);
+    let child = world.fork(parent);
+    world.done(child, Call::Setpgid(0, 0));
+    world.kill(parent, child, Signal::TTIN);
+    world.ptrace(init, Trace::Attach(3)).expect("to attach");
+    assert_eq!((world.state(child), wait4(&mut world, init, 3)), ('t', Some(stop(Signal::TTIN))));
+    world.ptrace(init, Trace::Continue(3, 0)).expect("to go on");
+    assert_eq!(wait4(&mut world, init, 3), Some(stop(Signal::STOP)), "then at that of its tracer");
+    world.ptrace(init, Trace::Detach(3, 0)).expect("to let go");
+    assert_eq!(world.state(child), 'T');
+    world.kill(parent, child, Signal::CONT);
+    assert_eq!(world.state(child), 'R');
+}
+
+#[test]
+fn r15_a_handler_blocks_its_signal_until_nothing_is_left_to_stop_for() {
+    let (mut world, _, child, tracer) = traced();
+    world.ptrace(tracer, Trace::Continue(3, 0)).expect("to go on");
+    world.act(child, Signal::USR1, Action::HANDLER);
+    world.kill(tracer, child, Signal::USR1);
+    for signal in [Signal::USR1, Signal::USR2] {
+        world.kill(tracer, child, signal);
+    }
+    world.ptrace(tracer, Trace::Continue(3, Signal::USR1.number())).expect("to go on");
+    assert_eq!(wait4(&mut world, tracer, 3), Some(stop(Signal::USR2)), "the handler of the other runs");
+    world.ptrace(tracer, Trace::Continue(3, 0)).expect("to go on");
+    assert_eq!(world.caught(child), [Signal::USR1.number()]);
+    assert_eq!(wait4(&mut world, tracer, 3), Some(stop(Signal::USR1)), "it has run");
+}
+
+#[test]
+fn r15_root_traces_anybody_and_others_those_of_their_own_programs() {
+    let (mut world, init) = World::new();
+    let (one, other) = (world.fork(init), world.fork(init));
+    world.done(one, Call::Setuid(1));
+    let child = world.fork(one);
+    world.done(other, Call::Setuid(1));
+    assert_eq!(world.ptrace(one, Trace::Attach(1)), Err(Errno::EPERM), "root's");
+    assert_eq!(world.ptrace(one, Trace::Attach(3)), Err(Errno::EPERM), "it has what it had as root");
+    assert_eq!(world.ptrace(one, Trace::Attach(4)), Err(Errno::EPERM), "so has a child of such a one");
+    world.ptrace(child, Trace::Me).expect("that is its own wish");
+    world.ptrace(init, Trace::Attach(3)).expect("root may");
+    let root = world.fork(init);
+    world.done(init, Call::Setuid(1));
+    assert_eq!(world.ptrace(root, Trace::Me), Err(Errno::EPERM), "the parent has fewer rights");
+}

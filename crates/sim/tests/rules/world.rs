@@ -4,7 +4,7 @@ use doula_model::plan::Errno;
 use doula_model::signal::Signal;
 use doula_sim::kernel::call::{Call, Clone, Reply, Value, Wait, Waited};
 use doula_sim::kernel::sigset::Action;
-use doula_sim::kernel::{Kernel, Outcome, TaskId};
+use doula_sim::kernel::{Kernel, Outcome, TaskId, Trace};
 use std::ops::{Deref, DerefMut};
 
 /// A kernel with words for tests.
@@ -74,6 +74,10 @@ impl World {
     pub(crate) fn kill(&mut self, by: TaskId, task: TaskId, signal: Signal) {
         let number = self.seen(by, task);
         self.done(by, Call::Kill(number, signal.number()));
+    }
+
+    pub(crate) fn ptrace(&mut self, task: TaskId, what: Trace) -> Reply {
+        self.reply(task, Call::Ptrace(what))
     }
 
     pub(crate) fn act(&mut self, task: TaskId, signal: Signal, action: Action) {

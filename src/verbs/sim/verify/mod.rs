@@ -26,7 +26,7 @@ const TELL: Duration = Duration::from_secs(5);
 
 /// Compares Linux on paper with the kernel that runs here
 ///
-/// Random programs (births, deaths, waits, signals, groups, pipes, handles, programs, threads, memory, namespaces, terminals) are played on the
+/// Random programs (births, deaths, waits, signals, groups, pipes, handles, programs, threads, memory, namespaces, terminals, tracing) are played on the
 /// model and on this machine's kernel, one call at a time, in PID namespaces of their own. After each call what came back and
 /// how everybody is must be among what the model allows.
 ///
@@ -280,9 +280,11 @@ fn play_one(linux: &mut Linux, args: &Args, programs: &Programs, number: u64) ->
 fn is_for_us(family: Family, text: &str) -> bool {
     let root = family == Family::Users || [" setuid ", " steal"].iter().any(|word| text.contains(word));
     let terminal = family == Family::Terminals || text.contains(" pty");
+    let tracing = family == Family::Tracing || text.contains(" ptrace ");
     let number = family.chooses_numbers() || text.contains(" number ");
     (!root || conform::is_root())
         && (!terminal || conform::has_terminals())
+        && (!tracing || conform::can_trace())
         && (!number || conform::can_choose_numbers())
 }
 
@@ -372,7 +374,7 @@ fn show(report: &Report, free: bool, ui: &mut Ui) -> Result<(), Failure> {
     ui.line(&summary(report, free))?;
     if report.not_for_us > 0 {
         ui.line(&format!(
-            "{} programs were left out: those about users are for root, those about terminals need /dev/ptmx, those with chosen numbers clone3(2)",
+            "{} programs were left out: those about users are for root, those about terminals need /dev/ptmx, those about tracing ptrace(2), those with chosen numbers clone3(2)",
             report.not_for_us
         ))?;
     }

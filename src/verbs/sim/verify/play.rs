@@ -2,14 +2,14 @@
 //! calls that it is told to make and says what came of it.
 
 use doula_host::conform::calls::{
-    self as classic, Caught, Handler, files, pages::Advice, pages::Area, rights, terminals,
+    self as classic, Caught, Handler, files, pages::Advice, pages::Area, rights, terminals, tracing,
 };
 use doula_host::conform::{self, Agent, Part};
 use doula_model::plan::Errno;
 use doula_model::signal::Signal;
 use doula_sim::kernel::call::{self, Call, Clone, Mask, Reply, TtyCall, Value, Wait, Waited, Who};
 use doula_sim::kernel::sigset::{Action, Code, Disposition, SigInfo, SigSet};
-use doula_sim::kernel::{Program, Usage};
+use doula_sim::kernel::{Program, Trace, Usage};
 use doula_sim::oracle::{arguments, words_of};
 use doula_sim::program::Said;
 use std::cell::RefCell;
@@ -122,6 +122,7 @@ pub(in crate::verbs::sim) fn info(caught: &Caught) -> Option<SigInfo> {
         1 => Code::Exited(value),
         2 => Code::Killed(value),
         3 => Code::Dumped(value),
+        4 => Code::Trapped(value),
         5 => Code::Stopped(value),
         6 => Code::Continued,
         _ => Code::Kernel,
@@ -177,6 +178,7 @@ pub(in crate::verbs::sim) fn perform(call: &Call) -> Reply {
         Call::Pty => terminals::pair().map(|(master, slave)| Value::Pair(master, slave)),
         Call::OpenTty => terminals::open_own().map(Value::Number),
         Call::Terminal(fd, call) => terminal(fd, call),
+        Call::Ptrace(what) => trace(what).map(zero),
         Call::Clone(_) | Call::Alarm(_) | Call::Execve(_) | Call::Setuid(_) | Call::Sigtake(_) => {
             Err(Errno::ENOSYS)
         }
@@ -211,6 +213,17 @@ fn terminal(fd: i32, call: TtyCall) -> Reply {
         TtyCall::Session => terminals::session(fd).map(Value::Number),
         TtyCall::StopWriters(on) => terminals::stop_writers(fd, on).map(zero),
         TtyCall::Key(signal) => terminals::press_key(fd, signal).map(zero),
+    }
+}
+
+fn trace(what: Trace) -> Result<(), Errno> {
+    match what {
+        Trace::Me => tracing::trace_me(),
+        Trace::Attach(pid) => tracing::attach(pid),
+        Trace::Seize(pid, kills) => tracing::seize(pid, kills),
+        Trace::Interrupt(pid) => tracing::interrupt(pid),
+        Trace::Continue(pid, signal) => tracing::go_on(pid, signal),
+        Trace::Detach(pid, signal) => tracing::detach(pid, signal),
     }
 }
 
