@@ -7,6 +7,8 @@
 use super::template::Inputs;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use doula_host::jobs::workers::{Answer, NoAnswer};
+use doula_model::task::TaskId;
 use serde::Deserialize;
 use serde_json::Value;
 use std::borrow::Cow;
@@ -69,6 +71,33 @@ pub(super) fn read(line: &[u8]) -> Option<Reply> {
     Some(Reply { id, output, error })
 }
 
+/// What was answered to a task, by lines or by bytes as they are.
+///
+/// # Errors
+/// That is no answer to it.
+pub(super) fn answer(task: TaskId, said: &[u8], by_lines: bool) -> Result<(Answer, Reply), NoAnswer> {
+    let reply = match by_lines {
+        true => read(said).ok_or_else(|| NoAnswer::garbage(said))?,
+        false => Reply { id: task.0, output: said.to_vec(), error: None },
+    };
+    if reply.id != task.0 {
+        let why = format!("it answered job {} instead", reply.id);
+        return Err(NoAnswer { why, of: Some(TaskId(reply.id)) });
+    }
+    Ok((if reply.error.is_some() { Answer::Failed } else { Answer::Done }, reply))
+}
+
+/// Of whose task a line says that it is the answer.
+pub(super) fn whose(line: &[u8]) -> Option<TaskId> {
+    read(line).map(|reply| TaskId(reply.id))
+}
+
+/// What a worker by frames says of a task at which it failed.
+pub(super) fn failed(task: TaskId, why: &[u8]) -> Reply {
+    let error = Some(String::from_utf8_lossy(why).into_owned());
+    Reply { id: task.0, output: Vec::new(), error }
+}
+
 fn ended(mut text: String) -> Vec<u8> {
     if !text.ends_with('\n') {
         text.push('\n');
@@ -111,5 +140,17 @@ mod tests {
         {
             assert_eq!(read(wrong.as_bytes()), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn an_answer_is_to_its_own_task_and_bytes_are_always() {
+        let lines = |said: &str| answer(TaskId(7), said.as_bytes(), true).map(|(answer, _)| answer);
+        assert_eq!(lines(r#"{"id":7,"output":"a"}"#), Ok(Answer::Done));
+        assert_eq!(lines(r#"{"id":7,"error":"no"}"#), Ok(Answer::Failed));
+        let other = lines(r#"{"id":8,"output":"a"}"#).expect_err("of another one");
+        assert_eq!((other.why.as_str(), other.of), ("it answered job 8 instead", Some(TaskId(8))));
+        assert_eq!(lines("hm"), Err(NoAnswer::garbage(b"hm")));
+        let (bytes, reply) = answer(TaskId(7), br#"{"id":8}"#, false).expect("bytes");
+        assert_eq!((bytes, reply.output.as_slice()), (Answer::Done, &br#"{"id":8}"#[..]));
     }
 }

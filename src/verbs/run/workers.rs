@@ -130,6 +130,12 @@ impl<'u> Crew<'u> {
         }
     }
 
+    fn replied(&mut self, task: TaskId, reply: Reply) {
+        if let Some(job) = self.open.get_mut(&task) {
+            job.reply = Some(reply);
+        }
+    }
+
     pub(super) fn finish(self, ended: io::Result<Counts>) -> Outcome {
         self.desk.finish(ended)
     }
@@ -249,30 +255,17 @@ impl Tasks for Crew<'_> {
     }
 
     fn answer(&mut self, task: TaskId, line: &[u8]) -> Result<Answer, NoAnswer> {
-        let reply = match self.lines {
-            true => protocol::read(line).ok_or_else(|| NoAnswer::garbage(line))?,
-            false => Reply { id: task.0, output: line.to_vec(), error: None },
-        };
-        if reply.id != task.0 {
-            let why = format!("it answered job {} instead", reply.id);
-            return Err(NoAnswer { why, of: Some(TaskId(reply.id)) });
-        }
-        let answer = if reply.error.is_some() { Answer::Failed } else { Answer::Done };
-        if let Some(job) = self.open.get_mut(&task) {
-            job.reply = Some(reply);
-        }
+        let (answer, reply) = protocol::answer(task, line, self.lines)?;
+        self.replied(task, reply);
         Ok(answer)
     }
 
     fn whose(&self, line: &[u8]) -> Option<TaskId> {
-        protocol::read(line).map(|reply| TaskId(reply.id))
+        protocol::whose(line)
     }
 
     fn failed(&mut self, task: TaskId, why: &[u8]) {
-        if let Some(job) = self.open.get_mut(&task) {
-            let error = Some(String::from_utf8_lossy(why).into_owned());
-            job.reply = Some(Reply { id: task.0, output: Vec::new(), error });
-        }
+        self.replied(task, protocol::failed(task, why));
     }
 
     fn said(&mut self, slot: SlotId, task: Option<TaskId>, line: &[u8]) -> io::Result<()> {

@@ -149,26 +149,17 @@ impl Tasks for Labour<'_> {
     }
 
     fn answer(&mut self, task: TaskId, line: &[u8]) -> Result<Answer, NoAnswer> {
-        let reply = match self.is_by_lines() {
-            true => protocol::read(line).ok_or_else(|| NoAnswer::garbage(line))?,
-            false => Reply { id: task.0, output: line.to_vec(), error: None },
-        };
-        if reply.id != task.0 {
-            let why = format!("it answered job {} instead", reply.id);
-            return Err(NoAnswer { why, of: Some(TaskId(reply.id)) });
-        }
-        let answer = if reply.error.is_some() { Answer::Failed } else { Answer::Done };
+        let (answer, reply) = protocol::answer(task, line, self.is_by_lines())?;
         self.made(task, reply);
         Ok(answer)
     }
 
     fn whose(&self, line: &[u8]) -> Option<TaskId> {
-        protocol::read(line).map(|reply| TaskId(reply.id))
+        protocol::whose(line)
     }
 
     fn failed(&mut self, task: TaskId, why: &[u8]) {
-        let error = Some(String::from_utf8_lossy(why).into_owned());
-        self.made(task, Reply { id: task.0, output: Vec::new(), error });
+        self.made(task, protocol::failed(task, why));
     }
 
     fn said(&mut self, _slot: SlotId, _task: Option<TaskId>, line: &[u8]) -> io::Result<()> {
