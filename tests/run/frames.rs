@@ -30,6 +30,10 @@ for number, text in tasks():
         if how == "close":
             line.close()
             time.sleep(1000)
+        if how == "shares":
+            if os.fork():
+                line.close()
+            time.sleep(1000)
         if how == "half":
             line.sendall(HEAD.pack(len(answer), DONE, 0, 0, number) + answer[:2])
             raise SystemExit
@@ -46,11 +50,15 @@ for number, text in tasks():
 "#;
 
 /// What job 7 does, and what is said of that.
-const CASES: [(&str, &str); 9] = [
+const CASES: [(&str, &str); 10] = [
     ("KILL", " ended 2 workers, and is not tried again: the last one was killed by SIGKILL"),
     ("SEGV", " ended 2 workers, and is not tried again: the last one was killed by SIGSEGV"),
     ("exit", " ended 2 workers, and is not tried again: the last one exited cleanly (code 0)"),
     ("close", " ended 2 workers, and is not tried again: the last one was ended: it closed its socket"),
+    (
+        "shares",
+        " ended 2 workers, and is not tried again: the last one was ended: it closed its socket, which another process has open still",
+    ),
     (
         "half",
         " ended 2 workers, and is not tried again: the last one exited cleanly (code 0) in the middle of an answer",
@@ -102,6 +110,42 @@ fn in_every_manner_and_whatever_a_job_does_it_is_the_only_one_that_fails() {
             assert!(failed.starts_with(&format!("job 7 (7){told}")), "{manner:?} {how} {said:?}");
         }
     }
+}
+
+#[test]
+fn a_job_is_not_blamed_for_a_worker_that_answered_the_one_before_and_gave_its_socket_away() {
+    if !has_python() {
+        return;
+    }
+    let worker = program(
+        r#"
+import time
+line.sendall(HEAD.pack(0, HELLO, 0, 0, 1))
+for number, text in tasks():
+    line.sendall(HEAD.pack(3, DONE, 0, 0, number) + b"ok\n")
+    if bytes(text) == b"2":
+        if os.fork():
+            line.close()
+        time.sleep(1000)
+"#,
+    );
+    let said = run(&[
+        "--workers",
+        "frames",
+        "--quarantine=1",
+        "-j1",
+        "python3",
+        "-c",
+        &worker,
+        ":::",
+        "1",
+        "2",
+        "3",
+        "4",
+    ]);
+    assert_eq!((said.code, said.out.as_str()), (Some(0), "ok\nok\nok\nok\n"), "{said:?}");
+    let told = "worker 1 was ended: it closed its socket, which another process has open still: another takes its place\n";
+    assert_eq!(said.err, told);
 }
 
 #[test]

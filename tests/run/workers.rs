@@ -126,11 +126,12 @@ sys.stdin.read()";
 }
 
 /// How a worker is ended by a job, and what is said of it.
-const DEATHS: [(&str, &str); 5] = [
+const DEATHS: [(&str, &str); 6] = [
     ("KILL", "was killed by SIGKILL"),
     ("SEGV", "was killed by SIGSEGV"),
     ("exit", "exited cleanly (code 0)"),
     ("close", "was ended: it closed its standard output"),
+    ("shares", "was ended: it closed its standard output, which another process has open still"),
     ("half", "exited cleanly (code 0) in the middle of an answer"),
 ];
 

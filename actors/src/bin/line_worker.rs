@@ -1,6 +1,6 @@
 //! `line_worker HOW [INPUT]`: a worker for `doula run --workers lines` that answers each task with `ok` and its input, except
 //! that with this input (`7` unless told): HOW is the name of a signal that it sends itself; `exit`: it ends with 0; `close`:
-//! it closes its standard output and lives on; `half`: it writes half an answer and ends; `silent`: it never answers; `wrong`: it answers
+//! it closes its standard output and lives on; `shares`: the same, and a child of it has that open still; `half`: it writes half an answer and ends; `silent`: it never answers; `wrong`: it answers
 //! another task; `twice`: it answers two times; `garbage`: it answers what is no answer; `eats`: it takes memory until
 //! it is killed; `error`: it answers that it failed; `none`: nothing odd. To the input `zombies` it answers how many of its siblings
 //! stay zombies.
@@ -44,7 +44,11 @@ fn goes_on(how: &str, id: &str) -> bool {
             doula_sys::fd::write(stdout(), b"{\"id\":7,\"out").expect("written");
             return false;
         }
-        "close" => {
+        "close" | "shares" => {
+            if how == "shares" {
+                // It is ended with us.
+                drop(std::process::Command::new("sleep").arg("1000").spawn().expect("a child"));
+            }
             let null = File::open("/dev/null").expect("/dev/null");
             doula_sys::fd::duplicate_onto(null, 1, false).expect("another standard output");
             forever();

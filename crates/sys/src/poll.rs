@@ -185,6 +185,14 @@ fn happens(fd: impl AsFd, events: i16, timeout: Option<Duration>) -> Result<bool
     unsafe { raw::call(libc::SYS_ppoll, args) }.map(|count| count > 0)
 }
 
+/// `poll(fd, 0, 0)`—whether nobody has the other end open any more: the reader of a pipe that we write to.
+///
+/// <https://man7.org/linux/man-pages/man2/poll.2.html>
+#[doc(alias = "POLLERR")]
+pub fn is_broken(fd: impl AsFd) -> Result<bool> {
+    happens(fd, 0, Some(Duration::ZERO))
+}
+
 /// `eventfd2(0, EFD_CLOEXEC | EFD_NONBLOCK)`—a counter that is readable while it is not zero.
 ///
 /// <https://man7.org/linux/man-pages/man2/eventfd.2.html>

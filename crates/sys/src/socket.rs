@@ -82,6 +82,19 @@ pub fn tcp_waiting(socket: impl AsFd) -> Result<u32> {
     Ok(info.tcpi_unacked)
 }
 
+/// `ioctl(socket, SIOCOUTQ)`—whether the other end of a pair of Unix sockets has not read all that was sent.
+///
+/// <https://man7.org/linux/man-pages/man7/unix.7.html>
+#[doc(alias = "SIOCOUTQ")]
+pub fn is_unread(socket: impl AsFd) -> Result<bool> {
+    let mut room: libc::c_int = 0;
+    let socket = socket.as_fd().as_raw_fd() as usize;
+    let args = [socket, libc::TIOCOUTQ as usize, &raw mut room as usize, 0, 0, 0];
+    // SAFETY: the kernel writes one number to what the last argument points to.
+    unsafe { raw::call(libc::SYS_ioctl, args) }?;
+    Ok(room > 0)
+}
+
 /// `bind(socket, path)`—makes a socket file. Nobody can connect to it before [`listen`]. EADDRINUSE if the
 /// file exists, ENAMETOOLONG if the path has more than 107 bytes.
 ///
@@ -291,6 +304,17 @@ mod tests {
     use super::*;
     use crate::fd::BorrowedFd;
     use doula_model::plan::Errno;
+
+    #[test]
+    fn what_was_sent_is_unread_until_all_of_it_was_taken() {
+        let (ours, theirs) = pair(Kind::Stream).expect("socketpair");
+        assert_eq!(is_unread(&ours), Ok(false));
+        assert_eq!(send(&ours, b"task", &[]), Ok(4));
+        assert_eq!(is_unread(&ours), Ok(true));
+        let mut room = [0; 8];
+        assert_eq!(receive(&theirs, &mut room).map(|message| message.length), Ok(4));
+        assert_eq!(is_unread(&ours), Ok(false));
+    }
 
     #[test]
     fn a_message_brings_its_fds_and_its_proven_sender() {

@@ -53,6 +53,11 @@ impl Hands {
         self.rows.iter().map(|has| u64::from(has.count)).sum()
     }
 
+    /// Their numbers.
+    pub fn tasks(&self) -> impl Iterator<Item = TaskId> {
+        self.rows.iter().flat_map(|has| has.tasks())
+    }
+
     /// The one that it works at, if it works in order.
     pub fn first(&self) -> Option<TaskId> {
         self.rows.front().map(|has| has.task)

@@ -22,6 +22,7 @@ mod hands;
 mod hiring;
 mod median;
 mod policy;
+mod quiet;
 
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ pub use growth::Growth;
 pub use hands::{Hands, Has, Run};
 pub use hiring::Hiring;
 pub use policy::{Counts, Halt, HaltLimit, HaltOn, Pause, Policy, RetryOn, Timeout};
+pub use quiet::{Closed, Ends, Quiet};
 
 use crate::random::Random;
 use alloc::collections::{BTreeMap, VecDeque};

@@ -139,6 +139,8 @@ pub(super) struct Shop<W> {
     looks: Looks,
     /// The limit of open files that workers get.
     given: Option<Rlimit>,
+    /// Workers of this run were seen to have the ends themselves by which they are asked and answer.
+    pub(super) own_ends: bool,
     /// Those that were given something that was not sent yet.
     unsent: Vec<SlotId>,
 }
@@ -168,6 +170,7 @@ where
             submitted: 0,
             source: Source::Asked,
             given: room::raise_open_files(),
+            own_ends: false,
             unsent: Vec::new(),
         })
     }
@@ -292,6 +295,10 @@ where
         watch(worker.child.as_fd(), once, Part::Process)?;
         watch(worker.wire.output(), Interest::READ, Part::Output)?;
         watch(worker.error.as_fd(), Interest::READ, Part::Error)?;
+        if let Some(input) = worker.wire.input().filter(|_| worker.wire.is_lines()) {
+            // Only that it is closed.
+            watch(input, Interest::NONE.and(Interest::ONCE), Part::Input)?;
+        }
         self.work.hired(slot, &Identity::of(&worker.child));
         self.workers.insert(slot, worker);
         self.tell(Event::Open(slot));
@@ -357,6 +364,9 @@ where
         let Some(worker) = self.workers.get_mut(&slot) else { return Ok(()) };
         let work = &mut *self.work;
         worker.wire.ask(has, &mut |task, line| work.ask(task, line))?;
+        if worker.desk.hands.is_empty() {
+            worker.quiet.begins(time::monotonic(), worker.desk.answered);
+        }
         worker.desk.hands.add(has);
         self.send_to(slot);
         Ok(())
@@ -412,6 +422,7 @@ where
                 }
             }
         }
+        self.look_at_quiet()?;
         self.lose_patience()
     }
 
@@ -432,7 +443,9 @@ where
         let all = self.workers.values().chain(self.leaving.values());
         let patience = all.filter_map(|worker| worker.until).min();
         let patience = patience.map(|until| until.saturating_duration_since(Instant::now()));
-        Ok([wakes, deadline, look, patience, hire].into_iter().flatten().min())
+        let waits = self.workers.values().filter(|worker| worker.waits());
+        let quiet = waits.map(|worker| worker.quiet.deadline()).min().map(until);
+        Ok([wakes, deadline, look, patience, hire, quiet].into_iter().flatten().min())
     }
 
     /// Asks now and then whether there is room on the machine; how long until the next time.
@@ -464,10 +477,13 @@ where
         match part {
             Part::Error => self.hear(slot),
             Part::Output => self.answers(slot),
-            Part::Input => match self.workers.get_mut(&slot).map_or(Ok(true), Worker::write)? {
-                true => Ok(()),
-                false => self.await_room(slot),
-            },
+            Part::Input => {
+                if !self.workers.get_mut(&slot).map_or(Ok(true), Worker::write)? {
+                    self.await_room(slot)?;
+                }
+                self.input_may_be_closed(slot);
+                Ok(())
+            }
             Part::Process | Part::Gone => self.ended(slot),
         }
     }

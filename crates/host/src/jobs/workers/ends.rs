@@ -95,6 +95,7 @@ where
             self.tell(Event::Leaves(slot));
             return Ok(());
         }
+        self.meet(slot);
         // Who was read from may have room again.
         self.send_to(slot);
         self.take_answers(slot)
@@ -193,7 +194,8 @@ where
             worker.fault = torn.then(|| UNFINISHED.to_owned());
         }
         // What is not read yet is counted while its pipe is whole; whoever is killed may not fill the other one for ever.
-        let took_nothing = worker.wire.took_nothing(worker.desk.hands.single().is_some());
+        let took_nothing =
+            worker.took_nothing || worker.wire.took_nothing(worker.desk.hands.single().is_some());
         let status = worker.child.try_wait();
         let (slot, first) = (worker.slot, worker.desk.hands.first());
         let oom_kills = worker.bound.newly_killed();

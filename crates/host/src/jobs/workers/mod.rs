@@ -3,8 +3,9 @@
 //!
 //! What a line says is the business of [`Tasks`]. A worker that answers what is no answer, closes a pipe, or dies, costs the one
 //! task that it had, and is replaced; it never gets a task while it has one. A task that it had not begun to read goes to another
-//! worker, and is not blamed. What it writes to standard error is told line by line, with the task that it had. Workers that end
-//! one after the other before they took any task are started again after pauses, and at last no more.
+//! worker, and is not blamed. Who does not answer is looked at, whether it has its pipes itself still: a child may keep them open.
+//! What it writes to standard error is told line by line, with the task that it had. Workers that end one after the other before
+//! they took any task are started again after pauses, and at last no more.
 //!
 //! ```
 //! use doula_host::jobs::workers::{self, Answer, NoAnswer, Rules, Tasks};
@@ -55,6 +56,7 @@ mod ends;
 mod frames;
 mod functions;
 pub mod pool;
+mod quiet;
 mod ring;
 mod serve;
 mod wire;

@@ -104,7 +104,8 @@ impl Numbers {
 fn who_answers_and_says_nonsense_behind_it_costs_no_task_that_it_was_never_given() {
     let mut rules = rules(1);
     rules.settings.policy.window = 2;
-    let program = r"while read n; do if [ $n = 7 ]; then printf '7\nhm\n'; else echo $n; fi; done";
+    // It has read of 8 then, so that it has both.
+    let program = r"while read n; do if [ $n = 7 ]; then read n; printf '7\nhm\n'; else echo $n; fi; done";
     assert_eq!(whole(rules, program).odd(), [(8, Verdict::Failed(Failure::Protocol), 1)]);
 }
 
@@ -116,6 +117,8 @@ fn a_task_that_kills_two_workers_is_the_only_one_that_fails_however_it_kills_the
         ("exit 0", Failure::Lost),
         ("exit 3", Failure::Code(3)),
         ("exec >&-; sleep 1000", Failure::Lost),
+        // A child of it has the pipe open still.
+        ("sleep 1000 & exec >&-; sleep 1000", Failure::Lost),
         ("printf half; exit 0", Failure::Lost),
     ];
     for (end, failure) in ends {
@@ -144,6 +147,50 @@ fn a_worker_that_leaves_between_two_tasks_costs_none_and_no_attempt() {
     // The same of one that closed its end, or was killed while it slept.
     let numbers = whole(rules(1), "read n; exec <&-; echo $n; sleep 1000");
     assert_eq!(numbers.odd(), []);
+}
+
+#[test]
+fn a_task_that_nobody_reads_because_a_child_of_its_worker_has_the_pipe_is_done_by_another_one() {
+    for window in [1, 3] {
+        let mut rules = rules(1);
+        rules.settings.policy.window = window;
+        // What a shell starts behind it has another standard input than the shell.
+        let line =
+            "[ $n = 7 ] && { exec 5<&0; sleep 1000 <&5 & exec 5<&- <&-; echo 7; sleep 1000; }; echo $n";
+        let numbers = whole(rules, &format!("while read n; do {line}; done"));
+        assert_eq!(numbers.odd(), [], "{window}");
+        let [death] = &numbers.deaths[..] else { panic!("{:?}", numbers.deaths) };
+        let why = death.why.as_deref().expect("a reason");
+        assert_eq!(why, "it closed its standard input, which another process has open still");
+        assert_eq!(death.task, None);
+    }
+}
+
+#[test]
+fn who_closes_an_end_and_answers_all_the_same_is_let_to_work() {
+    // It wants no more after the seventh, and takes longer over that one than nobody looks.
+    let line = "[ $n = 7 ] && { @exec <&-; sleep 0.4; echo $n; exit; }; echo $n";
+    for shares in ["", "exec 5<&0; sleep 1000 <&5 & exec 5<&-; "] {
+        let numbers = each(2, &line.replace('@', shares));
+        let deaths = &numbers.deaths;
+        assert_eq!((numbers.odd(), deaths.as_slice()), (Vec::new(), &[][..]), "{shares}");
+    }
+    // It gives its ends to a child, which works when it has them alone.
+    let child = "while [ -e /proc/$$/fd/3 ]; do :; done; while read n <&3; do [ $n = 7 ] && sleep 0.4; echo $n >&4; done";
+    let program = format!("exec 3<&0 4>&1; ({child}) & exec 3<&- 4>&- </dev/null >/dev/null; wait");
+    assert_eq!(whole(rules(1), &program).odd(), []);
+}
+
+#[test]
+fn who_closes_its_input_behind_an_answer_costs_no_task_at_whatever_moment_it_does() {
+    let line = "echo $n; [ $n = 7 ] && { @exec <&-; sleep 1000; }";
+    // The next task is in the pipe, or is not yet.
+    for waits in ["", "sleep 0.1; "] {
+        let numbers = each(2, &line.replace('@', waits));
+        assert_eq!(numbers.odd(), [], "{waits}");
+        let [death] = &numbers.deaths[..] else { panic!("{:?}", numbers.deaths) };
+        assert_eq!(death.why.as_deref(), Some("it closed its standard input"));
+    }
 }
 
 #[test]

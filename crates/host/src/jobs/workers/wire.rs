@@ -2,16 +2,19 @@
 
 use super::super::TaskId;
 use super::frames::{Inbox, Kind, Outbox, VERSION, add_item};
+use super::quiet::{has_open, name};
 use super::ring::{self, Ring, Way};
 use super::{LONGEST_ANSWER, Protocol, Rules};
 use crate::child::{Child, os_error};
 use crate::{Command, Stdio};
-use doula_core::queue::{Answers, Has};
+use doula_core::queue::{Answers, Closed, Ends as Own, Has};
+use doula_model::id::Pid;
 use doula_model::plan::Errno;
 use doula_sys::fd::{self, AsFd, BorrowedFd, OwnedFd};
 use doula_sys::poll;
 use doula_sys::socket::{self, Ways};
 use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read as _, Write as _};
+use std::path::PathBuf;
 
 /// Where a worker looks for its fds, and which those are.
 pub(super) const FRAMES: &str = "DOULA_FRAMES";
@@ -66,8 +69,10 @@ impl Ends {
             }
             Protocol::Frames => {
                 let (ours, theirs) = socket::pair(socket::Kind::Stream).map_err(os_error)?;
+                // Without /proc nobody is ever asked whether it has it.
+                let theirs_is = name(&theirs).unwrap_or_default();
                 command.fd(FIRST, theirs).env(FRAMES, FIRST.to_string()).env_remove(RING);
-                Link::Socket { input: Some(ours.try_clone()?), output: ours }
+                Link::Socket { input: Some(ours.try_clone()?), output: ours, theirs: theirs_is }
             }
             Protocol::Ring => {
                 let (file, bell) = (ring::file()?, poll::eventfd().map_err(os_error)?);
@@ -140,7 +145,7 @@ pub(super) struct Frames {
 
 #[derive(Debug)]
 enum Link {
-    Socket { input: Option<OwnedFd>, output: OwnedFd },
+    Socket { input: Option<OwnedFd>, output: OwnedFd, theirs: PathBuf },
     Ring { ring: Ring, bell: OwnedFd },
 }
 
@@ -246,6 +251,49 @@ impl Wire {
                 unread >= lines.sent
             }
             Wire::Frames(frames) => !frames.greeted || single && frames.has_unread(),
+        }
+    }
+
+    /// Which of its ends this process has itself; `None` if that cannot be known, or it needs none.
+    pub(super) fn ends(&self, pid: Pid) -> Option<Own> {
+        match self {
+            Wire::Lines(lines) => {
+                let input = has_open(pid, &name(lines.input.as_ref()?).ok()?, 0)?;
+                let output = has_open(pid, &name(&lines.output).ok()?, 1)?;
+                Some(Own { input, output })
+            }
+            Wire::Frames(frames) => match &frames.link {
+                Link::Socket { theirs, .. } => {
+                    let has = has_open(pid, theirs, FIRST.unsigned_abs())?;
+                    Some(Own { input: has, output: has })
+                }
+                // What is mapped needs no fd.
+                Link::Ring { .. } => None,
+            },
+        }
+    }
+
+    /// What people call an end.
+    pub(super) const fn called(&self, closed: Closed) -> &'static str {
+        match (self, closed) {
+            (Wire::Lines(_), Closed::Input) => "standard input",
+            (Wire::Lines(_), Closed::Output) => "standard output",
+            (Wire::Frames(_), _) => "socket",
+        }
+    }
+
+    /// Whether nobody has read any of the tasks that it has: by lines they take so many bytes, by frames it has read no more of what
+    /// it was sent.
+    pub(super) fn has_read_nothing_of(&self, bytes: usize, single: bool) -> bool {
+        match self {
+            Wire::Lines(lines) => {
+                let unread = lines.input.as_ref().and_then(|input| fd::unread(input).ok()).unwrap_or(0);
+                unread + (lines.line.len() - lines.written) as u64 >= bytes as u64
+            }
+            Wire::Frames(frames) => match &frames.link {
+                Link::Socket { output, .. } => single && socket::is_unread(output).unwrap_or(false),
+                Link::Ring { .. } => false,
+            },
         }
     }
 

@@ -9,7 +9,7 @@ use super::wire::{Ends, Heard, Sent, Wire};
 use crate::child::Child;
 use crate::room;
 use crate::{Command, CommandError, OnDrop, Signal};
-use doula_core::queue::{Desk, Growth};
+use doula_core::queue::{Desk, Growth, Quiet};
 use doula_model::time::Time;
 use doula_sys::{poll, time};
 use std::io;
@@ -38,6 +38,11 @@ pub(super) struct Worker {
     broken: bool,
     pub(super) desk: Desk,
     pub(super) growth: Growth,
+    pub(super) quiet: Quiet,
+    /// It wants no more: it closed the end by which it is asked.
+    pub(super) wants_no_more: bool,
+    /// It closed an end, and had read of none of the tasks that it has.
+    pub(super) took_nothing: bool,
     /// What it did wrong.
     pub(super) fault: Option<String>,
     /// When it is killed, unless it ends by itself before.
@@ -80,6 +85,9 @@ impl Worker {
             broken: false,
             desk: Desk::default(),
             growth: Growth::default(),
+            quiet: Quiet::default(),
+            wants_no_more: false,
+            took_nothing: false,
             fault: None,
             until: None,
             gone_by: None,
@@ -130,16 +138,23 @@ impl Worker {
         self.error.read(&mut |_, line| tell(line))
     }
 
+    /// Whether it is one of whom an answer is expected.
+    pub(super) fn waits(&self) -> bool {
+        let goes = self.broken || self.fault.is_some() || self.desk.killed || self.desk.dismissed;
+        !goes && !self.desk.hands.is_empty()
+    }
+
     /// It will be killed for this, unless it ends by itself soon.
-    fn blame(&mut self, why: &str) {
+    pub(super) fn blame(&mut self, why: &str) {
         if !self.desk.dismissed {
             self.fault.get_or_insert_with(|| why.to_owned());
             self.until.get_or_insert_with(|| Instant::now() + PATIENCE);
         }
     }
 
-    /// Tells it by the end of what it is asked that there is no more work; it has this long.
+    /// Tells it by the end of what it is asked that there is no more work; it has this long, unless it wanted no more by itself.
     pub(super) fn dismiss(&mut self, grace: Duration) {
+        let grace = if self.wants_no_more { PATIENCE } else { grace };
         self.desk.dismissed = true;
         self.wire.finish();
         self.until = Some(Instant::now() + grace);
