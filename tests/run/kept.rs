@@ -210,6 +210,37 @@ fn a_worker_that_lives_on_after_its_run_was_killed_is_ended_with_its_descendants
 }
 
 #[test]
+fn a_job_that_ended_a_worker_before_its_run_was_killed_ends_only_one_more_by_an_exit_code_too() {
+    for (end, signal, code) in [("exit 3", None, Some(3)), ("kill -SEGV $$", Some("SIGSEGV"), None)] {
+        let scratch = Scratch::new("counted");
+        let (fifo, both) = scratch.fifo("fifo");
+        // The second worker that has it waits until its run is killed.
+        let worker = format!(
+            "ulimit -c 0; read l; echo begun >>{0}; echo begun >{fifo}; test -e {1} && sleep 1000; echo >{1}; {end}",
+            scratch.path("begun"),
+            scratch.path("once")
+        );
+        let (journal, bundle) = (scratch.path("journal"), scratch.path("bundle"));
+        let args = ["--journal", &journal, "--resume", "--bundle", &bundle, "--workers", "lines", "sh", "-c"];
+        let args = [&args[..], &[&worker, ":::", "x"]].concat();
+        let mut doula = start(&args);
+        let mut heard = lines(both);
+        assert_eq!([line(&mut heard), line(&mut heard)], ["begun\n", "begun\n"]);
+        doula.kill().expect("it lives");
+        assert!(wait(&mut doula).is_some(), "it was killed");
+        std::fs::remove_file(scratch.path("once")).expect("it was there");
+        let said = run(&args);
+        assert_eq!((said.code, scratch.read("begun").lines().count()), (Some(1), 3), "{said:?}");
+        assert!(said.err.contains("job 1 (x) ended 2 workers, and is not tried again: "), "{said:?}");
+        let kept = scratch.read("bundle/job-1/job.json");
+        let kept: serde_json::Value = serde_json::from_str(&kept).expect("JSON");
+        let ends = kept["ends"].as_array().expect("a list");
+        assert_eq!((ends.len(), ends[1]["signal"].as_str(), ends[1]["code"].as_i64()), (2, signal, code));
+        assert!(ends[0]["how"].as_str() == ends[1]["how"].as_str(), "{kept}");
+    }
+}
+
+#[test]
 fn a_journal_of_workers_is_not_one_of_commands() {
     let scratch = Scratch::new("kinds");
     let (journal, worker) = (scratch.path("journal"), actor("line_worker").display().to_string());

@@ -48,6 +48,11 @@ impl Failure {
         }
     }
 
+    /// Whether a worker that lives on ended with it: such a one dies of an exit code too.
+    pub const fn ends_worker(self) -> bool {
+        self.is_death() || matches!(self, Failure::Code(_))
+    }
+
     /// Whether whoever worked at it died of it, so that the task may be poisonous.
     pub const fn is_death(self) -> bool {
         match self {

@@ -29,8 +29,17 @@ pub(super) struct Case<'c> {
     pub(super) slot: Option<u32>,
     /// What its process reads from standard input.
     pub(super) input: &'c [u8],
-    /// How those ended who worked at it, for people and for programs.
-    pub(super) ends: &'c [(Option<Pid>, Option<ExitStatus>, String)],
+    /// How those ended who worked at it.
+    pub(super) ends: &'c [Death],
+}
+
+/// How somebody ended who worked at a job.
+#[derive(Clone, Debug)]
+pub(super) struct Death {
+    pub(super) pid: Option<Pid>,
+    pub(super) status: Option<ExitStatus>,
+    /// For people.
+    pub(super) how: String,
 }
 
 impl Bundle {
@@ -84,7 +93,7 @@ fn script(case: &Case<'_>, folder: &Path) -> io::Result<Vec<u8>> {
 
 fn as_json(case: &Case<'_>) -> Value {
     let argv: Vec<_> = case.argv.iter().map(|word| word.to_string_lossy()).collect();
-    let ends = case.ends.iter().map(|(pid, status, how)| {
+    let ends = case.ends.iter().map(|Death { pid, status, how }| {
         let dumped = status.is_some_and(|status| status.dumped_core());
         json!({
             "pid": pid.map(Pid::get), "how": how, "core": pid.filter(|_| dumped).and_then(core),

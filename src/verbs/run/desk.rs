@@ -1,6 +1,6 @@
 //! Where all jobs of a run are answered for, whoever does them: their turn, the signals, the room, and what comes of it all.
 
-use super::bundle::{Bundle, Case};
+use super::bundle::{Bundle, Case, Death};
 use super::input::Input;
 use super::journal::{self, Keeper};
 use super::report::{Report, Settled};
@@ -72,6 +72,11 @@ impl<'u> Desk<'u> {
     /// Whether what became of a job is to be kept, to do it again.
     pub(super) fn bundles(&self, verdict: Verdict) -> bool {
         self.bundle.is_some() && matches!(verdict, Verdict::Quarantined(_))
+    }
+
+    /// How those ended who worked at a job in runs before, if somebody died of it.
+    pub(super) fn deaths(&self, task: TaskId) -> Vec<Death> {
+        self.keeper.as_ref().map(|keeper| keeper.deaths(task).to_vec()).unwrap_or_default()
     }
 
     /// Keeps it, and tells where.

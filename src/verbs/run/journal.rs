@@ -4,6 +4,7 @@
 //! begun are compared with what is written, before anything is begun; what is not settled is given out first, and of that those
 //! that live still before all others.
 
+use super::bundle::Death;
 use super::report::{Settled, Subject, joblog};
 use super::template::{Inputs, quote};
 use crate::error::{Failure, Kind};
@@ -83,6 +84,8 @@ pub(super) struct Keeper {
     adopted: BTreeMap<TaskId, Adopted>,
     /// Ends of adopted ones.
     ends: BTreeMap<TaskId, Ended>,
+    /// How those ended who worked at them in runs before, of tasks of which somebody died.
+    deaths: BTreeMap<TaskId, Vec<Death>>,
     /// Those in work, and which runs began them.
     runs: BTreeMap<TaskId, u32>,
     /// Those that came to their end before: that succeeded, and that failed.
@@ -121,6 +124,7 @@ impl Keeper {
             ready: VecDeque::new(),
             adopted: BTreeMap::new(),
             ends: BTreeMap::new(),
+            deaths: BTreeMap::new(),
             runs: BTreeMap::new(),
             before: (0, 0),
             words: Vec::new(),
@@ -141,6 +145,9 @@ impl Keeper {
             let before = past.tasks.get(&task).unwrap_or(&none);
             let attempt = before.last().map_or(1, |last| last.number);
             let this = Before { task, attempt, deaths: before.deaths() };
+            if this.deaths > 0 && !before.again {
+                self.deaths.insert(task, deaths(before));
+            }
             match self.fate(task, before, past.hides_starts)? {
                 Fate::Over => self.count(before),
                 Fate::Again(attempt) if before.again => again.push(Before { task, attempt, deaths: 0 }),
@@ -280,6 +287,11 @@ impl Keeper {
             "the journal knows {} jobs, and there are inputs for {} only",
             self.known, self.compared
         ))
+    }
+
+    /// How those ended who worked at it in runs before, if somebody died of it.
+    pub(super) fn deaths(&self, task: TaskId) -> &[Death] {
+        self.deaths.get(&task).map_or(&[], Vec::as_slice)
     }
 
     /// The next task that was in work before.
@@ -498,6 +510,19 @@ fn learn(attempt: &mut Attempt, ended: &Ended) -> Option<(u8, String)> {
         }
         End::NotStarted(code, why) => Some((*code, why.clone())),
     }
+}
+
+/// How those ended who died of a task, as far as that is written.
+fn deaths(task: &Task) -> Vec<Death> {
+    let death = |(attempt, failure): (&journal::Attempt, task::Failure)| Death {
+        pid: None,
+        status: match attempt.ended.as_ref().map(|ended| &ended.end) {
+            Some(End::Status(status)) => Some(*status),
+            Some(End::NotStarted(..)) | None => None,
+        },
+        how: failure.to_string(),
+    };
+    task.deadly().map(death).collect()
 }
 
 /// The same of what a worker answered.

@@ -1,7 +1,7 @@
 //! The jobs of one run: what each is, and what became of it.
 
 use super::Args;
-use super::bundle::Case;
+use super::bundle::{Case, Death};
 use super::desk::{self, Desk, Intake, Manner};
 use super::input::Input;
 use super::journal::{self, Keeper};
@@ -156,9 +156,13 @@ impl Flow for Jobs<'_> {
         let Some(job) = self.open.remove(&task) else { return Ok(()) };
         let Open { inputs, words, attempt, not_born, .. } = job;
         if self.desk.bundles(verdict) {
-            let end =
-                attempt.as_ref().map(|attempt| (None, Some(attempt.status), attempt.status.to_string()));
-            let ends: Vec<_> = end.into_iter().collect();
+            let mut ends = self.desk.deaths(task);
+            let end = |attempt: &Attempt| Death {
+                pid: None,
+                status: Some(attempt.status),
+                how: attempt.status.to_string(),
+            };
+            ends.extend(attempt.as_ref().map(end));
             self.desk.bundle(&Case { task, argv: &words, slot: None, input: b"", ends: &ends })?;
         }
         let (tag, subject) = (inputs.join(&b' '), Subject::Command);

@@ -1,7 +1,7 @@
 //! `--workers`: jobs that are done by workers that live on, each asked and answered by lines ([`protocol`]) or by frames.
 
 use super::Args;
-use super::bundle::Case;
+use super::bundle::{self, Case};
 use super::desk::{self, Desk, Intake, Manner};
 use super::input::Input;
 use super::journal::{self, Keeper};
@@ -117,8 +117,12 @@ impl<'u> Crew<'u> {
         if !self.lines {
             argv = by_frames(argv, self.called, job.inputs.len())?;
         }
-        let ends = job.deaths.iter().map(|death| (Some(death.pid), death.status, death.to_string()));
-        let ends: Vec<_> = ends.collect();
+        let mut ends = self.desk.deaths(task);
+        ends.extend(job.deaths.iter().map(|death| bundle::Death {
+            pid: Some(death.pid),
+            status: death.status,
+            how: death.to_string(),
+        }));
         self.desk.bundle(&Case { task, argv: &argv, slot, input: &input, ends: &ends })
     }
 
@@ -181,7 +185,7 @@ impl Flow for Crew<'_> {
         if self.desk.bundles(verdict) {
             self.bundle(task, &job)?;
         }
-        let told = told(&job, verdict, attempts);
+        let told = told(&job, verdict, attempts, self.desk.deaths(task).len());
         let tag = job.inputs.join(&b' ');
         let Open { inputs, began, reply, error, death, .. } = job;
         // What was answered wrongly is not shown.
@@ -343,8 +347,8 @@ pub(super) fn dry_run(input: Input, lines: bool, ui: &mut Ui) -> Outcome {
     Ok(Exit::OK)
 }
 
-/// How it failed: the rest of a sentence that begins with the job.
-fn told(job: &Open, verdict: Verdict, attempts: u32) -> Option<String> {
+/// How it failed: the rest of a sentence that begins with the job. It ended so many workers in runs `before`.
+fn told(job: &Open, verdict: Verdict, attempts: u32, before: usize) -> Option<String> {
     let tries = if attempts > 1 { format!(", {attempts} times") } else { String::new() };
     let why = job.death.as_ref().and_then(|death| death.why.as_deref());
     let last = job.death.as_ref().map_or_else(|| "was lost".to_owned(), Death::to_string);
@@ -354,7 +358,7 @@ fn told(job: &Open, verdict: Verdict, attempts: u32) -> Option<String> {
         Verdict::Done | Verdict::Cancelled | Verdict::Skipped => return None,
         Verdict::Quarantined(failure) => {
             let last = if failure == task::Failure::OutOfMemory { starved } else { last };
-            let count = job.deaths.len();
+            let count = before + job.deaths.len();
             let workers = if count == 1 { "1 worker" } else { &format!("{count} workers") };
             return Some(format!(" ended {workers}, and is not tried again: the last one {last}"));
         }

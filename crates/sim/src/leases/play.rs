@@ -76,7 +76,7 @@ impl Book {
     pub(super) fn fails(&mut self, task: TaskId, attempt: u32, failure: Failure) {
         let known = self.begun.entry(task).or_default();
         known.0 = attempt;
-        known.1 += u32::from(failure.is_death());
+        known.1 += u32::from(failure.ends_worker());
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{Begin, End, Ended, Entry, Failed, Head, Hired, Settled, Started, Text};
 use crate::jobs::Identity;
 use crate::journal::{line, this_world};
-use doula_model::task::TaskId;
+use doula_model::task::{Failure, TaskId};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -140,7 +140,7 @@ impl Task {
         self.begin().is_some_and(|begin| begin.words.is_empty())
     }
 
-    /// So many attempts ended in the death of their job.
+    /// So many attempts ended in the death of their job, or of the worker that had it: that one dies of an exit code too.
     ///
     /// ```
     /// use doula_host::Signal;
@@ -152,8 +152,25 @@ impl Task {
     /// ```
     #[must_use]
     pub fn deaths(&self) -> u32 {
-        let failed = self.attempts.iter().filter_map(|attempt| attempt.failed.as_ref());
-        failed.map(|failed| u32::from(failed.failure.is_death())).sum()
+        u32::try_from(self.deadly().count()).unwrap_or(u32::MAX)
+    }
+
+    /// Those of which [`deaths`](Self::deaths) is the count, and how they failed.
+    ///
+    /// ```
+    /// use doula_host::jobs::{Failure, TaskId, journal::{Attempt, Begin, Failed, Task}};
+    /// // Who has no words of a command of its own is given to a worker.
+    /// let begin = Begin { task: TaskId(1), attempt: 1, slot: 1, at: 0, words: Vec::new(), inputs: Vec::new() };
+    /// let failed = Failed { task: TaskId(1), attempt: 1, failure: Failure::Code(3), until: 0 };
+    /// let attempt = Attempt { begin: Some(begin), failed: Some(failed), ..Attempt::default() };
+    /// let task = Task { attempts: vec![attempt], ..Task::default() };
+    /// assert!(task.deadly().map(|(_, failure)| failure).eq([Failure::Code(3)]));
+    /// ```
+    pub fn deadly(&self) -> impl Iterator<Item = (&Attempt, Failure)> {
+        let by_worker = self.is_for_workers();
+        let failed =
+            self.attempts.iter().filter_map(|attempt| Some((attempt, attempt.failed.as_ref()?.failure)));
+        failed.filter(move |(_, failure)| failure.is_death() || by_worker && failure.ends_worker())
     }
 }
 
