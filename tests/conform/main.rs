@@ -4,6 +4,8 @@
 //! `DOULA_CONFORM_SEED`, `DOULA_CONFORM_CASES` and `DOULA_CONFORM_CALLS` search on. Whether the comparison would find an error is
 //! tested in `crates/sim/tests/oracle`.
 
+mod killed;
+
 use std::process::{Command, Output};
 use std::sync::{Mutex, PoisonError};
 

@@ -1,10 +1,7 @@
 //! What runs inside: waits for an order at its slot, has it done, and answers.
-//!
-//! The first process is the nursery. It makes the namespace, bears init into it, and then only exists: init's number cannot pass
-//! to a stranger while its parent does not bury it, and everybody inside ends when the nursery is gone.
 
 use super::slots::{Birth, Slot, Slots};
-use super::{LIFE, SLOTS};
+use super::{SLOTS, nursery};
 use doula_model::plan::Errno;
 use doula_model::signal::Signal;
 use doula_sys::classic::{self, files, rights};
@@ -15,8 +12,8 @@ use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
-/// After so much time without an order it is looked whether anybody is left to give one.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long one sleep for an order is; then comes the next one.
+const PATIENCE: Duration = Duration::from_secs(3600);
 /// The variable of the environment that makes a program an agent: `COUNT:PLACE:USERS`, with the place `nursery` at first.
 pub(super) const VARIABLE: &str = "DOULA_SIM_AGENT";
 
@@ -45,7 +42,7 @@ pub enum Part {
 
 /// The part of this process, as the environment says; `None` for everybody else.
 ///
-/// Does not come back in the process that keeps the namespace.
+/// Does not come back in the processes that keep the namespace.
 pub fn part() -> Option<Part> {
     let value = std::env::var(VARIABLE).ok()?;
     let mut parts = value.split(':');
@@ -60,47 +57,16 @@ pub fn part() -> Option<Part> {
             let slot = slots.get(place)?;
             Some(Part::Executed(Agent { slots, slot, place, users, order: slot.last_order() }))
         }
-        Err(_) => Some(nurse(slots, users)),
+        Err(_) => Some(nursery::nurse(slots, users)),
     }
-}
-
-/// Bears init, in whom it comes back, and keeps its number.
-fn nurse(slots: Slots, users: u32) -> Part {
-    let Some(slot) = slots.get(0) else { return Part::None };
-    match make_namespace().and_then(|()| keep_life()).and_then(|()| {
-        classic::copy(classic::Copy { exit_signal: Some(Signal::CHLD), ..classic::Copy::default() })
-    }) {
-        Ok(None) => Part::Init(Agent { slots, slot, place: 0, users, order: 0 }),
-        Ok(Some(_)) => loop {
-            let _ = classic::pause();
-        },
-        Err(errno) => {
-            slot.answer(u32::MAX, errno.to_string().as_bytes());
-            Part::None
-        }
-    }
-}
-
-/// As root at once, as somebody else in a user namespace where that is allowed.
-fn make_namespace() -> Result<(), Errno> {
-    let Err(refused) = rights::unshare_pid() else { return Ok(()) };
-    let ((uid, _), (gid, _)) = (group::users(), group::groups());
-    rights::unshare_user().map_err(|_| refused)?;
-    let write = |name: &str, text: String| fs::write(format!("/proc/self/{name}"), text).map_err(|_| refused);
-    write("setgroups", "deny".into())?;
-    write("uid_map", format!("0 {uid} 1"))?;
-    write("gid_map", format!("0 {gid} 1"))?;
-    rights::unshare_pid()
-}
-
-/// The handle by which everybody inside sees whether the nursery is still there.
-fn keep_life() -> Result<(), Errno> {
-    let own = files::pidfd_open(group::pid().get())?;
-    files::dup2(own, LIFE)?;
-    if own == LIFE { Ok(()) } else { files::close(own) }
 }
 
 impl Agent {
+    /// That of the first process of the programs' namespace.
+    pub(super) fn init(slots: Slots, slot: Slot, users: u32) -> Agent {
+        Agent { slots, slot, place: 0, users, order: 0 }
+    }
+
     /// Says who serves the slot: the process, by the numbers that the other side sees.
     pub fn be_born(&self) {
         // "PROCESS/task/THREAD" in the numbers of whoever mounted /proc.
@@ -111,17 +77,14 @@ impl Agent {
         self.slot.be_born(Birth { process, thread, number: rights::gettid() });
     }
 
-    /// The next order: the place of who is born by it, and what to do. `None` when nobody is left to give any.
-    pub fn next_order(&mut self) -> Option<(usize, String)> {
+    /// The next order: the place of who is born by it, and what to do. Comes for ever; who keeps the namespace ends it.
+    pub fn next_order(&mut self) -> (usize, String) {
         loop {
             if let Some((number, text)) = self.slot.await_order(self.order, PATIENCE) {
                 self.order = number;
                 let text = String::from_utf8_lossy(&text).into_owned();
                 let (place, order) = text.split_once(' ').unwrap_or(("0", ""));
-                return Some((place.parse().unwrap_or(0), order.to_owned()));
-            }
-            if files::is_readable(LIFE) {
-                return None;
+                return (place.parse().unwrap_or(0), order.to_owned());
             }
         }
     }
@@ -164,7 +127,7 @@ impl Agent {
     }
 }
 
-/// As a newborn process has it: no mask, default actions, no descriptors but those of the stage. The runtime of Rust ignores
+/// As a newborn process has it: no mask, default actions, no descriptors but that of the slots. The runtime of Rust ignores
 /// SIGPIPE and has a handler for overflows of the stack.
 pub fn begin() {
     signal::set_mask(signal::SignalSet::EMPTY);
@@ -179,10 +142,10 @@ pub fn begin() {
     close_all();
 }
 
-/// Closes all descriptors but those of the stage.
+/// Closes all descriptors but that of the slots.
 pub fn close_all() {
     let _ = files::close_range(0, SLOTS - 1);
-    let _ = files::close_range(LIFE + 1, i32::MAX);
+    let _ = files::close_range(SLOTS + 1, i32::MAX);
 }
 
 /// After execve(2): the runtime of Rust has opened `/dev/null` where a standard stream was closed, and ignores SIGPIPE.
@@ -204,7 +167,7 @@ pub fn undo_the_runtime() {
 pub fn clear() -> io::Result<i32> {
     let told = |errno: Errno| io::Error::from_raw_os_error(errno.0);
     let _ = adopt::set_subreaper(false);
-    let _ = adopt::set_parent_death_signal(Some(Signal::KILL));
+    let _ = adopt::set_parent_death_signal(None);
     begin();
     while classic::kill(-1, Signal::KILL.number()).is_ok() {
         while classic::wait4(-1, classic::WALL).is_ok() {}

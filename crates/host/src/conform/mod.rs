@@ -8,6 +8,7 @@
 
 mod agent;
 mod look;
+mod nursery;
 mod slots;
 mod stage;
 
@@ -24,7 +25,7 @@ pub mod calls {
 
 /// The descriptor of the slots, in everybody on a stage. Programs have numbers far below.
 const SLOTS: i32 = 1000;
-/// The descriptor by which they see whether the stage is there.
+/// The descriptor by which the nursery sees whether there is still a stage: the end of a pipe.
 const LIFE: i32 = 1001;
 
 /// Whether a pseudo terminal can be made here.

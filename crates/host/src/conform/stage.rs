@@ -1,14 +1,13 @@
 //! The outer end: makes the namespace, gives orders, and looks on until all are at rest.
 
-use super::SLOTS;
 use super::agent::VARIABLE;
 use super::look::{Bed, Seen, Watched};
 use super::slots::{Birth, Slot, Slots};
+use super::{LIFE, SLOTS};
 use crate::child::{Child, OnDrop};
 use crate::command::{Command, CommandError};
 use doula_model::id::Pid;
 use doula_model::plan::Errno;
-use doula_model::signal::Signal;
 use doula_sys::{fd, pidfd};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -44,6 +43,8 @@ struct Actor {
 pub struct Stage {
     slots: Slots,
     nursery: Child,
+    /// As long as it is open, there is somebody to play for.
+    life: Option<OwnedFd>,
     init: OwnedFd,
     actors: BTreeMap<usize, Actor>,
     /// The places whose order is not answered.
@@ -111,23 +112,28 @@ impl From<Errno> for StageError {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        // By its handle: what init plays may have undone its death signal.
-        let _gone = pidfd::send(&self.init, Signal::KILL);
-        let _gone = self.nursery.kill();
+        // As when we are killed: the nursery ends when it has seen that nobody is left.
+        self.life = None;
+        if self.nursery.wait_timeout(PATIENCE).is_none() {
+            let _gone = self.nursery.kill();
+        }
     }
 }
 
 impl Stage {
-    /// A new namespace for so many places, played by a program that calls [`part`](super::part), in a directory.
+    /// A new namespace for so many places, played by a program that calls [`part`](super::part), in a directory, which is removed
+    /// with the stage.
     ///
     /// # Errors
     /// When no namespace can be made, or the program does not start.
     pub fn new(program: &OsStr, directory: &Path, places: usize) -> Result<Stage, StageError> {
         let file = fd::memory(c"doula-sim")?;
         let slots = Slots::map(&file, places)?;
+        let (reader, life) = fd::pipe()?;
         let mut command = Command::exact(program);
         command.env(VARIABLE, format!("{places}:nursery:{}", users())).dir(directory).fd(SLOTS, file);
-        command.new_session().parent_death_signal(Signal::KILL).on_drop(OnDrop::Kill);
+        // No death signal: whoever looks on may be killed, and the nursery has work to do then.
+        command.fd(LIFE, reader).new_session().on_drop(OnDrop::Kill);
         let mut nursery = command.spawn().map_err(StageError::NotStarted)?;
         let slot = slots.get(0).ok_or(StageError::Silent)?;
         let birth = await_init(slot, &mut nursery)?;
@@ -135,6 +141,7 @@ impl Stage {
         let mut stage = Stage {
             slots,
             nursery,
+            life: Some(life),
             init,
             actors: BTreeMap::new(),
             waiting: BTreeSet::new(),
@@ -359,11 +366,11 @@ impl Stage {
     }
 }
 
-/// The number one namespace below ours: the last but those of namespaces that are deeper still.
+/// The number two namespaces below ours, for the warden's is in between: the last but those of namespaces that are deeper still.
 fn seen_from_init(birth: Birth) -> Option<i32> {
     let text = fs::read_to_string(format!("/proc/{}/task/{}/status", birth.process, birth.thread)).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
-    line.split_whitespace().nth(1)?.parse().ok()
+    line.split_whitespace().nth(2)?.parse().ok()
 }
 
 /// The first of a few users whom no other stage has: RLIMIT_NPROC counts the processes of a user.
@@ -372,15 +379,15 @@ fn users() -> u32 {
     1_000_000 + std::process::id() % 100_000 * 1000 + NEXT.fetch_add(8, Ordering::Relaxed) % 1000
 }
 
-/// Waits for init; the nursery may say that there will be none.
+/// Waits for init; the nursery or the warden may say that there will be none.
 fn await_init(slot: Slot, nursery: &mut Child) -> Result<Birth, StageError> {
     let end = Instant::now() + PATIENCE;
     while Instant::now() < end {
         if let Some(birth) = slot.birth() {
             return Ok(birth);
         }
-        if nursery.try_wait().is_some() {
-            let why = slot.refusal().unwrap_or_else(|| "it ended at once".into());
+        let ended = nursery.try_wait().map(|_| "it ended at once".into());
+        if let Some(why) = slot.refusal().or(ended) {
             return Err(StageError::NoNamespace(why));
         }
         slot.await_birth(SOON);

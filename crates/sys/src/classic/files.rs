@@ -160,16 +160,6 @@ pub fn poll(fd: i32) -> Result<i32> {
     if one.revents & libc::POLLNVAL != 0 { Err(Errno::EBADF) } else { Ok(ready as i32) }
 }
 
-/// Whether something can be read now; also of no descriptor at all.
-pub fn is_readable(fd: i32) -> bool {
-    let mut one = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-    let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    let args = [(&raw mut one) as usize, 1, (&raw const now) as usize, 0, 0, 0];
-    // SAFETY: one entry and a time, which outlive the call; no mask.
-    let ready = unsafe { raw::call(libc::SYS_ppoll, args) };
-    ready.is_ok_and(|ready| ready > 0)
-}
-
 /// `ioctl(fd, PIDFD_GET_INFO, PIDFD_INFO_EXIT)`: the wait status of who was reaped.
 pub fn pidfd_end(fd: i32) -> Result<i32> {
     crate::pidfd::exit_word(fd)

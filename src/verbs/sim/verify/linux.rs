@@ -15,7 +15,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// Linux, in a namespace that is used again for one program after the other.
 pub(super) struct Linux {
     stage: Stage,
-    program: OsString,
     directory: Directory,
     places: usize,
     /// Files were opened for writing: they are as they were before the next program.
@@ -24,7 +23,7 @@ pub(super) struct Linux {
     pub(super) broken: Option<StageError>,
 }
 
-/// Goes with all that is in it.
+/// Goes with all that is in it, also when there never was a stage, with which it would go.
 struct Directory(PathBuf);
 
 impl Drop for Directory {
@@ -37,14 +36,17 @@ impl Linux {
     /// For programs of so many calls.
     pub(super) fn new(calls: usize) -> Result<Linux, Failure> {
         // A motif may bear children at a few places after its own.
-        let places = calls + 16;
+        Linux::with_places(calls + 16)
+    }
+
+    fn with_places(places: usize) -> Result<Linux, Failure> {
         let files = |error: io::Error| {
             Failure::doula(format!("failed to make the files that programs find: {error}"))
         };
         let program = std::env::current_exe().map_err(files)?.into_os_string();
         let directory = make_directory(&program).map_err(files)?;
         let stage = Stage::new(&program, &directory.0, places).map_err(no_stage)?;
-        Ok(Linux { stage, program, directory, places, written: false, broken: None })
+        Ok(Linux { stage, directory, places, written: false, broken: None })
     }
 
     /// What came of orders; nothing at all when nobody comes to rest.
@@ -134,12 +136,12 @@ impl World for Linux {
         if let Some(next) = next {
             return next;
         }
-        match Stage::new(&self.program, &self.directory.0, self.places) {
-            Ok(stage) => self.stage = stage,
-            Err(error) => self.broken = Some(error),
+        // What is not made now is made, or told of, by whoever finds this one broken.
+        if let Ok(new) = Linux::with_places(self.places) {
+            *self = new;
         }
         self.stage.clear().unwrap_or_else(|| {
-            self.broken.get_or_insert(StageError::Silent);
+            self.broken = Some(StageError::Silent);
             2
         })
     }

@@ -49,9 +49,10 @@ pub(crate) fn at_once() -> Option<ExitCode> {
     Some(ExitCode::SUCCESS)
 }
 
-/// Until nobody is left to give orders.
+/// Until it is killed.
 fn serve(mut agent: Agent) {
-    while let Some((place, order)) = agent.next_order() {
+    loop {
+        let (place, order) = agent.next_order();
         let caught = caught();
         if order == "clear" {
             AREAS.with_borrow_mut(|areas| areas.drain(..).for_each(|(area, _)| area.unmap()));
