@@ -24,6 +24,12 @@ const SOON: Duration = Duration::from_micros(300);
 /// many looks and so long.
 const LOOKS_UNSURE: u32 = 200;
 const LONG: Duration = Duration::from_millis(100);
+/// So often in a row it is looked again at once; then whoever looks lets the CPU go, for longer and longer.
+const LOOKS_AT_ONCE: u32 = 20;
+/// The first such pause.
+const SHORT_PAUSE: Duration = Duration::from_micros(50);
+/// The longest.
+const LONG_PAUSE: Duration = Duration::from_millis(1);
 /// Where the kernel does not tell who is on a CPU, so many equal looks are taken for rest.
 const LOOKS_UNTOLD: u32 = 4;
 /// How long a namespace may take to come up, and a single call to come to rest.
@@ -261,7 +267,7 @@ impl Stage {
 
     /// Waits until nobody has anything to do.
     fn rest(&mut self, mut said: BTreeMap<i32, String>, end: Instant) -> Result<Heard, StageError> {
-        let (mut last, mut same, mut since) = (None, 0, Instant::now());
+        let (mut last, mut same, mut looks, mut since) = (None, 0, 0, Instant::now());
         while Instant::now() < end {
             let (seen, proof) = self.look();
             let told = self.listen(&mut said);
@@ -275,9 +281,20 @@ impl Stage {
                 return Ok(Heard { said, seen: self.in_their_numbers(seen) });
             }
             last = Some(seen);
-            std::thread::yield_now();
+            looks += 1;
+            self.let_others(looks);
         }
         Err(StageError::Silent)
+    }
+
+    /// Lets those run who are looked at, before the next look.
+    fn let_others(&self, looks: u32) {
+        let Some(pause) = pause_after(looks) else { return std::thread::yield_now() };
+        match self.waiting.last().and_then(|place| self.slots.get(*place)) {
+            // The youngest is the likeliest to answer.
+            Some(slot) => slot.await_answer(pause),
+            None => std::thread::park_timeout(pause),
+        }
     }
 
     /// How everybody is, and what has to be the same at the next look.
@@ -366,6 +383,13 @@ impl Stage {
     }
 }
 
+/// How long whoever looks sleeps after so many looks at an order. To give the CPU up is not enough for long: each session on the stage has
+/// a share of its own (autogroup of sched(7)), and a thread that gave it up again and again kept all others from it for up to half a minute.
+fn pause_after(looks: u32) -> Option<Duration> {
+    let beyond = looks.checked_sub(LOOKS_AT_ONCE)?;
+    Some((SHORT_PAUSE * (1 << (beyond / 4).min(5))).min(LONG_PAUSE))
+}
+
 /// The number two namespaces below ours, for the warden's is in between: the last but those of namespaces that are deeper still.
 fn seen_from_init(birth: Birth) -> Option<i32> {
     let text = fs::read_to_string(format!("/proc/{}/task/{}/status", birth.process, birth.thread)).ok()?;
@@ -393,4 +417,18 @@ fn await_init(slot: Slot, nursery: &mut Child) -> Result<Birth, StageError> {
         slot.await_birth(SOON);
     }
     Err(StageError::Silent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_looks_for_long_sleeps_between_looks_and_never_for_long() {
+        assert_eq!((pause_after(1), pause_after(LOOKS_AT_ONCE - 1)), (None, None));
+        assert_eq!(pause_after(LOOKS_AT_ONCE), Some(SHORT_PAUSE));
+        let pauses: Vec<_> = (LOOKS_AT_ONCE..1000).filter_map(pause_after).collect();
+        assert!(pauses.is_sorted() && pauses.last() == Some(&LONG_PAUSE), "{pauses:?}");
+        assert_eq!(pause_after(u32::MAX), Some(LONG_PAUSE));
+    }
 }
