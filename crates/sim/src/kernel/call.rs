@@ -119,6 +119,8 @@ pub enum Call {
     Listen(u32),
     /// socket(2), connect(2) without waiting, and close(2): a client of the socket with this descriptor, that asks and goes.
     Connect(i32),
+    /// socketpair(2): two Unix sockets, close-on-exec, that are connected.
+    Socketpair,
     /// accept4(2) with `SOCK_CLOEXEC`: of the descriptor.
     Accept(i32),
     /// ptrace(2).
@@ -199,6 +201,7 @@ impl Call {
             | Call::LimitStack(_)
             | Call::Alarm(_)
             | Call::Listen(_)
+            | Call::Socketpair
             | Call::Connect(_)
             | Call::Accept(_) => self.clone(),
         }

@@ -6,6 +6,7 @@
 use super::Kernel;
 use super::call::{Access, Reply, Value};
 use super::mutant::Mutant;
+use super::pair::Side;
 use super::slab::{FilesId, NodeId, OpenId, PidId, PipeId, SocketId, TaskId, TerminalId};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -48,6 +49,8 @@ pub(crate) enum What {
     Listener(SocketId),
     /// By its number; nobody else can have it.
     Connection(u64),
+    /// Of two sockets that are connected.
+    End(Side),
 }
 
 /// A file.
@@ -141,6 +144,7 @@ impl Kernel {
             What::Slave(terminal) => self.close_terminal(terminal, false),
             What::Listener(socket) => self.close_listener(socket),
             What::Connection(connection) => self.close_connection(connection, offset > 0),
+            What::End(side) => self.close_side(side),
         }
     }
 

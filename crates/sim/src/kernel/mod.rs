@@ -25,6 +25,7 @@ mod hash;
 mod kthread;
 mod load;
 mod memory;
+mod pair;
 mod pid;
 mod pidfd;
 mod pipe;
@@ -45,8 +46,8 @@ pub use load::{BadSnapshot, Loaded};
 pub use memory::{PAGE_BYTES, Usage};
 pub use sched::TooMany;
 pub use slab::{
-    CgroupId, FilesId, FrameId, MemoryId, NodeId, ObjectId, OpenId, PidId, PipeId, ProcessId, SocketId,
-    SpaceId, TaskId, TerminalId,
+    CgroupId, FilesId, FrameId, MemoryId, NodeId, ObjectId, OpenId, PairId, PidId, PipeId, ProcessId,
+    SocketId, SpaceId, TaskId, TerminalId,
 };
 pub use socket::HungUp;
 pub use trace::Trace;
@@ -62,6 +63,7 @@ use fd::{Files, Node, Open};
 pub(crate) use hash::StableHasher;
 use memory::{Frame, Memory, Object};
 use mutant::Mutant;
+use pair::Pair;
 use pid::{Pid, Space};
 use pipe::Pipe;
 use sched::Ready;
@@ -84,6 +86,7 @@ pub struct Kernel {
     pipes: Slab<PipeId, Pipe>,
     terminals: Slab<TerminalId, Terminal>,
     sockets: Slab<SocketId, Socket>,
+    pairs: Slab<PairId, Pair>,
     /// How many connections there have been.
     connections: u64,
     /// Those whose client was a process here, which has closed its end, and the socket that they came to while it is open.
@@ -130,6 +133,7 @@ impl PartialEq for Kernel {
             && self.pipes == other.pipes
             && self.terminals == other.terminals
             && self.sockets == other.sockets
+            && self.pairs == other.pairs
             && self.gone == other.gone
             && self.nodes == other.nodes
             && self.memories == other.memories
@@ -159,6 +163,7 @@ impl Hash for Kernel {
         self.pipes.hash(state);
         self.terminals.hash(state);
         self.sockets.hash(state);
+        self.pairs.iter().for_each(|pair| pair.hash(state));
         self.gone.iter().for_each(|connection| connection.hash(state));
         self.nodes.hash(state);
         self.memories.hash(state);
@@ -229,6 +234,7 @@ impl Kernel {
             pipes: Slab::default(),
             terminals: Slab::default(),
             sockets: Slab::default(),
+            pairs: Slab::default(),
             connections: 0,
             gone: BTreeMap::new(),
             nodes: Slab::default(),
@@ -390,6 +396,7 @@ impl Kernel {
             Call::Listen(backlog) => self.sys_listen(task, backlog),
             Call::Connect(fd) => self.sys_connect(task, fd),
             Call::Ptrace(what) => self.sys_ptrace(task, what),
+            Call::Socketpair => self.sys_socketpair(task),
         })
     }
 

@@ -242,11 +242,17 @@ pub enum Mutant {
     UntoldSignalLost,
     /// Who was seized does not stop when its process goes on.
     SeizedMissesContinue,
+    /// Who was left with something unread is told by the end of the file alone.
+    NoReset,
+    /// The other end of a connection is told of a reset when all was read, too.
+    AlwaysReset,
+    /// ECONNRESET comes at every read.
+    ResetStays,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 118] = [
+    pub const ALL: [Mutant; 121] = [
         Mutant::NoAutoreap,
         Mutant::NoWaitIgnored,
         Mutant::SubreaperIgnored,
@@ -365,5 +371,8 @@ impl Mutant {
         Mutant::ContinueLetsStop,
         Mutant::UntoldSignalLost,
         Mutant::SeizedMissesContinue,
+        Mutant::NoReset,
+        Mutant::AlwaysReset,
+        Mutant::ResetStays,
     ];
 }

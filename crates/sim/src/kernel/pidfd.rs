@@ -38,7 +38,7 @@ impl Kernel {
             What::Pidfd(pid) => Ok(pid),
             What::ReadEnd(_) | What::WriteEnd(_) | What::File(..) => Err(Errno::EBADF),
             What::Master(_) | What::Slave(_) => Err(Errno::EBADF),
-            What::Listener(_) | What::Connection(_) => Err(Errno::EBADF),
+            What::Listener(_) | What::Connection(_) | What::End(_) => Err(Errno::EBADF),
         }
     }
 

@@ -107,6 +107,10 @@ impl Kernel {
             What::Listener(_) => Errno::EINVAL.into(),
             // A client asks once, and what it asks is not kept.
             What::Connection(_) => Part::Done(Ok(Value::Bytes(Vec::new()))),
+            What::End(side) => {
+                self.hold_open(open);
+                self.read_end(task, (open, side), most)
+            }
             What::WriteEnd(_) | What::File(..) => Errno::EBADF.into(),
         }
     }
@@ -152,6 +156,7 @@ impl Kernel {
             What::Connection(connection) => {
                 Part::Done(self.write_connection(task, (open, connection), bytes))
             }
+            What::End(side) => Part::Done(self.write_end(task, side, bytes)),
             What::ReadEnd(_) | What::File(..) => Errno::EBADF.into(),
         }
     }
@@ -187,12 +192,13 @@ impl Kernel {
         part
     }
 
-    /// A sleeper on a pipe looks again.
+    /// A sleeper on a pipe, or on a connected socket, looks again.
     pub(crate) fn pipe_again(&mut self, task: TaskId, open: OpenId, done: usize) -> Part {
         let call = self.tasks[task].call.take();
-        let part = match &call {
-            Some(Call::Read(_, most)) => self.read_again(task, open, *most),
-            Some(Call::Write(_, bytes)) => self.write_again(task, open, bytes, done),
+        let part = match (&call, self.open[open].what) {
+            (Some(Call::Read(_, most)), What::End(side)) => self.read_end(task, (open, side), *most),
+            (Some(Call::Read(_, most)), _) => self.read_again(task, open, *most),
+            (Some(Call::Write(_, bytes)), _) => self.write_again(task, open, bytes, done),
             _ => unreachable!("who sleeps on a pipe reads or writes"),
         };
         self.tasks[task].call = call;
@@ -232,7 +238,7 @@ impl Kernel {
             What::ReadEnd(pipe) => Some((&self.pipes[pipe], true)),
             What::WriteEnd(pipe) => Some((&self.pipes[pipe], false)),
             What::File(..) | What::Pidfd(_) | What::Listener(_) | What::Connection(_) => None,
-            What::Master(_) | What::Slave(_) => None,
+            What::Master(_) | What::Slave(_) | What::End(_) => None,
         }
     }
 

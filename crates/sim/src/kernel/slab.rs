@@ -57,6 +57,8 @@ keys! {
     TerminalId;
     /// A socket that listens.
     SocketId;
+    /// Two sockets that are connected.
+    PairId;
 }
 
 impl CgroupId {

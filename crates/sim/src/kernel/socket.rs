@@ -49,7 +49,7 @@ impl Kernel {
         match self.open[self.open_of(task, fd).ok()?].what {
             What::Listener(socket) => Some(socket),
             What::ReadEnd(_) | What::WriteEnd(_) | What::File(..) | What::Pidfd(_) => None,
-            What::Master(_) | What::Slave(_) | What::Connection(_) => None,
+            What::Master(_) | What::Slave(_) | What::Connection(_) | What::End(_) => None,
         }
     }
 
@@ -109,6 +109,8 @@ impl Kernel {
                 return Err(Errno::ENOTSOCK);
             }
             What::Master(_) | What::Slave(_) => return Err(Errno::ENOTSOCK),
+            // It has no address.
+            What::End(_) => return Err(Errno::EINVAL),
         };
         let connection = self.join(socket)?;
         self.gone.insert(connection, Some(socket));
@@ -139,7 +141,7 @@ impl Kernel {
         };
         match self.open[open].what {
             What::Listener(_) => {}
-            What::Connection(_) => return Errno::EINVAL.into(),
+            What::Connection(_) | What::End(_) => return Errno::EINVAL.into(),
             What::ReadEnd(_) | What::WriteEnd(_) | What::File(..) | What::Pidfd(_) => {
                 return Errno::ENOTSOCK.into();
             }

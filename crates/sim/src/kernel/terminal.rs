@@ -108,7 +108,7 @@ impl Kernel {
                 self.terminal_call(task, terminal, call, master)
             }
             (What::ReadEnd(_) | What::WriteEnd(_) | What::File(..) | What::Pidfd(_), _)
-            | (What::Listener(_) | What::Connection(_), _) => Errno::ENOTTY.into(),
+            | (What::Listener(_) | What::Connection(_) | What::End(_), _) => Errno::ENOTTY.into(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Programs about sockets that listen. Clients are gone at once ([`Call::Connect`]): what they leave is a place in the queue.
+//! Programs about sockets. Those that listen: clients are gone at once ([`Call::Connect`]): what they leave is a place in the queue.
 
 use super::families::execution_of_player;
 use super::script::{Maker, name};
@@ -12,7 +12,8 @@ impl Maker {
     pub(super) fn about_sockets(&mut self, by: usize) -> Option<Call> {
         let fd = self.fd();
         Some(match self.below(24) {
-            0..3 => Call::Listen(self.pick(&[0, 1, 2, 4])),
+            0..2 => Call::Listen(self.pick(&[0, 1, 2, 4])),
+            2 => Call::Socketpair,
             3..9 => Call::Connect(fd),
             // A sleeping init can do little else.
             9..13 if by != 0 => Call::Accept(fd),
@@ -34,11 +35,12 @@ impl Maker {
         let mut plan: Vec<_> = (0..3).map(|fd| (child, Call::Close(fd))).collect();
         let backlog = self.below(3) as u32;
         plan.push((child, Call::Listen(backlog)));
-        let rest = match self.below(5) {
+        let rest = match self.below(6) {
             0 => full_queue(child, backlog),
             1 => self.writes_to_the_gone(child),
             2 => self.disturbed(child),
             3 => self.across_execve(child),
+            4 => self.closed_unread(child, place + plan.len()),
             _ => self.two_at_one_socket(child, place + plan.len()),
         };
         plan.extend(rest);
@@ -86,6 +88,29 @@ impl Maker {
             (child, Call::Connect(0)),
             (child, Call::Read(1, 1)),
         ]
+    }
+
+    /// One end of a connection is closed, by a death or not, with or without something in it that nobody read.
+    fn closed_unread(&mut self, child: usize, place: usize) -> Vec<(usize, Call)> {
+        let read = (child, Call::Read(1, self.pick(&[1, 10])));
+        let sent = self.pick(&[0, 1, 4]);
+        let mut plan = vec![(child, Call::Socketpair), (child, Call::Write(1, vec![b'a'; sent]))];
+        if self.one_in(2) {
+            plan.push((child, Call::Write(2, vec![b'b'; 2])));
+        }
+        if self.one_in(3) {
+            plan.push((child, Call::Read(2, 1)));
+        }
+        // Somebody sleeps at the other end when it happens, or comes later.
+        let sleeper = self.one_in(2);
+        if sleeper {
+            plan.push(self.born_by(child, place + plan.len()));
+            let last = plan.len() - 1 + place;
+            plan.extend([(last, Call::Close(2)), (last, Call::Read(1, 10)), (last, Call::Read(1, 10))]);
+        }
+        plan.extend([(child, Call::Close(2)), read.clone(), read.clone(), read]);
+        plan.extend([(child, Call::Write(1, vec![b'c'])), (child, Call::Socketpair)]);
+        plan
     }
 
     /// Parent and child have one queue; one of them closes its descriptor.

@@ -84,6 +84,7 @@ pub(super) fn each_number(call: &mut Call, mut each: impl FnMut(&mut i32)) {
         | Call::Resident(_)
         | Call::LimitStack(_)
         | Call::Alarm(_)
+        | Call::Socketpair
         | Call::Listen(_) => {}
     }
 }

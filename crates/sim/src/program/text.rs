@@ -131,6 +131,7 @@ impl fmt::Display for Call {
                 write!(f, "open {} {}", Word(path.as_bytes()), word_of(&ACCESS, *access))
             }
             Call::Close(fd) => write!(f, "close {fd}"),
+            Call::Socketpair => f.write_str("socketpair"),
             Call::Listen(backlog) => write!(f, "listen {backlog}"),
             Call::Accept(fd) => write!(f, "accept {fd}"),
             Call::Connect(fd) => write!(f, "connect {fd}"),
@@ -424,6 +425,7 @@ fn read_file_call(name: &str, words: &mut Words<'_>) -> Result<Call, BadCall> {
         "write" => Call::Write(words.number()?, words.read(bytes_of)?),
         "open" => Call::Open(words.text()?, words.one_of(&ACCESS)?),
         "close" => Call::Close(words.number()?),
+        "socketpair" => Call::Socketpair,
         "listen" => Call::Listen(words.number()?),
         "connect" => Call::Connect(words.number()?),
         "accept" => Call::Accept(words.number()?),

@@ -102,3 +102,46 @@ fn k5_a_write_to_a_client_that_is_gone_is_sigpipe_and_its_address_lives_as_long_
     assert_eq!(world.call(child, Call::Write(connection, b"x".to_vec())), Outcome::Gone);
     assert_eq!(world.end_of(child), Some(Signal::PIPE.number()));
 }
+
+/// Two ends that parent and child have one of each, after the parent has sent two bytes.
+fn parted() -> (World, TaskId, TaskId) {
+    let (mut world, init) = World::new();
+    assert_eq!(world.reply(init, Call::Socketpair), Ok(Value::Pair(0, 1)));
+    let child = world.fork(init);
+    world.done(init, Call::Close(1));
+    world.done(child, Call::Close(0));
+    assert_eq!(world.reply(init, Call::Write(0, b"it".to_vec())), Ok(Value::Number(2)));
+    (world, init, child)
+}
+
+#[test]
+fn k6_an_end_that_is_closed_with_something_unread_resets_the_other_once() {
+    let (mut world, init, child) = parted();
+    assert_eq!(world.reply(child, Call::Read(1, 1)), Ok(Value::Bytes(b"i".to_vec())));
+    assert_eq!(world.reply(child, Call::Write(1, b"so".to_vec())), Ok(Value::Number(2)));
+    world.exit(child, 0);
+    assert_eq!(world.reply(init, Call::Read(0, 9)), Ok(Value::Bytes(b"so".to_vec())), "what was sent before");
+    assert_eq!(world.error(init, Call::Read(0, 9)), Errno::ECONNRESET);
+    assert_eq!(world.reply(init, Call::Read(0, 9)), Ok(Value::Bytes(vec![])));
+    world.done(init, Call::Sigaction(Signal::PIPE, Action::IGNORE));
+    assert_eq!(world.error(init, Call::Write(0, b"x".to_vec())), Errno::EPIPE);
+}
+
+#[test]
+fn k6_an_end_that_is_closed_with_nothing_unread_is_the_end_of_the_file() {
+    let (mut world, init, child) = parted();
+    assert_eq!(world.reply(child, Call::Read(1, 9)), Ok(Value::Bytes(b"it".to_vec())));
+    world.sleeps(child, Call::Read(1, 9));
+    world.done(init, Call::Close(0));
+    assert_eq!(world.woke_with(child), Some(Ok(Value::Bytes(vec![]))));
+}
+
+#[test]
+fn k6_who_sleeps_in_a_read_is_woken_by_a_reset() {
+    let (mut world, init, child) = parted();
+    assert_eq!(world.reply(child, Call::Read(1, 9)), Ok(Value::Bytes(b"it".to_vec())));
+    assert_eq!(world.reply(child, Call::Write(1, b"so".to_vec())), Ok(Value::Number(2)));
+    world.sleeps(child, Call::Read(1, 9));
+    world.done(init, Call::Close(0));
+    assert_eq!(world.woke_with(child), Some(Err(Errno::ECONNRESET)));
+}

@@ -100,6 +100,18 @@ pub fn listen(backlog: u32) -> Result<i32> {
     })
 }
 
+/// `socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)`.
+///
+/// <https://man7.org/linux/man-pages/man2/socketpair.2.html>
+pub fn socketpair() -> Result<(i32, i32)> {
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC;
+    let mut both = [0_i32; 2];
+    let args = [libc::AF_UNIX as usize, kind as usize, 0, both.as_mut_ptr() as usize, 0, 0];
+    // SAFETY: the kernel writes two numbers, for which there is room.
+    unsafe { raw::call(libc::SYS_socketpair, args) }?;
+    Ok((both[0], both[1]))
+}
+
 fn stream(flags: i32) -> Result<i32> {
     let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | flags;
     call(libc::SYS_socket, [libc::AF_UNIX as usize, kind as usize, 0])

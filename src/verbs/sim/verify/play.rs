@@ -198,6 +198,7 @@ pub(in crate::verbs::sim) fn perform(call: &Call) -> Reply {
         | Call::WaitidPidfd(..)
         | Call::PidfdEnd(_)
         | Call::Listen(_)
+        | Call::Socketpair
         | Call::Connect(_)
         | Call::Accept(_) => descriptor(call),
     }
@@ -256,6 +257,7 @@ fn descriptor(call: &Call) -> Reply {
         Call::PollPidfd(fd) => files::poll(*fd).map(Value::Number),
         Call::WaitidPidfd(fd, wait) => waited(classic::waitid(3, *fd, options(wait))?),
         Call::PidfdEnd(fd) => files::pidfd_end(*fd).map(Value::Number),
+        Call::Socketpair => files::socketpair().map(|(one, other)| Value::Pair(one, other)),
         Call::Listen(backlog) => files::listen(*backlog).map(Value::Number),
         Call::Connect(fd) => files::connect(*fd).map(zero),
         Call::Accept(fd) => files::accept(*fd).map(Value::Number),
