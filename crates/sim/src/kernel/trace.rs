@@ -264,12 +264,16 @@ impl Kernel {
         }
         self.traces.retain(|traced| traced.task != task);
         let stop = self.process(task).stop;
+        let stops = (stop.stopped || stop.count > 0) && !self.bent(Mutant::DetachedGoesOn);
         let row = &mut self.tasks[task];
         if row.exiting || row.has_ended() {
             return;
         }
-        if (stop.stopped || stop.count > 0) && self.config.mutant != Some(Mutant::DetachedGoesOn) {
+        if stops {
             row.stop_pending = Some(stop.kind.unwrap_or(Signal::STOP));
+        }
+        // `ptrace_signal_wake_up`: it has a look to take, so that no signal that comes now is acted upon before that.
+        if stops || matches!(row.place, Place::Traced { .. }) {
             self.signal_wake_up(task, false);
         }
     }

@@ -3,7 +3,7 @@
 use crate::world::{STOPPED, World};
 use doula_model::plan::Errno;
 use doula_model::signal::Signal;
-use doula_sim::kernel::call::{Call, Value, Wait, Waited};
+use doula_sim::kernel::call::{Call, Clone, Value, Wait, Waited};
 use doula_sim::kernel::sigset::Action;
 use doula_sim::kernel::{TaskId, Trace};
 
@@ -190,6 +190,17 @@ fn r15_of_a_tracer_that_ends_a_signal_remains_that_it_was_not_told_of() {
         let caught = if told { vec![] } else { vec![Signal::USR1.number()] };
         assert_eq!((world.state(child), world.caught(child)), ('R', caught));
     }
+}
+
+#[test]
+fn r15_of_a_tracer_that_ends_the_signal_comes_before_what_its_end_sends() {
+    let (mut world, init) = World::new();
+    let parent = world.fork(init);
+    let how = Clone { exit_signal: Some(Signal::USR1), ..Clone::FORK };
+    let tracer = world.clone_task(parent, how);
+    world.ptrace(tracer, Trace::Attach(2)).expect("to attach to the parent");
+    world.exit(tracer, 0);
+    assert_eq!(world.state(parent), 'T', "of SIGSTOP; SIGUSR1 would end it");
 }
 
 #[test]
