@@ -24,5 +24,6 @@ pub mod leases;
 pub mod oracle;
 pub mod pools;
 pub mod program;
+mod shrink;
 pub mod what_if;
 pub mod world;

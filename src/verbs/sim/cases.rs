@@ -1,6 +1,6 @@
 //! Jobs that workers lease, on paper: one case of a seed, and seed after seed.
 
-use super::tell::{Finding, events};
+use super::tell::{self, Finding, events};
 use crate::error::{Exit, Failure, Kind, Outcome};
 use crate::ui::Ui;
 use doula_sim::leases::{Case, Cut, Options, Report, run as play, shrink};
@@ -97,11 +97,7 @@ pub(super) fn run(played: &Played, json: bool, ui: &mut Ui) -> Outcome {
         "seed {}: {tasks} jobs, {} steps, hash {:016x}",
         played.seed, report.steps, report.hash
     ))?;
-    match (&report.violation, finding) {
-        (Some(violation), None) => ui.line(&format!("{}: {}", violation.check, violation.text))?,
-        (Some(_), Some(finding)) => finding.show(ui)?,
-        (None, _) => {}
-    }
+    tell::violation(report.violation.as_ref(), finding, ui)?;
     Ok(exit)
 }
 

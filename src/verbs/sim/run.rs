@@ -1,7 +1,7 @@
 //! `doula sim run`: one scenario.
 
 use super::cases::{self, Played};
-use super::tell::{Answer, Finding, events};
+use super::tell::{self, Answer, Finding, events};
 use crate::error::{Exit, Failure, Kind, Outcome};
 use crate::ui::Ui;
 use doula_sim::leases;
@@ -144,11 +144,7 @@ fn family(args: Args, ui: &mut Ui) -> Outcome {
         "seed {}: {events} events, {steps} steps of the supervisor, {code}, hash {:016x}",
         args.seed, report.hash
     ))?;
-    match (&report.violation, finding) {
-        (Some(violation), None) => ui.line(&format!("{}: {}", violation.check, violation.text))?,
-        (Some(_), Some(finding)) => finding.show(ui)?,
-        (None, _) => {}
-    }
+    tell::violation(report.violation.as_ref(), finding, ui)?;
     Ok(exit)
 }
 

@@ -2,7 +2,7 @@
 
 use crate::error::Failure;
 use crate::ui::{Ui, escape};
-use doula_sim::world::{Cut, Line, Options, Report, Scenario, shrink};
+use doula_sim::world::{Cut, Line, Options, Report, Scenario, Violation, shrink};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -85,6 +85,19 @@ pub(super) fn replay(scenario: &Scenario, options: &Options, calm: bool, cut: &C
         words += &format!(" --without {cut}");
     }
     words + " --trace"
+}
+
+/// What must not be, if it was: in its smallest form where one was found.
+pub(super) fn violation(
+    violation: Option<&Violation>,
+    finding: Option<Finding>,
+    ui: &mut Ui,
+) -> Result<(), Failure> {
+    match (violation, finding) {
+        (Some(violation), None) => ui.line(&format!("{}: {}", violation.check, violation.text)),
+        (Some(_), Some(finding)) => finding.show(ui),
+        (None, _) => Ok(()),
+    }
 }
 
 /// The events, one line each.

@@ -38,6 +38,16 @@ fn backlog(start: u32, max: u32) -> PoolSpec {
     PoolSpec::new("web", Bounds { start, max })
 }
 
+/// All are ready, the pool is rolled, and the first new worker is born.
+fn in_a_roll(family: Vec<ServiceSpec>, new: &str) -> Stage {
+    let mut stage = Stage::new(family);
+    stage.all_ready();
+    stage.whole(Command::Restart);
+    stage.did();
+    stage.born(new);
+    stage
+}
+
 impl Stage {
     /// Whatever starts is born and ready.
     fn all_ready(&mut self) -> Vec<String> {
@@ -224,11 +234,7 @@ fn of_three_in_one_slot_the_last_stays_under_the_next_supervisor() {
 
 #[test]
 fn a_configuration_that_changed_meanwhile_reaches_all_workers_though_a_roll_is_under_way() {
-    let mut stage = Stage::new(workers(&fixed(2), |_| {}));
-    stage.all_ready();
-    stage.whole(Command::Restart);
-    stage.did();
-    stage.born("web@3");
+    let mut stage = in_a_roll(workers(&fixed(2), |_| {}), "web@3");
     stage.says("web@3", Notice::Ready);
     let mut after = taken_over(stage, workers(&fixed(2), |spec| spec.fingerprint = 2), 10);
     for _ in 0..3 {
@@ -248,11 +254,7 @@ fn a_configuration_that_changed_meanwhile_reaches_all_workers_though_a_roll_is_u
 #[test]
 fn a_new_worker_that_fails_under_the_next_supervisor_is_taken_back() {
     let family = workers(&fixed(2), |_| {});
-    let mut stage = Stage::new(family.clone());
-    stage.all_ready();
-    stage.whole(Command::Restart);
-    stage.did();
-    stage.born("web@3");
+    let stage = in_a_roll(family.clone(), "web@3");
     let mut after = taken_over(stage, family, 10);
     after.gone("web@3", 1);
     after.pass(1_000);
@@ -282,11 +284,7 @@ fn new_workers_that_fail_in_the_same_moment_are_all_taken_back() {
 #[test]
 fn the_next_supervisor_replaces_nobody_twice_whose_turn_had_come() {
     let family = workers(&fixed(2), |_| {});
-    let mut stage = Stage::new(family.clone());
-    stage.all_ready();
-    stage.whole(Command::Restart);
-    stage.did();
-    stage.born("web@3");
+    let stage = in_a_roll(family.clone(), "web@3");
     let mut after = taken_over_as(stage, family, 10, |record| {
         if record.spec.name == "web@1" {
             record.life.roll = Some(Roll::Asked);
@@ -358,11 +356,7 @@ fn a_new_worker_must_stay_ready_before_the_old_one_goes() {
 
 #[test]
 fn an_old_worker_that_starts_again_by_itself_while_it_is_replaced_leaves_all_the_same() {
-    let mut stage = Stage::new(workers(&fixed(1), |_| {}));
-    stage.all_ready();
-    stage.whole(Command::Restart);
-    stage.did();
-    stage.born("web@2");
+    let mut stage = in_a_roll(workers(&fixed(1), |_| {}), "web@2");
     stage.gone("web@1", 1);
     stage.pass(200);
     stage.did();

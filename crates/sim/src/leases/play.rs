@@ -3,6 +3,7 @@
 use super::case::{Case, Cut, Trouble};
 use super::paper::{Over, Paper};
 use super::shop::Shop;
+use crate::shrink::smallest;
 use crate::world::{Line, Violation};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -151,36 +152,19 @@ fn look_around(paper: &mut Paper<'_>) {
 }
 
 /// The smallest case that was found.
-#[derive(Clone, Debug)]
-pub struct Smallest {
-    /// What was left out.
-    pub cut: Cut,
-    /// How it is played.
-    pub options: Options,
-    /// How it ends.
-    pub report: Report,
-}
+pub type Smallest = crate::shrink::Smallest<Cut, Options, Report>;
 
 /// Makes a case small that ends with a violation; `None` if it does not.
 #[must_use]
 pub fn shrink(case: &Case, options: &Options) -> Option<Smallest> {
     let report = run(case, options);
     let check = report.violation.as_ref()?.check;
-    let mut best = Smallest { cut: Cut::default(), options: *options, report };
-    loop {
-        let before = (best.cut.clone(), best.options);
-        for (cut, options) in smaller(case, &best) {
-            // What was left out meanwhile stays out.
-            let cut = best.cut.and(cut);
-            let report = run(&case.without(&cut), &options);
-            if report.violation.as_ref().is_some_and(|violation| violation.check == check) {
-                best = Smallest { cut, options, report };
-            }
-        }
-        if (&best.cut, best.options) == (&before.0, before.1) {
-            return Some(best);
-        }
-    }
+    let first = Smallest { cut: Cut::default(), options: *options, report };
+    let fails = |cut: &Cut, options: &Options| {
+        let report = run(&case.without(cut), options);
+        report.violation.as_ref().is_some_and(|violation| violation.check == check).then_some(report)
+    };
+    Some(smallest(first, |best| smaller(case, best), Cut::and, fails))
 }
 
 /// One thing less, in every way.

@@ -3,52 +3,44 @@
 
 use super::play::{Options, Report, run};
 use super::scenario::{Cut, Scenario};
+use crate::shrink::smallest;
 use alloc::vec::Vec;
 
 /// The smallest scenario that was found.
-#[derive(Clone, Debug)]
-pub struct Smallest {
-    /// What was left out.
-    pub cut: Cut,
-    /// How it is played.
-    pub options: Options,
-    /// How it ends.
-    pub report: Report,
-}
+pub type Smallest = crate::shrink::Smallest<Cut, Options, Report>;
 
 /// Makes a scenario small that ends with a violation; `None` if it does not.
 #[must_use]
 pub fn shrink(scenario: &Scenario, options: &Options) -> Option<Smallest> {
     let report = run(scenario, options);
     let check = report.violation.as_ref()?.check;
-    let mut best = Smallest { cut: Cut::default(), options: *options, report };
-    loop {
-        let before = (best.cut.clone(), best.options);
-        for cut in smaller(scenario, &best.cut) {
-            best = better(scenario, check, &best, (cut, best.options)).unwrap_or(best);
-        }
-        let half = Options { most_events: best.options.most_events / 2, ..best.options };
-        best = better(scenario, check, &best, (best.cut.clone(), half)).unwrap_or(best);
-        if (&best.cut, best.options) == (&before.0, before.1) || best.options.most_events == 0 {
-            return Some(best);
-        }
-    }
+    let first = Smallest { cut: Cut::default(), options: *options, report };
+    let fails = |cut: &Cut, options: &Options| {
+        let report = run(&scenario.without(cut), options);
+        report.violation.as_ref().is_some_and(|violation| violation.check == check).then_some(report)
+    };
+    Some(smallest(first, |best| wishes(scenario, best), and, fails))
 }
 
-/// The scenario with more left out, if the same check still fails.
-fn better(scenario: &Scenario, check: &str, than: &Smallest, wish: (Cut, Options)) -> Option<Smallest> {
-    let (mut cut, options) = wish;
-    // What was left out meanwhile stays out.
-    cut.services.extend(
-        than.cut.services.iter().filter(|at| !cut.services.contains(at)).copied().collect::<Vec<_>>(),
-    );
-    cut.deeds.extend(than.cut.deeds.iter().filter(|at| !cut.deeds.contains(at)).copied().collect::<Vec<_>>());
-    cut.faults
-        .extend(than.cut.faults.iter().filter(|at| !cut.faults.contains(at)).copied().collect::<Vec<_>>());
-    cut.clients |= than.cut.clients;
-    let report = run(&scenario.without(&cut), &options);
-    let same = report.violation.as_ref().is_some_and(|violation| violation.check == check);
-    same.then_some(Smallest { cut, options, report })
+/// One thing less, in every way, and in the end half of the events.
+fn wishes(scenario: &Scenario, best: &Smallest) -> Vec<(Cut, Options)> {
+    let mut all: Vec<_> = smaller(scenario, &best.cut).into_iter().map(|cut| (cut, best.options)).collect();
+    if best.options.most_events > 0 {
+        all.push((best.cut.clone(), Options { most_events: best.options.most_events / 2, ..best.options }));
+    }
+    all
+}
+
+/// Both left out.
+fn and(before: &Cut, mut cut: Cut) -> Cut {
+    let more: Vec<_> = before.services.iter().filter(|at| !cut.services.contains(at)).copied().collect();
+    cut.services.extend(more);
+    let more: Vec<_> = before.deeds.iter().filter(|at| !cut.deeds.contains(at)).copied().collect();
+    cut.deeds.extend(more);
+    let more: Vec<_> = before.faults.iter().filter(|at| !cut.faults.contains(at)).copied().collect();
+    cut.faults.extend(more);
+    cut.clients |= before.clients;
+    cut
 }
 
 /// The cut and one thing more, in every way.
