@@ -14,7 +14,7 @@ use std::time::Duration;
 
 /// How long one sleep for an order is; then comes the next one.
 const PATIENCE: Duration = Duration::from_secs(3600);
-/// The variable of the environment that makes a program an agent: `COUNT:PLACE:USERS`, with the place `nursery` at first.
+/// The variable of the environment that makes a program an agent: `COUNT:PLACE:USERS:IGNORED`, with the place `nursery` at first.
 pub(super) const VARIABLE: &str = "DOULA_SIM_AGENT";
 
 /// An agent's own end of its slot.
@@ -25,6 +25,8 @@ pub struct Agent {
     place: usize,
     /// The first of the users that only this stage has.
     users: u32,
+    /// The signals that were ignored when this program was executed, one bit each.
+    ignored: u64,
     /// The order that was taken last.
     order: u32,
 }
@@ -47,6 +49,7 @@ pub fn part() -> Option<Part> {
     let value = std::env::var(VARIABLE).ok()?;
     let mut parts = value.split(':');
     let (count, place, users) = (parts.next()?, parts.next()?, parts.next()?.parse().ok()?);
+    let ignored = parts.next().and_then(|mask| u64::from_str_radix(mask, 16).ok()).unwrap_or(0);
     let memory = fd::inherited(SLOTS).ok()?;
     let slots = Slots::map(&memory, count.parse().ok()?).ok()?;
     fd::set_cloexec(&memory, false).ok()?;
@@ -55,7 +58,7 @@ pub fn part() -> Option<Part> {
     match place.parse::<usize>() {
         Ok(place) => {
             let slot = slots.get(place)?;
-            Some(Part::Executed(Agent { slots, slot, place, users, order: slot.last_order() }))
+            Some(Part::Executed(Agent { slots, slot, place, users, ignored, order: slot.last_order() }))
         }
         Err(_) => Some(nursery::nurse(slots, users)),
     }
@@ -64,7 +67,7 @@ pub fn part() -> Option<Part> {
 impl Agent {
     /// That of the first process of the programs' namespace.
     pub(super) fn init(slots: Slots, slot: Slot, users: u32) -> Agent {
-        Agent { slots, slot, place: 0, users, order: 0 }
+        Agent { slots, slot, place: 0, users, ignored: 0, order: 0 }
     }
 
     /// Says who serves the slot: the process, by the numbers that the other side sees.
@@ -117,7 +120,8 @@ impl Agent {
 
     /// The variable that makes a program that is executed go on at this place.
     pub fn variable(&self) -> CString {
-        let text = format!("{VARIABLE}={}:{}:{}", self.slots.count(), self.place, self.users);
+        let ignored = ignored_signals();
+        let text = format!("{VARIABLE}={}:{}:{}:{ignored:x}", self.slots.count(), self.place, self.users);
         CString::new(text).expect("numbers have no zero byte")
     }
 
@@ -148,15 +152,25 @@ pub fn close_all() {
     let _ = files::close_range(SLOTS + 1, i32::MAX);
 }
 
-/// After execve(2): the runtime of Rust has opened `/dev/null` where a standard stream was closed, and ignores SIGPIPE.
-pub fn undo_the_runtime() {
+/// The signals that this process ignores, one bit each.
+fn ignored_signals() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+/// After execve(2): the runtime of Rust has opened `/dev/null` where a standard stream was closed, and ignores SIGPIPE, as the
+/// program before may have done.
+pub fn undo_the_runtime(agent: &Agent) {
     let is_null =
         |number: i32| fs::read_link(format!("/proc/self/fd/{number}")).is_ok_and(|path| path == *"/dev/null");
     for number in (0..3).filter(|number| is_null(*number)) {
         let _ = files::close(number);
     }
     for signal in [Signal::PIPE, Signal::SEGV] {
-        let _ = classic::set_action(signal, classic::Handler::Default, classic::Flags::default());
+        let was_ignored = agent.ignored & (1 << (signal.number() - 1)) != 0;
+        let handler = if was_ignored { classic::Handler::Ignore } else { classic::Handler::Default };
+        let _ = classic::set_action(signal, handler, classic::Flags::default());
     }
 }
 

@@ -39,7 +39,7 @@ pub(crate) fn at_once() -> Option<ExitCode> {
             serve(agent);
         }
         Part::Executed(agent) => {
-            conform::undo_the_runtime();
+            conform::undo_the_runtime(&agent);
             agent.be_born();
             let args = Agent::arguments();
             agent.answer(&arguments(args.iter().map(Vec::as_slice)));
