@@ -7,7 +7,7 @@
 //! who looks on ── a pipe ──> nursery ── death signal ──> warden, PID 1 ── its namespace ──> init, PID 1 ──> programs
 //! ```
 //!
-//! The *nursery* sleeps until nobody holds the other end of its pipe, ends the warden, and removes the directory. The *warden* is the
+//! The *nursery* makes the directory, sleeps until nobody holds the other end of its pipe, ends the warden, and removes the directory. The *warden* is the
 //! init of the namespace around the programs' own: with it the kernel kills everybody below, whatever they did, and it is gone
 //! only when all are. It bears the programs' init and never buries it, so that init's number cannot pass to a stranger.
 
@@ -20,26 +20,44 @@ use doula_sys::classic::{self, rights};
 use doula_sys::fd::OwnedFd;
 use doula_sys::{adopt, fd, group, pidfd, poll};
 use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// In the environment of the nursery: the directory that it makes, with its whole path.
+pub(super) const DIRECTORY: &str = "DOULA_SIM_DIRECTORY";
+
+/// With this begins why there is no stage when it is the directory.
+pub(super) const NO_DIRECTORY: &str = "no directory: ";
 
 /// Does not come back in the nursery and the warden.
 pub(super) fn nurse(slots: Slots, users: u32) -> Part {
     let Some(slot) = slots.get(0) else { return Part::None };
-    match bear_warden() {
-        Ok(()) => Part::Init(Agent::init(slots, slot, users)),
-        Err(errno) => {
-            slot.answer(u32::MAX, errno.to_string().as_bytes());
-            Part::None
-        }
-    }
+    let refused = match make_directory() {
+        Err(error) => format!("{NO_DIRECTORY}{error}"),
+        Ok(directory) => match bear_warden(directory) {
+            Ok(()) => return Part::Init(Agent::init(slots, slot, users)),
+            Err(errno) => errno.to_string(),
+        },
+    };
+    slot.answer(u32::MAX, refused.as_bytes());
+    Part::None
+}
+
+/// It is made by whoever removes it, so that it is left behind at no moment.
+fn make_directory() -> io::Result<PathBuf> {
+    let directory = std::path::absolute(std::env::var_os(DIRECTORY).unwrap_or_default())?;
+    fs::create_dir(&directory)?;
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o755))?;
+    std::env::set_current_dir(&directory)?;
+    Ok(directory)
 }
 
 /// Comes back in init, or not at all but with an error.
-fn bear_warden() -> Result<(), Errno> {
+fn bear_warden(directory: PathBuf) -> Result<(), Errno> {
     let life = fd::inherited(LIFE)?;
     let nursery = pidfd::open(group::pid())?;
-    let directory = std::env::current_dir().map_err(|_| Errno::ENOENT)?;
     make_namespace()?;
     match bear()? {
         None => bear_init(&nursery),

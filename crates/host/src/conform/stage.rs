@@ -2,6 +2,7 @@
 
 use super::agent::VARIABLE;
 use super::look::{Bed, Seen, Watched};
+use super::nursery::{DIRECTORY, NO_DIRECTORY};
 use super::slots::{Birth, Slot, Slots};
 use super::{LIFE, SLOTS};
 use crate::child::{Child, OnDrop};
@@ -91,6 +92,8 @@ pub enum StageError {
     NotStarted(CommandError),
     /// No PID namespace can be made here, not even in a user namespace.
     NoNamespace(String),
+    /// The directory cannot be made.
+    NoDirectory(String),
     /// Whoever was on it is gone, or gives no answer.
     Silent,
 }
@@ -102,6 +105,9 @@ impl fmt::Display for StageError {
             StageError::NotStarted(error) => write!(f, "the program that plays does not start: {error}"),
             StageError::NoNamespace(why) => {
                 write!(f, "no PID namespace can be made here, nor a user namespace for it ({why})")
+            }
+            StageError::NoDirectory(why) => {
+                write!(f, "no directory can be made for the files of programs: {why}")
             }
             StageError::Silent => f.write_str("the processes on the stage give no answer"),
         }
@@ -127,17 +133,20 @@ impl Drop for Stage {
 }
 
 impl Stage {
-    /// A new namespace for so many places, played by a program that calls [`part`](super::part), in a directory, which is removed
-    /// with the stage.
+    /// A new namespace for so many places, played by a program that calls [`part`](super::part), in a new directory, given with its
+    /// whole path, which is removed with the stage, also when we are killed.
     ///
     /// # Errors
-    /// When no namespace can be made, or the program does not start.
+    /// When no namespace or no directory can be made, or the program does not start.
     pub fn new(program: &OsStr, directory: &Path, places: usize) -> Result<Stage, StageError> {
         let file = fd::memory(c"doula-sim")?;
         let slots = Slots::map(&file, places)?;
         let (reader, life) = fd::pipe()?;
         let mut command = Command::exact(program);
-        command.env(VARIABLE, format!("{places}:nursery:{}", users())).dir(directory).fd(SLOTS, file);
+        command
+            .env(VARIABLE, format!("{places}:nursery:{}", users()))
+            .env(DIRECTORY, directory)
+            .fd(SLOTS, file);
         // No death signal: whoever looks on may be killed, and the nursery has work to do then.
         command.fd(LIFE, reader).new_session().on_drop(OnDrop::Kill);
         let mut nursery = command.spawn().map_err(StageError::NotStarted)?;
@@ -412,7 +421,10 @@ fn await_init(slot: Slot, nursery: &mut Child) -> Result<Birth, StageError> {
         }
         let ended = nursery.try_wait().map(|_| "it ended at once".into());
         if let Some(why) = slot.refusal().or(ended) {
-            return Err(StageError::NoNamespace(why));
+            return Err(match why.strip_prefix(NO_DIRECTORY) {
+                Some(why) => StageError::NoDirectory(why.into()),
+                None => StageError::NoNamespace(why),
+            });
         }
         slot.await_birth(SOON);
     }

@@ -5,31 +5,21 @@ use doula_host::conform::{self, Heard, Stage, StageError};
 use doula_sim::kernel::call::Call;
 use doula_sim::kernel::version::{Config, KernelVersion};
 use doula_sim::oracle::{FILES, FreeWorld, Observed, PLAYER, Seen, World};
-use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Linux, in a namespace that is used again for one program after the other.
 pub(super) struct Linux {
     stage: Stage,
-    directory: Directory,
+    directory: PathBuf,
     places: usize,
     /// Files were opened for writing: they are as they were before the next program.
     written: bool,
     /// Why it is of no use any more.
     pub(super) broken: Option<StageError>,
-}
-
-/// Goes with all that is in it, also when there never was a stage, with which it would go.
-struct Directory(PathBuf);
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _gone = fs::remove_dir_all(&self.0);
-    }
 }
 
 impl Linux {
@@ -44,8 +34,9 @@ impl Linux {
             Failure::doula(format!("failed to make the files that programs find: {error}"))
         };
         let program = std::env::current_exe().map_err(files)?.into_os_string();
-        let directory = make_directory(&program).map_err(files)?;
-        let stage = Stage::new(&program, &directory.0, places).map_err(no_stage)?;
+        let directory = new_directory();
+        let stage = Stage::new(&program, &directory, places).map_err(no_stage)?;
+        symlink(&program, directory.join(PLAYER)).and_then(|()| write_files(&directory)).map_err(files)?;
         Ok(Linux { stage, directory, places, written: false, broken: None })
     }
 
@@ -80,20 +71,21 @@ fn no_stage(error: StageError) -> Failure {
     }
 }
 
-fn make_directory(program: &OsString) -> io::Result<Directory> {
+/// A path at which there is nothing.
+fn new_directory() -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let name = format!("doula-sim-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    let directory = Directory(std::env::temp_dir().join(name));
-    fs::create_dir(&directory.0)?;
-    fs::set_permissions(&directory.0, fs::Permissions::from_mode(0o755))?;
-    symlink(program, directory.0.join(PLAYER))?;
-    write_files(&directory)?;
-    Ok(directory)
+    loop {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("doula-sim-{}-{number}", std::process::id()));
+        if path.symlink_metadata().is_err() {
+            return path;
+        }
+    }
 }
 
-fn write_files(directory: &Directory) -> io::Result<()> {
+fn write_files(directory: &Path) -> io::Result<()> {
     for file in FILES.iter().filter(|file| file.path != PLAYER) {
-        let path = directory.0.join(file.path);
+        let path = directory.join(file.path);
         match file.bytes {
             None if path.is_dir() => {}
             None => fs::create_dir(&path)?,
