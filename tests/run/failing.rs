@@ -238,3 +238,48 @@ fn nothing_begins_while_the_machine_is_short_of_what_was_asked_for() {
         "1\n"
     );
 }
+
+/// Words, environment, standard input, status and core of a job in quarantine, for commands with and without a journal, and workers.
+#[test]
+#[expect(clippy::print_stdout, reason = "a test that cannot run says so")]
+fn a_bundle_has_all_that_it_takes_to_see_what_a_job_died_of() {
+    let dies = "ulimit -c unlimited; kill -SEGV $$";
+    let worker = format!("read line; {dies}");
+    let manners: [(&[&str], &str, &str); 3] = [
+        (&["--retries=1", "sh", "-c", dies, "x"], "", "command"),
+        (&["--retries=1", "--journal=kept.j", "sh", "-c", dies, "x"], "", "journal"),
+        (&["--workers=lines", "sh", "-c", &worker], "{\"id\":1,\"input\":\"a b\"}\n", "worker"),
+    ];
+    for (args, input, name) in manners {
+        let scratch = Scratch::new("all-of-it");
+        let mut doula = std::process::Command::new(super::DOULA);
+        doula.args(["run", "-j1", "--bundle", "kept"]).args(args).args([":::", "a b"]);
+        doula.current_dir(&scratch.0).env("SEEN", "it's here").stdin(std::process::Stdio::null());
+        let said = doula.output().expect("doula");
+        assert_eq!(said.status.code(), Some(1), "{name}: {said:?}");
+        let kept = scratch.read("kept/job-1/job.json");
+        let kept: serde_json::Value = serde_json::from_str(&kept).expect("JSON");
+        let script = scratch.read("kept/job-1/run");
+        assert!(script.contains("'SEEN=it'\\''s here'"), "{name}: {script}");
+        let words = kept["command"].as_array().expect("words");
+        assert_eq!((&words[0], &words[1]), (&"sh".into(), &"-c".into()), "{name}");
+        assert_eq!(words.last() == Some(&"a b".into()), input.is_empty(), "{name}");
+        assert_eq!(scratch.read("kept/job-1/input"), input, "{name}");
+        let ends = kept["ends"].as_array().expect("a list");
+        assert_eq!(ends.len(), 2, "{name}: {kept}");
+        for end in ends {
+            assert!(end["pid"].as_u64().is_some(), "{name}: {kept}");
+            assert_eq!(
+                (&end["signal"], &end["code"]),
+                (&"SIGSEGV".into(), &serde_json::Value::Null),
+                "{name}"
+            );
+            let Some(core) = end["core"].as_str() else {
+                println!("skipped: cores are not dumped here");
+                continue;
+            };
+            let place = core.starts_with('|') || core.contains('*');
+            assert!(place || std::path::Path::new(core).exists(), "{name}: {kept}");
+        }
+    }
+}

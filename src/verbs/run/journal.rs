@@ -410,6 +410,8 @@ impl Keeper {
             Some(ended) => Some(ended),
             None => self.journal.ended(run, attempt.task, attempt.number)?,
         };
+        // Ours was the process beside it.
+        attempt.pid = None;
         Ok(ended.and_then(|ended| learn(attempt, &ended)))
     }
 
@@ -503,6 +505,7 @@ fn learn(attempt: &mut Attempt, ended: &Ended) -> Option<(u8, String)> {
     let (user, system) = (micros(ended.cpu.0), micros(ended.cpu.1));
     attempt.usage = Usage { user, system, max_rss_kb: ended.max_rss_kb };
     attempt.oom_kills = ended.oom_kills.or(attempt.oom_kills);
+    attempt.pid = ended.pid;
     match &ended.end {
         End::Status(status) => {
             attempt.status = *status;
@@ -515,7 +518,7 @@ fn learn(attempt: &mut Attempt, ended: &Ended) -> Option<(u8, String)> {
 /// How those ended who died of a task, as far as that is written.
 fn deaths(task: &Task) -> Vec<Death> {
     let death = |(attempt, failure): (&journal::Attempt, task::Failure)| Death {
-        pid: None,
+        pid: attempt.ended.as_ref().and_then(|ended| ended.pid),
         status: match attempt.ended.as_ref().map(|ended| &ended.end) {
             Some(End::Status(status)) => Some(*status),
             Some(End::NotStarted(..)) | None => None,
@@ -554,6 +557,7 @@ pub(super) fn bare(task: TaskId, number: u32) -> Attempt {
         task,
         number,
         slot: 0,
+        pid: None,
         status: ExitStatus::UNKNOWN,
         began: UNIX_EPOCH,
         took: Duration::ZERO,

@@ -33,6 +33,8 @@ struct Open {
     command: Option<Command>,
     /// Its attempt, while it is in work: where, which, and since when.
     began: Option<(SlotId, u32, Instant)>,
+    /// How its attempts ended of which it died.
+    deaths: Vec<Death>,
 }
 
 /// All of them.
@@ -102,7 +104,15 @@ impl<'u> Jobs<'u> {
 
 impl Open {
     fn new(inputs: Inputs) -> Open {
-        Open { inputs, words: Vec::new(), attempt: None, not_born: None, command: None, began: None }
+        Open {
+            inputs,
+            words: Vec::new(),
+            attempt: None,
+            not_born: None,
+            command: None,
+            began: None,
+            deaths: Vec::new(),
+        }
     }
 }
 
@@ -114,6 +124,13 @@ impl desk::Open for Open {
     fn inputs(&self) -> &Inputs {
         &self.inputs
     }
+}
+
+/// How somebody died of a job.
+fn death(attempt: &Attempt, failure: task::Failure) -> Death {
+    let starved = failure == task::Failure::OutOfMemory;
+    let how = if starved { failure.to_string() } else { attempt.status.to_string() };
+    Death { pid: attempt.pid, status: Some(attempt.status), how }
 }
 
 /// Opened once for all jobs.
@@ -149,20 +166,21 @@ impl Flow for Jobs<'_> {
     }
 
     fn retries(&mut self, task: TaskId, attempt: u32, failure: task::Failure, pause: Duration) {
+        if let Some(job) = self.open.get_mut(&task).filter(|_| failure.is_death()) {
+            job.deaths.extend(job.attempt.as_ref().map(|attempt| death(attempt, failure)));
+        }
         self.desk.retries(task, attempt, failure, pause);
     }
 
     fn settled(&mut self, task: TaskId, verdict: Verdict, attempts: u32) -> io::Result<()> {
         let Some(job) = self.open.remove(&task) else { return Ok(()) };
-        let Open { inputs, words, attempt, not_born, .. } = job;
+        let Open { inputs, words, attempt, not_born, deaths, .. } = job;
         if self.desk.bundles(verdict) {
             let mut ends = self.desk.deaths(task);
-            let end = |attempt: &Attempt| Death {
-                pid: None,
-                status: Some(attempt.status),
-                how: attempt.status.to_string(),
-            };
-            ends.extend(attempt.as_ref().map(end));
+            ends.extend(deaths);
+            if let Verdict::Quarantined(failure) = verdict {
+                ends.extend(attempt.as_ref().map(|attempt| death(attempt, failure)));
+            }
             self.desk.bundle(&Case { task, argv: &words, slot: None, input: b"", ends: &ends })?;
         }
         let (tag, subject) = (inputs.join(&b' '), Subject::Command);

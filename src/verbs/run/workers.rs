@@ -196,6 +196,7 @@ impl Flow for Crew<'_> {
             task,
             number,
             slot,
+            pid: death.as_ref().map(|death| death.pid),
             status: if verdict == Verdict::Done { ExitStatus::code(0) } else { status },
             began,
             took: since.elapsed(),

@@ -231,6 +231,14 @@ impl Body {
         }
     }
 
+    /// Its number. Whoever looks after an adopted one has another.
+    pub(super) fn pid(&self) -> Option<Pid> {
+        match self {
+            Body::Born(child) => Some(child.pid()),
+            Body::Adopted(_) => None,
+        }
+    }
+
     /// How it ended, if it has: of an adopted one nobody of us can see how.
     pub(super) fn try_wait(&mut self) -> Option<ExitStatus> {
         match self {

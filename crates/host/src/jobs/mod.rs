@@ -67,6 +67,7 @@ pub use doula_model::task::{Failure, TaskId, Verdict};
 use crate::{Command, CommandError, Signal, Usage};
 use doula_core::queue::Event;
 use doula_model::exit::ExitStatus;
+use doula_model::id::Pid;
 use std::io;
 use std::time::{Duration, SystemTime};
 
@@ -397,6 +398,8 @@ pub struct Attempt {
     pub number: u32,
     /// Where.
     pub slot: SlotId,
+    /// The number that its process had, as far as that is known: by it a core is found.
+    pub pid: Option<Pid>,
     /// How its process ended.
     pub status: ExitStatus,
     /// When it began, for people.

@@ -208,6 +208,7 @@ impl Place {
             task,
             number: job.number,
             slot: self.id,
+            pid: job.body.pid(),
             status: job.status.unwrap_or(ExitStatus::UNKNOWN),
             began: job.began.1,
             took: job.began.0.elapsed(),

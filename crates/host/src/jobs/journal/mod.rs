@@ -221,6 +221,9 @@ pub struct Ended {
     pub run: u32,
     /// How.
     pub end: End,
+    /// The number that its process had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<Pid>,
     /// When it began, in microseconds since 1970.
     pub began: u64,
     /// How long it took, in microseconds.

@@ -125,8 +125,10 @@ impl Order {
         let mut words = words;
         let mut command = Command::new(words.next().unwrap_or_default());
         command.args(words).ignore(ignored).parent_death_signal(Signal::KILL);
+        let mut pid = None;
         let (end, usage, code) = match command.spawn() {
             Ok(mut child) => {
+                pid = Some(child.pid());
                 let status = wait(&mut child, &held)?;
                 (End::Status(status), child.usage().unwrap_or_default(), status.shell_code())
             }
@@ -140,6 +142,7 @@ impl Order {
             attempt: self.attempt,
             run: self.run,
             end,
+            pid,
             began,
             took: micros(clock.elapsed()),
             cpu: (micros(usage.user), micros(usage.system)),

@@ -104,6 +104,7 @@ impl Open {
             task,
             number: self.delivery.attempt(),
             slot,
+            pid: death.as_ref().map(|death| death.pid),
             status: status.unwrap_or(ExitStatus::code(u8::from(verdict != Verdict::Done))),
             began: SystemTime::now() - took,
             took,
