@@ -158,6 +158,18 @@ fn what_cannot_be_is_one_clear_error() {
     let said =
         run(doula().args(["run", "--queue", "nats://127.0.0.1", "true", ":::", "1"])).expect("doula starts");
     assert_eq!(said.code, Some(2), "--queue without --submit");
+    let refused = [
+        (&["--limit", "pids=9", "--leave"][..], "--limit and --leave do not go together: who is left behind"),
+        (
+            &["--workers", "lines", "--window", "4", "--batch", "4", "cat"],
+            "--batch is not for the jobs of a queue: each has a time limit of its own",
+        ),
+    ];
+    for (args, why) in refused {
+        let said = run(doula().args(["worker", "--queue", "nats://127.0.0.1:1"]).args(args));
+        let said = said.expect("doula starts");
+        assert!(said.code == Some(2) && said.err.contains(why), "{}", said.err);
+    }
 }
 
 #[test]

@@ -193,9 +193,9 @@ fn a_limit_that_is_none_is_refused_before_anything_is_begun() {
         let said = run(&["--limit", wrong, "echo", ":::", "1"]);
         assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{said:?}");
     }
-    assert_eq!(
-        run(&["--limit", "pids=9", "--leave", "true", ":::", "1"]).code,
-        Some(2),
-        "nobody holds who is left"
-    );
+    let said = run(&["--limit", "pids=9", "--leave", "echo", ":::", "1"]);
+    assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{said:?}");
+    let why =
+        "--limit and --leave do not go together: who is left behind would count towards the next job's limit";
+    assert!(said.err.contains(why), "{said:?}");
 }

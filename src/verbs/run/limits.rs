@@ -1,6 +1,7 @@
 //! `--limit`: what each job may have with all its descendants, and what is told when that was too little.
 
 use crate::config;
+use crate::error::Failure;
 use doula_host::jobs::Limits;
 
 /// One of them.
@@ -30,6 +31,16 @@ pub(super) fn parse(text: &str) -> Result<Limit, String> {
         "cpu" => config::cpu_share(value).map(Limit::Cpu),
         _ => Err(format!("`{name}` cannot be limited: there are memory, pids and cpu")),
     }
+}
+
+/// Those that a job leaves behind stay where they are counted.
+pub(super) fn check(limits: &[Limit], leave: bool) -> Result<(), Failure> {
+    if limits.is_empty() || !leave {
+        return Ok(());
+    }
+    let text =
+        "--limit and --leave do not go together: who is left behind would count towards the next job's limit";
+    Err(Failure::usage(text).hint("a job can start what is to stay as a service of its own: `doula up`"))
 }
 
 /// All of them; the last one of a kind counts.

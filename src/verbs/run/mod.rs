@@ -131,7 +131,7 @@ struct Many {
 
     /// A limit of each job with all its descendants, or of each worker: memory=512M, pids=100, cpu=150%, as the `limits` of
     /// `doula up`
-    #[arg(long, value_parser = limits::parse, value_delimiter = ',', value_name = "NAME=N,…", conflicts_with = "leave")]
+    #[arg(long, value_parser = limits::parse, value_delimiter = ',', value_name = "NAME=N,…")]
     limit: Vec<limits::Limit>,
 
     /// Each job has one CPU of its own, in turn
@@ -328,6 +328,7 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
         command => args.inputs.template(command),
     };
     args.workers.check()?;
+    limits::check(&args.many.limit, args.failures.leave)?;
     let input = Input::new(lists, args.grouping(&template))?;
     if args.inputs.dry_run && workers {
         return workers::dry_run(input, args.workers.is_lines(), ui);

@@ -87,6 +87,7 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
     if args.lease.is_some_and(|lease| lease < SHORTEST_LEASE) {
         return Err(Failure::usage("--lease is two seconds at least"));
     }
+    limits::check(&args.many.limit, args.leave)?;
     let crew = crew::Crew::new(&args.workers, &args.command)?;
     let login = args.place.login()?;
     let (queue, slots) = (login.queue.clone(), args.many.jobs.unwrap_or_else(cpus));
