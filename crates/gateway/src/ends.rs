@@ -162,3 +162,53 @@ fn verdict(answer: &Message) -> Result<(), String> {
 
 /// There is one already.
 const WRONG: ErrorCode = ErrorCode::STREAM_WRONG_LAST_SEQUENCE;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use async_nats::ConnectOptions;
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::net::{TcpListener, TcpStream};
+
+    /// As much of a server as a connection takes; it hangs up when it is told to.
+    fn greet(listener: &TcpListener) -> TcpStream {
+        let (mut client, _) = listener.accept().expect("a client");
+        let info = r#"{"server_id":"x","version":"2.9.0","proto":1,"host":"","port":0,"headers":true,"max_payload":1048576}"#;
+        write!(client, "INFO {info}\r\n").expect("it hears");
+        let mut lines = BufReader::new(client.try_clone().expect("a copy")).lines();
+        while lines.next().expect("more").expect("a line") != "PING" {}
+        client.write_all(b"PONG\r\n").expect("it hears");
+        client
+    }
+
+    /// What the client takes before whoever says more waits.
+    const ROOM: usize = 4;
+
+    #[test]
+    fn who_has_more_results_than_fit_into_the_client_while_the_servers_are_gone_waits_for_nobody() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let server = std::thread::spawn(move || greet(&listener));
+        runtime.block_on(async {
+            let (gone, mut is_gone) = tokio::sync::mpsc::unbounded_channel();
+            let options = ConnectOptions::new().client_capacity(ROOM).event_callback(move |event| {
+                let _told = matches!(event, async_nats::Event::Disconnected).then(|| gone.send(()));
+                async {}
+            });
+            let client = options.connect(address).await.expect("a connection");
+            drop(server.join().expect("no panic"));
+            is_gone.recv().await.expect("it is heard of");
+            let mut ends = Ends::new(client, Names::of(&crate::words::Login::default()), "inbox".to_owned());
+            ends.lost();
+            let all = async {
+                for task in 0..100 * ROOM as u64 {
+                    ends.begin(("run", task), "ack".into(), b"result".to_vec()).await;
+                }
+                ends.tick().await;
+            };
+            tokio::time::timeout(PATIENCE, all).await.expect("nobody waits for the servers");
+            assert_eq!(ends.open.len(), 100 * ROOM, "all are kept");
+        });
+    }
+}
