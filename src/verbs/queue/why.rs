@@ -6,7 +6,7 @@ use crate::error::{Exit, Failure, Outcome};
 use crate::ui::{Ui, escape};
 use crate::verbs::run::command_line;
 use doula_host::jobs::journal::{Attempt, End, Ended, Past, Task, now};
-use doula_model::task::TaskId;
+use doula_model::task::{self, TaskId};
 use doula_model::words::Span;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -129,13 +129,16 @@ fn history(attempt: &Attempt) -> String {
     let micros = Duration::from_micros;
     let how = match end {
         End::NotStarted(code, why) => return format!("it could not be started ({code}): {why}"),
-        End::Status(status) => status.to_string(),
+        End::Status(status) => status,
     };
     let killed = oom_kills.filter(|count| *count > 0);
     let killed = killed
         .map(|count| format!("; its cgroup counts {count} killed for want of memory"))
         .unwrap_or_default();
-    let judged = attempt.failed.as_ref().map(|failed| format!("; it {}", failed.failure)).unwrap_or_default();
+    // More than its status says: that its time was over, say.
+    let judged = attempt.failed.as_ref().map(|failed| failed.failure);
+    let judged = judged.filter(|failure| task::Failure::of(*how) != Some(*failure));
+    let judged = judged.map(|failure| format!("; it {failure}")).unwrap_or_default();
     let used = format!("{} of CPU time, at most {max_rss_kb} KiB", Span(micros(cpu.0 + cpu.1)));
     format!("it {how} after {}, waited for by its parent ({used}){killed}{judged}", Span(micros(*took)))
 }
@@ -144,6 +147,7 @@ fn history(attempt: &Attempt) -> String {
 mod tests {
     use super::*;
     use doula_host::jobs::journal::Failed;
+    use doula_model::exit::ExitStatus;
     use doula_model::task::Failure;
 
     #[test]
@@ -154,6 +158,25 @@ mod tests {
         let text = told(TaskId(1), &task, &Past::default(), true);
         assert!(text.contains("waits for its next attempt, which is due in "), "{text}");
         assert!(text.ends_with("attempt 1 of run 1: it took too long\n"), "{text}");
+    }
+
+    #[test]
+    fn what_was_made_of_an_end_is_told_when_its_status_does_not_say_it() {
+        let ended = |failure| {
+            let failed = Failed { task: TaskId(1), attempt: 1, failure, until: 0 };
+            let end = End::Status(ExitStatus::code(7));
+            let (task, attempt, run, pid, oom_kills) = (TaskId(1), 1, 1, None, None);
+            let (began, took, cpu, max_rss_kb) = (0, 4, (0, 0), 1);
+            let ended = Some(Ended { task, attempt, run, end, pid, began, took, cpu, max_rss_kb, oom_kills });
+            history(&Attempt { ended, failed: Some(failed), ..Attempt::default() })
+        };
+        let same = ended(Failure::Code(7));
+        assert!(same.starts_with("it exited with code 7 after ") && same.ends_with(" KiB)"), "{same}");
+        assert!(
+            ended(Failure::TimedOut).ends_with(" KiB); it took too long"),
+            "{}",
+            ended(Failure::TimedOut)
+        );
     }
 
     #[test]

@@ -207,7 +207,7 @@ pub struct Started {
 /// use doula_host::jobs::{TaskId, journal::{End, Ended}};
 /// let end = End::Status(ExitStatus::code(3));
 /// let (cpu, max_rss_kb) = ((1200, 300), 2048);
-/// let ended = Ended { task: TaskId(1), attempt: 1, run: 1, end, began: 0, took: 5000, cpu, max_rss_kb, oom_kills: None };
+/// let ended = Ended { task: TaskId(1), attempt: 1, run: 1, end, pid: None, began: 0, took: 5000, cpu, max_rss_kb, oom_kills: None };
 /// assert!(!ended.success());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -353,7 +353,7 @@ fn may_be_a_start(text: &[u8]) -> bool {
 /// # let file = doula_host::shutdown::TempFile::new_in(std::env::temp_dir(), "journal")?;
 /// # let path = file.path();
 /// # let end = End::Status(doula_host::ExitStatus::code(0));
-/// # let ended = Ended { task: TaskId(1), attempt: 1, run: 1, end, began: 0, took: 9, cpu: (5, 1), max_rss_kb: 900, oom_kills: None };
+/// # let ended = Ended { task: TaskId(1), attempt: 1, run: 1, end, pid: None, began: 0, took: 9, cpu: (5, 1), max_rss_kb: 900, oom_kills: None };
 /// let mut journal = Journal::open(path, false)?;
 /// journal.begin("echo {}", 1)?;
 /// journal.append(&Entry::Ended(ended.clone()))?;
@@ -377,7 +377,7 @@ impl Ends {
     /// # let file = doula_host::shutdown::TempFile::new_in(std::env::temp_dir(), "journal")?;
     /// # let path = file.path();
     /// # let end = End::Status(doula_host::ExitStatus::code(0));
-    /// # let ended = Ended { task: TaskId(1), attempt: 1, run: 1, end, began: 0, took: 9, cpu: (5, 1), max_rss_kb: 900, oom_kills: None };
+    /// # let ended = Ended { task: TaskId(1), attempt: 1, run: 1, end, pid: None, began: 0, took: 9, cpu: (5, 1), max_rss_kb: 900, oom_kills: None };
     /// let mut journal = Journal::open(path, false)?;
     /// journal.begin("echo {}", 1)?;
     /// journal.append(&Entry::Ended(ended.clone()))?;
@@ -414,7 +414,7 @@ impl Ends {
     /// # let file = doula_host::shutdown::TempFile::new_in(std::env::temp_dir(), "journal")?;
     /// # let path = file.path();
     /// # let end = End::Status(doula_host::ExitStatus::code(0));
-    /// # let ended = Ended { task: TaskId(1), attempt: 1, run: 1, end, began: 0, took: 9, cpu: (5, 1), max_rss_kb: 900, oom_kills: None };
+    /// # let ended = Ended { task: TaskId(1), attempt: 1, run: 1, end, pid: None, began: 0, took: 9, cpu: (5, 1), max_rss_kb: 900, oom_kills: None };
     /// let mut journal = Journal::open(path, false)?;
     /// journal.begin("echo {}", 1)?;
     /// journal.append(&Entry::Ended(ended.clone()))?;
@@ -436,7 +436,7 @@ impl Ended {
     /// ```
     /// use doula_host::jobs::{TaskId, journal::{End, Ended}};
     /// let end = End::NotStarted(127, "there is no such program".to_owned());
-    /// let ended = Ended { task: TaskId(1), attempt: 1, run: 1, end, began: 0, took: 0, cpu: (0, 0), max_rss_kb: 0, oom_kills: None };
+    /// let ended = Ended { task: TaskId(1), attempt: 1, run: 1, end, pid: None, began: 0, took: 0, cpu: (0, 0), max_rss_kb: 0, oom_kills: None };
     /// assert!(!ended.success());
     /// ```
     #[must_use]
