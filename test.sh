@@ -19,7 +19,7 @@ export PATH
 
 # program:package, for all that tests start or are built with.
 needed="gcc:gcc curl:curl python3:python3 setsid:util-linux unshare:util-linux ps:procps nginx:nginx
-redis-server:redis-server postgres:postgresql node:nodejs nats-server:nats-server ip:iproute2"
+redis-server:redis-server postgres:postgresql node:nodejs nats-server:nats-server ip:iproute2 sqlite3:sqlite3"
 
 missing() {
     for pair in $needed; do command -v "${pair%%:*}" >/dev/null 2>&1 || echo "${pair##*:}"; done | sort -u

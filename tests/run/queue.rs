@@ -74,6 +74,35 @@ fn a_journal_is_exported_as_a_job_log_and_as_a_script_for_sqlite() {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "a test that cannot run says so")]
+fn a_journal_becomes_a_new_database_or_the_reason_why_not_is_told() {
+    let scratch = Scratch::new("sqlite");
+    ended(&scratch);
+    let (journal, database) = (scratch.path("journal"), scratch.path("jobs.db"));
+    let export = |path: &str| {
+        let mut command = Command::new(DOULA);
+        command.args(["queue", "export", &journal, "--sqlite", &database]).env("PATH", path);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        end_of(command.spawn().expect("doula starts"))
+    };
+    let missing = export("/nonexistent");
+    assert!(missing.code == Some(125) && missing.err.contains("install sqlite3"), "{missing:?}");
+    let path = std::env::var("PATH").unwrap_or_default();
+    if !std::env::split_paths(&path).any(|folder| folder.join("sqlite3").exists()) {
+        println!("skipped: there is no sqlite3 here");
+        return;
+    }
+    let made = export(&path);
+    assert_eq!((made.code, made.out.as_str(), made.err.as_str()), (Some(0), "", ""));
+    let query = "select job, state, attempts from jobs; select job, code, signal from attempts";
+    let rows = Command::new("sqlite3").args([&database, query]).output().expect("sqlite3");
+    let rows = String::from_utf8_lossy(&rows.stdout).into_owned();
+    assert_eq!(rows, "1|done|1\n2|failed|1\n3|failed|1\n1|0|\n2|1|\n3||9\n");
+    let again = export(&path);
+    assert!(again.code == Some(125) && again.err.contains("exists"), "{again:?}");
+}
+
+#[test]
 fn jobs_that_came_to_their_end_are_run_again_when_that_is_said() {
     let scratch = Scratch::new("retry");
     let args = ended(&scratch);

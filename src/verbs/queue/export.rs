@@ -1,36 +1,45 @@
 //! `doula queue export`: a journal for other programs.
 //!
-//! A database of SQLite is given as the script that makes it: the library is C, and doula is built without a compiler for that.
+//! A database of SQLite is made by the program `sqlite3` from a script, which can be had as well: the library is C, and doula is built
+//! without a compiler for that.
 
 use super::read;
 use super::show::tries;
 use super::state::State;
-use crate::error::{Exit, Outcome};
+use crate::error::{Exit, Failure, Outcome};
 use crate::ui::Ui;
 use crate::verbs::run::{JOBLOG, command_line, joblog_line};
+use doula_host::Command;
 use doula_host::jobs::journal::{End, Past, Task};
 use doula_model::exit::Outcome as Ended;
 use doula_model::task::TaskId;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// Writes a journal for other programs to standard output
+/// Writes a journal for other programs, to standard output or into a database
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The journal
     journal: PathBuf,
 
     /// The job log of GNU parallel
-    #[arg(long, required_unless_present = "sql", conflicts_with = "sql")]
+    #[arg(long, required_unless_present_any = ["sql", "sqlite"], conflicts_with_all = ["sql", "sqlite"])]
     joblog: bool,
 
     /// A script for sqlite3, which makes the tables `jobs` and `attempts`
-    #[arg(long)]
+    #[arg(long, conflicts_with = "sqlite")]
     sql: bool,
+
+    /// A new SQLite database with these tables, made by sqlite3
+    #[arg(long, value_name = "FILE")]
+    sqlite: Option<PathBuf>,
 }
 
 /// Writes it.
 pub(super) fn run(args: &Args, ui: &mut Ui) -> Outcome {
     let (past, in_use) = read(&args.journal)?;
+    if let Some(database) = &args.sqlite {
+        return make(database, &script(&past, in_use));
+    }
     let mut text = Vec::new();
     if args.joblog {
         text.extend_from_slice(JOBLOG.as_bytes());
@@ -40,6 +49,30 @@ pub(super) fn run(args: &Args, ui: &mut Ui) -> Outcome {
     }
     ui.bytes(&text)?;
     Ok(Exit::OK)
+}
+
+/// Has sqlite3 make a database: all of it, or none.
+fn make(database: &Path, script: &str) -> Outcome {
+    let shown = database.display();
+    if database.symlink_metadata().is_ok() {
+        return Err(Failure::doula(format!("`{shown}` exists: a database is made anew"))
+            .hint("remove it, or name another file"));
+    }
+    // With its whole path it is no option of sqlite3, and no name that means something else there (`:memory:`).
+    let path = std::path::absolute(database);
+    let path = path.map_err(|error| Failure::doula(format!("failed to make `{shown}`: {error}")))?;
+    let made = Command::new("sqlite3").args(["-batch", "-bail"]).arg(path).output_of(script.as_bytes());
+    let made = made.map_err(|error| {
+        Failure::doula(format!("failed to make `{shown}`: {error}"))
+            .hint("install sqlite3, or give it the script elsewhere: `doula queue export --sql JOURNAL | sqlite3 FILE`")
+    })?;
+    if made.status.success() {
+        return Ok(Exit::OK);
+    }
+    // What was begun is nobody's.
+    let _gone = std::fs::remove_file(database);
+    let said = String::from_utf8_lossy(&made.stderr);
+    Err(Failure::doula(format!("failed to make `{shown}`: sqlite3 {}: {}", made.status, said.trim())))
 }
 
 const TABLES: &str = "\

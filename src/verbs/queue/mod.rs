@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
   doula queue show thumbs.j
   doula queue why thumbs.j 17
   doula queue retry thumbs.j --failed && doula run --journal thumbs.j --resume convert {} {.}.png ::: *.jpg
-  doula queue export thumbs.j --sql | sqlite3 thumbs.db")]
+  doula queue export thumbs.j --sqlite thumbs.db")]
 pub(crate) struct Args {
     /// What to do.
     #[command(subcommand)]
