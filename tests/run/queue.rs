@@ -70,7 +70,9 @@ fn a_journal_is_exported_as_a_job_log_and_as_a_script_for_sqlite() {
         said.out.contains("INSERT INTO jobs VALUES (2, 'failed', 1, 'sh -c ''case 2 in"),
         "quoted: {said:?}"
     );
-    assert_eq!(queue(&["export", &journal]).code, Some(2), "one of both");
+    let refused = queue(&["export", &journal]);
+    assert!(refused.code == Some(2) && refused.err.contains("--joblog|--sql|--sqlite"), "{refused:?}");
+    assert_eq!(queue(&["export", "--sql", "--joblog", &journal]).code, Some(2), "one of them");
 }
 
 #[test]

@@ -17,16 +17,17 @@ use std::path::{Path, PathBuf};
 
 /// Writes a journal for other programs, to standard output or into a database
 #[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("form").required(true).args(["joblog", "sql", "sqlite"])))]
 pub(super) struct Args {
     /// The journal
     journal: PathBuf,
 
     /// The job log of GNU parallel
-    #[arg(long, required_unless_present_any = ["sql", "sqlite"], conflicts_with_all = ["sql", "sqlite"])]
+    #[arg(long)]
     joblog: bool,
 
     /// A script for sqlite3, which makes the tables `jobs` and `attempts`
-    #[arg(long, conflicts_with = "sqlite")]
+    #[arg(long)]
     sql: bool,
 
     /// A new SQLite database with these tables, made by sqlite3
