@@ -31,7 +31,7 @@ const fn plain(seed: u64, (steps, kill_at): (u64, Option<u64>), without: &'stati
 }
 
 /// By what was wrong.
-const FOUND: [Found; 24] = [
+const FOUND: [Found; 25] = [
     // The check did not know that a new supervisor replaces workers already.
     pool(1_796_008_080_009_880, (1_000, Some(55)), ""),
     // A pool that looks at its queue had fewer than it begins with, because one failed, and did not look again.
@@ -127,6 +127,12 @@ const FOUND: [Found; 24] = [
     ),
     // The check waited for the end of a probe that a new supervisor had killed as nobody's, before the next one was born.
     plain(510_007_189, (1_000, None), "d6,d5,d4,killed-from-outside,entry-vanishes,disk-broken"),
+    // The same of a probe, which init had not buried yet when the supervisor ended.
+    plain(
+        2_000_543_425,
+        (250, Some(106)),
+        "s3,d0,log-broken,slow-core,wall-jumps,stopped-from-outside,disk-broken,no-group-kill,exec-busy,child-first",
+    ),
 ];
 
 #[test]
