@@ -6,6 +6,8 @@
 
 mod killed;
 
+use std::fs;
+use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::{Mutex, PoisonError};
 
@@ -86,10 +88,14 @@ fn what_must_hold_in_every_order_holds_when_all_run_at_once() {
 #[test]
 fn where_no_namespace_can_be_made_it_is_said_in_a_sentence_with_its_cure() {
     let forbid = "echo 0 >/proc/sys/user/max_pid_namespaces && echo 0 >/proc/sys/user/max_user_namespaces";
+    let directory =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("verify-none-{}", std::process::id()));
+    fs::create_dir_all(&directory).expect("a directory");
     let unshare = |script: &str| {
         let mut command = Command::new("unshare");
         command.args(["--user", "--map-root-user", "sh", "-c", script, "sh"]);
-        command.args([env!("CARGO_BIN_EXE_doula"), "sim", "verify", "--cases", "1"]).output()
+        command.args([env!("CARGO_BIN_EXE_doula"), "sim", "verify", "--cases", "1"]);
+        command.env("TMPDIR", &directory).output()
     };
     if !unshare(forbid).is_ok_and(|output| output.status.success()) {
         return skipped("namespaces cannot be forbidden here");
@@ -99,6 +105,7 @@ fn where_no_namespace_can_be_made_it_is_said_in_a_sentence_with_its_cure() {
     assert_eq!((output.status.code(), output.stdout.len()), (Some(125), 0), "{errors}");
     assert!(errors.contains("no PID namespace can be made here, nor a user namespace for it"), "{errors}");
     assert!(errors.contains("run it as root, or allow user namespaces (user_namespaces(7))"), "{errors}");
+    fs::remove_dir(&directory).expect("nothing is left in it");
 }
 
 #[test]

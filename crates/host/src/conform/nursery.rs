@@ -36,9 +36,13 @@ pub(super) fn nurse(slots: Slots, users: u32) -> Part {
     let Some(slot) = slots.get(0) else { return Part::None };
     let refused = match make_directory() {
         Err(error) => format!("{NO_DIRECTORY}{error}"),
-        Ok(directory) => match bear_warden(directory) {
+        Ok(directory) => match bear_warden(directory.clone()) {
             Ok(()) => return Part::Init(Agent::init(slots, slot, users)),
-            Err(errno) => errno.to_string(),
+            Err(errno) => {
+                // Only who bore a warden comes to where it is removed.
+                let _gone = fs::remove_dir(directory);
+                errno.to_string()
+            }
         },
     };
     slot.answer(u32::MAX, refused.as_bytes());
