@@ -2,6 +2,10 @@
 //!
 //! The run's side is [`Board`]: it writes no more often than ten times a second, and nothing at all in its first tenth of a second.
 
+mod fates;
+
+pub(crate) use fates::{Failed, Fates, Resting};
+
 use crate::scoreboard::Line;
 use crate::ui::{Style, escape};
 use doula_core::queue::Counts;
@@ -9,6 +13,7 @@ use doula_host::control::place::Bases;
 use doula_host::jobs::shown::{self, Shown};
 use doula_model::words::ShortSpan;
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// It is written no more often.
@@ -41,6 +46,18 @@ pub(crate) struct Running {
     /// Since when it is at work, in seconds since the start of the machine.
     pub(crate) began: f64,
     pub(crate) jobs: Vec<Job>,
+    /// Where it writes down what happens.
+    pub(crate) journal: Option<String>,
+    /// The queue at which it works, or to which it hands its jobs.
+    pub(crate) queue: Option<String>,
+    /// The jobs have these numbers: nobody has looked at the inputs of those beyond.
+    pub(crate) read: u64,
+    /// Those that are neither in work nor at their end, nor rest: the first of them.
+    pub(crate) waiting: Vec<u64>,
+    /// Those that failed and are tried again: the first of them.
+    pub(crate) resting: Vec<Resting>,
+    /// Those that failed for good: the last of them.
+    pub(crate) failures: Vec<Failed>,
 }
 
 /// A job at work.
@@ -82,6 +99,7 @@ fn uptime() -> f64 {
 #[derive(Debug)]
 pub(crate) struct Board {
     running: Running,
+    fates: Fates,
     place: Place,
     changed: bool,
     written: Instant,
@@ -99,11 +117,22 @@ enum Place {
 impl Board {
     pub(crate) fn new(title: &str, slots: Option<u32>, total: Option<u64>) -> Board {
         let running = Running { title: cut(title), slots, total, ..Running::default() };
-        Board { running, place: Place::Unasked, changed: true, written: Instant::now() }
+        let fates = Fates::default();
+        Board { running, fates, place: Place::Unasked, changed: true, written: Instant::now() }
     }
 
-    /// Something is otherwise than it was shown.
-    pub(crate) fn touch(&mut self) {
+    /// What is known of jobs that are not in work is there.
+    #[must_use]
+    pub(crate) fn of(mut self, journal: Option<&Path>, queue: Option<&str>) -> Board {
+        let whole = journal.and_then(|path| std::path::absolute(path).ok());
+        self.running.journal = whole.and_then(|path| path.into_os_string().into_string().ok());
+        self.running.queue = queue.map(str::to_owned);
+        self
+    }
+
+    /// A job has begun, or has failed and rests, or has failed for good.
+    pub(crate) fn tell(&mut self, of: impl FnOnce(&mut Fates)) {
+        of(&mut self.fates);
         self.changed = true;
     }
 
@@ -126,8 +155,13 @@ impl Board {
         }
     }
 
-    /// Shows it, if it is time for that; else when it will be.
-    pub(crate) fn show(&mut self, jobs: impl FnOnce(f64) -> Vec<Job>) -> Option<Duration> {
+    /// Shows it, if it is time for that; else when it will be. `jobs` are those in work; `open` all that did not come to their end,
+    /// of those that have numbers up to `read`.
+    pub(crate) fn show(
+        &mut self,
+        jobs: impl FnOnce(f64) -> Vec<Job>,
+        (open, read): (impl Iterator<Item = u64>, u64),
+    ) -> Option<Duration> {
         if !self.changed || matches!(self.place, Place::None) {
             return None;
         }
@@ -140,8 +174,11 @@ impl Board {
             self.place = Shown::place(&Bases::from_env()).map_or(Place::None, Place::At);
             self.running.began = now - self.written.elapsed().as_secs_f64();
         }
-        self.running.jobs = jobs(now);
-        self.running.jobs.truncate(MOST);
+        let running = &mut self.running;
+        running.jobs = jobs(now);
+        running.jobs.truncate(MOST);
+        running.read = read;
+        self.fates.show(now, open, running);
         let written = serde_json::to_vec(&self.running).map_err(std::io::Error::other);
         if let Place::At(place) = &self.place
             && written.and_then(|text| place.show(&text)).is_err()
@@ -293,6 +330,8 @@ pub(crate) mod tests {
             waits: None,
             began: 90.0,
             jobs: vec![job(1, ended + 1, 1, "a\x1b[2J.jpg"), job(2, ended + 2, 3, "b.jpg")],
+            read: ended + 2,
+            ..Running::default()
         };
         Runs { at, runs: vec![running] }
     }
@@ -332,7 +371,7 @@ pub(crate) mod tests {
     fn what_lasts_a_moment_shows_nothing_and_asks_for_no_jobs() {
         let mut board = Board::new("true", Some(1), None);
         board.counts(&Counts::default(), 0, 1);
-        let left = board.show(|_| panic!("nobody looks yet"));
+        let left = board.show(|_| panic!("nobody looks yet"), (std::iter::empty(), 0));
         assert!(left.is_some_and(|left| left <= EVERY));
         assert!(matches!(board.place, Place::Unasked));
     }

@@ -25,6 +25,7 @@ pub(crate) mod sim;
 mod top;
 mod tree;
 mod up;
+mod why;
 
 use crate::error::Outcome;
 use crate::ui::{Color, Ui};
@@ -101,6 +102,7 @@ pub(crate) enum Verb {
     Top(top::Args),
     Tree(tree::Args),
     Up(up::Args),
+    Why(why::Args),
     Worker(run::far::WorkerArgs),
 }
 
@@ -133,6 +135,7 @@ impl Verb {
             Verb::Top(args) => top::run(args, color, ui),
             Verb::Tree(args) => tree::run(args, ui),
             Verb::Up(args) => up::run(args, ui),
+            Verb::Why(args) => why::run(&args, ui),
             Verb::Worker(args) => run::far::work(args, ui),
         }
     }

@@ -113,3 +113,35 @@ fn a_full_queue_makes_the_submitter_wait_and_loses_nothing() {
     let kept = |number: &String| std::fs::read_to_string(scratch.path(&format!("r/{number}/stdout")));
     assert!(numbers.iter().all(|number| kept(number).is_ok_and(|out| out.trim_end() == number)));
 }
+
+#[test]
+fn why_tells_of_a_job_that_it_is_in_the_queue_and_of_one_where_it_is_in_work() {
+    let Some(server) = Server::new("why", &[]) else { return };
+    // Nobody else's runs are seen there.
+    let place = Scratch::new("why-place");
+    let mut gate = place.fifo("gate");
+    let at = |args: &[&str]| {
+        let mut command = doula();
+        command.env("XDG_RUNTIME_DIR", &place.0).args(args);
+        command
+    };
+    let script = format!("read line <{}", gate.path);
+    let submit =
+        ["run", "--submit", "--queue", &server.url(), "--run", "slow", "sh", "-c", &script, ":::", "a"];
+    let submit = Beside::start(&mut at(&submit));
+    let why = |of: &Beside, wanted: &str| {
+        let (since, pid) = (std::time::Instant::now(), of.child.id().to_string());
+        loop {
+            let said = run(&mut at(&["why", "1", "--run", &pid])).expect("doula starts");
+            if said.out.starts_with(wanted) {
+                return;
+            }
+            assert!(since.elapsed() < PATIENCE, "{said:?}");
+        }
+    };
+    why(&submit, "job 1 waits: it is in the queue q, and no result of it has come\n");
+    let worker = Beside::start(server.worker_command(&["-j", "1"]).env("XDG_RUNTIME_DIR", &place.0));
+    why(&worker, "job 1 (slow: sh -c ");
+    gate.open("go");
+    assert_eq!(submit.end(), Some(0));
+}

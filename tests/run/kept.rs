@@ -175,7 +175,7 @@ for line in sys.stdin:
     assert_eq!((said.code, said.out == out), (Some(1), true), "{}", said.err);
     assert!(said.err.contains("job 3 (3): three is no good\n"), "{}", said.err);
     assert!(began() - before <= 2, "only what was in hands: {}", scratch.read("events"));
-    let why = Command::new(DOULA).args(["queue", "why", &journal, "3"]).output().expect("doula");
+    let why = Command::new(DOULA).args(["why", "3", "--journal", &journal]).output().expect("doula");
     let why = String::from_utf8_lossy(&why.stdout).into_owned();
     assert!(why.contains("it: three is no good, after "), "{why}");
     assert!(!scratch.0.join("journal.d").exists(), "nothing is left of what was shown");

@@ -132,7 +132,7 @@ fn a_limit_holds_for_a_job_that_outlives_its_run_and_its_groups_are_removed_by_t
         return;
     }
     assert_eq!(said.code, Some(0), "the shell ends well: {said:?}");
-    let why = Command::new(DOULA).args(["queue", "why", &journal, "1"]).output().expect("doula");
+    let why = Command::new(DOULA).args(["why", "1", "--journal", &journal]).output().expect("doula");
     let why = String::from_utf8_lossy(&why.stdout).into_owned();
     assert!(why.contains("; its cgroup counts 1 killed for want of memory"), "{why}");
 }

@@ -8,8 +8,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 /// `doula` with these arguments, whose runs nobody else sees.
-fn doula(scratch: &Scratch, args: &[&str]) -> Child {
-    let mut doula = Command::new(DOULA);
+pub(super) fn doula(scratch: &Scratch, args: &[&str]) -> Child {
+    // Whoever runs the tests may ignore what they send.
+    let mut doula = Command::new("env");
+    doula.args(["--default-signal=HUP,INT,QUIT,TERM", DOULA]);
     doula.args(args).env("XDG_RUNTIME_DIR", scratch.path("")).stdin(Stdio::null());
     doula.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("doula starts")
 }
@@ -27,7 +29,7 @@ fn shown(scratch: &Scratch, pid: u32) -> Option<Value> {
 }
 
 /// Looks until it is so.
-fn wait_for(scratch: &Scratch, pid: u32, is_so: impl Fn(Option<&Value>) -> bool) -> Option<Value> {
+pub(super) fn wait_for(scratch: &Scratch, pid: u32, is_so: impl Fn(Option<&Value>) -> bool) -> Option<Value> {
     let since = Instant::now();
     loop {
         let run = shown(scratch, pid);

@@ -13,6 +13,7 @@ mod limits;
 mod looked_at;
 mod output;
 mod queue;
+mod why;
 mod workers;
 
 use bounded::{Said, end_of};

@@ -11,6 +11,13 @@ fn queue(args: &[&str]) -> Said {
     end_of(doula.spawn().expect("doula starts"))
 }
 
+fn why(job: &str, journal: &str) -> Said {
+    let mut doula = Command::new(DOULA);
+    doula.args(["why", job, "--journal", journal]);
+    doula.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    end_of(doula.spawn().expect("doula starts"))
+}
+
 /// A run of which one job fails as long as a file is missing, and one is killed.
 fn ended(scratch: &Scratch) -> Vec<String> {
     let (journal, cured) = (scratch.path("journal"), scratch.path("cured"));
@@ -40,13 +47,13 @@ fn a_journal_tells_people_and_programs_what_became_of_each_job() {
         said.out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!(values.len(), 2);
     assert_eq!((&values[0]["task"], &values[0]["failure"]["code"]), (&2.into(), &1.into()));
-    let said = queue(&["why", &journal, "3"]);
+    let said = why("3", &journal);
     assert!(
         said.out.contains("failed: it was killed by SIGKILL, and there were no more attempts"),
         "{said:?}"
     );
     assert!(said.out.contains("attempt 1 of run 1: it was killed by SIGKILL after "), "{said:?}");
-    let said = queue(&["why", &journal, "9"]);
+    let said = why("9", &journal);
     assert_eq!(said.out, "job 9 was not begun: no run is at work at the journal (doula run --resume)\n");
     assert_eq!(queue(&["show", &scratch.path("none")]).code, Some(125));
 }
@@ -120,7 +127,7 @@ fn jobs_that_came_to_their_end_are_run_again_when_that_is_said() {
         (said.code, said.err.as_str()),
         (Some(0), "2 jobs are run again by the next doula run --resume\n")
     );
-    assert!(queue(&["why", &journal, "2"]).out.contains("is run again by the next doula run --resume"));
+    assert!(why("2", &journal).out.contains("is run again by the next doula run --resume"));
     let said = again(&[]);
     assert_eq!(said.code, Some(1), "the third dies again: {said:?}");
     let said = queue(&["show", &journal]);
@@ -138,9 +145,9 @@ fn a_run_at_work_is_looked_at_and_not_disturbed() {
     assert_eq!(line(&mut reader), "begun\n");
     let shown = queue(&["show", &journal]);
     assert_eq!(shown.err, "1 runs: a run is at work\n");
-    assert!(queue(&["why", &journal, "1"]).out.contains(" runs; process "));
-    let why = queue(&["why", &journal, "2"]).out;
-    assert_eq!(why, "job 2 was not begun: every place has a job that runs (-j 1)\n");
+    assert!(why("1", &journal).out.contains(" runs; process "));
+    let said = why("2", &journal).out;
+    assert_eq!(said, "job 2 was not begun: every place has a job that runs (-j 1)\n");
     let said = queue(&["retry", &journal, "1"]);
     assert!(said.code == Some(2) && said.err.contains("works at the journal"), "{said:?}");
     writeln!(hold, "on\non").expect("written");

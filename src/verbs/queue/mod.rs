@@ -3,7 +3,8 @@
 mod export;
 mod show;
 mod state;
-mod why;
+
+pub(super) use state::State;
 
 use super::run::refused;
 use crate::error::{Exit, Failure, Outcome};
@@ -19,7 +20,6 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   doula queue show thumbs.j
-  doula queue why thumbs.j 17
   doula queue retry thumbs.j --failed && doula run --journal thumbs.j --resume convert {} {.}.png ::: *.jpg
   doula queue export thumbs.j --sqlite thumbs.db")]
 pub(crate) struct Args {
@@ -32,7 +32,6 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 enum What {
     Show(show::Args),
-    Why(why::Args),
     Retry(RetryArgs),
     Export(export::Args),
 }
@@ -56,14 +55,13 @@ struct RetryArgs {
 pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
     match args.what {
         What::Show(args) => show::run(&args, ui),
-        What::Why(args) => why::run(&args, ui),
         What::Retry(args) => retry(&args, ui),
         What::Export(args) => export::run(&args, ui),
     }
 }
 
 /// What a journal says, and whether a run is at work at it.
-fn read(path: &Path) -> Result<(Past, bool), Failure> {
+pub(super) fn read(path: &Path) -> Result<(Past, bool), Failure> {
     let past = Journal::read(path).map_err(refused)?;
     // Whoever may not look takes it for idle.
     Ok((past, Journal::is_in_use(path).unwrap_or(false)))

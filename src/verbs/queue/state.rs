@@ -7,7 +7,7 @@ use doula_model::task::{Failure, Verdict};
 
 /// Where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(in crate::verbs) enum State {
     /// For a place, or for the next run.
     Waits,
     /// Its process lives.
@@ -27,7 +27,7 @@ pub(super) enum State {
 
 impl State {
     /// As it is now.
-    pub(super) fn of(task: &Task, in_use: bool) -> State {
+    pub(in crate::verbs) fn of(task: &Task, in_use: bool) -> State {
         match task.settled.as_ref().map(|settled| settled.verdict) {
             Some(_) if task.again => return State::Waits,
             Some(Verdict::Done) => return State::Done,

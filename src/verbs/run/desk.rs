@@ -3,12 +3,12 @@
 use super::bundle::{Bundle, Case, Death};
 use super::input::Input;
 use super::journal::{self, Keeper};
-use super::report::{Report, Settled};
+use super::report::{self, Report, Settled};
 use super::room::Room;
 use super::template::Inputs;
 use super::{Args, Many, code};
 use crate::error::{Exit, Failure, Outcome};
-use crate::running::{self, Board, Job};
+use crate::running::{self, Board, Failed, Job};
 use doula_core::queue::{Counts, SlotId};
 use doula_host::jobs::{Next, Stop, journal::Entry};
 use doula_host::room::allowed_cpus;
@@ -51,7 +51,9 @@ impl<'u> Desk<'u> {
     pub(super) fn new(args: &Args, report: Report<'u>) -> Result<Desk<'u>, Failure> {
         let bundle = args.failures.bundle.as_deref().map(Bundle::open).transpose()?;
         let slots = (!args.far.submit).then(|| args.slots());
-        let board = Board::new(&args.title(), slots, report.total);
+        let queue = if args.far.submit { Some(args.far.login()?.queue) } else { None };
+        let board = Board::new(&args.title(), slots, report.total)
+            .of(args.journal.journal.as_deref(), queue.as_deref());
         Ok(Desk {
             report,
             board,
@@ -126,6 +128,11 @@ impl<'u> Desk<'u> {
         if let Some(keeper) = self.keeper.as_mut().filter(|_| job.attempts > 0) {
             keeper.settled(&job);
         }
+        let is_failed = matches!(job.verdict, Verdict::Failed(_) | Verdict::Quarantined(_));
+        let how = is_failed.then(|| report::failure(&job)).flatten();
+        let last = || job.attempt.as_ref().map(report::last_words);
+        let failed = how.map(|how| Failed { number: job.task.0, how: running::cut(&how), last: last() });
+        self.board.tell(|fates| fates.ended(job.task.0, failed));
         self.tell(job.task, Some(job))
     }
 
@@ -162,20 +169,22 @@ impl<'u> Desk<'u> {
     pub(super) fn before_sleep<O: Open>(
         &mut self,
         open: &BTreeMap<TaskId, O>,
+        intake: &Intake,
     ) -> io::Result<Option<Duration>> {
         let job = |now, (task, job): (&TaskId, &O)| {
             let (slot, attempt, began) = job.began()?;
             Some(Job::new(now, (slot, task.0, attempt), began, &job.inputs().join(&b' ')))
         };
         let jobs = |now| open.iter().filter_map(|it| job(now, it)).take(running::MOST).collect();
-        let shown = self.board.show(jobs);
+        let all = (open.keys().map(|task| task.0), intake.submitted);
+        let shown = self.board.show(jobs, all);
         let written = self.report.write_in_time()?;
         Ok([shown, written].into_iter().flatten().min())
     }
 
-    /// The same where nothing is in work here.
-    pub(super) fn show_others(&mut self) -> Option<Duration> {
-        self.board.show(|_| Vec::new())
+    /// The same where nothing is in work here: `open` was handed in, up to this number.
+    pub(super) fn show_others<O>(&mut self, open: &BTreeMap<TaskId, O>, submitted: u64) -> Option<Duration> {
+        self.board.show(|_| Vec::new(), (open.keys().map(|task| task.0), submitted))
     }
 
     pub(super) fn halted(&mut self) {
@@ -183,7 +192,7 @@ impl<'u> Desk<'u> {
     }
 
     pub(super) fn began(&mut self, task: TaskId, attempt: u32, slot: SlotId) {
-        self.board.touch();
+        self.board.tell(|fates| fates.began(task.0));
         if self.report.has_events() {
             let event = json!({ "event": "began", "task": task.0, "attempt": attempt, "slot": slot });
             // A lost event is no reason to lose the jobs too.
@@ -196,6 +205,7 @@ impl<'u> Desk<'u> {
             keeper.note(&journal::failed(task, attempt, failure, pause));
             keeper.forget_output(task, attempt);
         }
+        self.board.tell(|fates| fates.rests((task.0, attempt), failure.to_string(), pause));
         if self.report.has_events() {
             let seconds = pause.as_secs_f64();
             let event = json!({ "event": "retry", "task": task.0, "after": attempt, "failure": failure, "pause": seconds });

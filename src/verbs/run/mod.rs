@@ -27,7 +27,7 @@ use doula_host::jobs::{self, Capture, Settings, journal as kept};
 use doula_host::signals::{self, Held};
 use doula_host::{Resource, Rlimit, Signal};
 pub(super) use journal::{command_line, joblog_line, refused};
-pub(super) use report::JOBLOG;
+pub(super) use report::{JOBLOG, ended_so};
 
 use input::{Fit, Grouping, Input};
 use journal::{JournalArgs, Keeper};

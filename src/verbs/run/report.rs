@@ -9,6 +9,7 @@ use doula_core::queue::Counts;
 use doula_host::Outcome;
 use doula_host::jobs::{Attempt, Kept, Stream};
 use doula_model::task::{self, Failure::Lost, TaskId, Verdict};
+use doula_model::words::Span;
 use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -346,6 +347,23 @@ pub(super) fn failure(job: &Settled) -> Option<String> {
             Some(format!("{name} {failure}{}{tries}, and is not tried again", evidence(failure, job)))
         }
     }
+}
+
+/// What is known of an attempt that ended.
+pub(super) fn last_words(attempt: &Attempt) -> String {
+    let Attempt { number, slot, pid, usage, .. } = attempt;
+    let who = pid.map(|pid| format!(", process {pid}")).unwrap_or_default();
+    let place = if *slot > 0 { format!(", in slot {slot}{who}") } else { who };
+    let counted = attempt.oom_kills.filter(|count| *count > 0).map(|count| limits::evidence(Some(count)));
+    let end =
+        ended_so(&attempt.status.to_string(), attempt.took, usage.user + usage.system, usage.max_rss_kb);
+    format!("attempt {number}{place}: it {end}{}", counted.unwrap_or_default())
+}
+
+/// How a process ended, and what it used: the rest of a sentence.
+pub(in crate::verbs) fn ended_so(how: &str, took: Duration, cpu: Duration, max_rss_kb: u64) -> String {
+    let used = format!("{} of CPU time, at most {max_rss_kb} KiB", Span(cpu));
+    format!("{how} after {}, waited for by its parent ({used})", Span(took))
 }
 
 /// How that is known.

@@ -224,7 +224,7 @@ impl Flow for Crew<'_> {
     }
 
     fn before_sleep(&mut self) -> io::Result<Option<Duration>> {
-        self.desk.before_sleep(&self.open)
+        self.desk.before_sleep(&self.open, &self.intake)
     }
 
     fn progress(&mut self, counts: &Counts, in_work: usize) {

@@ -248,7 +248,15 @@ impl Bases {
     }
 
     /// Whose bases these are.
-    pub(crate) fn uid(&self) -> u32 {
+    ///
+    /// ```
+    /// use doula_host::control::place::Bases;
+    /// let ours = std::fs::metadata("/proc/self").map(|meta| std::os::unix::fs::MetadataExt::uid(&meta))?;
+    /// assert_eq!(Bases::from_env().uid(), ours);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn uid(&self) -> u32 {
         self.uid
     }
 }

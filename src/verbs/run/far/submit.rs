@@ -15,7 +15,7 @@ use super::{Gateway, random_name};
 use crate::error::{Failure, Outcome};
 use doula_core::queue::far::Rules;
 use doula_core::queue::{Counts, Pause, RetryOn, Timeout};
-use doula_gateway::words::{Ask, Tell};
+use doula_gateway::words::{Ask, Login, Tell};
 use doula_host::Signal;
 use doula_host::jobs::{Attempt, Next, Stop};
 use doula_host::ready::readable;
@@ -56,6 +56,11 @@ pub(in crate::verbs::run) struct SubmitArgs {
 }
 
 impl SubmitArgs {
+    /// Where the queue is, and how we get in.
+    pub(in crate::verbs::run) fn login(&self) -> Result<Login, Failure> {
+        self.place.login()
+    }
+
     /// Whether options of a queue were given without --submit.
     pub(in crate::verbs::run) fn is_lost(&self) -> bool {
         !self.submit && self.place.is_given()
@@ -85,7 +90,7 @@ pub(in crate::verbs::run) fn run(
     if far.for_workers {
         job = job.for_workers(input.is_many());
     }
-    let login = far.place.login()?;
+    let login = far.login()?;
     let gateway = Gateway::open(&Ask::Submit { login, run: run.clone(), most: far.queue_max })?;
     let heard: Vec<Signal> = HEARD.into_iter().filter(|signal| !signals::is_ignored(*signal)).collect();
     let held = Held::back(&heard)
@@ -171,7 +176,7 @@ impl Submitter<'_> {
             }
             let source = self.input.waits_for().filter(|_| self.source == Source::Waits);
             let fds = [Some(held.as_fd()), Some(self.gateway.line.as_fd()), source];
-            let shown = self.desk.show_others();
+            let shown = self.desk.show_others(&self.open, self.submitted);
             let [signal, told, source] = readable(fds, shown)?;
             if source {
                 self.source = Source::Asked;

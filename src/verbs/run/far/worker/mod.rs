@@ -104,7 +104,8 @@ pub(crate) fn run(args: Args, ui: &mut Ui) -> Outcome {
     ui.note(&format!("works at the queue {queue}, {slots} jobs at a time"));
     let settings = settings(&args, slots);
     let mut labour = Labour {
-        board: Board::new(&format!("doula worker of the queue {queue}"), Some(slots), None),
+        board: Board::new(&format!("doula worker of the queue {queue}"), Some(slots), None)
+            .of(None, Some(&queue)),
         gateway,
         name,
         ui,
@@ -355,7 +356,7 @@ impl Flow for Labour<'_> {
     }
 
     fn began(&mut self, task: TaskId, _attempt: u32, slot: SlotId) {
-        self.board.touch();
+        self.board.tell(|fates| fates.began(task.0));
         if let Some(open) = self.open.get_mut(&task) {
             open.began = Some((slot, Instant::now()));
         }
@@ -370,7 +371,9 @@ impl Flow for Labour<'_> {
             let which = (slot, open.number, open.delivery.attempt());
             Some(running::Job::new(now, which, began, input.as_bytes()))
         };
-        Ok(self.board.show(|now| open.values().filter_map(|it| job(now, it)).take(running::MOST).collect()))
+        let jobs = |now| open.values().filter_map(|it| job(now, it)).take(running::MOST).collect();
+        // Which numbers its runs have given out is known to those who handed them in.
+        Ok(self.board.show(jobs, (std::iter::empty(), 0)))
     }
 
     fn progress(&mut self, counts: &Counts, in_work: usize) {

@@ -1,37 +1,24 @@
-//! `doula queue why`: for what a job waits, or how each attempt at it ended, and how that is known.
+//! Jobs of a run with a journal, at work or not: for what each waits, or how each attempt at it ended, and how that is known.
 
-use super::read;
-use super::state::State;
-use crate::error::{Exit, Failure, Outcome};
-use crate::ui::{Ui, escape};
-use crate::verbs::run::command_line;
+use super::no_slot;
+use crate::error::Failure;
+use crate::ui::escape;
+use crate::verbs::queue::{State, read};
+use crate::verbs::run::{command_line, ended_so};
 use doula_host::jobs::journal::{Attempt, End, Ended, Past, Task, now};
 use doula_model::task::{self, TaskId};
 use doula_model::words::Span;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
-/// Tells why a job is as it is: for what it waits, or how it ended
-#[derive(Debug, clap::Args)]
-pub(super) struct Args {
-    /// The journal
-    journal: PathBuf,
-
-    /// The number of the job
-    job: u64,
-}
-
-/// Tells it.
-pub(super) fn run(args: &Args, ui: &mut Ui) -> Outcome {
-    let (past, in_use) = read(&args.journal)?;
-    let id = TaskId(args.job);
-    let text = match past.tasks.get(&id) {
+/// Tells it by the journal.
+pub(super) fn tell(journal: &Path, job: u64) -> Result<String, Failure> {
+    let (past, in_use) = read(journal)?;
+    let id = TaskId(job);
+    Ok(match past.tasks.get(&id) {
         Some(task) => told(id, task, &past, in_use),
-        None if args.job == 0 => return Err(Failure::usage("jobs have numbers from 1 on")),
         None => format!("job {id} was not begun: {}\n", not_begun(&past, in_use)),
-    };
-    ui.print(&text)?;
-    Ok(Exit::OK)
+    })
 }
 
 fn told(id: TaskId, task: &Task, past: &Past, in_use: bool) -> String {
@@ -94,7 +81,7 @@ fn not_begun(past: &Past, in_use: bool) -> String {
     let slots = past.head.as_ref().map_or(0, |head| head.slots);
     let run = past.tasks.values().filter(|task| State::of(task, true) == State::Runs).count();
     if u32::try_from(run).is_ok_and(|run| run >= slots) {
-        return format!("every place has a job that runs (-j {slots})");
+        return no_slot(slots);
     }
     "its turn has not come, or there is no such input".to_owned()
 }
@@ -139,8 +126,8 @@ fn history(attempt: &Attempt) -> String {
     let judged = attempt.failed.as_ref().map(|failed| failed.failure);
     let judged = judged.filter(|failure| task::Failure::of(*how) != Some(*failure));
     let judged = judged.map(|failure| format!("; it {failure}")).unwrap_or_default();
-    let used = format!("{} of CPU time, at most {max_rss_kb} KiB", Span(micros(cpu.0 + cpu.1)));
-    format!("it {how} after {}, waited for by its parent ({used}){killed}{judged}", Span(micros(*took)))
+    let end = ended_so(&how.to_string(), micros(*took), micros(cpu.0 + cpu.1), *max_rss_kb);
+    format!("it {end}{killed}{judged}")
 }
 
 #[cfg(test)]
