@@ -15,12 +15,13 @@ fn run(command: &mut Command, script: &str) -> Output {
     command.args(["--", "sh", "-c", script]).stdin(Stdio::null()).output().expect("it starts")
 }
 
-/// Makes an orphan that waits for a word at `$1` (a fifo), and says whose child it has become; then lets it end, and
-/// says whether it was buried.
+/// Makes an orphan that waits for a word at `$fifo`, and says whose child it has become; then lets it end, and says
+/// when it was buried, if that is ours to do: whoever else has it may never bury it.
 const ADOPTED: &str = "orphan=$( (sh -c 'read x < $0' $fifo > /dev/null & echo $!) )
     read -r pid name state parent rest < /proc/$orphan/stat
-    [ $parent = $PPID ] && echo adopted || echo lost
-    echo go > $fifo; while kill -0 $orphan 2>/dev/null; do :; done; echo buried";
+    echo go > $fifo
+    [ $parent = $PPID ] || { echo lost; exit; }
+    echo adopted; while kill -0 $orphan 2>/dev/null; do :; done; echo buried";
 
 #[test]
 fn orphans_are_adopted_and_buried_unless_that_is_not_wanted() {
