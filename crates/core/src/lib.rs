@@ -3,7 +3,8 @@
 //! [`engine::Engine`] decides for a family of services. What it is told and what it says are the words of
 //! `doula-model`; [`drive`] is the loop that joins it to a world ([`kernel::Kernel`]). What people see of it
 //! is in [`view`]. Start reading at `service`: the table of one service. [`diagnosis`] is apart: why processes of
-//! anybody are not buried, or wait; [`queue`] too: who works at which task, and what if he dies of it.
+//! anybody are not buried, or wait; [`queue`] too: who works at which task, and what if he dies of it;
+//! and [`again`]: when a group is killed once more.
 
 #![no_std]
 extern crate alloc;
@@ -26,6 +27,7 @@ mod stop;
 mod timers;
 mod watch;
 
+pub mod again;
 pub mod apply;
 pub mod arrears;
 pub mod calendar;

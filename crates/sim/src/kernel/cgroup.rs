@@ -8,6 +8,7 @@ use super::Kernel;
 use super::signal::From;
 use super::slab::{CgroupId, ProcessId, TaskId};
 use super::task::Place;
+use super::version::KernelVersion;
 use alloc::vec::Vec;
 use doula_model::plan::Errno;
 use doula_model::signal::Signal;
@@ -69,13 +70,48 @@ impl Kernel {
         living.map(|(_, process)| process.leader).collect()
     }
 
-    /// Writes `cgroup.kill`: SIGKILL for everybody in it and below. A birth is one step here, so nobody can be born
-    /// meanwhile.
+    /// Writes `cgroup.kill`: SIGKILL for everybody in it and below, while nobody is born there. It is one step here; what a birth
+    /// in the middle of it comes to on Linux is [`Kernel::kill_cgroup_but_last_born`].
     pub fn kill_cgroup(&mut self, cgroup: CgroupId) {
-        for member in self.cgroup_members(cgroup) {
+        self.kill_members(cgroup, None);
+    }
+
+    /// Writes `cgroup.kill` as it is when the last of its list bears its last child meanwhile: that child lives on, and is given
+    /// back. Everybody else gets SIGKILL.
+    ///
+    /// The walk has left the end of the list behind when it hands out the last of it, and the birth had begun after the kill was
+    /// counted: neither the walk nor the comparison of counts at its end finds the child (`__cgroup_kill`, `css_task_iter_next`,
+    /// `cgroup_post_fork`). So only the last birth in the group can be missed, by the parent that was the last before it. `None`
+    /// when there is no such pair, or the kernel is older than [`KernelVersion::KILLS_ARE_COUNTED`].
+    pub fn kill_cgroup_but_last_born(&mut self, cgroup: CgroupId) -> Option<TaskId> {
+        let missed = self.born_at_the_end(cgroup);
+        self.kill_members(cgroup, missed);
+        missed
+    }
+
+    fn kill_members(&mut self, cgroup: CgroupId, missed: Option<TaskId>) {
+        for member in self.cgroup_members(cgroup).into_iter().filter(|member| Some(*member) != missed) {
             self.send(From::Kernel, member, Signal::KILL, false);
         }
         self.settle();
+    }
+
+    /// Who lives in a group and in none below, in the order of its list: who is born is put at its end.
+    pub fn cgroup_list(&self, cgroup: CgroupId) -> Vec<TaskId> {
+        let mut list = self.cgroup_members(cgroup);
+        list.retain(|member| self.cgroup_of(*member) == cgroup);
+        list.sort_by_key(|member| self.birth(*member));
+        list
+    }
+
+    /// The last of a group's list if the last but one is its parent.
+    fn born_at_the_end(&self, cgroup: CgroupId) -> Option<TaskId> {
+        let [.., last, child] = *self.cgroup_list(cgroup) else { return None };
+        if !self.has(KernelVersion::KILLS_ARE_COUNTED) {
+            return None;
+        }
+        let parent = self.tasks[child].family.parent?;
+        (self.tasks[parent].process == self.tasks[last].process).then_some(child)
     }
 
     /// The group in which a task lives.

@@ -21,6 +21,10 @@ impl KernelVersion {
     /// `PIDFD_GET_INFO` tells the end of a process that was reaped.
     pub const PIDFD_EXIT_INFO: KernelVersion = KernelVersion { major: 6, minor: 15 };
 
+    /// Kills of a control group are counted, and a birth that began before the last of them is killed at its end. One that began after it
+    /// can be missed.
+    pub const KILLS_ARE_COUNTED: KernelVersion = KernelVersion { major: 6, minor: 14 };
+
     /// execve(2) without arguments gives an empty first one.
     pub const EMPTY_ARGV: KernelVersion = KernelVersion { major: 5, minor: 18 };
 

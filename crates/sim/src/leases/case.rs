@@ -78,6 +78,7 @@ words! {
     OutOfMemory = "out-of-memory", "The kernel kills a worker for want of memory.";
     Stopped = "stopped", "Somebody stops a worker for a while.";
     TimerLate = "timer-late", "A deadline is noticed late.";
+    KillMisses = "kill-misses", "A write to cgroup.kill misses the child that the last of the group bears meanwhile.";
 }
 
 impl Trouble {
@@ -85,6 +86,7 @@ impl Trouble {
     pub(super) const fn per_mille(self) -> u64 {
         match self {
             Trouble::ForkAgain | Trouble::ForkMemory => 200,
+            Trouble::KillMisses => 500,
             Trouble::Interrupted | Trouble::SpuriousWake => 150,
             Trouble::OnlySome | Trouble::Late | Trouble::Slow => 400,
             Trouble::Preempted => 300,

@@ -17,6 +17,8 @@ use doula_model::time::Time;
 
 /// So many steps are as good as no end.
 const ENDLESS: u64 = 100_000;
+/// So often one after the other may be missed by a kill, where Linux misses one of thousands.
+const MISSES: u8 = 3;
 /// The file of the worker's program.
 pub(super) const PROGRAM: &str = "/bin/worker";
 
@@ -36,6 +38,8 @@ struct Process {
     wakes: Option<Time>,
     /// When somebody continues it, who stopped it.
     continues: Option<Time>,
+    /// So often one of its line may be missed still.
+    misses: u8,
 }
 
 /// See the head of this file.
@@ -252,7 +256,8 @@ impl<'c> Paper<'c> {
     }
 
     fn add(&mut self, life: Life, actor: Actor) {
-        self.processes.push(Process { life, actor, awaited: None, wakes: None, continues: None });
+        let (awaited, misses) = (None, MISSES);
+        self.processes.push(Process { life, actor, awaited, wakes: None, continues: None, misses });
     }
 
     /// Whether this worker has read what it was asked for this task; `None` when its last read came back too late to tell.
@@ -323,17 +328,43 @@ impl<'c> Paper<'c> {
                 }
                 let _ = self.perform(at, Call::Kill(number, signal.number()));
             }
-            Move::Bear => {
-                self.say(task, "bears a process that holds its pipes");
-                if let Outcome::Done(Ok(Value::Number(child))) = self.kernel.call(task, BIRTH)
-                    && let Some(child) = self.kernel.find_as(task, child)
-                {
-                    self.kernel.take_reply(child);
-                    self.add((child, self.kernel.birth(child)), Actor::idle());
-                }
-            }
+            Move::Bear => self.bear(task),
             Move::Sleep(until) => self.processes[at].wakes = Some(until),
             Move::Rest => self.processes[at].wakes = Some(Time::from_nanos(u64::MAX)),
+        }
+    }
+
+    /// One that is in its program has a child that does nothing.
+    fn bear(&mut self, task: TaskId) {
+        self.say(task, "bears a process that holds its pipes");
+        if let Outcome::Done(Ok(Value::Number(child))) = self.kernel.call(task, BIRTH)
+            && let Some(child) = self.kernel.find_as(task, child)
+        {
+            self.kernel.take_reply(child);
+            self.add((child, self.kernel.birth(child)), Actor::idle());
+        }
+    }
+
+    /// Writes `cgroup.kill`. The last of the group may bear a child meanwhile that lives on.
+    pub(super) fn kill_group(&mut self, leaf: CgroupId) {
+        if !self.fires(Trouble::KillMisses) {
+            return self.kernel.kill_cgroup(leaf);
+        }
+        let last = self.kernel.cgroup_list(leaf).pop();
+        let last = last.map(|last| (last, self.kernel.birth(last)));
+        let left = self.processes.iter().find(|process| Some(process.life) == last).map(|last| last.misses);
+        let left = left.unwrap_or_default().checked_sub(1);
+        let (Some((last, _)), Some(left)) = (last, left) else { return self.kernel.kill_cgroup(leaf) };
+        if self.kernel.is_in_program(last) {
+            self.bear(last);
+        }
+        if let Some(missed) = self.kernel.kill_cgroup_but_last_born(leaf) {
+            self.log.note(self.now, "missed");
+            self.say(missed, "is born meanwhile, and not reached");
+            let life = (missed, self.kernel.birth(missed));
+            for process in self.processes.iter_mut().filter(|process| process.life == life) {
+                process.misses = left;
+            }
         }
     }
 

@@ -40,6 +40,8 @@ pub enum Breakage {
     BlamesEverybody,
     /// Only the worker itself is killed, not what descends from it.
     LeavesTree,
+    /// A group is killed once, and whom that misses lives on.
+    KillsOnce,
     /// What a worker had said when it died is not read.
     DeafToLastWords,
     /// Answers are taken to be in the order of the tasks.
@@ -56,6 +58,7 @@ impl Breakage {
         Breakage::BlamesNobody,
         Breakage::BlamesEverybody,
         Breakage::LeavesTree,
+        Breakage::KillsOnce,
         Breakage::DeafToLastWords,
         Breakage::BelievesOrder,
     ];

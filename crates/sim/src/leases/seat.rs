@@ -11,6 +11,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
+use doula_core::again::Again;
 use doula_core::queue::{Answers, Desk, Has, SlotId};
 use doula_model::exit::{Evidence, ExitStatus};
 use doula_model::plan::Errno;
@@ -60,6 +61,8 @@ pub(super) struct Seat {
     pub(super) fault: Option<String>,
     pub(super) until: Option<Time>,
     pub(super) gone_by: Option<Time>,
+    /// A kill can miss one.
+    again: Again,
     status: Option<ExitStatus>,
 }
 
@@ -117,6 +120,7 @@ impl Seat {
             fault: None,
             until: None,
             gone_by: None,
+            again: Again::default(),
             status: None,
         }))
     }
@@ -234,8 +238,28 @@ impl Seat {
             paper.kernel.signal_from_kernel(self.life.0, Signal::KILL);
             return Ok(());
         }
-        paper.kernel.kill_cgroup(self.leaf);
+        self.kill_group(paper);
         Ok(())
+    }
+
+    fn kill_group(&mut self, paper: &mut Paper<'_>) {
+        paper.kill_group(self.leaf);
+        self.again.killed(paper.now);
+    }
+
+    /// When those are killed again who were killed and are not gone.
+    pub(super) fn kills_again_at(&self) -> Option<Time> {
+        self.again.deadline()
+    }
+
+    /// Kills them again, if it is time to; whether it was.
+    pub(super) fn kill_again(&mut self, paper: &mut Paper<'_>) -> Going<bool> {
+        let due = self.again.is_due(paper.now);
+        if due {
+            paper.step()?;
+            self.kill_group(paper);
+        }
+        Ok(due)
     }
 
     /// Buries it if it has ended; how it ended.
@@ -253,8 +277,14 @@ impl Seat {
 
     /// Whether it and all its descendants are gone.
     pub(super) fn is_gone(&mut self, paper: &mut Paper<'_>) -> Going<bool> {
-        let ended = self.try_wait(paper)?.is_some();
-        Ok(ended && (paper.options.broken == Some(Breakage::LeavesTree) || !paper.is_populated(self.leaf)))
+        if self.try_wait(paper)?.is_none() {
+            return Ok(false);
+        }
+        let gone = paper.options.broken == Some(Breakage::LeavesTree) || !paper.is_populated(self.leaf);
+        if gone {
+            self.again.gone();
+        }
+        Ok(gone)
     }
 
     /// Closes all that was for it.

@@ -363,9 +363,11 @@ impl<'s, 'c> Shop<'s, 'c> {
     fn deadline(&self) -> Option<Time> {
         let hire = self.queue.is_starved().then(|| self.hiring.not_before());
         let hire = hire.filter(|at| *at > self.paper.now);
-        let all = self.workers.values().chain(self.leaving.values());
-        let patience = all.filter_map(|seat| seat.until).min();
-        [self.queue.deadline(), patience, hire].into_iter().flatten().min()
+        let all = || self.workers.values().chain(self.leaving.values());
+        let patience = all().filter_map(|seat| seat.until).min();
+        let kill = all().filter_map(Seat::kills_again_at).min();
+        let kill = kill.filter(|_| self.paper.options.broken != Some(Breakage::KillsOnce));
+        [self.queue.deadline(), patience, kill, hire].into_iter().flatten().min()
     }
 
     fn heard(&mut self, number: u32, slot: SlotId, part: Part) -> Going<()> {
@@ -561,15 +563,25 @@ impl<'s, 'c> Shop<'s, 'c> {
         Ok(())
     }
 
-    /// Kills those whose time is over.
+    /// Kills those whose time is over, and those again who were killed and are not gone.
     fn lose_patience(&mut self) -> Going<()> {
         let now = self.paper.now;
-        for seat in self.workers.values_mut().filter(|seat| seat.until.is_some_and(|until| until <= now)) {
-            seat.kill(self.paper)?;
+        let is_late = |seat: &Seat| seat.until.is_some_and(|until| until <= now);
+        let repeats = self.paper.options.broken != Some(Breakage::KillsOnce);
+        for seat in self.workers.values_mut() {
+            if is_late(seat) {
+                seat.kill(self.paper)?;
+            } else if repeats {
+                seat.kill_again(self.paper)?;
+            }
         }
-        let late = self.leaving.iter().filter(|(_, seat)| seat.until.is_some_and(|until| until <= now));
-        let late: Vec<u32> = late.map(|(number, _)| *number).collect();
-        late.into_iter().try_for_each(|number| self.farewell(number))
+        let mut due = Vec::new();
+        for (number, seat) in &mut self.leaving {
+            if is_late(seat) || (repeats && seat.kill_again(self.paper)?) {
+                due.push(*number);
+            }
+        }
+        due.into_iter().try_for_each(|number| self.farewell(number))
     }
 }
 

@@ -184,9 +184,17 @@ impl World<'_> {
                 self.stage.enter(&self.kernel, child, script, voice);
                 if key.role == Role::Main {
                     self.is_the_only_one(at, child, birth);
+                    self.accompany(child);
                 }
                 Came::Through
             }
+        }
+    }
+
+    /// Where kills miss somebody, half of all have a child that forks at any moment.
+    fn accompany(&mut self, child: TaskId) {
+        if self.scenario.sites.has(Fault::KillMisses) && self.faults.below(Fault::KillMisses, 2) == 0 {
+            self.stage.accompany(&mut self.kernel, child);
         }
     }
 

@@ -44,4 +44,5 @@ breakages! {
     SchedulesByTicks = "schedules-by-ticks", "after the clock was set, schedules follow the time since the machine was switched on";
     ForgetsDropped = "forgets-dropped", "lines of a log that were dropped are not counted in it";
     KeepsTorn = "keeps-torn", "a log is not cut back when half of a write was refused";
+    KillsOnce = "kills-once", "a group is killed once, and whom that misses lives on";
 }

@@ -93,6 +93,7 @@ impl World<'_> {
         }
         let empty = |life: &&(ServiceId, Generation)| !self.is_populated(life.0);
         wakes.extend(self.looked.iter().filter(empty).map(|(service, life)| Wake::Tree(*service, *life)));
+        wakes.extend(self.kills.due(self.now));
     }
 
     /// Whether signals are left unread for now.
@@ -138,7 +139,8 @@ impl World<'_> {
             if self.signal_since.is_some() {
                 self.checks.waits(&self.kernel, self.supervisor);
             }
-            let until = deadline.into_iter().chain(self.signal_since.map(|since| since.after(PUT_OFF))).min();
+            let signals = self.signal_since.map(|since| since.after(PUT_OFF));
+            let until = deadline.into_iter().chain(signals).chain(self.kills.next()).min();
             let stopped = !self.kernel.is_in_program(self.supervisor);
             if self.killed || !self.wait_for_supervisor() {
                 return;
@@ -214,7 +216,7 @@ impl World<'_> {
     }
 
     /// Signals all members of a group, also those who are born meanwhile.
-    fn signal_all(&mut self, service: ServiceId, signal: Signal) {
+    pub(super) fn signal_all(&mut self, service: ServiceId, signal: Signal) {
         let Some(leaf) = self.seats[self.place(service)].leaf else { return };
         let mut reached: Vec<u64> = Vec::new();
         for _ in 0..PASSES {
@@ -437,26 +439,20 @@ impl Kernel for World<'_> {
         Tree::Populated(leaf.map_or(0, |leaf| self.kernel.cgroup_members(leaf).len() as u32))
     }
 
-    fn signal_tree(&mut self, service: ServiceId, _: Generation, signal: Signal) {
+    fn signal_tree(&mut self, service: ServiceId, generation: Generation, signal: Signal) {
         self.step();
         if self.killed {
             return;
         }
-        if signal != Signal::KILL || self.faults.fires(Fault::NoGroupKill) {
-            return self.signal_all(service, signal);
-        }
-        let at = self.place(service);
-        let seat = &mut self.seats[at];
-        if let Some(leaf) = seat.leaf {
-            seat.killed = true;
-            self.kernel.kill_cgroup(leaf);
-            self.log.note(self.now, ("cgroup.kill", service.0));
-            self.log.say(self.now, "supervisor", format_args!("cgroup.kill of s{}", service.0));
+        match signal {
+            Signal::KILL => self.kill_life((service, generation)),
+            _ => self.signal_all(service, signal),
         }
     }
 
     fn release(&mut self, service: ServiceId, generation: Generation) {
         self.looked.retain(|life| *life != (service, generation));
+        self.kills.forget((service, generation));
         if !self.killed && self.is_populated(service) {
             self.checks
                 .fail("release", alloc::format!("s{} is released and somebody lives in it", service.0));

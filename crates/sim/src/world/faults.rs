@@ -78,6 +78,7 @@ sites! {
     PeopleAsk = "people-ask", 300, "people ask over the control socket, also in pieces, too much, without reading, or nonsense";
     LogFull = "log-full", 20, "log files find no room for a while: ENOSPC, in the middle of a write";
     LogBroken = "log-broken", 20, "a log file cannot be written for a while: EIO";
+    KillMisses = "kill-misses", 250, "a write to cgroup.kill misses the child that the last of the group bears meanwhile, as on Linux 6.14 and later";
 }
 
 const COUNT: usize = SITES.len();

@@ -122,6 +122,9 @@ const OWN: [(&str, &str); 9] = [
 /// Who only passes by.
 pub(crate) const STRANGER: &str = "sleep 20s";
 
+/// Who may bear a copy of itself at any moment.
+pub(crate) const FORKS: &str = "ignore TERM\n loop { sleep 10s }";
+
 impl Habit {
     /// Whether it is up for ever once it is up, if nobody disturbs it.
     #[must_use]

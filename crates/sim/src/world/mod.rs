@@ -26,6 +26,7 @@ mod disk;
 mod dumps;
 mod faults;
 mod habit;
+mod kills;
 mod log;
 mod logs;
 mod people;
@@ -196,6 +197,7 @@ struct World<'a> {
     watched: Vec<Watched>,
     /// Lives that are to become empty.
     looked: Vec<(ServiceId, Generation)>,
+    kills: kills::Kills,
     pending: VecDeque<Event>,
     /// Since when a SIGCHLD waits to be looked at.
     signal_since: Option<Time>,
@@ -278,6 +280,7 @@ impl<'a> World<'a> {
             known: pool::Known::default(),
             watched: Vec::new(),
             looked: Vec::new(),
+            kills: kills::Kills::default(),
             pending: VecDeque::new(),
             signal_since: None,
             stops_told: false,
@@ -376,6 +379,7 @@ impl<'a> World<'a> {
     fn forget_last_life(&mut self) {
         self.watched.clear();
         self.looked.clear();
+        self.kills = kills::Kills::default();
         self.outputs.clear();
         self.inherited.clear();
         self.held.clear();

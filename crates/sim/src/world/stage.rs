@@ -3,7 +3,7 @@
 use super::habit;
 use super::log::Log;
 use crate::kernel::call::{Call, Clone as How, Reply, Value};
-use crate::kernel::{Kernel, Outcome, TaskId};
+use crate::kernel::{CgroupId, Kernel, Outcome, TaskId};
 use crate::program::{Player, Script, Step};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -17,6 +17,9 @@ use doula_model::time::Time;
 const STEPS_AT_ONCE: usize = 16;
 /// … and if it has still not rested then, how long they have it.
 const SLICE: Duration = Duration::from_millis(100);
+
+/// So often one after the other may be missed by a kill, where Linux misses one of thousands.
+const FORKS: u8 = 3;
 
 /// On whose behalf a process speaks.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +40,15 @@ struct Actor {
     awaited: bool,
     wakes: Option<Time>,
     voice: Option<Voice>,
+    /// It bears a copy of itself at any moment, and so do so many after it.
+    forks: u8,
+}
+
+impl Actor {
+    fn new(kernel: &Kernel, task: TaskId, player: Player, voice: Option<Voice>) -> Actor {
+        let birth = kernel.birth(task);
+        Actor { task, birth, player, awaited: false, wakes: None, voice, forks: 0 }
+    }
 }
 
 /// See the head of this file.
@@ -57,12 +69,28 @@ impl Stage {
 
     /// A process has executed its program.
     pub(crate) fn enter(&mut self, kernel: &Kernel, task: TaskId, script: &Arc<Script>, voice: Voice) {
-        self.add(kernel, task, Player::new(Arc::clone(script)), Some(voice));
+        self.actors.push(Actor::new(kernel, task, Player::new(Arc::clone(script)), Some(voice)));
     }
 
-    fn add(&mut self, kernel: &Kernel, task: TaskId, player: Player, voice: Option<Voice>) {
-        let birth = kernel.birth(task);
-        self.actors.push(Actor { task, birth, player, awaited: false, wakes: None, voice });
+    /// One that has just executed its program has a child beside all else, that forks at any moment.
+    pub(crate) fn accompany(&mut self, kernel: &mut Kernel, task: TaskId) {
+        let voice = self.voice_of(kernel, task);
+        if let Some(child) = fork(kernel, task) {
+            let player = Player::new(Arc::new(habit::known(habit::FORKS)));
+            self.actors.push(Actor { forks: FORKS, ..Actor::new(kernel, child, player, voice) });
+        }
+    }
+
+    /// The last of a group bears a copy of itself, if it is one that forks at any moment.
+    pub(crate) fn bear_at_the_end(&mut self, kernel: &mut Kernel, group: CgroupId) {
+        let Some(last) = kernel.cgroup_list(group).pop() else { return };
+        let birth = kernel.birth(last);
+        let forks = |actor: &&Actor| actor.forks > 0 && (actor.task, actor.birth) == (last, birth);
+        let Some(mut copy) = self.actors.iter().find(forks).cloned() else { return };
+        if let Some(child) = fork(kernel, last) {
+            (copy.task, copy.birth, copy.forks) = (child, kernel.birth(child), copy.forks - 1);
+            self.actors.push(copy);
+        }
     }
 
     /// Somebody else on this machine has a child, which gets this number and leads a session.
@@ -75,7 +103,8 @@ impl Stage {
         let Some(task) = kernel.find(number) else { return };
         kernel.call(task, Call::Setsid);
         self.strangers.push(kernel.birth(task));
-        self.add(kernel, task, Player::new(Arc::new(habit::known(habit::STRANGER))), None);
+        let player = Player::new(Arc::new(habit::known(habit::STRANGER)));
+        self.actors.push(Actor::new(kernel, task, player, None));
     }
 
     pub(crate) fn is_stranger(&self, kernel: &Kernel, task: TaskId) -> bool {
@@ -119,6 +148,19 @@ impl Stage {
             }
         }
     }
+}
+
+/// A child of this one, if it is in its program and there is room.
+fn fork(kernel: &mut Kernel, task: TaskId) -> Option<TaskId> {
+    if !kernel.is_in_program(task) {
+        return None;
+    }
+    let Outcome::Done(Ok(Value::Number(number))) = kernel.call(task, Call::Clone(How::FORK)) else {
+        return None;
+    };
+    let child = kernel.find_as(task, number)?;
+    kernel.take_reply(child);
+    Some(child)
 }
 
 /// One actor's turn, with all that it may touch.
@@ -220,8 +262,7 @@ impl Turn<'_> {
         let Some(task) = child else { return };
         self.kernel.take_reply(task);
         player.reply(&Ok(Value::ZERO));
-        let (birth, voice) = (self.kernel.birth(task), actor.voice);
-        self.born.push(Actor { task, birth, player, awaited: false, wakes: None, voice });
+        self.born.push(Actor::new(self.kernel, task, player, actor.voice));
     }
 
     fn number(&self, actor: &Actor) -> i32 {

@@ -5,6 +5,7 @@
 //! buried by init is told by a handle or by nothing. Marks stand for the environment: a process has them from its program on, and
 //! leaves them to its children.
 
+use super::breakage::Breakage;
 use super::calls::Handle;
 use super::disk::{self, Entry, Head, Place, Written};
 use super::faults::Fault;
@@ -320,12 +321,17 @@ impl World<'_> {
         self.kernel.lives(of.task, of.birth).then(|| self.kernel.cgroup_of(of.task))
     }
 
-    /// Nobody knows of those who live here.
+    /// Nobody knows of those who live here. They are gone before anybody is started in their place.
     fn end_all_in(&mut self, leaf: Option<CgroupId>) {
         self.step();
-        if let Some(leaf) = leaf.filter(|leaf| !self.killed && self.kernel.cgroup_is_populated(*leaf)) {
-            self.kernel.kill_cgroup(leaf);
+        let Some(leaf) = leaf else { return };
+        while !self.killed && self.kernel.cgroup_is_populated(leaf) {
+            let missed = self.kill_group(leaf);
             self.bury_by_init();
+            if !missed || self.is_broken(Breakage::KillsOnce) {
+                return;
+            }
+            self.step();
         }
     }
 

@@ -3,9 +3,10 @@
 use crate::world::World;
 use doula_model::plan::Errno;
 use doula_model::signal::Signal;
-use doula_sim::kernel::CgroupId;
 use doula_sim::kernel::call::{Call, Clone, Mask, Value, Wait};
 use doula_sim::kernel::sigset::SigSet;
+use doula_sim::kernel::version::{Config, KernelVersion};
+use doula_sim::kernel::{CgroupId, Kernel};
 
 fn group(world: &mut World) -> CgroupId {
     world.make_cgroup(CgroupId::ROOT).expect("the root is there")
@@ -70,6 +71,44 @@ fn g4_the_limit_of_a_group_counts_all_below_and_zombies_too() {
     world.reply(one, Call::Wait4(Wait::any())).expect("the zombie");
     world.fork(one);
     world.fork(init);
+}
+
+#[test]
+fn g5_a_kill_of_a_group_can_miss_the_last_birth_if_the_last_before_it_is_its_parent() {
+    for (version, is_missed) in [(KernelVersion::V6_18, true), (KernelVersion { major: 6, minor: 13 }, false)]
+    {
+        let mut world = World(Kernel::with(Config { version, ..Config::default() }));
+        let init = world.init();
+        let leaf = group(&mut world);
+        let main = world.clone_task(init, Clone { cgroup: Some(leaf), ..Clone::FORK });
+        let child = world.fork(main);
+        let missed = world.kill_cgroup_but_last_born(leaf);
+        assert_eq!(missed, Some(child).filter(|_| is_missed));
+        assert_eq!((world.end_of(main), world.cgroup_is_populated(leaf)), (Some(9), is_missed));
+        if is_missed {
+            // It lives on as if nothing had been, and the next kill is for it too.
+            let grandchild = world.fork(child);
+            assert_eq!(world.cgroup_members(leaf), [child, grandchild]);
+            world.kill_cgroup(leaf);
+            assert!(!world.cgroup_is_populated(leaf));
+        }
+    }
+}
+
+#[test]
+fn g5_a_kill_of_a_group_misses_nobody_whose_parent_is_not_the_last_before_it() {
+    let (mut world, init) = World::new();
+    let leaf = group(&mut world);
+    let main = world.clone_task(init, Clone { cgroup: Some(leaf), ..Clone::FORK });
+    let (first, second) = (world.fork(main), world.fork(main));
+    assert_eq!(world.kill_cgroup_but_last_born(leaf), None);
+    assert!(!world.cgroup_is_populated(leaf));
+    assert_eq!([main, first, second].map(|task| world.end_of(task)), [Some(9); 3]);
+    // Nor anybody who is alone: its parent is outside.
+    let alone = group(&mut world);
+    world.clone_task(init, Clone { cgroup: Some(alone), ..Clone::FORK });
+    assert_eq!(world.kill_cgroup_but_last_born(alone), None);
+    assert!(!world.cgroup_is_populated(alone));
 }
 
 #[test]

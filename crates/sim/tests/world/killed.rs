@@ -61,6 +61,19 @@ fn nobody_is_started_twice_when_the_keeper_dies_too_or_the_disk_has_no_room() {
 }
 
 #[test]
+fn nobody_is_left_whom_a_kill_has_missed() {
+    let misses = |scenario: &Scenario| {
+        let lines = run(scenario, &Options { keep_lines: true, ..PLAIN }).lines;
+        lines.iter().any(|line| line.what.contains("is not reached"))
+    };
+    let of = |seed| Scenario { sites: Sites::NONE.with(Fault::KillMisses), ..Scenario::of(seed) };
+    let scenarios = (0..1_000).map(of).filter(misses).take(6);
+    let deaths: Vec<u64> = scenarios.map(|scenario| killed_everywhere(&scenario, None)).collect();
+    println!("{deaths:?} deaths");
+    assert_eq!(deaths.len(), 6);
+}
+
+#[test]
 fn it_is_so_too_while_things_go_wrong() {
     for seed in 0..1_500 {
         let scenario = Scenario::of(seed);
