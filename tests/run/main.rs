@@ -6,11 +6,14 @@ mod bounded;
 mod ending;
 mod failing;
 mod frames;
+#[path = "../common/freezer.rs"]
+mod freezer;
 mod inputs;
 mod journal;
 mod kept;
 mod limits;
 mod looked_at;
+mod missed;
 mod output;
 mod queue;
 mod why;

@@ -12,6 +12,8 @@ mod datagrams;
 mod end;
 mod errors;
 mod family;
+#[path = "../common/freezer.rs"]
+mod freezer;
 mod hidden;
 mod jobs;
 mod killed;

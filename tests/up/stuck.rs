@@ -1,48 +1,8 @@
 //! Processes that do not end when they should: in the kernel's hands, or out of sight.
 
-use crate::contain::skipped;
 use crate::family::{Family, Home, place};
+use crate::freezer::{Freezer, Newcomer, newcomer};
 use crate::hidden::{Hierarchies, without};
-use std::fs;
-use std::path::PathBuf;
-
-/// A frozen group of cgroup v1: who is in it sleeps in the kernel and takes no signal, not even SIGKILL.
-struct Freezer(PathBuf);
-
-impl Freezer {
-    fn new(name: &str) -> Option<Freezer> {
-        let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
-        let mount = mounts.lines().find(|line| {
-            let fields: Vec<_> = line.split(' ').collect();
-            fields.get(2) == Some(&"cgroup")
-                && fields.get(3).is_some_and(|options| options.split(',').any(|one| one == "freezer"))
-        });
-        let group = mount.and_then(|line| Some(PathBuf::from(line.split(' ').nth(1)?).join(name)));
-        let made = group.filter(|group| fs::create_dir(group).is_ok());
-        if made.is_none() {
-            skipped(
-                "there is no writable freezer of cgroup v1, the only way to make a process unkillable at will",
-            );
-        }
-        made.map(Freezer)
-    }
-
-    fn freeze(&self, pid: &str) {
-        fs::write(self.0.join("cgroup.procs"), pid).expect("to move it");
-        fs::write(self.0.join("freezer.state"), "FROZEN").expect("to freeze it");
-    }
-
-    fn thaw(&self) {
-        fs::write(self.0.join("freezer.state"), "THAWED").expect("to thaw it");
-    }
-}
-
-impl Drop for Freezer {
-    fn drop(&mut self) {
-        drop(fs::write(self.0.join("freezer.state"), "THAWED"));
-        drop(fs::remove_dir(&self.0));
-    }
-}
 
 #[test]
 fn a_stop_that_waits_for_a_process_in_the_kernel_says_so_and_ends_when_it_wakes_up() {
@@ -54,7 +14,7 @@ fn a_stop_that_waits_for_a_process_in_the_kernel_says_so_and_ends_when_it_wakes_
     let mut family = Family::start(home, &[]);
     family.expect("polite: ready");
     let pid = family.status("deaf")["pid"].to_string();
-    freezer.freeze(&pid);
+    freezer.freeze(pid.parse().expect("a number"));
     assert_eq!(family.ask(&["stop", "deaf", "--no-wait"])[0]["name"], "deaf");
     let told = family.expect("sleeps in the kernel (state D");
     assert!(told.contains(&format!("deaf waits for pid {pid}, which")), "{told}");
@@ -67,6 +27,28 @@ fn a_stop_that_waits_for_a_process_in_the_kernel_says_so_and_ends_when_it_wakes_
     assert!(why.contains(&format!("It waits for pid {pid}, which sleeps in the kernel")), "{why}");
     freezer.thaw();
     let said = family.home.ctl(&["wait", "deaf", "--until", "stopped"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    drop(freezer);
+    family.shut_down();
+}
+
+#[test]
+fn who_is_missed_by_the_kill_of_what_a_service_left_is_killed_again() {
+    let home = Home::new(
+        "[service.web]\ncommand = \"ACTORS/polite\"\nstop = { leftover-grace = \"100ms\" }\n\
+         [service.other]\ncommand = \"sleep 1000\"\n",
+    );
+    let Some(freezer) = Freezer::new(&home.name) else { return };
+    let mut family = Family::start(home, &[]);
+    family.expect("polite: ready");
+    let pid = family.status("web")["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).expect("a number");
+    // Their ends are not told to the supervisor, as none is of who was missed.
+    let Some(stays) = newcomer(pid) else { return };
+    freezer.freeze(stays.pid());
+    assert_eq!(family.ask(&["stop", "web", "--no-wait"])[0]["name"], "web");
+    let missed = freezer.one_is_missed(stays.pid());
+    assert_eq!((stays.end(), missed.map(Newcomer::end)), (Some(9), Some(Some(9))));
+    let said = family.home.ctl(&["wait", "web", "--until", "stopped"]);
     assert_eq!(said.code, Some(0), "{said:?}");
     drop(freezer);
     family.shut_down();

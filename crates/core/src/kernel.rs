@@ -38,7 +38,7 @@ pub enum Wake {
     Child(Pid),
     /// Signals wait to be read.
     Signals,
-    /// The processes of this generation may all be gone.
+    /// The processes of this generation may all be gone, or were killed a while ago and are not ([`Kernel::look`]).
     Tree(ServiceId, Generation),
 }
 
@@ -119,10 +119,13 @@ pub trait Kernel {
     /// Waits until something happens or `deadline` passes (`None`: no deadline), and appends what it was.
     fn poll(&mut self, deadline: Option<Time>, wakes: &mut Vec<Wake>);
 
-    /// Looks at what is left of a generation. If something is, [`Wake::Tree`] follows when it may be gone.
+    /// Looks at what is left of a generation. If something is, [`Wake::Tree`] follows when it may be gone; and, if it was sent
+    /// SIGKILL by [`Kernel::signal_tree`], now and then until it is: then whoever is left is to be killed again.
     fn look(&mut self, service: ServiceId, generation: Generation) -> Tree;
 
-    /// Sends a signal to every process of a generation; SIGKILL also to those born meanwhile.
+    /// Sends a signal to every process of a generation. SIGKILL reaches those too who are born meanwhile, but for one whose
+    /// birth ends in that very moment: Linux misses it now and then (`cgroup.kill`). So this kills for sure only whom it is
+    /// repeated for, after each [`Wake::Tree`].
     fn signal_tree(&mut self, service: ServiceId, generation: Generation, signal: Signal);
 
     /// A generation is over and empty: its last output is taken, its containment can be reused.

@@ -283,7 +283,7 @@ impl<K: Kernel> Driver<K> {
         Event::Emptied { service: of.0, generation: of.1, leftovers }
     }
 
-    /// A generation that is being cleared may be empty now; if not, those who came late are killed too.
+    /// A generation that is being cleared may be empty now; if not, those are killed too who came late, or whom a kill has missed.
     fn look_again(&mut self, world: &mut K, service: ServiceId, generation: Generation) {
         let of = (service, generation);
         let Some(clearing) = self.clearing.get(&of) else { return };

@@ -3,12 +3,14 @@
 use super::{Child, pause};
 use crate::cgroup::{Leaf, read_events};
 use crate::sweep::{self, Looks, Order, Sweeper};
+use doula_core::again::Again;
 use doula_model::exit::ExitStatus;
 use doula_model::id::Pid;
 use doula_model::plan::ChildPlan;
 use doula_model::signal::Signal;
 use doula_sys::fd::{AsRawFd as _, OwnedFd};
 use doula_sys::poll::{Epoll, Happening, Interest};
+use doula_sys::time;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -80,13 +82,13 @@ impl Row {
         self.leaf.signal_all(signal).map(drop)
     }
 
-    /// Kills everybody in it, without waiting. Nobody can be born in it any more.
+    /// Kills everybody in it, without waiting: whoever waits kills again ([`Leaf::kill`]).
     pub(crate) fn kill(&self) -> io::Result<()> {
         self.leaf.kill()
     }
 
-    /// Kills everybody in it; who lives when the time is over.
-    fn end(&self, deadline: Option<Instant>) -> Result<(), Vec<Survivor>> {
+    /// Kills everybody in it, until nobody is left; who lives when the time is over.
+    pub(crate) fn end(&self, deadline: Option<Instant>) -> Result<(), Vec<Survivor>> {
         let ended = end_leaf(&self.leaf, deadline);
         self.leaf.thaw();
         ended.map_err(|_| seen(self.leaf.members()))
@@ -183,7 +185,7 @@ fn new_id() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let us = doula_sys::group::pid();
     let (start, count) = (sweep::start_ticks(us).unwrap_or_default(), COUNT.fetch_add(1, Ordering::Relaxed));
-    format!("{us}.{start}.{}.{count}", doula_sys::time::realtime().as_nanos())
+    format!("{us}.{start}.{}.{count}", time::realtime().as_nanos())
 }
 
 /// How we know that nobody is left, from the strongest to the weakest.
@@ -360,7 +362,7 @@ fn is_over(deadline: Option<Instant>) -> bool {
     deadline.is_some_and(|deadline| deadline <= Instant::now())
 }
 
-/// Everybody is dead when the kernel says so.
+/// Everybody is dead when the kernel says so. A kill can miss one ([`Leaf::kill`]), so it is repeated.
 pub(crate) fn end_leaf(leaf: &Leaf, deadline: Option<Instant>) -> io::Result<()> {
     let epoll = Epoll::new().map_err(super::os_error)?;
     let events = match leaf.events() {
@@ -368,14 +370,21 @@ pub(crate) fn end_leaf(leaf: &Leaf, deadline: Option<Instant>) -> io::Result<()>
         events => events?,
     };
     epoll.add(&events, Interest::PRIORITY, 0).map_err(super::os_error)?;
+    let mut again = Again::default();
     leaf.kill()?;
+    again.killed(time::monotonic());
     while !read_events(&events)? {
         if is_over(deadline) {
             return Err(io::ErrorKind::TimedOut.into());
         }
+        if again.is_due(time::monotonic()) {
+            leaf.kill()?;
+            again.killed(time::monotonic());
+        }
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let pause = again.deadline().map(|at| at.since(time::monotonic()));
         // Interrupted or not: looked at again.
-        let _ = epoll.wait(&mut [Happening::EMPTY], left);
+        let _ = epoll.wait(&mut [Happening::EMPTY], left.into_iter().chain(pause).min());
     }
     Ok(())
 }

@@ -140,11 +140,7 @@ impl Adopted {
             _ => {}
         }
         match (self.leaf(), &self.mark) {
-            (Some(leaf), _) => {
-                child::end_leaf(&leaf, deadline)?;
-                leaf.try_remove();
-                cgroup::sweep(Some(leaf.path()));
-            }
+            (Some(leaf), _) => end_all_in(&leaf, deadline)?,
             (None, Some(mark)) => child::end_marked(mark, main, GONE_WITHIN)?,
             (None, None) => {}
         }
@@ -167,7 +163,7 @@ impl Adopted {
         Adopted { identity: (Pid::INIT, 0), handle: None, leaf: None, mark: None }
     }
 
-    /// Kills who is left of the tree of one that is gone.
+    /// Kills who is left of the tree of one that is gone, and waits until all are.
     ///
     /// # Errors
     /// Somebody lives still after some seconds.
@@ -183,7 +179,7 @@ impl Adopted {
     /// ```
     pub fn end_rest(&self) -> io::Result<()> {
         match (self.leaf(), &self.mark) {
-            (Some(leaf), _) => leaf.kill(),
+            (Some(leaf), _) => end_all_in(&leaf, Instant::now().checked_add(GONE_WITHIN)),
             (None, Some(mark)) => child::end_marked(mark, None, GONE_WITHIN).map_err(io::Error::from),
             (None, None) => Ok(()),
         }
@@ -209,6 +205,15 @@ impl Adopted {
     pub(super) fn leaf(&self) -> Option<Leaf> {
         self.leaf.clone().map(Leaf::at)
     }
+}
+
+/// Kills everybody in it until nobody is left, and removes it.
+fn end_all_in(leaf: &Leaf, deadline: Option<Instant>) -> io::Result<()> {
+    child::end_leaf(leaf, deadline)?;
+    leaf.try_remove();
+    // Whoever limited it can remove its groups no more.
+    cgroup::sweep(Some(leaf.path()));
+    Ok(())
 }
 
 fn has_ended(handle: &OwnedFd) -> bool {
@@ -277,5 +282,24 @@ impl Body {
             Body::Born(child) => child.usage(),
             Body::Adopted(_) => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Command;
+
+    #[test]
+    #[expect(clippy::print_stdout, reason = "the reason of a skipped test is read in the test's output")]
+    fn who_is_left_of_one_that_is_gone_is_dead_when_it_was_ended() {
+        let Some(leaf) = Leaf::single() else { return println!("skipped: no cgroup may be made here") };
+        let place = leaf.open().expect("its directory");
+        let mut child = Command::new("sleep").arg("1000").cgroup(place).spawn().expect("a child");
+        let gone =
+            Adopted::find((Pid::INIT, u64::MAX), Some(leaf.path().to_owned()), None).expect("a handle");
+        gone.end_rest().expect("nobody is left");
+        assert!(!leaf.path().exists(), "only an empty one can be removed");
+        assert_eq!(child.wait().killed_by(), Some(Signal::KILL));
     }
 }

@@ -16,7 +16,7 @@ use doula_model::task::{Failure, TaskId};
 use doula_sys::fd::AsFd as _;
 use doula_sys::poll::{Epoll, Happening, Interest};
 use doula_sys::time;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -101,6 +101,8 @@ struct Runner<'w, W> {
     ooms: Deaths,
     /// The limit of open files that jobs get.
     given: Option<Rlimit>,
+    /// Where somebody was killed and may not be gone.
+    killed: BTreeSet<SlotId>,
 }
 
 impl<'w, W: Work> Runner<'w, W> {
@@ -124,6 +126,7 @@ impl<'w, W: Work> Runner<'w, W> {
             looks,
             ooms: Deaths::new(),
             given: None,
+            killed: BTreeSet::new(),
         })
     }
 
@@ -223,7 +226,10 @@ impl<'w, W: Work> Runner<'w, W> {
                 }
                 Ok(())
             }
-            Action::Kill { slot, .. } => self.places.get_mut(&slot).map_or(Ok(()), Place::kill),
+            Action::Kill { slot, .. } => {
+                self.killed.insert(slot);
+                self.places.get_mut(&slot).map_or(Ok(()), Place::kill)
+            }
             Action::Retry { task, attempt, failure, pause } => {
                 self.work.retries(task, attempt, failure, pause);
                 Ok(())
@@ -308,7 +314,8 @@ impl<'w, W: Work> Runner<'w, W> {
         let mut happened = [Happening::EMPTY; AT_ONCE];
         let throttled = self.look_around();
         let deadline = self.queue.deadline().map(|deadline| deadline.since(time::monotonic()));
-        let timeout = [deadline, throttled, self.work.before_sleep()?].into_iter().flatten().min();
+        let kill = self.next_kill();
+        let timeout = [deadline, throttled, kill, self.work.before_sleep()?].into_iter().flatten().min();
         let happened = match self.epoll.wait(&mut happened, timeout) {
             Ok(happened) => happened,
             Err(Errno::EINTR) => return Ok(()),
@@ -322,6 +329,26 @@ impl<'w, W: Work> Runner<'w, W> {
                 SIGNALS => self.signals(held)?,
                 SOURCE => self.source = Source::AskedAgain,
                 token => self.heard(token)?,
+            }
+        }
+        self.kill_again()
+    }
+
+    /// How long until somebody is killed again.
+    fn next_kill(&mut self) -> Option<Duration> {
+        let at = |slot: &SlotId| self.places.get(slot)?.kills_again_at();
+        self.killed.retain(|slot| at(slot).is_some());
+        let next = self.killed.iter().filter_map(at).min();
+        next.map(|next| next.since(time::monotonic()))
+    }
+
+    /// Kills those again who were killed and are not gone, where it is time to.
+    fn kill_again(&mut self) -> io::Result<()> {
+        let now = time::monotonic();
+        let slots: Vec<SlotId> = self.killed.iter().copied().collect();
+        for slot in slots {
+            if self.places.get_mut(&slot).map_or(Ok(false), |place| place.kill_again(now))? {
+                self.heard(u64::from(slot) * PER_SLOT + GONE)?;
             }
         }
         Ok(())
@@ -348,7 +375,10 @@ impl<'w, W: Work> Runner<'w, W> {
             self.tell(event);
         }
         match stop {
-            Stop::Kill => self.places.values_mut().try_for_each(Place::kill),
+            Stop::Kill => {
+                self.killed.extend(self.places.keys());
+                self.places.values_mut().try_for_each(Place::kill)
+            }
             Stop::No | Stop::Soon | Stop::Now => Ok(()),
         }
     }
@@ -361,7 +391,10 @@ impl<'w, W: Work> Runner<'w, W> {
         }
         match place.look()? {
             Look::Lives => return Ok(()),
-            Look::Left => return Self::watch_fence(place, token, &self.epoll),
+            Look::Left => {
+                self.killed.insert(slot);
+                return Self::watch_fence(place, token, &self.epoll);
+            }
             Look::Over => {}
         }
         let work = &mut *self.work;

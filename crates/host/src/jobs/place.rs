@@ -6,10 +6,12 @@ use super::fence::Fence;
 use super::lines::Lines;
 use super::spool::Spool;
 use super::{Attempt, Capture, Settings, Stream};
+use crate::child::DEATH;
 use crate::{Command, CommandError, OnDrop, Signal, cgroup};
 use doula_core::queue::SlotId;
 use doula_model::exit::ExitStatus;
 use doula_model::task::TaskId;
+use doula_model::time::Time;
 use doula_sys::fd::{BorrowedFd, OwnedFd};
 use std::io;
 use std::sync::Arc;
@@ -146,7 +148,7 @@ impl Place {
         if job.status.is_none() {
             return Ok(Look::Lives);
         }
-        let Some(fence) = &self.fence else { return Ok(Look::Over) };
+        let Some(fence) = &mut self.fence else { return Ok(Look::Over) };
         if fence.is_empty()? {
             return Ok(Look::Over);
         }
@@ -171,7 +173,7 @@ impl Place {
     /// Kills everybody of the job.
     pub(super) fn kill(&mut self) -> io::Result<()> {
         let Some(job) = &mut self.job else { return Ok(()) };
-        match &self.fence {
+        match &mut self.fence {
             Some(fence) => {
                 (job.interrupted, job.razed) = (true, true);
                 fence.kill()
@@ -179,6 +181,16 @@ impl Place {
             None if self.contain => job.body.kill_tree(GONE_WITHIN),
             None => job.body.signal(Signal::KILL),
         }
+    }
+
+    /// When those of the job are to be killed again who were killed and are not gone.
+    pub(super) fn kills_again_at(&self) -> Option<Time> {
+        self.fence.as_ref().filter(|_| self.job.is_some())?.kills_again_at()
+    }
+
+    /// Kills them again, if it is time to; whether it was.
+    pub(super) fn kill_again(&mut self, now: Time) -> io::Result<bool> {
+        self.fence.as_mut().map_or(Ok(false), |fence| fence.kill_again(now))
     }
 
     /// What there is to tell of a job that is over, and whether we asked it to end. The slot is empty then.
@@ -225,6 +237,10 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         // Given up in the middle: with all that it has, and proven as far as that can be in time.
-        let _ = self.kill();
+        match &mut self.fence {
+            Some(fence) if self.job.is_some() => fence.end(DEATH),
+            Some(_) => {}
+            None => drop(self.kill()),
+        }
     }
 }

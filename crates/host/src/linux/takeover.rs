@@ -8,6 +8,7 @@ use super::services::Service;
 use super::token::Token;
 use super::veiled;
 use crate::cgroup::Leaf;
+use crate::child::{DEATH, end_leaf};
 use crate::control::place::Place as FamilyPlace;
 use crate::journal::read::Written;
 use crate::journal::write::Journal;
@@ -35,6 +36,7 @@ use doula_sys::{group, pidfd, poll, time};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// What is left of a family whose supervisor is dead.
 pub(crate) struct Before {
@@ -674,11 +676,12 @@ fn oldest(marked: &[Marked], key: ChildKey) -> Option<Pid> {
     oldest_as(marked, key).map(|marked| marked.pid)
 }
 
-/// Nobody knows of those who live here: the last of what was to be written down found no room.
+/// Nobody knows of those who live here: the last of what was to be written down found no room. They are gone before anybody is
+/// started in their place, but for who sleeps in the kernel's hands.
 fn end_all_in(leaf: Option<PathBuf>) {
     if let Some(leaf) = leaf.map(Leaf::at).filter(|leaf| leaf.is_empty().is_ok_and(|empty| !empty)) {
         // Whom this does not reach, nothing would.
-        let _ = leaf.kill();
+        let _ = end_leaf(&leaf, Instant::now().checked_add(DEATH));
     }
 }
 
@@ -750,4 +753,21 @@ pub(super) fn number(handle: &Held) -> Option<Pid> {
     let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", handle.as_raw_fd())).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("Pid:"))?;
     Pid::new(line.trim().parse().ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Command;
+
+    #[test]
+    #[expect(clippy::print_stdout, reason = "the reason of a skipped test is read in the test's output")]
+    fn those_of_whom_nobody_knows_are_gone_before_anybody_is_started_in_their_place() {
+        let Some(leaf) = Leaf::single() else { return println!("skipped: no cgroup may be made here") };
+        let place = leaf.open().expect("its directory");
+        let mut child = Command::new("sleep").arg("1000").cgroup(place).spawn().expect("a child");
+        end_all_in(Some(leaf.path().to_owned()));
+        assert!(leaf.try_remove(), "nobody lives in it");
+        assert_eq!(child.wait().killed_by(), Some(Signal::KILL));
+    }
 }

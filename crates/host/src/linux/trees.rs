@@ -9,6 +9,7 @@ use super::token::Token;
 use crate::cgroup::{Cgroups, Leaf, read_events};
 use crate::journal::Place;
 use crate::sweep::{self, Found, Looks, Order, Sweeper, start_ticks};
+use doula_core::again::Again;
 use doula_core::kernel::Tree;
 use doula_model::id::{ChildKey, Generation, Pid, Role, ServiceId};
 use doula_model::plan::{ChildPlan, Errno, SpawnError, Step};
@@ -17,6 +18,7 @@ use doula_model::signal::Signal;
 use doula_model::time::Time;
 use doula_sys::fd::{AsRawFd, OwnedFd};
 use doula_sys::poll::{Epoll, Interest};
+use doula_sys::time;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -52,6 +54,8 @@ pub(super) struct Trees {
     /// Those who are looked for.
     swept: BTreeMap<Life, Swept>,
     next_pass: Option<Time>,
+    /// Those whose leaf was killed and who are not gone: the kill may have missed one ([`Leaf::kill`]).
+    killed: BTreeMap<Life, Again>,
     /// No further life is expected.
     ending: bool,
 }
@@ -95,6 +99,7 @@ impl Trees {
             mains: BTreeMap::new(),
             swept: BTreeMap::new(),
             next_pass: None,
+            killed: BTreeMap::new(),
             ending: false,
         }
     }
@@ -249,7 +254,8 @@ impl Trees {
         self.ending = true;
     }
 
-    /// What is left of a life. If something is, [`Token::Tree`] or [`Trees::due`] tells when to ask again.
+    /// What is left of a life. If something is, [`Token::Tree`] or [`Trees::due`] tells when to ask again; [`Trees::due`]
+    /// now and then if it was killed.
     pub(super) fn look(&mut self, life: Life, epoll: &Epoll) -> Tree {
         if self.ending && self.elsewhere == 0 && self.cgroups.as_ref().is_some_and(Cgroups::is_empty) {
             return Tree::Empty;
@@ -297,6 +303,7 @@ impl Trees {
         let _ = match signal {
             Signal::KILL => {
                 held.killed = true;
+                self.killed.entry(life).or_default().killed(time::monotonic());
                 held.leaf.kill()
             }
             _ => held.leaf.signal_all(signal).map(drop),
@@ -324,6 +331,7 @@ impl Trees {
         self.sweeper_of(life).forget(&marker);
         self.swept.remove(&life);
         self.mains.remove(&life);
+        self.killed.remove(&life);
     }
 
     /// The service is gone for good.
@@ -334,15 +342,26 @@ impl Trees {
             held.leaf.try_remove();
         }
         self.tokens.retain(|(of, _), _| *of != service);
+        self.killed.retain(|(of, _), _| *of != service);
     }
 
     /// When [`Trees::due`] has something to do.
     pub(super) fn deadline(&self) -> Option<Time> {
-        self.next_pass
+        self.killed.values().filter_map(Again::deadline).chain(self.next_pass).min()
     }
 
-    /// Sweeps, if it is time to; tells whose answer is new.
+    /// Sweeps, if it is time to; whose answer is new, and who was killed and is to be looked at because nothing told of the end.
     pub(super) fn due(&mut self, now: Time) -> Vec<Life> {
+        let mut due = self.sweep(now);
+        for (life, again) in self.killed.iter_mut().filter(|(_, again)| again.is_due(now)) {
+            due.push(*life);
+            // Whoever looks kills them: this is only so that the next look comes later, whatever comes of this one.
+            again.killed(now);
+        }
+        due
+    }
+
+    fn sweep(&mut self, now: Time) -> Vec<Life> {
         if self.next_pass.is_none_or(|at| now < at) {
             return Vec::new();
         }

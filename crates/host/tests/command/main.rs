@@ -8,6 +8,8 @@ mod capture;
 mod child;
 mod exec_family;
 mod explain;
+#[path = "../../../../tests/common/freezer.rs"]
+mod freezer;
 mod pipeline;
 mod tree;
 

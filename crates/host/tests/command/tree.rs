@@ -1,5 +1,6 @@
 //! Trees: whoever is born of a child is ended with it, and that is proven.
 
+use crate::freezer::{Freezer, Newcomer};
 use crate::{LONG, actors::actor, is_dead};
 use doula_host::cgroup::Cgroups;
 use doula_host::{Child, Command, ExitStatus, Pid, Proof, Signal, Stdio};
@@ -62,6 +63,24 @@ fn a_storm_of_children_is_ended_by_its_marks_where_no_cgroup_can_be_made() {
     let directory = leaf.as_ref().and_then(|leaf| leaf.open().ok());
     let proof = storm(&format!("marks-{}", std::process::id()), directory);
     assert_eq!(proof, Proof::Mark);
+}
+
+#[test]
+fn who_is_missed_by_the_kill_of_a_cgroup_is_killed_again() {
+    let Some(freezer) = Freezer::new(&format!("doula-missed-{}", std::process::id())) else { return };
+    let mut child = Command::new("sleep").arg("1000").contained().spawn().expect("a birth");
+    let pid = child.pid().get().unsigned_abs();
+    freezer.freeze(pid);
+    let (missed, end) = std::thread::scope(|scope| {
+        let ends = scope.spawn(|| child.kill_tree(LONG));
+        let missed = freezer.one_is_missed(pid);
+        (missed.map(Newcomer::end), ends.join().expect("no panic"))
+    });
+    let end = end.expect("nobody is left");
+    assert_eq!(end.status, ExitStatus::signal(Signal::KILL));
+    if let Some(missed) = missed {
+        assert_eq!((missed, end.proof), (Some(9), Proof::Cgroup));
+    }
 }
 
 #[test]

@@ -91,6 +91,7 @@ fn births_from_many_threads_leave_no_fd_no_zombie_and_meet_no_busy_program() {
     a_program_that_we_hold_open_ourselves_is_told_at_once();
     a_subreaper_buries_the_orphans_of_a_tree_and_hears_how_its_child_ended();
     runaways_are_ended_to_the_last();
+    chains_are_ended_to_the_last();
     pipelines_leave_no_fd_and_no_zombie();
 }
 
@@ -133,6 +134,32 @@ fn runaways_are_ended_to_the_last() {
     }
     drop(leaf);
     drop(cgroups);
+    assert_eq!(open_fds(), before);
+    doula_sys::adopt::set_subreaper(false).expect("prctl");
+}
+
+/// Each of a chain bears the next and ends at once, without execve(2): faster than that nobody can be born while his cgroup is
+/// killed. A chain ends by itself, much later, in case that nobody does it.
+fn chains_are_ended_to_the_last() {
+    const CHAIN: &str =
+        "link() { [ $1 -gt 0 ] && link $(($1 - 1)) & }; link 200000; echo chain; exec sleep 1000";
+    let mut reaper = Reaper::new().expect("a subreaper");
+    reaper.unknown(Unknown::Bury);
+    let before = open_fds();
+    for round in 0..times(200) {
+        let mut command = Command::new("sh");
+        command.args(["-c", CHAIN]).contained().stdout(Stdio::pipe_out());
+        let mut child = command.spawn().expect("a birth");
+        let mut line = String::new();
+        // It is there since before its first step.
+        BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("a line");
+        assert_eq!(line, "chain\n");
+        child
+            .kill_tree(std::time::Duration::from_secs(60))
+            .unwrap_or_else(|left| panic!("round {round}: {left}"));
+        reaper.bury().expect("waits");
+        assert_eq!(zombies(), 0, "round {round}");
+    }
     assert_eq!(open_fds(), before);
     doula_sys::adopt::set_subreaper(false).expect("prctl");
 }

@@ -440,12 +440,13 @@ where
         let deadline = self.queue.deadline().map(until);
         let hire = self.queue.is_starved().then(|| self.hiring.not_before());
         let hire = hire.map(until).filter(|pause| !pause.is_zero());
-        let all = self.workers.values().chain(self.leaving.values());
-        let patience = all.filter_map(|worker| worker.until).min();
+        let all = || self.workers.values().chain(self.leaving.values());
+        let kill = all().filter_map(Worker::kills_again_at).min().map(until);
+        let patience = all().filter_map(|worker| worker.until).min();
         let patience = patience.map(|until| until.saturating_duration_since(Instant::now()));
         let waits = self.workers.values().filter(|worker| worker.waits());
         let quiet = waits.map(|worker| worker.quiet.deadline()).min().map(until);
-        Ok([wakes, deadline, look, patience, hire, quiet].into_iter().flatten().min())
+        Ok([wakes, deadline, look, patience, kill, hire, quiet].into_iter().flatten().min())
     }
 
     /// Asks now and then whether there is room on the machine; how long until the next time.

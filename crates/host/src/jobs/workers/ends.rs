@@ -259,13 +259,23 @@ where
         }
     }
 
-    /// Kills those whose time is over, and looks after those whose end no event tells.
+    /// Kills those whose time is over, those again who were killed and are not gone, and looks after those whose end no event tells.
     pub(super) fn lose_patience(&mut self) -> io::Result<()> {
-        let now = Instant::now();
+        let (now, time) = (Instant::now(), time::monotonic());
         let is_late = |worker: &Worker| worker.until.is_some_and(|until| until <= now);
-        self.workers.values_mut().filter(|worker| is_late(worker)).try_for_each(Worker::kill)?;
-        let late = self.leaving.iter().filter(|(_, worker)| is_late(worker)).map(|(number, _)| *number);
-        late.collect::<Vec<_>>().into_iter().try_for_each(|number| self.farewell(number))
+        for worker in self.workers.values_mut() {
+            match is_late(worker) {
+                true => worker.kill()?,
+                false => drop(worker.kill_again(time)?),
+            }
+        }
+        let mut due = Vec::new();
+        for (number, worker) in &mut self.leaving {
+            if worker.kill_again(time)? || is_late(worker) {
+                due.push(*number);
+            }
+        }
+        due.into_iter().try_for_each(|number| self.farewell(number))
     }
 
     /// Tells all workers to end, and begins nothing more.

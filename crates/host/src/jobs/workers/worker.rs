@@ -6,7 +6,7 @@ use super::super::lines::Lines;
 use super::super::{SlotId, Stream};
 use super::Rules;
 use super::wire::{Ends, Heard, Sent, Wire};
-use crate::child::Child;
+use crate::child::{Child, DEATH};
 use crate::room;
 use crate::{Command, CommandError, OnDrop, Signal};
 use doula_core::queue::{Desk, Growth, Quiet};
@@ -174,11 +174,21 @@ impl Worker {
     pub(super) fn kill(&mut self) -> io::Result<()> {
         self.desk.killed = true;
         self.until = None;
-        match &self.fence {
+        match &mut self.fence {
             Some(fence) => fence.kill(),
             // The others are found when it has ended.
             None => self.child.kill(),
         }
+    }
+
+    /// When those are to be killed again who were killed and are not gone.
+    pub(super) fn kills_again_at(&self) -> Option<Time> {
+        self.fence.as_ref()?.kills_again_at()
+    }
+
+    /// Kills them again, if it is time to; whether it was.
+    pub(super) fn kill_again(&mut self, now: Time) -> io::Result<bool> {
+        self.fence.as_mut().map_or(Ok(false), |fence| fence.kill_again(now))
     }
 
     /// Whether it and all its descendants are gone. Who is not is killed; without a cgroup it is to be asked again soon.
@@ -186,7 +196,7 @@ impl Worker {
         if self.child.try_wait().is_none() {
             return Ok(false);
         }
-        let gone = match &self.fence {
+        let gone = match &mut self.fence {
             Some(fence) => fence.is_empty()?,
             None if self.contain => self.child.kill_tree(LOOK).is_ok(),
             None => true,
@@ -201,13 +211,14 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         // Given up in the middle: with all that it has.
-        if self.desk.killed {
+        if self.desk.killed && self.kills_again_at().is_none() {
             return;
         }
-        let _ = match self.fence.is_none() && self.contain {
-            true => self.child.kill_tree(LOOK).map(drop).map_err(io::Error::from),
-            false => self.kill(),
-        };
+        match &mut self.fence {
+            Some(fence) => fence.end(DEATH),
+            None if self.contain => drop(self.child.kill_tree(LOOK)),
+            None => drop(self.kill()),
+        }
     }
 }
 
