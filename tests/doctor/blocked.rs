@@ -194,7 +194,7 @@ fn a_server_of_fuse_that_waits_to_be_asked_is_not_in_trouble() {
 fn a_thread_that_holds_the_lock_of_its_memory_map_is_explained_by_the_server_and_nobody_hangs() {
     let made = Made::actor("locks_memory", &[]);
     if made.first != "locked" {
-        return skipped("a file system of our own (/dev/fuse) is not to be had here");
+        return skipped("no file system of our own (/dev/fuse, Linux 6.16) can lock a memory map here");
     }
     let page = wait(&made.pid(), "page");
     assert_eq!((&page["state"], &page["kill"]), (&json!("D"), &json!("not-until")), "{page}");

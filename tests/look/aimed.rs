@@ -81,7 +81,10 @@ fn a_session_is_ended_with_all_of_its_groups_and_nobody_else() {
     let script = "set -m; sleep 1000 & sleep 1000 & echo $$; wait";
     let made = Made::new(Command::new("setsid").args(["--wait", "sh", "-c", script]));
     let said = doula(&["kill", "--session", &made.first]);
-    assert_eq!((said.code, said.out.matches("was killed by SIGTERM").count()), (Some(0), 3), "{said:?}");
+    // Before Linux 6.15 the kernel keeps no exit status of who was buried by others.
+    let ended =
+        said.out.matches("was killed by SIGTERM").count() + said.out.matches("ended, nobody saw how").count();
+    assert_eq!((said.code, ended), (Some(0), 3), "{said:?}");
     let said = doula(&["kill", "--session", &made.first]);
     assert_eq!(said.code, Some(1), "nobody is left in it: {said:?}");
 }

@@ -9,7 +9,7 @@ use std::process::Command;
 fn a_process_with_a_locked_memory_map_is_marked_and_explained_and_the_list_comes() {
     let made = Made::actor("locks_memory", &[]);
     if made.first != "locked" {
-        return skipped("a file system of our own (/dev/fuse) is not to be had here");
+        return skipped("no file system of our own (/dev/fuse, Linux 6.16) can lock a memory map here");
     }
     let us = std::process::id();
     // Its second thread follows the first into the lock at once.

@@ -149,7 +149,7 @@ cat "$2/told"
     };
     assert!(said.out.starts_with("alive 0\n"), "{said:?}");
     assert_eq!(
-        said.out.matches("was killed by SIGKILL").count() + said.out.matches("unknown").count(),
+        said.out.matches("was killed by SIGKILL").count() + said.out.matches("ended, nobody saw how").count(),
         2,
         "{said:?}"
     );

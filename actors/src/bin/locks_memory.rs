@@ -1,6 +1,7 @@
 //! `locks_memory`: one thread takes a dirty page of a file out of the memory map whose server never answers writes, and
 //! another one changes the map meanwhile. From then on whoever asks for its arguments waits, until standard input ends.
-//! Says `locked` when the first thread hangs; the second follows at once.
+//! Says `locked` when the first thread hangs; the second follows at once. Nothing before Linux 6.16: there FUSE writes pages
+//! back from copies that it makes, and munmap(2) does not wait.
 //!
 //! `locks_memory reads`: only one thread reads the file, and waits for an answer that never comes.
 //!
@@ -33,12 +34,13 @@ fn main() {
         let _end = std::io::stdin().read_to_end(&mut rest);
         return;
     }
+    let how = argument(1).unwrap_or_default();
+    assert!(!how.is_empty() || pages_are_written_in_place(), "this kernel writes copies of pages");
     stuck::own_mounts().expect("a mount namespace");
     let open = || OpenOptions::new().read(true).write(true).open("/dev/fuse");
     let device = open().expect("/dev/fuse");
     // Over any file that exists; in our mount namespace nobody needs this one again.
     stuck::serve_file(&device, c"/dev/fuse").expect("a mount");
-    let how = argument(1).unwrap_or_default();
     // The device is the server's alone from here on: with it, all that it was asked ends.
     let mut server = again("serve").arg(&how).stderr(Stdio::from(device)).spawn().expect("a server");
     let mut file = open().expect("the file of the server");
@@ -64,6 +66,13 @@ fn main() {
     // The server is gone, so the page could not be written, which munmap(2) does not say.
     hangs.join().expect("a thread that ends well").expect("a page");
     server.wait().expect("our child");
+}
+
+/// Whether this is Linux 6.16 or later.
+fn pages_are_written_in_place() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("/proc");
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.trim().parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(6), Some(16))
 }
 
 /// Answers what has to be answered until the page comes, and from then on nothing.

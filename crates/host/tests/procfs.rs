@@ -27,7 +27,7 @@ impl Locked {
         BufReader::new(stdout).read_line(&mut line).expect("a line");
         let locked = Locked(child);
         if line != "locked\n" {
-            println!("skipped: a file system of our own (/dev/fuse) is not to be had here");
+            println!("skipped: no file system of our own (/dev/fuse, Linux 6.16) can lock a memory map here");
             return None;
         }
         Some(locked)

@@ -21,7 +21,12 @@ pub(super) fn seen(live: &Live, pid: Pid) -> Option<&Process> {
 }
 
 pub(super) fn sleeper() -> Child {
-    Command::new("sleep").arg("1000").spawn().expect("sleep")
+    let child = Command::new("sleep").arg("1000").spawn().expect("sleep");
+    // execve(2) lets us go on before the child is called by its new name.
+    while std::fs::read(format!("/proc/{}/comm", child.pid())).expect("our child") != b"sleep\n" {
+        std::thread::yield_now();
+    }
+    child
 }
 
 /// No tree takes longer to end, however busy the machine is.
