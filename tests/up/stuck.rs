@@ -1,8 +1,15 @@
 //! Processes that do not end when they should: in the kernel's hands, or out of sight.
 
+use crate::actors::actor;
+use crate::contain::skipped;
 use crate::family::{Family, Home, place};
 use crate::freezer::{Freezer, Newcomer, newcomer};
 use crate::hidden::{Hierarchies, without};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{PidfdFlags, pidfd_open};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::fd::AsFd as _;
+use std::process::{Child, Stdio};
 
 #[test]
 fn a_stop_that_waits_for_a_process_in_the_kernel_says_so_and_ends_when_it_wakes_up() {
@@ -90,4 +97,70 @@ fn who_ignores_sigterm_in_a_session_of_its_own_is_ended_with_cgroups_and_without
         family.expect("wild is empty: no process of it is left (1 had outlived");
         family.shut_down();
     }
+}
+
+/// The server of a program whose execve(2) stands still in the middle, at `/proc/PID/root/dev/fuse`. Its end is that of its
+/// standard input.
+struct Slow(Child);
+
+impl Slow {
+    fn new(home: &Home) -> Option<Slow> {
+        let mut server = home.command(actor("execs_slowly"));
+        let server = server.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("an actor");
+        let mut slow = Slow(server);
+        if slow.word() != "ready" {
+            skipped("a file system of our own (/dev/fuse) is not to be had here");
+            return None;
+        }
+        Some(slow)
+    }
+
+    fn word(&mut self) -> String {
+        let mut word = String::new();
+        let out = self.0.stdout.as_mut().expect("a pipe");
+        BufReader::with_capacity(1, out).read_line(&mut word).expect("a word");
+        word.trim().to_owned()
+    }
+
+    fn go_on(&mut self) {
+        self.0.stdin.as_mut().expect("a pipe").write_all(b"\n").expect("the server lives");
+    }
+}
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        drop(self.0.wait());
+    }
+}
+
+#[test]
+fn without_cgroups_a_service_is_not_over_while_somebody_is_in_the_middle_of_execve() {
+    let home = Home::new("");
+    let Some(mut slow) = Slow::new(&home) else { return };
+    home.write(&format!(
+        "[service.slow]\nshell = true\nstop = {{ leftover-grace = \"100ms\" }}\n\
+         command = \"(setsid sh -c 'echo is $$; exec /proc/{}/root/dev/fuse' &); exec sleep 1000\"\n\
+         [service.other]\ncommand = \"sleep 1000\"\nautostart = false\n",
+        slow.0.id()
+    ));
+    let Some(command) = without(Hierarchies::V2, &home) else { return };
+    let mut family = Family::with(home, command);
+    let told = family.expect("slow | is ");
+    let number = told.rsplit(' ').next().and_then(|word| word.parse().ok()).expect("a number");
+    let escaped = rustix::process::Pid::from_raw(number).expect("a number");
+    assert_eq!(slow.word(), "held");
+    let held = pidfd_open(escaped, PidfdFlags::empty()).expect("it lives");
+    let mut end = [PollFd::from_borrowed_fd(held.as_fd(), PollFlags::IN)];
+    family.ask(&["stop", "slow", "--no-wait"]);
+    family.expect("slow was killed by SIGTERM");
+    // Who was born after it holds nobody up, and is looked for by the same looks.
+    family.ask(&["start", "other"]);
+    family.ask(&["stop", "other"]);
+    assert_eq!(family.status("slow")["state"], "clearing", "it may have left somebody behind");
+    slow.go_on();
+    let said = family.home.ctl(&["wait", "slow", "--until", "stopped"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(poll(&mut end, Some(&Timespec::default())), Ok(1), "nobody is left behind");
+    family.shut_down();
 }

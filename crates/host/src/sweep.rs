@@ -5,13 +5,15 @@
 //! seen, dead or alive; when its parent belongs to it; or when it was started with the service's mark `DOULA_ID` in its environment. So a daemon
 //! that double-forks and makes its own session is found, and one that also empties its environment while a
 //! parent of it is seen. Only who does all three between two passes counts as nobody's, until the
-//! whole family is swept.
+//! whole family is swept. Who is in the middle of execve(2) has no environment for a while: of such a one nothing is known,
+//! also not that it is nobody's, until it can be asked.
 //!
 //! To win against processes that fork while we look, everybody is stopped first; only when a whole pass saw
 //! nobody new are all killed. Nothing waits: an event loop calls [`Sweeper::pass`] when a child ended, and by
 //! a short timer otherwise.
 
 mod strangers;
+mod told;
 
 pub use strangers::{Strangers, end_strangers};
 
@@ -26,6 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
+use told::{Doubts, Told, is_shortage, told};
 
 /// The variable that marks the processes of a service: `DOULA_ID=<id>`.
 ///
@@ -79,14 +82,25 @@ pub struct Found {
     pub unreachable: usize,
     /// Processes of anybody that ended while we looked at them: whose they were is not known, nor whom they bore.
     pub vanished: usize,
+    /// In so many passes in a row, this one included, there has been somebody who may be of this service, and of whom that
+    /// could not be told: in the middle of execve(2) or of its end a process has no environment. 0: everybody could be told.
+    pub untold: u32,
 }
 
 /// What looks in a row have proven of one service.
 ///
 /// One look alone can miss a process that was born behind its back under a lower number. A look during which anybody's
-/// process vanished counts for less, for that one may have been of this service and have borne another.
+/// process vanished counts for less, for that one may have been of this service and have borne another. And whoever could not
+/// be told by one of those looks that count must have been told since.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Looks(u32);
+pub(crate) struct Looks {
+    /// What they weigh.
+    weight: u32,
+    /// How many were taken since they weighed enough: who is met by these for the first time is none of theirs.
+    since: u32,
+    /// Somebody was not told by one that counts, and is not told yet.
+    open: bool,
+}
 
 impl Looks {
     const PROOF: u32 = 6;
@@ -94,17 +108,22 @@ impl Looks {
 
     /// Takes what the next look has found; whether nobody can be left now.
     pub(crate) fn prove_empty(&mut self, found: Found) -> bool {
-        self.0 = match found {
-            Found { alive: 1.., .. } => 0,
-            Found { vanished: 1.., .. } => self.0 + 1,
-            Found { .. } => self.0 + Looks::UNDISTURBED,
-        };
+        if found.alive > 0 {
+            *self = Looks::default();
+            return false;
+        }
+        if self.weight >= Looks::PROOF {
+            self.since = self.since.saturating_add(1);
+        }
+        let weight = if found.vanished > 0 { 1 } else { Looks::UNDISTURBED };
+        self.weight = self.weight.saturating_add(weight);
+        self.open = found.untold > self.since;
         self.is_proof()
     }
 
     /// Whether those that were taken have proven it.
     pub(crate) fn is_proof(self) -> bool {
-        self.0 >= Looks::PROOF
+        self.weight >= Looks::PROOF && !self.open
     }
 }
 
@@ -128,6 +147,7 @@ pub struct Sweeper {
     /// Whether the dead that became ours are buried here.
     buries: bool,
     targets: BTreeMap<Rc<str>, Target>,
+    doubts: Doubts,
 }
 
 /// Among whom is looked.
@@ -144,6 +164,8 @@ enum Scope {
 struct Target {
     /// Number and start time of the main process, whose session counts.
     main: Option<(Pid, u64)>,
+    /// Nobody of it was born before.
+    birth: u64,
     order: Order,
     members: BTreeMap<Pid, Member>,
     /// The main process belongs to it, whatever it looks like.
@@ -182,6 +204,7 @@ impl Sweeper {
             scope: Scope::Descendants,
             buries: false,
             targets: BTreeMap::new(),
+            doubts: Doubts::default(),
         }
     }
 
@@ -204,6 +227,19 @@ impl Sweeper {
         }
     }
 
+    /// None of its processes was born before this time, in clock ticks since boot.
+    pub(crate) fn none_before(&mut self, id: &str, start: u64) {
+        if let Some(target) = self.targets.get_mut(id) {
+            target.birth = target.birth.max(start);
+        }
+    }
+
+    /// Whose these are others tell, by number and start time: nobody is in doubt about them.
+    #[cfg(feature = "supervisor")]
+    pub(crate) fn know(&mut self, known: BTreeSet<(Pid, u64)>) {
+        self.doubts.know(known);
+    }
+
     /// Who was seen and is not gone, by number.
     pub(crate) fn members(&self, id: &str) -> Vec<Pid> {
         self.targets.get(id).map(|target| target.members.keys().copied().collect()).unwrap_or_default()
@@ -221,6 +257,7 @@ impl Sweeper {
     pub fn set(&mut self, id: &str, main: Option<(Pid, u64)>, order: Order) {
         let target = self.targets.entry(Rc::from(id)).or_insert_with(|| Target {
             main,
+            birth: 0,
             order,
             members: BTreeMap::new(),
             with_main: false,
@@ -229,6 +266,7 @@ impl Sweeper {
             found: Found::default(),
         });
         target.main = main.or(target.main);
+        target.birth = target.birth.max(main.map_or(0, |(_, start)| start));
         target.order = order;
     }
 
@@ -273,33 +311,50 @@ impl Sweeper {
     /// Those of opening `/proc`.
     pub fn pass(&mut self) -> io::Result<Vec<(String, Found)>> {
         self.targets.values_mut().for_each(Target::begin);
-        let mut index = Index::of(&self.targets);
-        let mut ours = BTreeSet::from([self.us]);
-        let mut vanished = 0;
+        let mut pass = Pass::of(&self.targets, self.us);
         // In ascending order, as new processes are numbered: whoever is born meanwhile is met further on.
         for pid in numbers()? {
-            let Some(stat) = stat(pid) else {
-                vanished += 1;
-                continue;
-            };
-            if pid == self.us || !self.is_in_scope(&stat, &ours) {
-                continue;
-            }
-            ours.insert(pid);
-            let Some(id) = index.owner(pid, &stat, self.scope) else { continue };
-            if let Some(target) = self.targets.get_mut(&*id) {
-                target.meet(pid, &stat);
-                if self.buries && stat.dead() {
-                    target.bury(pid, &stat, self.us);
-                }
-                if stat.session == pid.get() {
-                    index.sessions.insert(stat.session, (stat.start, id.clone()));
-                }
-                index.members.insert(pid, (stat.start, id));
-            }
+            self.meet(pid, &mut pass);
         }
-        let end = |target: &mut Target| Found { vanished, ..target.end() };
+        // Most of those who could not be told are through what they were doing by now.
+        for (pid, before) in std::mem::take(&mut pass.untold) {
+            self.meet(pid, &mut pass);
+            pass.settle(pid, before);
+        }
+        let Pass { vanished, untold, .. } = pass;
+        self.doubts.are(untold.into_iter().map(|(pid, stat)| (pid, stat.map(|stat| stat.start))).collect());
+        let end = |target: &mut Target| {
+            let untold = self.doubts.since(target.birth);
+            Found { vanished, untold, ..target.end() }
+        };
         Ok(self.targets.iter_mut().map(|(id, target)| (id.to_string(), end(target))).collect())
+    }
+
+    fn meet(&mut self, pid: Pid, pass: &mut Pass) {
+        let stat = match look(pid) {
+            Ok(Some(stat)) => stat,
+            Err(errno) if is_shortage(errno) => return pass.doubt(pid, None),
+            Ok(None) | Err(_) => return pass.vanished += 1,
+        };
+        if pid == self.us || !self.is_in_scope(&stat, &pass.ours) {
+            return;
+        }
+        pass.ours.insert(pid);
+        let id = match pass.index.owner(pid, &stat, self.scope) {
+            Owner::Target(id) => id,
+            Owner::Nobody => return,
+            Owner::Doubt => return pass.doubt(pid, Some(stat)),
+        };
+        if let Some(target) = self.targets.get_mut(&*id) {
+            target.meet(pid, &stat);
+            if self.buries && stat.dead() {
+                target.bury(pid, &stat, self.us);
+            }
+            if stat.session == pid.get() {
+                pass.index.sessions.insert(stat.session, (stat.start, id.clone()));
+            }
+            pass.index.members.insert(pid, (stat.start, id));
+        }
     }
 
     fn is_in_scope(&self, stat: &Stat, ours: &BTreeSet<Pid>) -> bool {
@@ -308,6 +363,45 @@ impl Sweeper {
             Scope::Descendants => ours.contains(&stat.parent) || descends(stat.parent, self.us),
         }
     }
+}
+
+/// One pass of a sweeper.
+struct Pass {
+    index: Index,
+    /// Those in scope.
+    ours: BTreeSet<Pid>,
+    vanished: usize,
+    /// Those who could not be told, as they were then; `None`: they could not even be looked at.
+    untold: BTreeMap<Pid, Option<Stat>>,
+}
+
+impl Pass {
+    fn of(targets: &BTreeMap<Rc<str>, Target>, us: Pid) -> Pass {
+        let (index, ours) = (Index::of(targets), BTreeSet::from([us]));
+        Pass { index, ours, vanished: 0, untold: BTreeMap::new() }
+    }
+
+    fn doubt(&mut self, pid: Pid, stat: Option<Stat>) {
+        self.untold.insert(pid, stat);
+    }
+
+    /// Who was asked twice, has all the while had the same environment, and could not be told by it, has made it unreadable: it is
+    /// as good as empty.
+    fn settle(&mut self, pid: Pid, before: Option<Stat>) {
+        let place = |stat: Stat| (stat.start, stat.environment);
+        let now = self.untold.get(&pid).copied().flatten().filter(|now| now.environment.1 != 0);
+        if now.is_some() && now.map(place) == before.map(place) {
+            self.untold.remove(&pid);
+        }
+    }
+}
+
+/// Whose a process is.
+enum Owner {
+    Target(Rc<str>),
+    Nobody,
+    /// That cannot be told now.
+    Doubt,
 }
 
 /// To whom a process belongs, for all targets at once.
@@ -349,24 +443,32 @@ impl Index {
     }
 
     /// Seen before, in the session of a main process, child of one seen before, or marked.
-    fn owner(&self, pid: Pid, stat: &Stat, scope: Scope) -> Option<Rc<str>> {
+    fn owner(&self, pid: Pid, stat: &Stat, scope: Scope) -> Owner {
         let same = |(start, _): &&(u64, Rc<str>)| *start == stat.start;
         let seen = self.members.get(&pid).filter(same).or_else(|| self.known.get(&pid).filter(same));
         // The index holds handles of all of them, and a number is free only after its process was reaped; a
         // parent that was reaped has no children.
         let child = || self.members.get(&stat.parent);
         let session = || self.sessions.get(&stat.session).filter(|(start, _)| in_session(*start, stat));
-        let known = seen.or_else(session).or_else(child).map(|(_, id)| id.clone());
-        known.or_else(|| self.marked(pid, scope))
+        match seen.or_else(session).or_else(child) {
+            Some((_, id)) => Owner::Target(id.clone()),
+            None => self.marked(pid, stat, scope),
+        }
     }
 
-    fn marked(&self, pid: Pid, scope: Scope) -> Option<Rc<str>> {
-        match scope {
-            Scope::Descendants => mark(pid, MARK).map(Rc::from),
-            Scope::Everybody(name) => {
-                let list = mark(pid, name)?;
-                list.split(',').find_map(|id| self.targets.get(id).cloned())
+    fn marked(&self, pid: Pid, stat: &Stat, scope: Scope) -> Owner {
+        let (name, is_list) = match scope {
+            Scope::Descendants => (MARK, false),
+            Scope::Everybody(name) => (name, true),
+        };
+        match told(pid, stat, name) {
+            Told::Mark(id) if !is_list => Owner::Target(Rc::from(id)),
+            Told::Mark(list) => {
+                let target = list.split(',').find_map(|id| self.targets.get(id).cloned());
+                target.map_or(Owner::Nobody, Owner::Target)
             }
+            Told::Nothing => Owner::Nobody,
+            Told::Doubt => Owner::Doubt,
         }
     }
 }
@@ -506,11 +608,7 @@ pub(crate) fn descends(mut pid: Pid, ancestor: Pid) -> bool {
 /// The id that this process was started with. `None` also when we may not see it (another user's process).
 pub(crate) fn mark(pid: Pid, name: &str) -> Option<String> {
     let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
-    let value = environment.split(|&byte| byte == 0).find_map(|entry| {
-        let rest = entry.strip_prefix(name.as_bytes())?;
-        rest.strip_prefix(b"=")
-    })?;
-    String::from_utf8(value.to_vec()).ok()
+    told::value(&environment, name)
 }
 
 /// What `/proc/PID/stat` says of a process (proc_pid_stat(5)).
@@ -523,12 +621,29 @@ pub(crate) struct Stat {
     pub(crate) start: u64,
     /// CPU time of its own and of those it buried, in clock ticks.
     pub(crate) ticks: u64,
+    /// What the kernel knows of it, `PF_…`.
+    pub(crate) flags: u32,
+    /// Where its environment begins and ends in its memory. 0 where that is not for us to see, in the middle of execve(2), and
+    /// when it has no memory map, or no more.
+    pub(crate) environment: (u64, u64),
 }
 
 impl Stat {
     /// A zombie; but not one whose first thread only has ended.
     pub(crate) fn dead(&self) -> bool {
         matches!(self.state, b'Z' | b'X') && self.threads <= 1
+    }
+
+    /// It looks like a zombie and is none.
+    fn has_lost_its_first_thread(&self) -> bool {
+        matches!(self.state, b'Z' | b'X') && self.threads > 1
+    }
+
+    /// Whether it is a thread of the kernel, which never had an environment.
+    fn is_of_the_kernel(&self) -> bool {
+        /// `PF_KTHREAD` of `include/linux/sched.h`.
+        const KERNEL_THREAD: u32 = 0x0020_0000;
+        self.flags & KERNEL_THREAD != 0
     }
 }
 
@@ -580,6 +695,7 @@ fn parse(text: &[u8]) -> Option<Stat> {
     // The first of these is field 3 of the manual page.
     let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
     let field = |number: usize| fields.get(number - 3).copied();
+    let place = |number: usize| field(number).and_then(|text| text.parse().ok()).unwrap_or(0);
     Some(Stat {
         state: *field(3)?.as_bytes().first()?,
         parent: Pid::new(field(4)?.parse().ok()?).unwrap_or(Pid::INIT),
@@ -587,6 +703,8 @@ fn parse(text: &[u8]) -> Option<Stat> {
         threads: field(20)?.parse().ok()?,
         start: field(22)?.parse().ok()?,
         ticks: (14..=17).filter_map(|number| field(number)?.parse::<u64>().ok()).sum(),
+        flags: field(9)?.parse().ok()?,
+        environment: (place(50), place(51)),
     })
 }
 

@@ -118,7 +118,7 @@ mod tests {
 
     fn stat(parent: i32, session: i32, ticks: u64) -> Stat {
         let parent = Pid::new(parent).expect("positive");
-        Stat { state: b'S', parent, session, threads: 1, start: 1, ticks }
+        Stat { state: b'S', parent, session, threads: 1, start: 1, ticks, flags: 0, environment: (0, 0) }
     }
 
     #[test]

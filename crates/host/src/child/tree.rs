@@ -198,8 +198,9 @@ pub enum Proof {
     /// The kernel says that the cgroup of the tree is empty: nobody can leave it.
     Cgroup,
     /// Looks through `/proc` (two, or up to six while processes of anybody vanish) saw nobody with the tree's mark, in its
-    /// session, or with a parent of it. Only who emptied its environment, made a session of its own and lost its parent
-    /// before the first look is not seen.
+    /// session, or with a parent of it; and whoever could not be told by one of them (in the middle of execve(2) a process has
+    /// no environment to read) has been told since. Only who emptied its environment or may hide it from us (another user's, not
+    /// dumpable), made a session of its own and lost its parent before the first look is not seen.
     Mark,
     /// As [`Proof::Mark`], for a tree without a mark: who made a session of its own and lost its parent before is not
     /// seen.
@@ -393,17 +394,27 @@ pub(crate) fn end_leaf(leaf: &Leaf, deadline: Option<Instant>) -> io::Result<()>
 fn end_by_sweep(child: &mut Child, id: &str, deadline: Option<Instant>) -> Result<(), NotEmpty> {
     // Until it is buried, its number is its own.
     let start = if child.end.is_none() { sweep::start_ticks(child.pid) } else { None };
-    sweep_until_empty(id, start.map(|start| (child.pid, start)), deadline)
+    // Whoever descends from a child of ours was born after us.
+    let birth = start.or_else(|| sweep::start_ticks(doula_sys::group::pid())).unwrap_or(0);
+    sweep_until_empty(id, start.map(|start| (child.pid, start)), birth, deadline)
 }
 
 /// Ends everybody who has this mark, and proves that nobody is left. `main` is the number and the start of the first of them.
 pub(crate) fn end_marked(id: &str, main: Option<(Pid, u64)>, within: Duration) -> Result<(), NotEmpty> {
-    sweep_until_empty(id, main, Instant::now().checked_add(within))
+    let birth = main.map_or(0, |(_, start)| start);
+    sweep_until_empty(id, main, birth, Instant::now().checked_add(within))
 }
 
-fn sweep_until_empty(id: &str, main: Option<(Pid, u64)>, deadline: Option<Instant>) -> Result<(), NotEmpty> {
+/// Nobody of them was born before `birth`.
+fn sweep_until_empty(
+    id: &str,
+    main: Option<(Pid, u64)>,
+    birth: u64,
+    deadline: Option<Instant>,
+) -> Result<(), NotEmpty> {
     let mut sweeper = Sweeper::everywhere(MARK);
     sweeper.set(id, main, Order::Kill);
+    sweeper.none_before(id, birth);
     sweeper.include_main(id);
     let mut looks = Looks::default();
     loop {
@@ -414,7 +425,7 @@ fn sweep_until_empty(id: &str, main: Option<(Pid, u64)>, deadline: Option<Instan
         if is_over(deadline) {
             return Err(NotEmpty { survivors: seen(sweeper.members(id)) });
         }
-        if found.is_none_or(|found| found.alive > 0) {
+        if found.is_none_or(|found| found.alive > 0 || found.untold > 0) {
             pause(LOOK_AGAIN);
         }
     }

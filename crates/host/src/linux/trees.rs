@@ -367,9 +367,11 @@ impl Trees {
         }
         let mut found = BTreeMap::new();
         self.next_pass = None;
+        let known: BTreeSet<_> = self.mains.values().copied().collect();
         for sweeper in [&mut self.sweeper, &mut self.others] {
             if !sweeper.is_idle() {
                 self.next_pass = Some(now.after(PASS_EVERY));
+                sweeper.know(known.clone());
                 found.extend(sweeper.pass().unwrap_or_default());
             }
         }

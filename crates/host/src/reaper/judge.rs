@@ -88,7 +88,16 @@ mod tests {
     }
 
     fn stat(parent: i32, session: i32, start: u64) -> Stat {
-        Stat { state: b'Z', parent: pid(parent), session, threads: 1, start, ticks: 0 }
+        Stat {
+            state: b'Z',
+            parent: pid(parent),
+            session,
+            threads: 1,
+            start,
+            ticks: 0,
+            flags: 0,
+            environment: (0, 0),
+        }
     }
 
     /// We are 10, in session 5.

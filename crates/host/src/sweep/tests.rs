@@ -130,6 +130,34 @@ fn a_fork_storm_of_sessions_is_ended_without_cgroups() {
 }
 
 #[test]
+fn looks_prove_only_when_all_who_could_not_be_told_by_them_have_been_told_since() {
+    let found = |alive, vanished, untold| Found { alive, vanished, untold, ..Found::default() };
+    // Each: what looks in a row have found, and whether they prove that nobody is left.
+    for (row, proven) in [
+        (vec![found(0, 0, 0)], false),
+        (vec![found(0, 0, 0), found(0, 0, 0)], true),
+        (vec![found(0, 1, 0); 5], false),
+        (vec![found(0, 1, 0); 6], true),
+        (vec![found(0, 0, 0), found(0, 0, 0), found(1, 0, 0), found(0, 0, 0)], false),
+        // One stays in the middle of execve(2).
+        (vec![found(0, 0, 1), found(0, 0, 2)], false),
+        (vec![found(0, 0, 1), found(0, 0, 2), found(0, 0, 3), found(0, 0, 4)], false),
+        (vec![found(0, 0, 1), found(0, 0, 2), found(0, 0, 3), found(0, 0, 0)], true),
+        // One is met by the second look, and told; those who come later do not hold it up.
+        (vec![found(0, 0, 0), found(0, 0, 1)], false),
+        (vec![found(0, 0, 0), found(0, 0, 1), found(0, 0, 1)], true),
+        (vec![found(0, 0, 0), found(0, 0, 1), found(0, 0, 2)], false),
+        (vec![found(0, 0, 0), found(0, 0, 1), found(0, 0, 2), found(0, 0, 2)], true),
+        // One was of it.
+        (vec![found(0, 0, 1), found(0, 0, 2), found(1, 0, 0), found(0, 0, 0)], false),
+    ] {
+        let mut looks = Looks::default();
+        let last = row.iter().fold(false, |_, &found| looks.prove_empty(found));
+        assert_eq!((last, looks.is_proof()), (proven, proven), "{row:?}");
+    }
+}
+
+#[test]
 fn each_member_gets_an_ordinary_signal_once() {
     let id = id("signal");
     let script = "trap 'echo got' TERM; echo ready; while :; do sleep 1000 & wait; done";
@@ -150,8 +178,19 @@ fn each_member_gets_an_ordinary_signal_once() {
 fn a_process_of_any_name_is_read_and_a_line_that_is_cut_is_not() {
     let line = b"42 (a) R 1 (x) S 7 42 40 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 3 0 12345 0 0";
     let parent = Pid::new(7).expect("positive");
-    let expected = Stat { state: b'S', parent, session: 40, threads: 3, start: 12345, ticks: 5 + 6 + 7 + 8 };
+    let expected = Stat {
+        state: b'S',
+        parent,
+        session: 40,
+        threads: 3,
+        start: 12345,
+        ticks: 5 + 6 + 7 + 8,
+        flags: 4194560,
+        environment: (0, 0),
+    };
     assert_eq!(parse(line), Some(expected));
+    let longer = [line.as_slice(), &b" 0".repeat(25), b" 71 74 0"].concat();
+    assert_eq!(parse(&longer), Some(Stat { environment: (71, 74), ..expected }));
     for length in 0..60 {
         assert_eq!(parse(&line[..length]), None);
     }

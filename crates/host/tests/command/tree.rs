@@ -1,10 +1,12 @@
 //! Trees: whoever is born of a child is ended with it, and that is proven.
 
 use crate::freezer::{Freezer, Newcomer};
-use crate::{LONG, actors::actor, is_dead};
+use crate::{LONG, actors::actor, handle, is_dead};
 use doula_host::cgroup::Cgroups;
 use doula_host::{Child, Command, ExitStatus, Pid, Proof, Signal, Stdio};
-use std::io::{BufRead as _, BufReader};
+use doula_sys::poll;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::time::Duration;
 
 /// Its first line.
 fn line(child: &mut Child) -> String {
@@ -97,6 +99,73 @@ fn a_daemon_that_forked_twice_is_found_by_its_mark() {
     assert!(!is_dead(daemon));
     assert_eq!(child.kill_tree(LONG).map(|end| end.proof), Ok(Proof::Mark));
     assert!(is_dead(daemon));
+}
+
+/// The server of a program whose execve(2) stands still in the middle; `None` where that cannot be made, and says why.
+fn slow_program() -> Option<Child> {
+    let mut server = Command::exact(actor("execs_slowly"));
+    server.stdin(Stdio::pipe_in()).stdout(Stdio::pipe_out());
+    let mut server = server.spawn().expect("a birth");
+    if line(&mut server) != "ready" {
+        server.wait();
+        println!("skipped: a file system of our own (/dev/fuse) is not to be had here");
+        return None;
+    }
+    Some(server)
+}
+
+#[test]
+fn who_is_in_the_middle_of_execve_and_lost_its_parent_and_its_session_is_not_left_behind() {
+    let Some(mut server) = slow_program() else { return };
+    let cgroups = Cgroups::discover("test-exec");
+    let leaf = cgroups.as_ref().and_then(|cgroups| cgroups.leaf("one").ok());
+    let escape = "setsid sh -c 'echo $$; exec /proc/$1/root/dev/fuse' sh $1 & exit 0";
+    let mut command = Command::new("sh");
+    command.args(["-c", escape, "sh", &server.pid().to_string()]).contained().stdout(Stdio::pipe_out());
+    if let Some(directory) = leaf.as_ref().and_then(|leaf| leaf.open().ok()) {
+        command.cgroup(directory);
+    }
+    let mut child = command.spawn().expect("a birth");
+    let escaped = last_number(&line(&mut child));
+    assert_eq!(child.wait(), ExitStatus::code(0));
+    assert_eq!(line(&mut server), "held");
+    let environment = std::fs::read(format!("/proc/{escaped}/environ")).expect("we are root");
+    assert!(environment.is_empty(), "its environment is not laid out yet");
+    // However often it is looked: nobody knows whose it is.
+    let error = child.kill_tree(Duration::from_millis(50)).expect_err("not proven");
+    assert!(error.survivors.is_empty() && !is_dead(escaped), "{error}");
+    server.stdin.as_mut().expect("a pipe").write_all(b"\n").expect("the server lives");
+    assert_eq!(child.kill_tree(LONG).map(|end| end.proof), Ok(Proof::Mark));
+    assert!(is_dead(escaped));
+    server.kill().expect("it is ours");
+    server.wait();
+}
+
+#[test]
+fn who_goes_on_without_its_first_thread_is_found_by_the_mark_of_the_others() {
+    let cgroups = Cgroups::discover("test-headless");
+    let leaf = cgroups.as_ref().and_then(|cgroups| cgroups.leaf("one").ok());
+    let mut command = Command::new("sh");
+    let escape = "exec 3<&0; setsid sh -c 'echo $$; exec $1 headless' sh $1 <&3 & exit 0";
+    command.args(["-c", escape, "sh"]).arg(actor("bad_parent"));
+    command.contained().stdin(Stdio::pipe_in()).stdout(Stdio::pipe_out());
+    if let Some(directory) = leaf.as_ref().and_then(|leaf| leaf.open().ok()) {
+        command.cgroup(directory);
+    }
+    let mut child = command.spawn().expect("a birth");
+    let escaped = last_number(&line(&mut child));
+    // The wait would close it, and with its end that one ends too.
+    let input = child.stdin.take();
+    assert_eq!(child.wait(), ExitStatus::code(0));
+    let held = handle(escaped);
+    while !is_dead(escaped) {
+        // Its first thread ends at once.
+        std::thread::yield_now();
+    }
+    assert_eq!(poll::readable(&held, Some(Duration::ZERO)), Ok(false), "it only looks dead");
+    assert_eq!(child.kill_tree(LONG).map(|end| end.proof), Ok(Proof::Mark));
+    assert_eq!(poll::readable(&held, Some(Duration::ZERO)), Ok(true), "it lives on");
+    drop(input);
 }
 
 #[test]
