@@ -30,6 +30,7 @@ mod watch;
 pub mod again;
 pub mod apply;
 pub mod arrears;
+pub mod begun;
 pub mod calendar;
 pub mod claim;
 pub mod deps;

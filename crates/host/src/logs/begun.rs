@@ -3,10 +3,11 @@
 //! In our memory it would die with us. In the pipe of the service it cannot stay: we would be woken for it without end, or,
 //! asked to be told of what is new only, not at all, for who writes more than fits into a pipe that was not empty wakes
 //! nobody before it waits for room. So its bytes are moved by splice(2), which a death cannot tear: each of them is in one of
-//! the two pipes. There is such a pipe only as long as a line is begun.
+//! the two pipes. There is such a pipe only as long as a line is begun. What goes where is decided in [`doula_core::begun`].
 
 use super::lines::Splitter;
 use crate::keeper::{Held, Ledger, Tag};
+use doula_core::begun::{Copied, moves};
 use doula_model::id::{Generation, ServiceId};
 use doula_model::plan::Errno;
 use doula_sys::fd::{self, Access, AsRawFd as _, OwnedFd};
@@ -123,24 +124,27 @@ impl Given {
             self.begun = splitter.rest().and_then(|_| place.again(from, splitter, 0));
             return;
         }
-        let mut left = std::mem::take(&mut self.copied);
+        let count = std::mem::take(&mut self.copied);
         let rest = splitter.rest().map(|(bytes, _)| bytes.len());
-        let here = rest.unwrap_or(0).min(left);
-        // A line that was begun goes as a whole, by one read(2): first its end is moved to its beginning.
-        let ended = rest.is_none_or(|rest| rest <= left);
-        if let Some(mut begun) = self.begun.take_if(|_| ended) {
-            left -= begun.take(from, self.tail.min(left - here));
+        let is_begun = self.begun.is_some();
+        let plan = moves(Copied { count, tail: self.tail, rest, is_begun });
+        let mut left = count;
+        // A line that was begun goes as a whole, by one read(2).
+        if let Some(joins) = plan.joins
+            && let Some(mut begun) = self.begun.take()
+        {
+            left -= begun.take(from, joins);
             begun.drop_first(begun.length, place.buffer);
             begun.leave_to(place.spare);
         }
-        discard(from, left - here, place.buffer);
-        let Some(rest) = rest else { return };
-        if self.begun.is_none() && rest == here {
+        discard(from, left - plan.stays, place.buffer);
+        let Some(keeps) = plan.keeps else { return };
+        if plan.begins {
             self.begun = place.new_pipe(from, splitter);
         }
-        self.move_here(from, here, splitter, place);
+        self.move_here(from, plan.stays, splitter, place);
         if let Some(begun) = &mut self.begun {
-            begun.drop_first(begun.length.saturating_sub(rest), place.buffer);
+            begun.drop_first(begun.length.saturating_sub(keeps), place.buffer);
         }
     }
 

@@ -45,4 +45,5 @@ breakages! {
     ForgetsDropped = "forgets-dropped", "lines of a log that were dropped are not counted in it";
     KeepsTorn = "keeps-torn", "a log is not cut back when half of a write was refused";
     KillsOnce = "kills-once", "a group is killed once, and whom that misses lives on";
+    ForgetsBegun = "forgets-begun", "the beginning of a line is in the memory of the supervisor only";
 }

@@ -545,6 +545,7 @@ impl Kernel for World<'_> {
         self.heard = None;
         self.read_output();
         self.write_logs();
+        self.hear_lines();
         self.serve_people(engine);
         if self.killed {
             return None;

@@ -79,6 +79,7 @@ sites! {
     LogFull = "log-full", 20, "log files find no room for a while: ENOSPC, in the middle of a write";
     LogBroken = "log-broken", 20, "a log file cannot be written for a while: EIO";
     KillMisses = "kill-misses", 250, "a write to cgroup.kill misses the child that the last of the group bears meanwhile, as on Linux 6.14 and later";
+    LinesInPieces = "lines-in-pieces", 700, "services write lines in pieces, and the supervisor may be killed in between";
 }
 
 const COUNT: usize = SITES.len();

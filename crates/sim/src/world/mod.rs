@@ -14,9 +14,10 @@
 //! in `scenario`. [`run`] plays a scenario, [`shrink()`] makes a failing one small.
 //!
 //! What they write goes into a pipe that the supervisor reads now and then. People ask over a control socket (`people`), and another
-//! supervisor may want the place of the first (`place`). What they said is in log files (`logs`), where a line is a number. Absent on purpose: text, and the words of the real
+//! supervisor may want the place of the first (`place`). What they said is in log files (`logs`), where a line is a number; lines that come in pieces are in `begun`. Absent on purpose: text, and the words of the real
 //! protocol. The driver never sees those.
 
+mod begun;
 mod birth;
 mod breakage;
 mod calls;
@@ -171,6 +172,7 @@ struct World<'a> {
     lock: place::Lock,
     counter: people::Counter,
     logs: logs::Logs,
+    speeches: begun::Speeches,
     keeper: Option<Keeper>,
     /// Whether who looks for a keeper finds ours.
     keeper_is_found: bool,
@@ -266,6 +268,7 @@ impl<'a> World<'a> {
             lock: place::Lock::default(),
             counter: people::Counter::default(),
             logs: logs::Logs::new(scenario.members.len()),
+            speeches: begun::Speeches::new(scenario.members.len()),
             keeper: None,
             keeper_is_found: false,
             left: None,
@@ -385,6 +388,7 @@ impl<'a> World<'a> {
         self.held.clear();
         self.wall.forget_all();
         self.logs.forget_kept();
+        self.speeches.forget_last_life(self.left.is_some());
         (self.journal, self.lines) = (None, Lines::default());
         self.keeper_is_found = false;
         (self.signal_since, self.stops_told, self.last_deed) = (None, false, None);

@@ -141,6 +141,7 @@ impl World<'_> {
     fn end(&mut self, code: u8) {
         self.close_the_doors();
         self.last_words();
+        self.nothing_is_unheard();
         self.checks.over(&self.kernel, self.supervisor, self.families);
         self.log.note(self.now, ("over", code));
         self.log.say(self.now, "supervisor", format_args!("ends with code {code}"));

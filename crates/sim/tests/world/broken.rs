@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 const WITHIN: u64 = 3_000;
 
 /// What is about people, their clock, a second supervisor and logs finds something too.
-const CHECKS: [&str; 6] = ["lock", "answers", "deaf", "memory", "schedule", "log"];
+const CHECKS: [&str; 7] = ["lock", "answers", "deaf", "memory", "schedule", "log", "lines"];
 
 /// How many seeds it took, and what was found.
 fn found(broken: Breakage) -> Option<(u64, Violation)> {
@@ -18,8 +18,9 @@ fn violation(broken: Breakage, scenario: &Scenario) -> Option<Violation> {
     let options = Options { broken: Some(broken), ..Options::default() };
     let report = run(scenario, &options);
     // Who is missed by a kill has lost its parent by it, and the burial of that one is a reason to look again. Only where init is
-    // the one who buries is there none.
-    if broken != Breakage::KillsOnce || report.violation.is_some() {
+    // the one who buries is there none. And what is in the memory of a supervisor is lost only with it.
+    let needs_a_death = matches!(broken, Breakage::KillsOnce | Breakage::ForgetsBegun);
+    if !needs_a_death || report.violation.is_some() {
         return report.violation;
     }
     let kill_at = scenario.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) % report.steps.max(1) + 1;

@@ -74,6 +74,15 @@ fn nobody_is_left_whom_a_kill_has_missed() {
 }
 
 #[test]
+fn no_line_is_lost_torn_or_told_once_more_than_it_may_be() {
+    let of =
+        |seed| Scenario { sites: Sites::NONE.with(Fault::LinesInPieces), ..Scenario::of(seed).undisturbed() };
+    let deaths: u64 = (0..6).map(|seed| killed_everywhere(&of(seed), None)).sum();
+    println!("{deaths} deaths, {} times two deaths", killed_everywhere(&of(1), Some(30)));
+    assert!(deaths > 1_000, "{deaths}");
+}
+
+#[test]
 fn it_is_so_too_while_things_go_wrong() {
     for seed in 0..1_500 {
         let scenario = Scenario::of(seed);
