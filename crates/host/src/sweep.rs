@@ -164,8 +164,8 @@ enum Scope {
 struct Target {
     /// Number and start time of the main process, whose session counts.
     main: Option<(Pid, u64)>,
-    /// Nobody of it was born before.
-    birth: u64,
+    /// Who was born before has no mark of it, whatever his environment is.
+    marked_from: u64,
     order: Order,
     members: BTreeMap<Pid, Member>,
     /// The main process belongs to it, whatever it looks like.
@@ -227,10 +227,10 @@ impl Sweeper {
         }
     }
 
-    /// None of its processes was born before this time, in clock ticks since boot.
-    pub(crate) fn none_before(&mut self, id: &str, start: u64) {
+    /// Who was born before this time, in clock ticks since boot, has no mark of it.
+    pub(crate) fn marked_from(&mut self, id: &str, start: u64) {
         if let Some(target) = self.targets.get_mut(id) {
-            target.birth = target.birth.max(start);
+            target.marked_from = target.marked_from.max(start);
         }
     }
 
@@ -257,7 +257,7 @@ impl Sweeper {
     pub fn set(&mut self, id: &str, main: Option<(Pid, u64)>, order: Order) {
         let target = self.targets.entry(Rc::from(id)).or_insert_with(|| Target {
             main,
-            birth: 0,
+            marked_from: 0,
             order,
             members: BTreeMap::new(),
             with_main: false,
@@ -266,7 +266,7 @@ impl Sweeper {
             found: Found::default(),
         });
         target.main = main.or(target.main);
-        target.birth = target.birth.max(main.map_or(0, |(_, start)| start));
+        target.marked_from = target.marked_from.max(main.map_or(0, |(_, start)| start));
         target.order = order;
     }
 
@@ -324,7 +324,7 @@ impl Sweeper {
         let Pass { vanished, untold, .. } = pass;
         self.doubts.are(untold.into_iter().map(|(pid, stat)| (pid, stat.map(|stat| stat.start))).collect());
         let end = |target: &mut Target| {
-            let untold = self.doubts.since(target.birth);
+            let untold = self.doubts.since(target.marked_from);
             Found { vanished, untold, ..target.end() }
         };
         Ok(self.targets.iter_mut().map(|(id, target)| (id.to_string(), end(target))).collect())

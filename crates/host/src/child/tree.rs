@@ -303,11 +303,14 @@ pub(super) fn kill(child: &mut Child, within: Duration) -> Result<TreeEnd, NotEm
         }
         Tree::Marked(id) | Tree::InRow(_, id) => {
             let id = id.clone();
-            end_by_sweep(child, &id, deadline)?;
+            // Whoever descends from a child of ours was born after us.
+            let born_after = sweep::start_ticks(doula_sys::group::pid()).unwrap_or(0);
+            end_by_sweep(child, &id, born_after, deadline)?;
             Proof::Mark
         }
         Tree::Open => {
-            end_by_sweep(child, &new_id(), deadline)?;
+            // No environment would tell of anybody that it is of it.
+            end_by_sweep(child, &new_id(), u64::MAX, deadline)?;
             Proof::Parents
         }
     };
@@ -390,31 +393,33 @@ pub(crate) fn end_leaf(leaf: &Leaf, deadline: Option<Instant>) -> io::Result<()>
     Ok(())
 }
 
-/// Empty when it is proven to be ([`Looks`]).
-fn end_by_sweep(child: &mut Child, id: &str, deadline: Option<Instant>) -> Result<(), NotEmpty> {
+/// Empty when it is proven to be ([`Looks`]). Who was born before `marked_from` has no mark of it.
+fn end_by_sweep(
+    child: &mut Child,
+    id: &str,
+    marked_from: u64,
+    deadline: Option<Instant>,
+) -> Result<(), NotEmpty> {
     // Until it is buried, its number is its own.
     let start = if child.end.is_none() { sweep::start_ticks(child.pid) } else { None };
-    // Whoever descends from a child of ours was born after us.
-    let birth = start.or_else(|| sweep::start_ticks(doula_sys::group::pid())).unwrap_or(0);
-    sweep_until_empty(id, start.map(|start| (child.pid, start)), birth, deadline)
+    sweep_until_empty(id, start.map(|start| (child.pid, start)), marked_from, deadline)
 }
 
 /// Ends everybody who has this mark, and proves that nobody is left. `main` is the number and the start of the first of them.
 pub(crate) fn end_marked(id: &str, main: Option<(Pid, u64)>, within: Duration) -> Result<(), NotEmpty> {
-    let birth = main.map_or(0, |(_, start)| start);
-    sweep_until_empty(id, main, birth, Instant::now().checked_add(within))
+    sweep_until_empty(id, main, 0, Instant::now().checked_add(within))
 }
 
-/// Nobody of them was born before `birth`.
+/// Who was born before `main` or `marked_from` has no mark of it.
 fn sweep_until_empty(
     id: &str,
     main: Option<(Pid, u64)>,
-    birth: u64,
+    marked_from: u64,
     deadline: Option<Instant>,
 ) -> Result<(), NotEmpty> {
     let mut sweeper = Sweeper::everywhere(MARK);
     sweeper.set(id, main, Order::Kill);
-    sweeper.none_before(id, birth);
+    sweeper.marked_from(id, marked_from);
     sweeper.include_main(id);
     let mut looks = Looks::default();
     loop {

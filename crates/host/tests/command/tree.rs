@@ -117,6 +117,7 @@ fn slow_program() -> Option<Child> {
 #[test]
 fn who_is_in_the_middle_of_execve_and_lost_its_parent_and_its_session_is_not_left_behind() {
     let Some(mut server) = slow_program() else { return };
+    let mut open = Command::new("sleep").arg("1000").spawn().expect("a birth");
     let cgroups = Cgroups::discover("test-exec");
     let leaf = cgroups.as_ref().and_then(|cgroups| cgroups.leaf("one").ok());
     let escape = "setsid sh -c 'echo $$; exec /proc/$1/root/dev/fuse' sh $1 & exit 0";
@@ -134,6 +135,8 @@ fn who_is_in_the_middle_of_execve_and_lost_its_parent_and_its_session_is_not_lef
     // However often it is looked: nobody knows whose it is.
     let error = child.kill_tree(Duration::from_millis(50)).expect_err("not proven");
     assert!(error.survivors.is_empty() && !is_dead(escaped), "{error}");
+    // A tree without a mark has nothing to learn from any environment.
+    assert_eq!(open.kill_tree(LONG).map(|end| end.proof), Ok(Proof::Parents));
     server.stdin.as_mut().expect("a pipe").write_all(b"\n").expect("the server lives");
     assert_eq!(child.kill_tree(LONG).map(|end| end.proof), Ok(Proof::Mark));
     assert!(is_dead(escaped));
