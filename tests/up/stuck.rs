@@ -141,7 +141,8 @@ fn without_cgroups_a_service_is_not_over_while_somebody_is_in_the_middle_of_exec
     home.write(&format!(
         "[service.slow]\nshell = true\nstop = {{ leftover-grace = \"100ms\" }}\n\
          command = \"(setsid sh -c 'echo is $$; exec /proc/{}/root/dev/fuse' &); exec sleep 1000\"\n\
-         [service.other]\ncommand = \"sleep 1000\"\nautostart = false\n",
+         [service.other]\ncommand = \"sleep 1000\"\nautostart = false\n\
+         [service.stays]\ncommand = \"sleep 1000\"\n",
         slow.0.id()
     ));
     let Some(command) = without(Hierarchies::V2, &home) else { return };
