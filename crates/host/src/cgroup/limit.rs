@@ -271,9 +271,7 @@ pub(super) fn switch_on(cgroups: &mut Cgroups, wanted: &[&'static str]) {
         let control = cgroups.own.join("cgroup.subtree_control");
         let before = std::fs::read_to_string(&control).unwrap_or_default();
         let was_on = before.split_whitespace().any(|each| each == controller);
-        let on = was_on
-            || write(&control, &text).is_ok()
-            || (step_aside(cgroups) && write(&control, &text).is_ok());
+        let on = was_on || (is_vacant(cgroups) && write(&control, &text).is_ok());
         if !on {
             continue;
         }
@@ -282,6 +280,15 @@ pub(super) fn switch_on(cgroups: &mut Cgroups, wanted: &[&'static str]) {
         }
         let _ = write(&cgroups.family.join("cgroup.subtree_control"), &text);
     }
+}
+
+/// Whether our own cgroup can have controllers for its children. It is not left to the kernel to refuse: some of them (`pids`,
+/// `cpu`) it switches on among processes too, but then nobody can live in the children any more (cgroups(7), threaded mode).
+fn is_vacant(cgroups: &Cgroups) -> bool {
+    // Only the root of the hierarchy has no type.
+    let is_root = !cgroups.own.join("cgroup.type").exists();
+    let procs = std::fs::read_to_string(cgroups.own.join("cgroup.procs"));
+    is_root || procs.is_ok_and(|procs| procs.trim().is_empty()) || step_aside(cgroups)
 }
 
 /// Moves us out of our own cgroup if nobody else is in it.
@@ -308,7 +315,10 @@ pub(super) fn switched_on(own: &Path, family: &Path) -> Vec<&'static str> {
 /// Takes back what [`switch_on`] did, so that the family's directory can be removed.
 pub(super) fn switch_off(cgroups: &Cgroups) {
     for controller in &cgroups.switched_on {
-        let _ = write(&cgroups.own.join("cgroup.subtree_control"), &format!("-{controller}"));
+        // What a child hands on cannot be taken from it.
+        for place in [&cgroups.family, &cgroups.own] {
+            let _ = write(&place.join("cgroup.subtree_control"), &format!("-{controller}"));
+        }
     }
     let aside = cgroups.family.join(OWN_LEAF);
     if aside.is_dir() {
