@@ -2,6 +2,8 @@
 //! its own in each hierarchy, into which its processes write themselves when they are born.
 
 use super::{Cgroups, Leaf, find, open, plain, write};
+use crate::sweep;
+use doula_model::id::Pid;
 use doula_model::plan::{Resource, Rlimit};
 use doula_model::recipe::Limits;
 use doula_model::words::Size;
@@ -291,13 +293,21 @@ fn is_vacant(cgroups: &Cgroups) -> bool {
     is_root || procs.is_ok_and(|procs| procs.trim().is_empty()) || step_aside(cgroups)
 }
 
-/// Moves us out of our own cgroup if nobody else is in it.
+/// Moves us out of our own cgroup, with children of ours (as the keeper is), if nobody else is in it.
 fn step_aside(cgroups: &Cgroups) -> bool {
-    let us = doula_sys::group::pid().to_string();
-    let alone =
-        std::fs::read_to_string(cgroups.own.join("cgroup.procs")).is_ok_and(|procs| procs.trim() == us);
+    let us = doula_sys::group::pid();
+    let is_ours = |pid: &Pid| *pid == us || sweep::stat(*pid).is_some_and(|stat| stat.parent == us);
+    let procs = members(&cgroups.own);
     let aside = cgroups.family.join(OWN_LEAF);
-    alone && std::fs::create_dir(&aside).is_ok() && write(&aside.join("cgroup.procs"), "0").is_ok()
+    !procs.is_empty()
+        && procs.iter().all(is_ours)
+        && std::fs::create_dir(&aside).is_ok()
+        && procs.iter().all(|pid| write(&aside.join("cgroup.procs"), &pid.to_string()).is_ok())
+}
+
+fn members(group: &Path) -> Vec<Pid> {
+    let text = std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    text.lines().filter_map(|line| Pid::new(line.parse().ok()?)).collect()
 }
 
 /// Where we are ourselves when we had to step aside. No name of a service can be this.
@@ -321,8 +331,8 @@ pub(super) fn switch_off(cgroups: &Cgroups) {
         }
     }
     let aside = cgroups.family.join(OWN_LEAF);
-    if aside.is_dir() {
-        let _ = write(&cgroups.own.join("cgroup.procs"), "0");
+    for pid in members(&aside) {
+        let _ = write(&cgroups.own.join("cgroup.procs"), &pid.to_string());
     }
 }
 
