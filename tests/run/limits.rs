@@ -2,6 +2,7 @@
 
 use super::actors::actor;
 use super::bounded::{end_of, line, lines, wait};
+use super::scope::Scope;
 use super::{DOULA, Said, Scratch, run, start};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::io::Write as _;
@@ -200,44 +201,18 @@ fn a_limit_that_is_none_is_refused_before_anything_is_begun() {
     assert!(said.err.contains(why), "{said:?}");
 }
 
-/// A cgroup of v2 that has these controllers and nobody in it. It is removed when this is dropped.
-struct Scope(PathBuf);
-
-impl Scope {
-    fn new(controllers: &[&str]) -> Option<Scope> {
-        let path = Path::new("/sys/fs/cgroup").join(format!("test-scope-{}", std::process::id()));
-        std::fs::create_dir(&path).ok()?;
-        let scope = Scope(path);
-        let has = std::fs::read_to_string(scope.0.join("cgroup.controllers")).ok()?;
-        let has = |name: &&str| has.split_whitespace().any(|each| each == *name);
-        controllers.iter().all(has).then_some(scope)
-    }
-}
-
-impl Drop for Scope {
-    fn drop(&mut self) {
-        drop(std::fs::remove_dir(&self.0));
-    }
-}
-
 #[test]
-#[expect(clippy::print_stdout, reason = "a test that cannot run says so")]
 fn who_is_alone_in_a_cgroup_steps_aside_for_limits_and_leaves_it_as_it_was() {
     for (limits, files, told) in
         [("pids=8", "pids.max", "8\n"), ("memory=32M,pids=8", "memory.max pids.max", "33554432\n8\n")]
     {
-        let Some(scope) = Scope::new(&["memory", "pids"]) else {
-            return println!(
-                "skipped: no cgroup of v2 with the controllers `memory` and `pids` can be made here"
-            );
-        };
+        let Some(scope) = Scope::new(&["memory", "pids"]) else { return };
         let job = format!("cd /sys/fs/cgroup$(sed -n s/^0:://p /proc/self/cgroup); cat {files}; : ");
-        let mut command = Command::new("sh");
-        command.args(["-c", "echo 0 >$0/cgroup.procs; exec \"$@\""]).arg(&scope.0).arg(DOULA);
-        command.args(["run", "-j2", "--limit", limits, "--shell", &job, ":::", "1", "2"]);
+        let mut command = scope.around(Command::new("sh"));
+        command.arg(DOULA).args(["run", "-j2", "--limit", limits, "--shell", &job, ":::", "1", "2"]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let said = end_of(command.spawn().expect("a shell"));
         assert_eq!((said.code, said.out.as_str(), said.err.as_str()), (Some(0), told.repeat(2).as_str(), ""));
-        std::fs::remove_dir(&scope.0).expect("nothing is left in it");
+        scope.remove();
     }
 }

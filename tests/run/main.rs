@@ -16,6 +16,8 @@ mod looked_at;
 mod missed;
 mod output;
 mod queue;
+#[path = "../common/scope.rs"]
+mod scope;
 mod why;
 mod workers;
 

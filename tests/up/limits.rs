@@ -5,6 +5,7 @@ use crate::attributes::{is_root, reachable};
 use crate::contain::skipped;
 use crate::family::{Family, Home, count, place};
 use crate::hidden::{Hierarchies, without};
+use crate::scope::Scope;
 use std::fs;
 
 /// Whether some hierarchy here takes limits by this controller, so far as can be seen from outside.
@@ -217,4 +218,21 @@ fn without_controllers_an_ordinary_user_has_no_more_processes_than_the_limit() {
     assert!(said.contains("7 children: Resource temporarily unavailable"), "{said}");
     let (_, lines) = family.shut_down();
     place(&lines, "its limit of 8 processes holds by RLIMIT_NPROC, which counts all processes of its user");
+}
+
+#[test]
+fn a_supervisor_that_is_alone_in_a_cgroup_steps_aside_with_its_keeper_and_leaves_it_as_it_was() {
+    let Some(scope) = Scope::new(&["memory", "pids", "cpu"]) else { return };
+    let home = Home::new(
+        "[service.eater]\ncommand = \"ACTORS/pid_eater 30\"\nstop = { leftover-grace = \"100ms\" }\n\
+         limits = { pids = 8, memory = \"64MiB\", cpu = 0.5 }\n",
+    );
+    let mut command = scope.around(home.command("sh"));
+    command.args([env!("CARGO_BIN_EXE_doula"), "up"]);
+    let mut family = Family::with(home, command);
+    let said = family.expect("eater | pid_eater:");
+    assert!(said.contains("7 children"), "{said}");
+    assert_eq!(family.ask(&["why", "eater"])["services"][0]["notes"], serde_json::json!([]));
+    family.shut_down();
+    scope.remove();
 }

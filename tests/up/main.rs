@@ -27,6 +27,8 @@ mod procfile;
 mod ready;
 mod restart;
 mod sandboxes;
+#[path = "../common/scope.rs"]
+mod scope;
 mod scoreboards;
 mod servers;
 mod start;

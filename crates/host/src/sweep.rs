@@ -606,6 +606,7 @@ pub(crate) fn descends(mut pid: Pid, ancestor: Pid) -> bool {
 }
 
 /// The id that this process was started with. `None` also when we may not see it (another user's process).
+#[cfg(feature = "supervisor")]
 pub(crate) fn mark(pid: Pid, name: &str) -> Option<String> {
     let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
     told::value(&environment, name)

@@ -110,6 +110,7 @@ struct Doubt {
 const NOT_KNOWN: u64 = u64::MAX;
 
 impl Doubts {
+    #[cfg(any(test, feature = "supervisor"))]
     pub(super) fn know(&mut self, known: BTreeSet<(Pid, u64)>) {
         self.known = known;
     }
