@@ -406,6 +406,7 @@ impl Kernel for World<'_> {
         self.wait_until(deadline, wakes);
         if !self.killed && !wakes.is_empty() && self.faults.fires(Fault::WakeLate) {
             self.checks.was_late();
+            self.kills.were_unheard(wakes);
             wakes.clear();
             let soon = self.now.after(Duration::from_millis(1));
             let _ = self.let_time_pass(Some(soon));

@@ -83,8 +83,6 @@ sites! {
 }
 
 const COUNT: usize = SITES.len();
-/// So many were there when the first scenarios were kept.
-const FIRST: u32 = 34;
 /// Of the stream that says which of the later ones are active.
 const LATER: u64 = 0x6c61_7465_7273_6974;
 
@@ -106,7 +104,8 @@ pub struct Sites(u64);
 impl Sites {
     /// Nothing goes wrong.
     pub const NONE: Sites = Sites(0);
-    const FIRST: Sites = Sites((1 << FIRST) - 1);
+    /// See [`Sites::when_there_were`].
+    pub const WHEN_FIRST_KEPT: u32 = 34;
 
     /// A quarter of them. The later ones have their chance from the seed alone.
     #[must_use]
@@ -114,7 +113,7 @@ impl Sites {
         let mut apart = Random::new(seed ^ LATER);
         let mut chosen = Sites::NONE;
         for fault in Fault::ALL {
-            let random = if Sites::FIRST.has(*fault) { &mut *random } else { &mut apart };
+            let random = if (*fault as u32) < Sites::WHEN_FIRST_KEPT { &mut *random } else { &mut apart };
             if random.below(4) == 0 {
                 chosen = chosen.with(*fault);
             }
@@ -122,10 +121,11 @@ impl Sites {
         chosen
     }
 
-    /// Those among them that were there when the first scenarios were kept.
+    /// Those among them that were there when there were so many: a scenario that was kept then is what it was. So many there were
+    /// when the first ones were kept: [`Sites::WHEN_FIRST_KEPT`].
     #[must_use]
-    pub const fn first(self) -> Sites {
-        Sites(self.0 & Sites::FIRST.0)
+    pub const fn when_there_were(self, count: u32) -> Sites {
+        Sites(self.0 & ((1 << count) - 1))
     }
 
     /// These without one.

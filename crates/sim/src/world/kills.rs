@@ -6,7 +6,7 @@ use super::World;
 use super::breakage::Breakage;
 use super::faults::Fault;
 use crate::kernel::CgroupId;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use doula_core::again::Again;
 use doula_core::kernel::Wake;
@@ -19,23 +19,40 @@ type Life = (ServiceId, Generation);
 
 /// Those who were killed together and live still.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Kills(BTreeMap<Life, Again>);
+pub(super) struct Kills {
+    lives: BTreeMap<Life, Again>,
+    /// A wait that ended late kept to itself that it is time to look at these.
+    unheard: BTreeSet<Life>,
+}
 
 impl Kills {
     /// When somebody is looked at next.
     pub(super) fn next(&self) -> Option<Time> {
-        self.0.values().filter_map(Again::deadline).min()
+        self.lives.values().filter_map(Again::deadline).min()
     }
 
     /// Nobody looks for this life any more.
     pub(super) fn forget(&mut self, life: Life) {
-        self.0.remove(&life);
+        self.lives.remove(&life);
+        self.unheard.remove(&life);
+    }
+
+    /// These were told, and nobody heard it: a later wait tells it.
+    pub(super) fn were_unheard(&mut self, wakes: &[Wake]) {
+        for wake in wakes {
+            if let Wake::Tree(service, generation) = wake
+                && self.lives.contains_key(&(*service, *generation))
+            {
+                self.unheard.insert((*service, *generation));
+            }
+        }
     }
 
     /// Those to look at now.
     pub(super) fn due(&mut self, now: Time) -> Vec<Wake> {
-        let mut wakes = Vec::new();
-        for ((service, generation), again) in self.0.iter_mut().filter(|(_, again)| again.is_due(now)) {
+        let unheard = core::mem::take(&mut self.unheard);
+        let mut wakes: Vec<Wake> = unheard.into_iter().map(|(id, life)| Wake::Tree(id, life)).collect();
+        for ((service, generation), again) in self.lives.iter_mut().filter(|(_, again)| again.is_due(now)) {
             again.killed(now);
             wakes.push(Wake::Tree(*service, *generation));
         }
@@ -58,7 +75,7 @@ impl World<'_> {
             self.kill_group(leaf);
         }
         if self.is_populated(life.0) && !self.is_broken(Breakage::KillsOnce) {
-            self.kills.0.entry(life).or_default().killed(self.now);
+            self.kills.lives.entry(life).or_default().killed(self.now);
         }
     }
 
