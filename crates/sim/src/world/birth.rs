@@ -184,16 +184,19 @@ impl World<'_> {
                 self.stage.enter(&self.kernel, child, script, voice);
                 if key.role == Role::Main {
                     self.is_the_only_one(at, child, birth);
-                    self.accompany(child);
+                    self.accompany(at, child);
                 }
                 Came::Through
             }
         }
     }
 
-    /// Where kills miss somebody, half of all have a child that forks at any moment.
-    fn accompany(&mut self, child: TaskId) {
-        if self.scenario.sites.has(Fault::KillMisses) && self.faults.below(Fault::KillMisses, 2) == 0 {
+    /// Where kills miss somebody, half of all have a child that forks at any moment; but whoever waits for all of its children before
+    /// it ends would never end.
+    fn accompany(&mut self, at: usize, child: TaskId) {
+        let waits = self.scenario.members[at].habit.waits_for_children();
+        let misses = self.scenario.sites.has(Fault::KillMisses) && !waits;
+        if misses && self.faults.below(Fault::KillMisses, 2) == 0 {
             self.stage.accompany(&mut self.kernel, child);
         }
     }

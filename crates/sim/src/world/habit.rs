@@ -126,6 +126,11 @@ pub(crate) const STRANGER: &str = "sleep 20s";
 pub(crate) const FORKS: &str = "ignore TERM\n loop { sleep 10s }";
 
 impl Habit {
+    /// Whether it ends only when all of its children have.
+    pub(crate) const fn waits_for_children(self) -> bool {
+        matches!(self, Habit::ForkingServer)
+    }
+
     /// Whether it is up for ever once it is up, if nobody disturbs it.
     #[must_use]
     pub const fn is_steady(self) -> bool {

@@ -47,7 +47,7 @@ const fn plain(seed: u64, (steps, kill_at): (u64, Option<u64>), without: &'stati
 }
 
 /// By what was wrong.
-const FOUND: [Found; 26] = [
+const FOUND: [Found; 27] = [
     // The check did not know that a new supervisor replaces workers already.
     pool(1_796_008_080_009_880, (1_000, Some(55)), ""),
     // A pool that looks at its queue had fewer than it begins with, because one failed, and did not look again.
@@ -154,6 +154,13 @@ const FOUND: [Found; 26] = [
         224_585_835_492_315,
         (1_000, Some(660)),
         "d4,d1,interrupted,slow-core,entry-vanishes,disk-broken,disk-full,number-reused,exec-format",
+    )
+    .among(43),
+    // A server that waits for all of its children had been given one on paper that never ends.
+    pool(
+        8_100_010_438,
+        (1_000, None),
+        "d1,d0,lines-in-pieces,out-of-memory,disk-full,wait-stolen,wake-late,watch-refused,no-group-kill,number-reused,exec-no-return,exec-busy",
     )
     .among(43),
 ];
