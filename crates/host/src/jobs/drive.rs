@@ -344,6 +344,9 @@ impl<'w, W: Work> Runner<'w, W> {
 
     /// Kills those again who were killed and are not gone, where it is time to.
     fn kill_again(&mut self) -> io::Result<()> {
+        if self.killed.is_empty() {
+            return Ok(());
+        }
         let now = time::monotonic();
         let slots: Vec<SlotId> = self.killed.iter().copied().collect();
         for slot in slots {
