@@ -2,7 +2,7 @@
 //! and an active site fires now and then. So one seed has few kinds of trouble, and much of each.
 //!
 //! Each site has a stream of chance of its own: to take one out of a scenario does not move the others. Whether those that came
-//! later are active is drawn apart too, so that a seed of before is what it was without them ([`Sites::first`]).
+//! later are active is drawn apart too, so that a seed of before is what it was without them ([`Sites::when_there_were`]).
 
 use doula_core::random::Random;
 
