@@ -56,8 +56,9 @@ pub(crate) struct Running {
     pub(crate) waiting: Vec<u64>,
     /// Those that failed and are tried again: the first of them.
     pub(crate) resting: Vec<Resting>,
-    /// Those that failed for good: the last of them.
+    /// Those that came to their end without success: the last of them; and how many were shown before.
     pub(crate) failures: Vec<Failed>,
+    pub(crate) forgotten: u64,
 }
 
 /// A job at work.

@@ -18,7 +18,7 @@ pub(crate) struct Resting {
     pub(crate) until: f64,
 }
 
-/// A job that failed for good.
+/// A job that came to its end without success.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Failed {
@@ -34,6 +34,7 @@ pub(crate) struct Failed {
 pub(crate) struct Fates {
     resting: BTreeMap<u64, (Resting, Instant)>,
     failed: VecDeque<Failed>,
+    forgotten: u64,
 }
 
 impl Fates {
@@ -49,12 +50,13 @@ impl Fates {
         self.resting.insert(number, (resting, until));
     }
 
-    /// It came to its end; if it failed, so.
+    /// It came to its end; if it did not succeed, so.
     pub(crate) fn ended(&mut self, number: u64, failed: Option<Failed>) {
         self.resting.remove(&number);
         let Some(failed) = failed else { return };
         if self.failed.len() == MOST {
             self.failed.pop_front();
+            self.forgotten += 1;
         }
         self.failed.push_back(failed);
     }
@@ -71,6 +73,7 @@ impl Fates {
         });
         to.resting = resting.collect();
         to.failures = self.failed.iter().cloned().collect();
+        to.forgotten = self.forgotten;
     }
 }
 
@@ -103,7 +106,7 @@ mod tests {
             fates.ended(number, Some(Failed { number, ..Failed::default() }));
         }
         fates.ended(most + 2, None);
-        let failures = shown(&fates, &[]).failures;
-        assert_eq!((failures.len(), failures[0].number), (MOST, 2));
+        let Running { failures, forgotten, .. } = shown(&fates, &[]);
+        assert_eq!((failures.len(), failures[0].number, forgotten), (MOST, 2, 1));
     }
 }

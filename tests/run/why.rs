@@ -1,7 +1,7 @@
 //! `doula why`: for what a job waits, or how it ended, as long as its run is at work.
 
 use super::Scratch;
-use super::bounded::{Said, end_of};
+use super::bounded::{Said, end_of, line, lines};
 use super::looked_at::{doula, wait_for};
 use serde_json::Value;
 use std::io::Write as _;
@@ -17,10 +17,14 @@ fn count(run: &Value, list: &str) -> usize {
     run[list].as_array().map_or(0, Vec::len)
 }
 
+fn interrupt(run: &Child) {
+    let pid = rustix::process::Pid::from_child(run);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it was not waited for yet");
+}
+
 /// Ends a run that nothing else would end.
 fn end(run: Child) {
-    let pid = rustix::process::Pid::from_child(&run);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it was not waited for yet");
+    interrupt(&run);
     assert_eq!(end_of(run).code, Some(130));
 }
 
@@ -55,6 +59,21 @@ fn a_run_at_work_tells_of_each_of_its_jobs_why_it_is_as_it_is() {
     let said = why(&scratch, run.id(), "web");
     assert!(said.code == Some(2) && said.err.contains("doula ctl why web"), "{said:?}");
     writeln!(gate, "go\ngo\ngo").expect("room in a pipe");
+    end(run);
+}
+
+#[test]
+fn a_job_that_was_ended_with_its_run_is_not_said_to_have_succeeded() {
+    let scratch = Scratch::new("given-up");
+    let ((path, _gate), (deaf, told)) = (scratch.fifo("gate"), scratch.fifo("deaf"));
+    let script = format!("test {{}} = b || {{ trap '' TERM; echo deaf >{deaf}; }}; read line <{path}");
+    let run = doula(&scratch, &["run", "-j2", "--grace", "1h", "--shell", &script, ":::", "a", "b"]);
+    assert_eq!(line(&mut lines(told)), "deaf\n");
+    wait_for(&scratch, run.id(), |run| run.is_some_and(|run| run["in_work"] == 2)).expect("there");
+    interrupt(&run);
+    wait_for(&scratch, run.id(), |run| run.is_some_and(|run| run["in_work"] == 1)).expect("one is deaf");
+    let said = why(&scratch, run.id(), "2");
+    assert!(said.out.starts_with("job 2 was given up with its run\n"), "{said:?}");
     end(run);
 }
 

@@ -128,8 +128,13 @@ impl<'u> Desk<'u> {
         if let Some(keeper) = self.keeper.as_mut().filter(|_| job.attempts > 0) {
             keeper.settled(&job);
         }
-        let is_failed = matches!(job.verdict, Verdict::Failed(_) | Verdict::Quarantined(_));
-        let how = is_failed.then(|| report::failure(&job)).flatten();
+        let how = match job.verdict {
+            Verdict::Done => None,
+            Verdict::Failed(_) | Verdict::Quarantined(_) => report::failure(&job),
+            Verdict::Cancelled | Verdict::Skipped => {
+                Some(format!("job {} was given up with its run", job.task))
+            }
+        };
         let last = || job.attempt.as_ref().map(report::last_words);
         let failed = how.map(|how| Failed { number: job.task.0, how: running::cut(&how), last: last() });
         self.board.tell(|fates| fates.ended(job.task.0, failed));

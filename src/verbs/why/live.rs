@@ -29,6 +29,9 @@ pub(super) fn tell(run: &Running, job: u64, now: f64) -> Result<String, Failure>
             format!("was not begun: {}, or there is no such input", waits(run, "its turn has not come"))
         }
         _ if job > run.read => format!("was not begun: {}", waits(run, "its turn has not come")),
+        None if run.waiting.contains(&job) && run.in_work > run.jobs.len() => {
+            format!("is in work or waits: {} of the {} in work are shown", run.jobs.len(), run.in_work)
+        }
         _ if run.waiting.contains(&job) => format!("waits: {}", waits(run, "it is begun next")),
         _ => ended(run),
     };
@@ -74,7 +77,7 @@ fn waits(run: &Running, next: &str) -> String {
 fn ended(run: &Running) -> String {
     let shown = run.failures.len() as u64;
     // Not all that are open are shown either.
-    if run.failed == shown && run.waiting.len() < crate::running::MOST {
+    if run.forgotten == 0 && run.waiting.len() < crate::running::MOST {
         return "succeeded".to_owned();
     }
     format!("is not among the last {shown} that failed: it succeeded, or its end is too long ago to be known")
@@ -163,8 +166,14 @@ mod tests {
     }
 
     #[test]
+    fn who_may_be_in_work_unseen_is_not_said_to_wait() {
+        let run = Running { slots: Some(300), in_work: 300, ..run() };
+        assert_eq!(said(&run, 6), "job 6 is in work or waits: 2 of the 300 in work are shown\n");
+    }
+
+    #[test]
     fn an_end_that_is_too_long_ago_is_not_invented() {
-        let run = Running { failed: 300, ..run() };
+        let run = Running { failed: 300, forgotten: 299, ..run() };
         assert_eq!(
             said(&run, 2),
             "job 2 is not among the last 1 that failed: it succeeded, or its end is too long ago to be known\n"
